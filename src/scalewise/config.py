@@ -1,0 +1,339 @@
+"""The settings of every command: frozen, strict, and the only place where a default lives.
+
+A configuration is a YAML file, ``key=value`` words on the command line, or both; words win.
+Unknown keys are refused with the closest known one. The resolved copy is saved with each run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scalewise.errors import InputError, did_you_mean
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+Length = Annotated[float, Field(gt=0.0, description="Å")]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def digest(self) -> str:
+        """Return twelve hex digits that change when, and only when, a setting changes."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class SolventReplicates(Settings):
+    """Force samples of the same ion configuration with different water around it."""
+
+    replicas: int = Field(2, ge=0, description="how many replicas (the last ones) get them")
+    configurations: Count = Field(8, description="ion configurations per such replica")
+    samples: int = Field(8, ge=2, description="water samples per ion configuration")
+    spacing: float = Field(1.0, gt=0, description="ps between water samples")
+
+
+class Solution(Settings):
+    """Aqueous NaCl from molecular dynamics with rigid water."""
+
+    concentration: float = Field(2.0, gt=0, le=6.0, description="mol of NaCl per litre")
+    ion_pairs: Count | None = Field(None, description="NaCl pairs; overrides concentration")
+    box: float = Field(20.0, ge=16.0, description="edge of the cubic cell before equilibration, Å")
+    water: Literal["tip3p", "spce", "tip3pfb", "opc3"] = "tip3p"
+    ions: Literal["amber", "charmm"] = Field(
+        "amber", description="the set in Amber's file of that water, or CHARMM's (tip3p, spce)"
+    )
+    temperature: float = Field(300.0, gt=0, description="K")
+    pressure: float = Field(1.0, gt=0, description="bar, during equilibration")
+    timestep: float = Field(4.0, gt=0, le=5.0, description="fs")
+    hydrogen_mass: float = Field(3.0, ge=1.0, le=4.0, description="u, taken from the oxygen")
+    cutoff: float = Field(9.0, gt=0, description="Å, of Lennard-Jones and real-space PME")
+    equilibration: float = Field(20.0, gt=0, description="ps at constant pressure")
+    replicas: Count = Field(8, description="independent boxes, each from its own seed")
+    frames: Count = Field(40, description="per replica")
+    spacing: float = Field(1.0, gt=0, description="ps between frames")
+    replicates: SolventReplicates = SolventReplicates()
+    seed: int = Field(0, ge=0)
+    platform: Literal["auto", "CPU", "CUDA", "Reference"] = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Solution:
+        if self.replicates.replicas > self.replicas:
+            raise ValueError(
+                f"replicates.replicas={self.replicates.replicas} exceeds replicas={self.replicas}"
+            )
+        if self.replicates.replicas and self.replicates.configurations > self.frames:
+            raise ValueError(
+                f"replicates.configurations={self.replicates.configurations} exceeds "
+                f"frames={self.frames}, from which they are taken"
+            )
+        if 2 * self.cutoff > 0.98 * self.box:
+            raise ValueError(
+                f"cutoff={self.cutoff} Å needs a box of at least {2 * self.cutoff / 0.98:.1f} Å, "
+                f"got box={self.box} Å: enlarge the box or shorten the cutoff"
+            )
+        if self.ions == "charmm" and self.water not in ("tip3p", "spce"):
+            raise ValueError(f"the charmm ions go with water tip3p or spce, got {self.water}")
+        return self
+
+
+#: Rows of the report that are not branches.
+RESERVED_NAMES = frozenset(
+    {"best_single", "average", "fixed_router", "regime_router", "learned_router"}
+    | {"hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle"}
+)
+
+
+class Predictions(Settings):
+    """Predictions that the user already has, to be audited beside the labels."""
+
+    labels: Path | None = Field(
+        None, description="extxyz with the labels; default: the first file holds them too"
+    )
+    files: tuple[Path, ...] = Field(description="extxyz files, ordered from short to long scale")
+    names: tuple[str, ...] | None = Field(None, description="one name per file")
+    forces_keys: tuple[str, ...] = Field(
+        ("forces",), description="column of the predicted forces: one for all files, or one each"
+    )
+    labels_key: str = Field("REF_forces", description="column of the reference forces")
+    replicate_files: tuple[Path, ...] | None = Field(
+        None, description="the same models from another seed: allows the two-replicate oracle"
+    )
+    targets: tuple[str, ...] | None = Field(None, description="elements to score; default: all")
+    group_key: str | None = Field(
+        None, description="frame key of near-duplicate groups that must not be split"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Predictions:
+        n = len(self.files)
+        if n < 2:
+            raise ValueError(f"an audit compares at least two prediction files, got {n}")
+        for key in ("names", "replicate_files"):
+            value = getattr(self, key)
+            if value is not None and len(value) != n:
+                raise ValueError(f"{key} has {len(value)} entries for {n} prediction files")
+        reserved = sorted(set(self.names or ()) & RESERVED_NAMES)
+        if reserved or len(set(self.names or range(n))) != n:
+            raise ValueError(f"names={list(self.names or ())} must differ and not be {reserved}")
+        if len(self.forces_keys) not in (1, n):
+            raise ValueError(f"forces_keys has {len(self.forces_keys)} entries for {n} files")
+        return self
+
+
+class Branches(Settings):
+    """The two force-matched branches of each view."""
+
+    short_cutoff: Length = 6.0
+    long_cutoff: Length = 9.0
+    splines: int = Field(14, ge=4, description="B-splines per pair of elements, short branch")
+    powers: tuple[int, ...] = Field(
+        (3, 4, 6, 8, 10, 12), description="inverse powers of r, long branch"
+    )
+    ridge: tuple[float, ...] = Field(
+        (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2),
+        description="regularisation strengths tried on the tuning blocks",
+    )
+
+
+class Split(Settings):
+    """Whole replicas (or blocks of a single trajectory) to train, tune and test."""
+
+    train: Fraction = 0.375
+    tune: Fraction = 0.25
+    block: Count = Field(5, description="frames per bootstrap block")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Split:
+        if self.train + self.tune >= 1.0:
+            raise ValueError(f"train + tune = {self.train + self.tune} leaves nothing to test")
+        return self
+
+
+class RegimeSettings(Settings):
+    """A subset of atoms named by a physical condition."""
+
+    name: str
+    elements: tuple[str, ...] | None = None
+    nearest: Literal["ion", "counterion"] | tuple[str, ...] | None = Field(
+        None, description="whose distance is compared: any ion, an ion of opposite charge, elements"
+    )
+    above: float = Field(0.0, ge=0.0, description="Å")
+    below: float = Field(float("inf"), gt=0.0, description="Å")
+
+
+class Pool(Settings):
+    """How the pool of scales is refined."""
+
+    max_scales: int = Field(9, ge=2)
+    recovery: float = Field(
+        0.985, gt=0, le=1, description="stop once this share of the continuous gain is reached"
+    )
+
+
+class Router(Settings):
+    """The learned router: a small network on geometry features."""
+
+    hidden: Count = 24
+    steps: Count = 250
+    learning_rate: float = Field(0.01, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    members: Count = Field(4, description="networks averaged, each with its own held-out fold")
+    cutoff: Length = 8.0
+
+
+class Evidence(Settings):
+    """Nulls, intervals and the error control of the verdict."""
+
+    draws: int = Field(100, ge=10, description="draws of each null")
+    bootstrap: int = Field(1000, ge=100, description="resamplings of the blocks")
+    alpha: Fraction = Field(0.05, description="chance of any false 'needed' within one view")
+    min_gain: Fraction = Field(0.01, description="gain below which routing is not worth its cost")
+    min_atoms: Count = Field(30, description="a regime with fewer atoms is left out")
+
+
+class Study(Settings):
+    """The study: data, views, branches, mechanisms, evidence."""
+
+    seed: int = Field(0, ge=0)
+    solution: Solution = Solution()
+    data: Path | None = Field(
+        None, description="folder of `scalewise generate`; overrides solution"
+    )
+    predictions: Predictions | None = Field(None, description="audit files instead of training")
+    views: tuple[Literal["ions", "explicit"], ...] = ("ions", "explicit")
+    ions: dict[str, int] = Field(
+        default_factory=lambda: {"Na": 1, "Cl": -1}, description="element: sign of its charge"
+    )
+    anchors: tuple[float, ...] | None = Field(
+        None, description="scales of the branches, from 0 to 1; default: evenly spaced"
+    )
+    loss: Literal["l1", "l2"] = "l1"
+    check_units: bool = Field(True, description="refuse forces that do not look like eV/Å")
+    branches: Branches = Branches()
+    split: Split = Split()
+    regimes: Literal["auto"] | tuple[RegimeSettings, ...] = "auto"
+    pool: Pool = Pool()
+    router: Router = Router()
+    evidence: Evidence = Evidence()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        if self.anchors is not None:
+            a = self.anchors
+            if list(a) != sorted(set(a)) or len(a) < 2 or a[0] != 0.0 or a[-1] != 1.0:
+                raise ValueError(
+                    f"anchors={list(a)} must increase strictly from 0 to 1: sort them, drop "
+                    "repeats, and list the branches in the same order"
+                )
+        if not self.views:
+            raise ValueError("views is empty: name 'ions', 'explicit' or both")
+        return self
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(schema: type[S], file: Path | None = None, words: Sequence[str] = ()) -> S:
+    """Read settings from a YAML file and ``key=value`` words, and check them.
+
+    Parameters
+    ----------
+    schema
+        The settings class.
+    file
+        A YAML file, or None for the defaults.
+    words
+        Assignments with dotted keys, such as ``solution.concentration=1.0``.
+
+    Raises
+    ------
+    InputError
+        A missing or unreadable file, an unknown key, a value of the wrong kind.
+    """
+    tree: dict[str, Any] = {}
+    where = "command line"
+    if file is not None:
+        where = str(file)
+        tree = _read_yaml(file)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(
+                f"argument '{word}'", "it is neither a file nor key=value", "Write key=value."
+            )
+        _assign(tree, key.split("."), _parse(word, value))
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(schema, where, error) from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(str(file), reason, "Give the path of a YAML configuration.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = " ".join(str(error).split())
+        raise InputError(str(file), f"not valid YAML ({text})", "Mend the file.") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise InputError(
+            str(file), f"it holds a {type(tree).__name__}", "A configuration maps keys to values."
+        )
+    return tree
+
+
+def _parse(word: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"argument '{word}'", "the value is not valid YAML", "Quote it.") from None
+
+
+def _assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        child = tree.setdefault(part, {})
+        if not isinstance(child, dict):
+            child = tree[part] = {}
+        tree = child
+    tree[path[-1]] = value
+
+
+def _explain(schema: type[Settings], where: str, error: ValidationError) -> InputError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    place = f"{where}, key '{key}'" if key else where
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(schema, [str(part) for part in first["loc"][:-1]])
+        hint = did_you_mean(str(first["loc"][-1]), known)
+        return InputError(place, "no such key", f"Known keys: {', '.join(known)}.{hint}")
+    if first["type"] == "value_error":
+        return InputError(place, str(first["ctx"]["error"]), "Correct the setting.")
+    return InputError(place, f"got {first['input']!r}", f"{first['msg']}.")
+
+
+def _keys_at(schema: type[Settings], path: list[str]) -> list[str]:
+    fields = schema.model_fields
+    for part in path:
+        if part not in fields:
+            break
+        annotation = fields[part].annotation
+        options = (annotation, *getattr(annotation, "__args__", ()))
+        nested = [o for o in options if isinstance(o, type) and issubclass(o, Settings)]
+        if not nested:
+            break
+        fields = nested[0].model_fields
+    return sorted(fields)

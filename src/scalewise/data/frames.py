@@ -1,0 +1,258 @@
+"""Labelled frames: read from extxyz, checked, refused with file, frame and key when wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Bool, Float, Int
+
+from scalewise.errors import InputError, did_you_mean
+from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY
+
+#: Root-mean-square force above which eV/Å is implausible for condensed matter below 10^4 K. The
+#: same forces in kJ/mol/nm are 965 times larger, in kcal/mol/Å 23 times, in Ha/bohr 51 times less.
+LARGEST_RMS, SMALLEST_RMS = 15.0, 1e-3
+#: Frames of one file whose forces differ by more than this factor were not made in one unit.
+LARGEST_SPREAD = 20.0
+#: No two nuclei of a sane frame are closer (H2 is 0.74 Å); coordinates in nm are ten times closer.
+SHORTEST_DISTANCE = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One configuration with its labels, in Å, eV and eV/Å.
+
+    Attributes
+    ----------
+    numbers, positions, cell, pbc
+        Atomic numbers [atoms], positions [atoms, 3], lattice vectors in rows [3, 3], periodicity.
+    forces
+        Reference (or predicted) forces [atoms, 3].
+    energy
+        Total energy, where the file has one.
+    molecule
+        Molecule number of each atom [atoms]; pairs inside a molecule do not interact. Without
+        molecules every atom has its own number.
+    source, index, info
+        File, position in the file, and the remaining frame keys.
+    """
+
+    numbers: Int[np.ndarray, " atoms"]
+    positions: Float[np.ndarray, "atoms 3"]
+    cell: Float[np.ndarray, "3 3"]
+    pbc: Bool[np.ndarray, " 3"]
+    forces: Float[np.ndarray, "atoms 3"]
+    energy: float | None
+    molecule: Int[np.ndarray, " atoms"]
+    source: str = "memory"
+    index: int = 0
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """File and frame, for error messages."""
+        return f"{self.source}, frame {self.index}"
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbols of the atoms."""
+        return [chemical_symbols[n] for n in self.numbers]
+
+    def mask(self, elements: Iterable[str]) -> Bool[np.ndarray, " atoms"]:
+        """Return which atoms are of the given elements."""
+        return np.isin(self.numbers, [chemical_symbols.index(e) for e in elements])
+
+    def only(self, elements: Iterable[str]) -> Frame:
+        """Return the view that sees nothing but these elements; labels stay what they are."""
+        keep = self.mask(elements)
+        return Frame(
+            self.numbers[keep],
+            self.positions[keep],
+            self.cell,
+            self.pbc,
+            self.forces[keep],
+            None,
+            self.molecule[keep],
+            self.source,
+            self.index,
+            self.info,
+        )
+
+
+def read(
+    path: Path,
+    *,
+    forces_key: str = FORCES_KEY,
+    energy_key: str | None = ENERGY_KEY,
+    check_units: bool = True,
+) -> list[Frame]:
+    """Read every frame of an extxyz file and check it.
+
+    Raises
+    ------
+    InputError
+        Missing, empty or malformed file; missing force column; values that are not finite; a cell
+        without volume; units that look wrong by their magnitude, unless ``check_units`` is off.
+    """
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "Give the path of an extxyz file.")
+    try:
+        atoms_list = ase.io.read(path, index=":", format="extxyz")
+    except Exception as error:  # ASE raises a dozen kinds for malformed text
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            str(path), f"not readable as extxyz ({reason})", "Write it again, for example with ASE."
+        ) from error
+    if not atoms_list:
+        raise InputError(str(path), "no frames", "The file is empty; write at least one frame.")
+    frames = [_convert(a, path, i, forces_key, energy_key) for i, a in enumerate(atoms_list)]
+    if check_units:
+        _suspect_units(frames, forces_key)
+    return frames
+
+
+def _convert(
+    atoms: ase.Atoms, path: Path, index: int, forces_key: str, energy_key: str | None
+) -> Frame:
+    where = f"{path}, frame {index}"
+    results = atoms.calc.results if atoms.calc is not None else {}
+    arrays = {**atoms.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
+    if forces_key not in arrays:
+        known = [
+            k for k, v in arrays.items() if np.shape(v) == (len(atoms), 3) and k != "positions"
+        ]
+        hint = did_you_mean(forces_key, known)
+        listing = ", ".join(f"'{k}'" for k in known) or "none"
+        raise InputError(
+            f"{where}, key '{forces_key}'",
+            f"no such column; columns with three values per atom: {listing}",
+            f"Name the column that holds the forces.{hint}",
+        )
+    forces = np.asarray(arrays[forces_key], dtype=float)
+    if forces.shape != (len(atoms), 3):
+        raise InputError(
+            f"{where}, key '{forces_key}'",
+            f"shape {forces.shape} for {len(atoms)} atoms",
+            "Forces have three components per atom.",
+        )
+    _finite(where, forces_key, forces)
+    _finite(where, "positions", atoms.positions)
+    if atoms.pbc.any() and abs(atoms.cell.volume) < 1e-6:
+        raise InputError(
+            f"{where}, key 'Lattice'", "periodic, but the cell has no volume", "Write the cell."
+        )
+    energy = results.get(energy_key, atoms.info.get(energy_key)) if energy_key else None
+    if energy is not None:
+        _finite(where, str(energy_key), np.asarray(energy, dtype=float))
+    molecule = atoms.arrays.get(MOLECULE_KEY, np.arange(len(atoms)))
+    return Frame(
+        numbers=atoms.numbers.astype(np.int64),
+        positions=atoms.positions,
+        cell=np.asarray(atoms.cell),
+        pbc=np.asarray(atoms.pbc),
+        forces=forces,
+        energy=None if energy is None else float(energy),
+        molecule=np.asarray(molecule, dtype=np.int64),
+        source=str(path),
+        index=index,
+        info=dict(atoms.info),
+    )
+
+
+def _finite(where: str, key: str, values: np.ndarray) -> None:
+    if not np.isfinite(values).all():
+        atom = int(np.argwhere(~np.isfinite(np.atleast_1d(values)))[0][0])
+        raise InputError(
+            f"{where}, key '{key}'",
+            f"atom {atom} holds a value that is not finite",
+            "Remove the frame or recompute it.",
+        )
+
+
+def _suspect_units(frames: Sequence[Frame], key: str) -> None:
+    sizes = np.array([np.sqrt(np.mean(f.forces**2)) if f.forces.size else 0.0 for f in frames])
+    typical = float(np.median(sizes))
+    first = frames[0]
+    turn_off = "Convert to eV/Å, or set check_units=false if the values are right."
+    if typical > LARGEST_RMS:
+        raise InputError(
+            f"{first.source}, key '{key}'",
+            f"the median frame has a root-mean-square force of {typical:.3g}, too large for eV/Å "
+            "(kJ/mol/nm and kcal/mol/Å look like this)",
+            turn_off,
+        )
+    if 0 < typical < SMALLEST_RMS:
+        raise InputError(
+            f"{first.source}, key '{key}'",
+            f"the median frame has a root-mean-square force of {typical:.3g}, too small for eV/Å",
+            turn_off,
+        )
+    ratio = np.maximum(sizes / typical, typical / np.maximum(sizes, 1e-300)) if typical else sizes
+    worst = int(ratio.argmax())
+    if typical and ratio[worst] > LARGEST_SPREAD:
+        raise InputError(
+            f"{frames[worst].where}, key '{key}'",
+            f"root-mean-square force {sizes[worst]:.3g} against {typical:.3g} in the median frame: "
+            "units seem mixed",
+            turn_off,
+        )
+    _suspect_lengths(first)
+
+
+def _suspect_lengths(frame: Frame) -> None:
+    if len(frame.positions) < 2:
+        return
+    delta = frame.positions[:, None] - frame.positions[None, :500]
+    distance = np.linalg.norm(delta, axis=-1)
+    distance[distance == 0] = np.inf
+    shortest = float(distance.min())
+    if shortest < SHORTEST_DISTANCE:
+        raise InputError(
+            f"{frame.where}, key 'positions'",
+            f"two atoms are {shortest:.3g} apart, too close for Å (nm looks like this)",
+            "Convert to Å, or set check_units=false if the values are right.",
+        )
+
+
+def check_same_atoms(reference: Sequence[Frame], other: Sequence[Frame]) -> None:
+    """Assert that two files hold the same atoms in the same order.
+
+    Raises
+    ------
+    InputError
+        Different numbers of frames or atoms, another atom order, or moved atoms.
+    """
+    first, second = reference[0].source, other[0].source
+    if len(reference) != len(other):
+        raise InputError(
+            second,
+            f"{len(other)} frames, but {first} has {len(reference)}",
+            "Predict every frame of the labelled file, in its order.",
+        )
+    for a, b in zip(reference, other, strict=True):
+        if len(a.numbers) != len(b.numbers):
+            found = f"{len(b.numbers)} atoms, but {len(a.numbers)} in {first}"
+        elif (a.numbers != b.numbers).any():
+            atom = int(np.flatnonzero(a.numbers != b.numbers)[0])
+            found = f"atom {atom} is {b.symbols[atom]}, but {a.symbols[atom]} in {first}"
+        elif _displaced(a, b) > 1e-3:
+            found = f"an atom is {_displaced(a, b):.3g} Å from where {first} has it"
+        else:
+            continue
+        raise InputError(b.where, found, "Write both files with the same frames and atom order.")
+
+
+def _displaced(a: Frame, b: Frame) -> float:
+    """Largest distance between equal atoms, modulo lattice vectors."""
+    delta = a.positions - b.positions
+    if a.pbc.all():
+        fraction = np.linalg.solve(a.cell.T, delta.T).T
+        delta = (fraction - np.round(fraction)) @ a.cell
+    return float(np.linalg.norm(delta, axis=1).max(initial=0.0))

@@ -1,0 +1,1 @@
+"""Branches: predictors at one scale."""

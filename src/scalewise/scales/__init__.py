@@ -1,0 +1,1 @@
+"""Scales: blends, oracles, differentiable updates, pool refinement, routers and evidence."""

@@ -1,0 +1,1 @@
+"""The study: data in, evidence out."""

@@ -1,0 +1,119 @@
+"""The audit of predictions that the user already has: the same evidence, nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from scalewise.config import Predictions, Study
+from scalewise.data.frames import Frame, check_same_atoms, read
+from scalewise.data.regimes import check_elements, default_regimes
+from scalewise.data.splits import Split, by_group, by_trajectory
+from scalewise.errors import InputError, did_you_mean
+from scalewise.study.samples import Replicates, Samples, Scene, assemble, describe
+from scalewise.study.view import View
+
+
+def predictions_view(settings: Study) -> View:
+    """Read labels and predictions, check that they belong together, and build the samples."""
+    audit = settings.predictions
+    assert audit is not None  # the caller asks only where there is something to audit
+    keys = audit.forces_keys * (len(audit.files) if len(audit.forces_keys) == 1 else 1)
+    source = audit.labels or audit.files[0]
+    labels = read(source, forces_key=audit.labels_key, check_units=settings.check_units)
+    members = _read_all(audit.files, keys, labels, settings)
+    names = audit.names or tuple(_unique([p.stem for p in audit.files], keys))
+    scene = _scene(labels, audit, settings)
+    split = _split(labels, audit, settings)
+    tune, test = (
+        _samples(labels, members, split, part, scene) for part in (split.tune, split.test)
+    )
+    pair = None
+    if audit.replicate_files is not None:
+        others = _read_all(audit.replicate_files, keys, labels, settings)
+        second = _samples(labels, others, split, split.test, scene)
+        pair = Replicates(test.residuals, second.residuals, test.geometry, test.regimes, test.frame)
+    reports = [{"name": n, "file": p.name} for n, p in zip(names, audit.files, strict=True)]
+    return View("predictions", scene, tuple(names), tune, test, pair, None, reports)
+
+
+def _read_all(
+    paths: Sequence[Path], keys: Sequence[str], labels: Sequence[Frame], settings: Study
+) -> list[list[Frame]]:
+    members = []
+    for path, key in zip(paths, keys, strict=True):
+        member = read(path, forces_key=key, energy_key=None, check_units=settings.check_units)
+        check_same_atoms(labels, member)
+        members.append(member)
+    return members
+
+
+def _unique(stems: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Name the branches after their files; after their columns where one file holds them all."""
+    return list(stems) if len(set(stems)) == len(stems) else list(keys)
+
+
+def _scene(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Scene:
+    elements = tuple(sorted({e for f in labels for e in f.symbols}))
+    targets = audit.targets or elements
+    for element in targets:
+        if element not in elements:
+            raise InputError(
+                "key 'predictions.targets'",
+                f"{element} is not in {labels[0].source} ({', '.join(elements)})",
+                f"Name elements of the file.{did_you_mean(element, elements)}",
+            )
+    regimes = settings.regimes
+    if regimes == "auto":
+        regimes = default_regimes(elements, settings.ions, targets)
+    check_elements(regimes, elements)
+    anchors = settings.anchors or tuple(np.linspace(0.0, 1.0, len(audit.files)).tolist())
+    if len(anchors) != len(audit.files):
+        raise InputError(
+            "key 'anchors'",
+            f"{len(anchors)} scales for {len(audit.files)} prediction files",
+            "Give one anchor per file, in the same order.",
+        )
+    return Scene(
+        elements, targets, settings.ions, regimes, settings.router.cutoff, anchors, settings.loss
+    )
+
+
+def _split(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Split:
+    """Nothing is fitted but routers, so what would train the branches tunes as well."""
+    tune = settings.split.train + settings.split.tune
+    if audit.group_key is not None:
+        missing = [f for f in labels if audit.group_key not in f.info]
+        if missing:
+            known = ", ".join(sorted(missing[0].info)) or "none"
+            raise InputError(
+                f"{missing[0].where}, key '{audit.group_key}'",
+                f"no such frame key (there are: {known})",
+                f"Correct predictions.group_key.{did_you_mean(audit.group_key, missing[0].info)}",
+            )
+        groups = np.unique([str(f.info[audit.group_key]) for f in labels], return_inverse=True)[1]
+        return by_group(groups.tolist(), train=0.0, tune=tune, seed=settings.seed)
+    return by_trajectory([0] * len(labels), train=0.0, tune=tune, block=settings.split.block)
+
+
+def _samples(
+    labels: Sequence[Frame],
+    members: Sequence[Sequence[Frame]],
+    split: Split,
+    part: np.ndarray,
+    scene: Scene,
+) -> Samples:
+    described = [describe(labels[int(k)], scene) for k in part]
+    target = [d.target for d in described]
+    predictions = np.stack([_forces(member, part, target) for member in members])
+    return assemble(described, predictions, _forces(labels, part, target), split.block[part], scene)
+
+
+def _forces(
+    frames: Sequence[Frame], part: np.ndarray, target: Sequence[np.ndarray]
+) -> Float[np.ndarray, "units 3"]:
+    chosen = [frames[int(k)].forces[t] for k, t in zip(part, target, strict=True)]
+    return np.concatenate(chosen)

@@ -1,0 +1,321 @@
+"""Every row of the table: baselines, label-free routers, oracles, with intervals and nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from scalewise.config import Study
+from scalewise.scales import evidence
+from scalewise.scales.null import NULLS
+from scalewise.scales.oracle import (
+    ContinuousOracle,
+    HardOracle,
+    PoolOracle,
+    TwoReplicateOracle,
+    best_single,
+)
+from scalewise.scales.residuals import Residuals, component_loss
+from scalewise.scales.router import fit_fixed
+from scalewise.study.mechanisms import UNITS, Routers
+from scalewise.study.samples import Replicates, Samples
+
+BRANCH_ROWS = ("short", "long", "best_single", "average")
+ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
+ORACLE_ROWS = ("hard_oracle", "pool_oracle", "continuous_oracle")
+TWO_REPLICATE_ROW = "two_replicate_oracle"
+#: A null drawn from at most this many atoms: its band is then a little too wide, never too narrow.
+MOST_NULL_ATOMS = 100_000
+
+Losses = Float[np.ndarray, " units"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """Scores one view on its test data."""
+
+    view: str
+    test: Samples
+    replicates: Replicates | None
+    routers: Routers
+    pools: Mapping[str, tuple[float, ...]]
+    branch_names: tuple[str, ...]
+    settings: Study
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all rows, in a fixed order."""
+        result = []
+        for unit in UNITS:
+            bands = self._null_bands(unit)
+            for regime, member in self.test.regimes.items():
+                if member.any():
+                    result += self._rows(unit, regime, member, bands.get(regime, {}))
+        return result
+
+    def _rows(
+        self,
+        unit: str,
+        regime: str,
+        member: Bool[np.ndarray, " units"],
+        bands: Mapping[str, Mapping[str, tuple[float, float]]],
+    ) -> list[dict[str, Any]]:
+        residuals = self._part(unit, member)
+        losses = self._losses(unit, residuals, member)
+        pair = self._two_replicate(unit, regime)
+        rows = []
+        for method, values in losses.items():
+            row = self._row(unit, regime, method, values, losses["best_single"], residuals)
+            if method in ORACLE_ROWS:
+                row |= _null_fields(row["ratio_to_best_single"], bands, method)
+            if method in ROUTER_ROWS and pair is not None:
+                row |= self._gap(pair, regime, method)
+            rows.append(row)
+        if pair is not None:
+            rows.append(
+                self._row(unit, regime, TWO_REPLICATE_ROW, pair.two, pair.single, pair.both)
+            )
+        return rows
+
+    def _part(self, unit: str, member: Bool[np.ndarray, " units"]) -> Residuals:
+        part = self.test.residuals.subset(member)
+        return part if unit == "ion" else part.group(self.test.frame[member])
+
+    def _losses(
+        self, unit: str, residuals: Residuals, member: Bool[np.ndarray, " units"]
+    ) -> dict[str, Losses]:
+        anchors = residuals.pool_losses(residuals.anchors.tolist())
+        losses = dict(zip(self.branch_names, anchors, strict=True))
+        losses["best_single"] = best_single(residuals)[1]
+        mean = component_loss(residuals.values.mean(axis=0), residuals.loss)
+        losses["average"] = mean.sum(axis=-1)
+        if unit == "ion":
+            geometry = self.test.geometry.subset(member)
+            for name, router in self.routers.named().items():
+                losses[name] = residuals.unit_losses(router.scales(geometry))
+        else:
+            losses["fixed_router"] = residuals.unit_losses(self.routers.fixed.scale)
+        return losses | oracle_losses(residuals, self.pools[unit])
+
+    def _row(
+        self,
+        unit: str,
+        regime: str,
+        method: str,
+        losses: Losses,
+        single: Losses,
+        residuals: Residuals,
+    ) -> dict[str, Any]:
+        options = self.settings.evidence
+        kept = {"seed": self.settings.seed, "resamples": options.bootstrap}
+        ratio = evidence.ratio_interval(losses, single, residuals.block, **kept)
+        mae = evidence.mean_interval(losses, residuals.counts, residuals.block, **kept)
+        total = float(single.sum())
+        return {
+            "view": self.view,
+            "unit_of_choice": unit,
+            "method": method,
+            "uses_labels": method in (*ORACLE_ROWS, TWO_REPLICATE_ROW, "best_single"),
+            "regime": regime,
+            "mae": residuals.mean(losses),
+            "unit": "eV/Å" if residuals.loss == "l1" else "(eV/Å)²",
+            "mae_interval": _ends(mae),
+            "ratio_to_best_single": float(losses.sum()) / total if total > 0 else 1.0,
+            "interval": _ends(ratio),
+            "null_band": None,
+            "n": residuals.n_units,
+        }
+
+    def _null_bands(self, unit: str) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
+        """Band of every oracle's ratio to the best single branch, per regime and null."""
+        stride = -(-self.test.residuals.n_units // MOST_NULL_ATOMS)
+        thin = np.arange(self.test.residuals.n_units) % stride == 0
+        test = self.test.subset(thin)
+        scale = fit_fixed(test.residuals).scale
+        rng = np.random.default_rng(self.settings.seed)
+        drawn: dict[tuple[str, str, str], list[float]] = {}
+        for name, null in NULLS.items():
+            for _ in range(self.settings.evidence.draws):
+                residuals = null(test.residuals, test.geometry.stratum, scale, rng)
+                for regime, ratios in self._null_ratios(unit, test, residuals):
+                    for method, ratio in ratios.items():
+                        drawn.setdefault((regime, method, name), []).append(ratio)
+        bands: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
+        for (regime, method, name), values in drawn.items():
+            bands.setdefault(regime, {}).setdefault(method, {})[name] = evidence.band(values)
+        return bands
+
+    def _null_ratios(
+        self, unit: str, test: Samples, residuals: Residuals
+    ) -> list[tuple[str, dict[str, float]]]:
+        """Ratios of one draw in every regime; choices per atom are made once for all of them."""
+        members = [(r, m) for r, m in test.regimes.items() if m.any()]
+        if unit == "frame":
+            return [
+                (regime, _ratios(part, oracle_losses(part, self.pools[unit])))
+                for regime, m in members
+                for part in [residuals.subset(m).group(test.frame[m])]
+            ]
+        losses = oracle_losses(residuals, self.pools[unit])
+        anchors = residuals.pool_losses(residuals.anchors.tolist())
+        return [
+            (
+                regime,
+                {k: float(v[m].sum() / anchors[:, m].sum(axis=1).min()) for k, v in losses.items()},
+            )
+            for regime, m in members
+        ]
+
+    # ------------------------------------------------------------------ two replicates
+
+    def _two_replicate(self, unit: str, regime: str) -> TwoReplicateScore | None:
+        if self.replicates is None or not self.replicates.regimes[regime].any():
+            return None
+        rep, m = self.replicates, self.replicates.regimes[regime]
+        first, second = rep.first.subset(m), rep.second.subset(m)
+        if unit == "frame":
+            first, second = first.group(rep.frame[m]), second.group(rep.frame[m])
+        oracle = TwoReplicateOracle(ContinuousOracle())
+        return TwoReplicateScore(
+            both=joined(first, second),
+            two=oracle.score(first, second).loss + oracle.score(second, first).loss,
+            single=best_single(joined(first, second))[1],
+        )
+
+    def _gap(self, pair: TwoReplicateScore, regime: str, method: str) -> dict[str, Any]:
+        """Share of the two-replicate gain that a router reaches; null where that gain may be 0."""
+        assert self.replicates is not None
+        options = {"seed": self.settings.seed, "resamples": self.settings.evidence.bootstrap}
+        gain = evidence.ratio_interval(pair.two, pair.single, pair.both.block, **options)
+        if gain is None or gain.high >= 1.0:
+            return {"gap_closed": None, "gap_interval": None}
+        m = self.replicates.regimes[regime]
+        scales = self.routers.named()[method].scales(self.replicates.geometry.subset(m))
+        atoms = joined(self.replicates.first.subset(m), self.replicates.second.subset(m))
+        closed = evidence.ratio_interval(
+            pair.single - atoms.unit_losses(scales), pair.single - pair.two, atoms.block, **options
+        )
+        return {
+            "gap_closed": closed.estimate if closed else None,
+            "gap_interval": _ends(closed),
+        }
+
+    # ------------------------------------------------------------------ verdict
+
+    def verdicts(self) -> dict[str, dict[str, Any]]:
+        """Answer for every regime, with Holm's correction over the regimes of the view."""
+        options = self.settings.evidence
+        regimes = [r for r, m in self.test.regimes.items() if m.any()]
+        tests = {r: self._router_intervals(self.test.regimes[r]) for r in regimes}
+        chosen = self.routers.chosen
+        adjusted = evidence.holm([i.p if (i := tests[r][chosen]) else 1.0 for r in regimes])
+        result = {}
+        for regime, p in zip(regimes, adjusted, strict=True):
+            pair = self._two_replicate("ion", regime)
+            two = None
+            if pair is not None:
+                two = evidence.ratio_interval(
+                    pair.two, pair.single, pair.both.block, seed=self.settings.seed
+                )
+            answer = evidence.verdict(
+                tests[regime][chosen],
+                p,
+                two,
+                others=[i for i in tests[regime].values() if i is not None],
+                router_name=chosen,
+                fixed_scale=self.routers.fixed.scale,
+                alpha=options.alpha,
+                min_gain=options.min_gain,
+            )
+            interval = tests[regime][chosen]
+            result[regime] = {
+                "answer": str(answer.answer),
+                "reason": answer.reason,
+                "router": chosen,
+                "ratio_to_fixed": interval.estimate if interval else None,
+                "interval": _ends(interval),
+                "p": p,
+                "n": int(self.test.regimes[regime].sum()),
+            }
+        return result
+
+    def _router_intervals(
+        self, member: Bool[np.ndarray, " units"]
+    ) -> dict[str, evidence.Interval | None]:
+        """Loss of each router over that of the best fixed scale, on the test atoms of a regime.
+
+        ``networks`` is the learned router before it is drawn towards the fixed scale: what it could
+        gain at most bounds a "not needed" even when tuning chose the fixed scale itself.
+        """
+        part, geometry = self.test.residuals.subset(member), self.test.geometry.subset(member)
+        fixed = part.unit_losses(self.routers.fixed.scale)
+        scales = {
+            "fixed": self.routers.fixed.scales(geometry),
+            "regime": self.routers.regime.scales(geometry),
+            "learned": self.routers.learned.scales(geometry),
+            "networks": self.routers.learned.with_full_share().scales(geometry),
+        }
+        return {
+            name: evidence.ratio_interval(
+                part.unit_losses(s),
+                fixed,
+                part.block,
+                seed=self.settings.seed,
+                resamples=self.settings.evidence.bootstrap,
+            )
+            for name, s in scales.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class TwoReplicateScore:
+    """Residuals of both replicates, and the losses of oracle and best single branch on them."""
+
+    both: Residuals
+    two: Losses
+    single: Losses
+
+
+def oracle_losses(residuals: Residuals, pool: tuple[float, ...]) -> dict[str, Losses]:
+    """Loss of every unit under the three oracles that peek; each is at most the one before."""
+    return {
+        "hard_oracle": HardOracle().choose(residuals).loss,
+        "pool_oracle": PoolOracle(pool).choose(residuals).loss,
+        "continuous_oracle": ContinuousOracle(pool).choose(residuals).loss,
+    }
+
+
+def joined(first: Residuals, second: Residuals) -> Residuals:
+    """Residuals of both replicates as components of the same units."""
+    return Residuals(
+        np.concatenate([first.values, second.values], axis=-1),
+        first.counts + second.counts,
+        first.block,
+        first.anchors,
+        first.loss,
+    )
+
+
+def _ratios(residuals: Residuals, losses: Mapping[str, Losses]) -> dict[str, float]:
+    single = float(best_single(residuals)[1].sum())
+    return {method: float(values.sum()) / single for method, values in losses.items()}
+
+
+def _null_fields(
+    ratio: float, bands: Mapping[str, Mapping[str, tuple[float, float]]], method: str
+) -> dict[str, Any]:
+    """The band of the stricter null, all bands, and whether the gain is larger than in any."""
+    by_null = bands[method]
+    lowest = min(by_null, key=lambda name: by_null[name][0])
+    return {
+        "null_band": list(by_null[lowest]),
+        "null_bands": {name: list(ends) for name, ends in by_null.items()},
+        "outside_null": ratio < by_null[lowest][0],
+    }
+
+
+def _ends(interval: evidence.Interval | None) -> list[float] | None:
+    return None if interval is None else [interval.low, interval.high]

@@ -132,7 +132,7 @@ class SplineBasis(PairBasis):
     """Cubic B-splines from the shortest distance met in training to the cutoff.
 
     The last three splines of the uniform knots are left out, so value, slope and curvature vanish
-    at the cutoff. Below the first knot the functions continue as straight lines.
+    at the cutoff. Below the first knot the first cubics continue.
     """
 
     pairs: ElementPairs
@@ -153,9 +153,8 @@ class SplineBasis(PairBasis):
         step = (self.cutoff - start) / self.count
         knots = start + step * np.arange(-3, self.count + 4)
         spline = BSpline(knots, np.eye(self.count + 3), 3)
-        inside = np.maximum(distance, start)
-        slope = spline.derivative()(inside)[:, : self.count]
-        value = spline(inside)[:, : self.count] + slope * (distance - inside)[:, None]
+        value = spline(distance)[:, : self.count]
+        slope = spline.derivative()(distance)[:, : self.count]
         return value, slope
 
 

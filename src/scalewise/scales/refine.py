@@ -122,8 +122,9 @@ def smallest_moved_pool(
     single = residuals.mean(best_single(residuals)[1])
     continuous = residuals.mean(ContinuousOracle().choose(residuals).loss)
     history: list[Round] = []
+    scales: tuple[float, ...] = (float(residuals.anchors[0]),)
     for size in range(2, max_scales + 1):
-        moved = best_moved_pool(residuals, size)
+        moved = grow_and_move(residuals, scales)
         share = recovered(single, moved.loss, continuous)
         scales = tuple(moved.scales.tolist())
         history.append(Round(f"move {size} nodes", scales, moved.loss, share))
@@ -134,15 +135,28 @@ def smallest_moved_pool(
     return PoolState(last.scales, tuple(history), result), last.recovered
 
 
-def best_moved_pool(residuals: Residuals, size: int) -> ScaleUpdate:
-    """Move nodes from two starts, even spacing and quantiles of the exact optima; keep the best.
+def grow_and_move(residuals: Residuals, scales: Sequence[float]) -> ScaleUpdate:
+    """Add one node to a pool and move all of them; the best of three starts.
 
-    Even nodes find optima that are spread out, quantiles those that crowd in one place.
+    Even nodes with annealing find optima that are spread out, quantiles of the units' exact optima
+    those that crowd in one place, and the old nodes with the best of 127 places for the new one
+    never lose what the smaller pool had.
     """
+    size = len(scales) + 1
     exact = ContinuousOracle().choose(residuals).scale
     quantiles = np.quantile(exact, (np.arange(size) + 0.5) / size)
-    starts = [np.linspace(0.0, 1.0, size), quantiles]
-    return min((update_pool(residuals, s.tolist()) for s in starts), key=lambda m: m.loss)
+    best = residuals.pool_losses(scales).min(axis=0)
+    places = np.unique(
+        np.concatenate([np.linspace(0, 1, 65), np.quantile(exact, np.linspace(0, 1, 62))])
+    )
+    gains = [np.minimum(best, residuals.unit_losses(float(p))).sum() for p in places]
+    grown = (*scales, float(places[int(np.argmin(gains))]))
+    return min(
+        update_pool(residuals, np.linspace(0.0, 1.0, size).tolist()),
+        update_pool(residuals, quantiles.tolist(), anneal=0),
+        update_pool(residuals, grown, anneal=0),
+        key=lambda moved: moved.loss,
+    )
 
 
 # --------------------------------------------------------------------------- held-out refinement

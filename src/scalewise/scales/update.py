@@ -26,7 +26,7 @@ from scalewise.scales.residuals import Residuals
 #: Halving from the first step to the last one needs 2 x log2(0.05 / 1e-10) = 58 updates at most.
 FIRST_STEP, LAST_STEP = 0.05, 1e-10
 #: The pool is moved on at most this many units, drawn evenly; its loss is always that of all units.
-MOST_UNITS = 20_000
+MOST_UNITS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def update_scales(
 
 
 def update_pool(
-    residuals: Residuals, scales: Sequence[float], anneal: int = 60, polish: int = 120
+    residuals: Residuals, scales: Sequence[float], anneal: int = 60, polish: int = 80
 ) -> ScaleUpdate:
     r"""Move the nodes of a pool from which every unit takes its best, by soft assignment.
 
@@ -84,9 +84,12 @@ def update_pool(
         return torch.stack([loss_tensors(e, sample.loss).sum(-1) for e in every])
 
     def objective(nodes: torch.Tensor, step: int) -> torch.Tensor:
-        table = unit_losses(nodes)
         if step >= anneal:
-            return table.min(dim=0).values.sum() / sample.n_components
+            with torch.no_grad():  # which node is best has no gradient, where it lies has
+                taken = unit_losses(nodes).argmin(dim=0)
+            chosen = blend_tensors(values, anchors, nodes[taken])
+            return loss_tensors(chosen, sample.loss).sum() / sample.n_components
+        table = unit_losses(nodes)
         temperature = spread * 10.0 ** (-3.0 * step / anneal)
         soft = -temperature * torch.logsumexp(-table / temperature, dim=0)
         return soft.sum() / sample.n_components

@@ -1,0 +1,75 @@
+"""The report in a real browser: it shows the verdict, and its filter runs without errors."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from scalewise.report.page import write_page
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
+
+
+def samples() -> ModuleType:
+    """Load the synthetic study of the unit tests; with importlib mode they are no package."""
+    path = Path(__file__).parents[1] / "unit" / "test_report.py"
+    spec = importlib.util.spec_from_file_location("report_samples", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    results = samples().study(("ions",), ("<script>document.title = 'gone'</script>", "long"))
+    write_page(results, [], path)
+    return path
+
+
+def browse(page: Path, folder: Path, *options: str) -> str:
+    assert BROWSER is not None
+    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
+def test_filter_runs_and_shows_the_verdict(page: Path, tmp_path: Path) -> None:
+    dom = browse(page, tmp_path, "--dump-dom")
+    root = re.search(r"<html[^>]*>", dom)
+    assert root is not None
+    assert "data-error" not in root.group()
+    every = dom.count("<tr data-view=")
+    shown = len(re.findall(r'<tr data-view="[^>]*(?<!hidden="")>', dom))
+    assert 0 < shown < every
+    assert f'data-filter="{shown}/{every}"' in root.group()
+    assert f"{shown} of {every} rows shown" in dom
+    assert "choosing a scale per atom is needed" in dom
+    assert "<title>scalewise:" in dom
+
+
+@pytest.mark.parametrize("width", [1280, 500])
+def test_page_can_be_drawn(page: Path, tmp_path: Path, width: int) -> None:
+    shot = tmp_path / "page.png"
+    browse(page, tmp_path, f"--window-size={width},1000", f"--screenshot={shot}")
+    assert shot.read_bytes().startswith(b"\x89PNG")
+    assert shot.stat().st_size > 10_000

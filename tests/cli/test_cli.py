@@ -1,0 +1,210 @@
+"""The command line as a user meets it: real processes, exit codes, files left behind."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAST = ["split.block=1", "router.steps=40", "router.hidden=8", "router.cutoff=7.0", "evidence.draws=20"]
+
+
+def call(*words: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:  # type: ignore[no-untyped-def]
+    command = [sys.executable, "-m", "scalewise.cli", *map(str, words)]
+    environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """dft.xyz, short.xyz and long.xyz from the example."""
+    spec = importlib.util.spec_from_file_location("e", ROOT / "examples/audit_two_models.py")
+    assert spec is not None
+    assert spec.loader is not None
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    folder = tmp_path_factory.mktemp("files")
+    example.write_files(folder)
+    return folder
+
+
+AUDIT = [
+    "short.xyz",
+    "long.xyz",
+    "predictions.labels=dft.xyz",
+    "predictions.forces_keys=[predicted_forces]",
+    *FAST,
+]
+
+
+def test_help_reads_like_a_guide(tmp_path: Path) -> None:
+    found = call("--help", cwd=tmp_path)
+    assert found.returncode == 0
+    for word in ("study", "generate", "report", "Start here", "Your own models"):
+        assert word in found.stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert call("--version", cwd=tmp_path).stdout.startswith("scalewise 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["stdy"], "Did you mean 'study'"),
+        (["study", "solution.concentraton=1"], "Did you mean 'concentration'"),
+        (["study", "none.yaml"], "No such file"),
+        (["study", "notes.txt"], "neither key=value nor a .yaml"),
+        (["study", "a.yaml", "b.yaml"], "a second configuration"),
+        (["study", "one.xyz"], "at least two prediction files"),
+        (["study", "one.xyz", "two.xyz"], "no such file"),
+        (["generate", "one.xyz"], "generate reads no frames"),
+        (["study", "data=nowhere"], "no manifest.json there"),
+        (["report", "nowhere"], "No such file"),
+    ],
+)
+def test_mistakes_end_with_code_two_and_one_paragraph(
+    tmp_path: Path, words: list[str], message: str
+) -> None:
+    found = call(*words, cwd=tmp_path)
+    assert found.returncode == 2
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_audit_of_two_prediction_files(files: Path, tmp_path: Path) -> None:
+    found = call("study", *AUDIT, "--out", tmp_path / "out", cwd=files)
+    assert found.returncode == 0, found.stderr
+    assert "needed" in found.stdout
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    verdict = results["verdict"]["predictions"]
+    assert verdict["all"]["answer"] == "needed"
+    assert verdict["contact_pair"]["answer"] == "needed"
+    fields = {
+        "view",
+        "unit_of_choice",
+        "method",
+        "uses_labels",
+        "regime",
+        "mae",
+        "unit",
+        "ratio_to_best_single",
+        "interval",
+        "null_band",
+        "n",
+    }
+    assert all(fields <= set(row) for row in results["rows"])
+    assert (tmp_path / "out/report.html").stat().st_size > 10_000
+    assert len(list((tmp_path / "out/figures").glob("*.png"))) >= 4
+    hard = next(r for r in results["rows"] if r["method"] == "hard_oracle")
+    assert hard["outside_null"]
+    _check_order(results["rows"])
+    learned = next(r for r in results["rows"] if r["method"] == "learned_router")
+    assert learned["ratio_to_best_single"] < 0.5
+
+
+def _check_order(rows: list[dict]) -> None:  # type: ignore[type-arg]
+    cells = {(r["view"], r["unit_of_choice"], r["regime"]) for r in rows}
+    for cell in cells:
+        mae = {
+            r["method"]: r["mae"]
+            for r in rows
+            if (r["view"], r["unit_of_choice"], r["regime"]) == cell
+        }
+        order = [mae[m] for m in ("best_single", "hard_oracle", "pool_oracle", "continuous_oracle")]
+        assert order == sorted(order, reverse=True), cell
+
+
+def test_second_run_gives_the_same_bytes_and_reads_them_back(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = call("study", *AUDIT, "--out", out, cwd=files)
+    assert first.returncode == 0, first.stderr
+    before = {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    again = call("study", *AUDIT, "--out", out, cwd=files)
+    assert again.returncode == 0
+    assert "to do" not in again.stdout
+    assert {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+    (next((out / "stages").iterdir())).write_text("{ half")  # as a crash would leave it
+    assert call("study", *AUDIT, "--out", out, cwd=files).returncode == 0
+    after = {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predictions.forces_keys=[predicted]"], "Did you mean 'predicted_forces'"),
+        (["predictions.labels_key=forces"], "key 'forces': no such column"),
+        (["predictions.targets=[K]"], "K is not in"),
+        (["anchors=[0,0.5,1]"], "3 scales for 2 prediction files"),
+        (["regimes=[{name: far, above: 50}]"], "none of the"),
+        (["regimes=[{name: far, nearest: ion, above: 5.9}]"], "regime 'far'"),
+        (["predictions.group_key=grp"], "no such frame key"),
+        (["router.cutoff=17"], "lower than the cutoff of 17"),
+        (["split.block=30"], "blocks to train / tune / test"),
+    ],
+)
+def test_audits_that_cannot_be_done(
+    files: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    found = call("study", *AUDIT, *words, "--out", tmp_path / "out", cwd=files)
+    assert found.returncode == 2, found.stdout + found.stderr
+    assert message in found.stderr
+    assert "Traceback" not in found.stderr
+    assert not (tmp_path / "out/results.json").exists()
+
+
+def test_full_disk_leaves_nothing_half_written(files: Path, tmp_path: Path) -> None:
+    """A limit on file size stands in for a full disk: both end in the same OSError."""
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    out = tmp_path / "out"
+    found = call("study", *AUDIT, "--out", out, cwd=files, preexec_fn=small_files)
+    assert found.returncode == 2, found.stderr
+    assert "cannot be written" in found.stderr
+    left = [p.name for p in out.rglob("*") if p.is_file()]
+    assert left == ["settings.json"]
+
+
+def test_interrupted_study_continues(tmp_path: Path) -> None:
+    """Ctrl-C during the simulation: no traceback, no half file, and the next run finishes."""
+    pytest.importorskip("openmm")
+    config, out = ROOT / "configs/small.yaml", tmp_path / "out"
+    command = [sys.executable, "-m", "scalewise.cli", "study", str(config), "--out", str(out)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("solution-*/replica-*.extxyz")) and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "continues where it stopped" in errors
+    assert "Traceback" not in errors
+    done = {p: p.stat().st_mtime_ns for p in out.glob("solution-*/replica-*.extxyz")}
+    assert done
+    found = call("study", config, "--out", out, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert {p: p.stat().st_mtime_ns for p in done} == done
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["verdict"]) == {"ions", "explicit"}
+    _check_order(results["rows"])
+    long = next(r for r in results["rows"] if (r["view"], r["method"]) == ("explicit", "long"))
+    single = next(r for r in results["rows"] if r["method"] == "best_single")
+    assert long["mae"] < 0.2 * single["mae"]

@@ -1,0 +1,152 @@
+"""Electrostatics and pair functions against what is known in closed form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from scalewise.branches.longrange import CoulombBasis, CoulombBranch, charges_from_products
+from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
+from scalewise.data.frames import Frame
+from scalewise.errors import InputError
+from scalewise.quantities import COULOMB_CONSTANT
+from support import salt_frame
+
+#: Madelung constant of rock salt, nearest-neighbour distance as unit.
+ROCK_SALT = 1.7475645946
+
+
+def rock_salt(distance: float, cells: int) -> Frame:
+    grid = np.stack(np.meshgrid(*[np.arange(2 * cells)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    numbers = np.where(grid.sum(1) % 2 == 0, 11, 17)
+    n = len(grid)
+    return Frame(
+        numbers,
+        distance * grid,
+        2 * cells * distance * np.eye(3),
+        np.ones(3, dtype=bool),
+        np.zeros((n, 3)),
+        None,
+        np.arange(n),
+    )
+
+
+def test_madelung_constant_of_rock_salt() -> None:
+    frame = rock_salt(2.82, 2)
+    energy = CoulombBranch({"Na": 1.0, "Cl": -1.0}).predict(frame).energies.sum()
+    per_pair = energy / (len(frame.numbers) / 2)
+    assert per_pair == pytest.approx(-ROCK_SALT * COULOMB_CONSTANT / 2.82, rel=2e-5)
+
+
+def test_two_ions_far_from_their_images_attract_with_one_over_r_squared() -> None:
+    box = 60.0
+    frame = Frame(
+        np.array([11, 17]),
+        np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]),
+        box * np.eye(3),
+        np.ones(3, dtype=bool),
+        np.zeros((2, 3)),
+        None,
+        np.arange(2),
+    )
+    force = CoulombBranch({"Na": 1.0, "Cl": -1.0}).predict(frame).forces[0, 0]
+    assert force == pytest.approx(COULOMB_CONSTANT / 16.0, rel=2e-3)
+
+
+def test_atoms_of_one_molecule_do_not_act_on_each_other() -> None:
+    """A lone dipole of one molecule feels only its images: almost nothing in a large box."""
+    frame = Frame(
+        np.array([11, 17]),
+        np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]),
+        30.0 * np.eye(3),
+        np.ones(3, dtype=bool),
+        np.zeros((2, 3)),
+        None,
+        np.zeros(2, dtype=int),
+    )
+    whole = CoulombBranch({"Na": 1.0, "Cl": -1.0})
+    assert abs(whole.predict(frame).forces).max() < 0.01
+    apart = replace(frame, molecule=np.arange(2))
+    assert abs(whole.predict(apart).forces).max() > 3.0
+
+
+def test_coulomb_basis_sums_to_the_branch() -> None:
+    frame = salt_frame(3)
+    pairs = ElementPairs(("Cl", "Na"))
+    charges = {"Cl": -0.4, "Na": 0.9}
+    products = np.array([charges[a] * charges[b] for a, b in pairs.combinations])
+    basis, branch = CoulombBasis(pairs), CoulombBranch(charges).predict(frame)
+    np.testing.assert_allclose(basis.forces(frame) @ products, branch.forces, atol=1e-10)
+    np.testing.assert_allclose(basis.energies(frame) @ products, branch.energies, atol=1e-10)
+
+
+def test_charges_come_back_from_their_products() -> None:
+    pairs = ElementPairs(("Cl", "H", "Na", "O"))
+    q = {"Cl": -1.0, "H": 0.417, "Na": 1.0, "O": -0.834}
+    products = np.array([q[a] * q[b] for a, b in pairs.combinations])
+    counts, sign = np.array([10.0, 480.0, 10.0, 240.0]), np.array([-1, 0, 1, 0])
+    assert charges_from_products(products, pairs, counts, sign) == pytest.approx(q)
+
+
+def test_no_charges_where_no_product_is_attractive_by_charge() -> None:
+    pairs = ElementPairs(("Cl", "Na"))
+    found = charges_from_products(
+        np.array([-1.0, 0.0, -1.0]), pairs, np.array([5.0, 5.0]), np.array([-1, 1])
+    )
+    assert found == {"Cl": 0.0, "Na": 0.0}
+
+
+@pytest.mark.parametrize("kind", ["splines", "powers"])
+def test_pair_functions_are_twice_continuously_differentiable_at_the_cutoff(kind: str) -> None:
+    pairs = ElementPairs(("Na",))
+    basis = (
+        SplineBasis(pairs, (2.0,), 6.0, 9)
+        if kind == "splines"
+        else PowerBasis(pairs, (2.0,), 6.0, (1, 6))
+    )
+    h = 1e-3
+    r = 6.0 - h * np.arange(4)
+    value, slope = basis.radial(r, 0)
+    curvature = (slope[0] - slope[1]) / h
+    assert abs(value[0]).max() < 1e-12
+    assert abs(slope[0]).max() < 1e-12
+    assert abs(curvature).max() < 0.05  # falls linearly to zero: of the order of h
+
+
+def test_energy_is_continuous_as_a_neighbour_crosses_the_cutoff() -> None:
+    pairs = ElementPairs(("Cl", "Na"))
+    branch = PairBranch(SplineBasis(pairs, (2.0, 2.0, 2.0), 6.0, 8), np.ones(24))
+
+    def energy(distance: float) -> float:
+        frame = Frame(
+            np.array([11, 17]),
+            np.array([[0.0, 0, 0], [distance, 0, 0]]),
+            20.0 * np.eye(3),
+            np.ones(3, dtype=bool),
+            np.zeros((2, 3)),
+            None,
+            np.arange(2),
+        )
+        return float(branch.predict(frame).energies.sum())
+
+    assert energy(6.0 + 1e-6) == 0.0
+    assert abs(energy(6.0 - 1e-6)) < 1e-12
+
+
+def test_non_periodic_frames_and_unknown_elements_are_refused(salt: Frame) -> None:
+    open_frame = replace(salt, pbc=np.zeros(3, dtype=bool))
+    with pytest.raises(InputError, match="periodic"):
+        CoulombBranch({"Na": 1.0, "Cl": -1.0}).predict(open_frame)
+    with pytest.raises(InputError, match="atom 1 is Cl"):
+        CoulombBranch({"Na": 1.0}).predict(salt)
+
+
+def test_overlapping_atoms_are_refused(salt: Frame) -> None:
+    positions = salt.positions.copy()
+    positions[1] = positions[0]
+    pairs = ElementPairs(("Cl", "Na"))
+    branch = PairBranch(SplineBasis(pairs, (2.0, 2.0, 2.0), 6.0, 8), np.ones(24))
+    with pytest.raises(InputError, match="overlap"):
+        branch.predict(replace(salt, positions=positions))

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 import scalewise
 from scalewise.errors import InputError
 
+
+class Commands(TyperGroup):
+    """Errors of the user's making become one paragraph and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            paragraph = f"error: {error}"
+            Console(stderr=True).print(paragraph, style="red", markup=False, highlight=False)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            Console(stderr=True).print("Interrupted; the same command continues where it stopped.")
+            sys.exit(130)
+
+
 app = typer.Typer(
     name="scalewise",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -55,13 +73,15 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
     Writes results.json, figures/ and report.html below --out; interrupted, it continues.
     """
     from scalewise.config import Study, load
-    from scalewise.report.table import print_results
-    from scalewise.study.run import run
 
     config, files, pairs = _sort(words or [])
     if files:
         pairs = [f"predictions.files=[{', '.join(map(str, files))}]", *pairs]
     settings = load(Study, config, pairs)
+
+    from scalewise.report.table import print_results
+    from scalewise.study.run import run
+
     console = Console()
     results = run(settings, out, lambda line: console.print(f"[dim]{line}[/dim]"))
     paths = _render(results, out)
@@ -85,12 +105,15 @@ def generate(
     check; interrupted, it continues with the replicas that are missing.
     """
     from scalewise.config import Solution, load
-    from scalewise.data import solution
 
     config, files, pairs = _sort(words or [])
     if files:
         raise InputError(f"argument '{files[0]}'", "generate reads no frames", "Leave it out.")
-    manifest = solution.generate(load(Solution, config, pairs), out, workers=workers)
+    settings = load(Solution, config, pairs)
+
+    from scalewise.data import solution
+
+    manifest = solution.generate(settings, out, workers=workers)
     Console().print(solution.summary(manifest))
 
 
@@ -154,22 +177,9 @@ def version(
         raise typer.Exit
 
 
-@contextmanager
-def _errors_in_one_paragraph() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted. The same command continues where it stopped.")
-        sys.exit(130)
-
-
-def main(run: Callable[[], None] = app) -> None:
-    """Entry point: errors of the user's making become one paragraph and exit code 2."""
-    with _errors_in_one_paragraph():
-        run()
+def main() -> None:
+    """Entry point."""
+    app()
 
 
 if __name__ == "__main__":

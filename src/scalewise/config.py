@@ -168,7 +168,16 @@ class RegimeSettings(Settings):
         None, description="whose distance is compared: any ion, an ion of opposite charge, elements"
     )
     above: float = Field(0.0, ge=0.0, description="Å")
-    below: float = Field(float("inf"), gt=0.0, description="Å")
+    below: float | None = Field(None, gt=0.0, description="Å; none: no upper bound")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RegimeSettings:
+        bounded = self.above > 0 or self.below is not None
+        if bounded and self.nearest is None:
+            raise ValueError(f"regime '{self.name}' bounds a distance: say to the nearest what")
+        if self.name == "all" and (bounded or self.elements is not None):
+            raise ValueError("regime 'all' holds every atom: give the subset another name")
+        return self
 
 
 class Pool(Settings):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from report_samples import study
 from scalewise.report.page import write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -27,21 +26,10 @@ FLAGS = (
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
 
 
-def samples() -> ModuleType:
-    """Load the synthetic study of the unit tests; with importlib mode they are no package."""
-    path = Path(__file__).parents[1] / "unit" / "test_report.py"
-    spec = importlib.util.spec_from_file_location("report_samples", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    results = samples().study(("ions",), ("<script>document.title = 'gone'</script>", "long"))
+    results = study(("ions",), ("<script>document.title = 'gone'</script>", "long"))
     write_page(results, [], path)
     return path
 

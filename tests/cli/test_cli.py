@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAST = ["split.block=1", "router.steps=40", "router.hidden=8", "router.cutoff=7.0", "evidence.draws=20"]
+FAST = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "evidence.draws=20"]
 
 
 def call(*words: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:  # type: ignore[no-untyped-def]
@@ -110,8 +110,8 @@ def test_audit_of_two_prediction_files(files: Path, tmp_path: Path) -> None:
     hard = next(r for r in results["rows"] if r["method"] == "hard_oracle")
     assert hard["outside_null"]
     _check_order(results["rows"])
-    learned = next(r for r in results["rows"] if r["method"] == "learned_router")
-    assert learned["ratio_to_best_single"] < 0.5
+    routed = next(r for r in results["rows"] if r["method"] == "regime_router")
+    assert routed["ratio_to_best_single"] < 0.5
 
 
 def _check_order(rows: list[dict]) -> None:  # type: ignore[type-arg]
@@ -148,8 +148,7 @@ def test_second_run_gives_the_same_bytes_and_reads_them_back(files: Path, tmp_pa
         (["predictions.labels_key=forces"], "key 'forces': no such column"),
         (["predictions.targets=[K]"], "K is not in"),
         (["anchors=[0,0.5,1]"], "3 scales for 2 prediction files"),
-        (["regimes=[{name: far, above: 50}]"], "none of the"),
-        (["regimes=[{name: far, nearest: ion, above: 5.9}]"], "regime 'far'"),
+        (["regimes=[{name: far, nearest: ion, above: 9}]"], "regime 'far': none of the"),
         (["predictions.group_key=grp"], "no such frame key"),
         (["router.cutoff=17"], "lower than the cutoff of 17"),
         (["split.block=30"], "blocks to train / tune / test"),

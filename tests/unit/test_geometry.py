@@ -90,7 +90,13 @@ def test_regimes_without_ions_are_all_and_the_elements() -> None:
 
 def test_regimes_that_name_absent_elements_are_refused() -> None:
     with pytest.raises(InputError, match=r"regime 'k': element K is not in the data \(Na\)"):
-        regimes.check_elements([RegimeSettings(name="k", elements=("K",))], ["Na"])
+        regimes.resolve([RegimeSettings(name="k", elements=("K",))], ["Na"], IONS, ["Na"])
+
+
+def test_named_regimes_come_after_all() -> None:
+    named = [RegimeSettings(name="sodium", elements=("Na",))]
+    found = regimes.resolve(named, ["Cl", "Na"], IONS, ["Na"])
+    assert [r.name for r in found] == ["all", "sodium"]
 
 
 def test_features_do_not_change_under_rotation_translation_and_order(salt: Frame) -> None:

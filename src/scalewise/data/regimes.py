@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -81,13 +82,29 @@ def membership(
     if regime.nearest is not None:
         elements = sorted(set(frame.symbols))
         distance = nearest(frame, partners_of(regime, elements, ions), cutoff)
-        inside &= (distance >= regime.above) & ((distance < regime.below) | np.isinf(regime.below))
+        inside &= distance >= regime.above
+        if regime.below is not None:
+            inside &= distance < regime.below
     return inside
 
 
-def check_elements(regimes: Sequence[RegimeSettings], elements: Sequence[str]) -> None:
-    """Refuse regimes that name elements the data do not have."""
-    for regime in regimes:
+def resolve(
+    settings: Literal["auto"] | Sequence[RegimeSettings],
+    elements: Sequence[str],
+    ions: Mapping[str, int],
+    targets: Sequence[str],
+) -> tuple[RegimeSettings, ...]:
+    """Return the automatic regimes, or `all` and those that the user named.
+
+    Raises
+    ------
+    InputError
+        A regime names an element that the data do not have.
+    """
+    if settings == "auto":
+        return default_regimes(elements, ions, targets)
+    assert not isinstance(settings, str)
+    for regime in settings:
         named = {*(regime.elements or ())}
         if isinstance(regime.nearest, tuple):
             named |= {*regime.nearest}
@@ -98,3 +115,5 @@ def check_elements(regimes: Sequence[RegimeSettings], elements: Sequence[str]) -
                 f"element {', '.join(missing)} is not in the data ({', '.join(elements)})",
                 "Correct the regime or drop it.",
             )
+    others = [r for r in settings if r.name != "all"]
+    return (RegimeSettings(name="all"), *others)

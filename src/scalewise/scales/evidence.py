@@ -225,7 +225,7 @@ def verdict(
         return Verdict(
             Answer.NEEDED,
             f"the {router_name} router beats the best fixed scale by {gain:.1%} on unseen blocks "
-            f"(adjusted p = {adjusted_p:.2g})",
+            f"(adjusted p {'< 0.001' if adjusted_p < 1e-3 else f'= {adjusted_p:.2g}'})",
         )
     if bound < min_gain:
         source = "no router" if two_replicate is None else "neither router nor two-replicate oracle"

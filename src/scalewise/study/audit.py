@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from scalewise.config import Predictions, Study
 from scalewise.data.frames import Frame, check_same_atoms, read
-from scalewise.data.regimes import check_elements, default_regimes
+from scalewise.data.regimes import resolve
 from scalewise.data.splits import Split, by_group, by_trajectory
 from scalewise.errors import InputError, did_you_mean
 from scalewise.study.samples import Replicates, Samples, Scene, assemble, describe
@@ -66,10 +66,7 @@ def _scene(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Scen
                 f"{element} is not in {labels[0].source} ({', '.join(elements)})",
                 f"Name elements of the file.{did_you_mean(element, elements)}",
             )
-    regimes = settings.regimes
-    if regimes == "auto":
-        regimes = default_regimes(elements, settings.ions, targets)
-    check_elements(regimes, elements)
+    regimes = resolve(settings.regimes, elements, settings.ions, targets)
     anchors = settings.anchors or tuple(np.linspace(0.0, 1.0, len(audit.files)).tolist())
     if len(anchors) != len(audit.files):
         raise InputError(

@@ -18,7 +18,7 @@ import scalewise
 from scalewise.artifacts import write_json
 from scalewise.config import Study
 from scalewise.data.frames import Frame, read
-from scalewise.data.regimes import check_elements, default_regimes
+from scalewise.data.regimes import resolve
 from scalewise.data.solution import generate
 from scalewise.data.splits import by_trajectory
 from scalewise.errors import InputError
@@ -193,10 +193,7 @@ def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float
 def _scene(frames: list[Frame], settings: Study) -> Scene:
     elements = tuple(sorted({e for f in frames for e in f.symbols}))
     targets = tuple(e for e in elements if e in settings.ions)
-    regimes = settings.regimes
-    if regimes == "auto":
-        regimes = default_regimes(elements, settings.ions, targets)
-    check_elements(regimes, elements)
+    regimes = resolve(settings.regimes, elements, settings.ions, targets)
     anchors = settings.anchors or (0.0, 1.0)
     if len(anchors) != 2:
         raise InputError(

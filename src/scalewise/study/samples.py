@@ -77,7 +77,7 @@ class Scene:
     @property
     def reach(self) -> float:
         """Longest distance (Å) that any regime compares."""
-        bounds = [b for r in self.regimes for b in (r.above, r.below) if np.isfinite(b)]
+        bounds = [b for r in self.regimes for b in (r.above, r.below) if b is not None]
         return max([regimes.CLOSE, *bounds]) + 1e-6
 
 

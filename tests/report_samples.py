@@ -1,0 +1,129 @@
+"""A small study in the shape of results.json, in which every kind of thing occurs once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+REGIMES = ("all", "close_contact")
+ROUTERS = ("fixed_router", "regime_router", "learned_router")
+ORACLES = ("hard_oracle", "pool_oracle", "continuous_oracle")
+
+
+def row(view: str, unit: str, regime: str, method: str, ratio: float) -> dict[str, Any]:
+    found = {
+        "view": view,
+        "unit_of_choice": unit,
+        "method": method,
+        "uses_labels": method in (*ORACLES, "two_replicate_oracle", "best_single"),
+        "regime": regime,
+        "mae": 0.25 * ratio,
+        "unit": "eV/Å",
+        "mae_interval": [0.24 * ratio, 0.26 * ratio],
+        "ratio_to_best_single": ratio,
+        "interval": [ratio - 0.01, ratio + 0.01],
+        "null_band": None,
+        "n": 1000 + len(method),
+    }
+    if method in ORACLES:
+        bands = {"permutation": [0.96, 0.97], "gaussian": [0.95, 0.98]}
+        found |= {"null_band": [0.95, 0.98], "null_bands": bands, "outside_null": ratio < 0.95}
+    if method in ROUTERS:
+        found |= {"gap_closed": 0.4, "gap_interval": [0.1, 0.7]}
+    return found
+
+
+def section(branches: tuple[str, ...]) -> dict[str, Any]:
+    error = {name: {"mae": 0.25, "interval": [0.2, 0.3]} for name in branches}
+    return {
+        "branches": [{"name": name, "cutoff": 6.0} for name in branches],
+        "regimes": dict.fromkeys(REGIMES, 1000),
+        "atoms": {"tune": 500, "test": 1000},
+        "complementarity": {
+            "correlation": {"all": {"estimate": 0.9, "interval": [0.8, 1.0], "n": 1000}},
+            "distance": [
+                {"from": 2.0, "to": 3.0, "n": 40, "branches": error},
+                {"from": 3.0, "to": 5.0, "n": 60, "branches": error},
+            ],
+        },
+        "routers": {"chosen": "learned", "fixed_scale": 0.5, "learned_share": 1.0},
+    }
+
+
+def pool() -> dict[str, Any]:
+    history = [
+        {"round": 0, "action": "anchors", "scales": [0.0, 1.0], "loss": 0.25, "recovered": 0.9},
+        {
+            "round": 1,
+            "action": "insert 0.5",
+            "scales": [0.0, 0.5, 1.0],
+            "loss": 0.24,
+            "recovered": None,
+        },
+    ]
+    moved = {"scales": [0.0, 0.4, 1.0], "result": "moved enough", "history": history}
+    return {
+        "scales": [0.0, 0.5, 1.0],
+        "result": "recovered enough",
+        "history": history,
+        "moved": moved,
+        "recovered_on_test": 0.98,
+    }
+
+
+def study(
+    views: tuple[str, ...] = ("ions", "explicit"), branches: tuple[str, ...] = ("short", "long")
+) -> dict[str, Any]:
+    """Build the study with these views and branches."""
+    ratios = {name: 1.0 + 30.0 * k for k, name in enumerate(branches)}
+    ratios |= {"best_single": 1.0, "average": 0.99}
+    ratios |= dict.fromkeys(ROUTERS, 0.98) | dict.fromkeys(ORACLES, 0.94)
+    ratios["two_replicate_oracle"] = 1.6
+    counts = [5, 0, 5]
+    edges = [0.0, 0.3, 0.7, 1.0]
+    histogram = {k: dict.fromkeys(REGIMES, counts) for k in ("oracle", "router")} | {"edges": edges}
+    curve = {"scale": [0.0, 0.5, 1.0], "mae": {"all": [0.25, 0.24, 8.0], "Cl": [0.3, 0.2, 0.1]}}
+    floor = {"mae": 0.2, "interval": [0.19, 0.21], "n": 10, "source": "8 solvent replicates"}
+    verdict = {
+        "answer": "needed",
+        "reason": "routing gains 5%",
+        "router": "learned",
+        "ratio_to_fixed": 0.95,
+        "interval": [0.94, 0.96],
+        "p": 0.001,
+        "n": 1000,
+    }
+    other = {**verdict, "answer": "cannot tell", "interval": None, "ratio_to_fixed": None}
+    return {
+        "schema": 1,
+        "provenance": {
+            "scalewise": "0.1.0",
+            "settings": {"seed": 0, "data": "<b>here</b>"},
+            "settings_digest": "abc",
+            "sources": {"replica-00.extxyz": "0" * 64},
+        },
+        "paper": {
+            "reference": "arXiv 2606.09480",
+            "unit": "kJ/mol/nm",
+            "baseline": 400.0,
+            "hard_oracle": 380.0,
+            "pool_oracle": 379.0,
+            "continuous_oracle": 378.0,
+            "close_contact_baseline": 300.0,
+            "close_contact_continuous_oracle": 150.0,
+        },
+        "checks": [{"ok": False, "quantity": "density", "sentence": "1.2 g/cm3, too dense."}],
+        "views": {view: section(branches) for view in views},
+        "noise_floor": {view: {"all": floor} for view in views},
+        "pool": {"by_view": {view: {"ion": pool(), "frame": pool()} for view in views}},
+        "pool_held_out": {"by_view": {view: pool() for view in views}},
+        "verdict": {view: {"all": verdict, "close_contact": other} for view in views},
+        "loss_curves": dict.fromkeys(views, curve),
+        "scale_histograms": dict.fromkeys(views, histogram),
+        "rows": [
+            row(view, unit, regime, method, ratio)
+            for view in views
+            for unit in ("ion", "frame")
+            for regime in REGIMES
+            for method, ratio in ratios.items()
+        ],
+    }

@@ -322,12 +322,15 @@ def _assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def _explain(schema: type[Settings], where: str, error: ValidationError) -> InputError:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    # of the alternatives of a union, the one that got furthest tells most
+    telling = ("value_error", "extra_forbidden")
+    first = max(error.errors(), key=lambda e: (e["type"] in telling, len(e["loc"])))
+    path = [str(part) for part in first["loc"] if str(part).isidentifier() or isinstance(part, int)]
+    key = ".".join(path)
     place = f"{where}, key '{key}'" if key else where
     if first["type"] == "extra_forbidden":
-        known = _keys_at(schema, [str(part) for part in first["loc"][:-1]])
-        hint = did_you_mean(str(first["loc"][-1]), known)
+        known = _keys_at(schema, path[:-1])
+        hint = did_you_mean(path[-1], known)
         return InputError(place, "no such key", f"Known keys: {', '.join(known)}.{hint}")
     if first["type"] == "value_error":
         return InputError(place, str(first["ctx"]["error"]), "Correct the setting.")
@@ -337,12 +340,21 @@ def _explain(schema: type[Settings], where: str, error: ValidationError) -> Inpu
 def _keys_at(schema: type[Settings], path: list[str]) -> list[str]:
     fields = schema.model_fields
     for part in path:
+        if part.isdigit():  # an entry of a list has the fields found already
+            continue
         if part not in fields:
             break
         annotation = fields[part].annotation
-        options = (annotation, *getattr(annotation, "__args__", ()))
-        nested = [o for o in options if isinstance(o, type) and issubclass(o, Settings)]
+        nested = [o for o in _leaves(annotation) if issubclass(o, Settings)]
         if not nested:
             break
         fields = nested[0].model_fields
     return sorted(fields)
+
+
+def _leaves(annotation: Any) -> list[type]:
+    """Classes inside a union, a tuple, or both."""
+    arguments = getattr(annotation, "__args__", ())
+    if arguments:
+        return [leaf for a in arguments for leaf in _leaves(a)]
+    return [annotation] if isinstance(annotation, type) else []

@@ -43,6 +43,8 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         (["predictions.files=[a.xyz,b.xyz]", "predictions.names=[average,b]"], "must differ"),
         (["predictions.files=[a.xyz,b.xyz]", "predictions.names=[b]"], "1 entries for 2"),
         (["regimes=[{name: far, above: 5}]"], "say to the nearest what"),
+        (["regimes=[{name: far, belw: 5}]"], r"key 'regimes.0.belw'.*Did you mean 'below'"),
+        (["regimes=odd"], r"key 'regimes': got 'odd'"),
         (["views=[]"], "views is empty"),
         (["seed={"], "not valid YAML"),
     ],

@@ -103,7 +103,6 @@ def resolve(
     """
     if settings == "auto":
         return default_regimes(elements, ions, targets)
-    assert not isinstance(settings, str)
     for regime in settings:
         named = {*(regime.elements or ())}
         if isinstance(regime.nearest, tuple):

@@ -232,11 +232,15 @@ def verdict(
         return Verdict(
             Answer.NOT_NEEDED,
             f"one scale suffices (s = {fixed_scale:.2f}): {source} can gain {min_gain:.0%}, the "
-            f"upper bound is {max(bound, 0.0):.1%}",
+            f"upper bound is {_percent(bound)}",
         )
-    known = f"the {router_name} router gains {max(gain, 0.0):.1%}, routers at most {most:.1%}"
+    known = f"the {router_name} router gains {_percent(gain)}, routers at most {_percent(most)}"
     if two_replicate is not None:
-        known += f", the two-replicate oracle at most {max(1.0 - two_replicate.low, 0.0):.1%}"
+        known += f", the two-replicate oracle at most {_percent(1.0 - two_replicate.low)}"
     if adjusted_p <= alpha:
         known += f"; real, but below the {min_gain:.0%} that would pay"
     return Verdict(Answer.CANNOT_TELL, f"{known}: more independent frames would decide")
+
+
+def _percent(gain: float) -> str:
+    return "nothing" if gain <= 0 else "less than 0.1%" if gain < 1e-3 else f"{gain:.1%}"

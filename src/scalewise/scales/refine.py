@@ -244,7 +244,7 @@ class HeldOutRefiner:
         grown = self._insert(fit, check, moved)
         if grown is not None and grown not in [line.scales for line in state.history]:
             return _next(state, "insert and move", grown, check)
-        return replace(_next(state, "move", moved, check), result=Result.NOTHING_GAINS)
+        return replace(_next(state, "stop", moved, check), result=Result.NOTHING_GAINS)
 
     def _prune(
         self, fit: Guided, check: Guided, scales: tuple[float, ...]

@@ -10,9 +10,10 @@ from jaxtyping import Bool, Float, Int
 
 from scalewise.config import Study
 from scalewise.scales import evidence
-from scalewise.scales.oracle import ContinuousOracle
+from scalewise.scales.oracle import ContinuousOracle, best_single
 from scalewise.scales.router import Router
 from scalewise.study.samples import Samples
+from scalewise.study.score import joined
 from scalewise.study.view import View
 
 #: Bins of the distance to the nearest ion, Å.
@@ -108,7 +109,13 @@ def noise_floor(view: View, label_error: float | None, settings: Study) -> dict[
     for name, member in view.replicates.regimes.items():
         if member.any():
             block = view.replicates.first.block[member]
-            result[name] = _floor(view.labels[member], block, settings)
+            both = joined(
+                view.replicates.first.subset(member), view.replicates.second.subset(member)
+            )
+            result[name] = {
+                **_floor(view.labels[member], block, settings),
+                "best_single_on_same_atoms": both.mean(best_single(both)[1]),
+            }
     return result
 
 

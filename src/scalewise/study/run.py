@@ -133,11 +133,12 @@ def _sections(
 
 
 def _code() -> str:
-    """Hash of this package's source: a stage made by other code is made again."""
+    """Hash of the source that computes: a stage made by other code is made again."""
     root = Path(scalewise.__file__).parent
     digest = hashlib.sha256()
-    for file in sorted(root.rglob("*.py")):
-        digest.update(file.read_bytes())
+    for folder in ("data", "branches", "scales", "study"):
+        for file in sorted((root / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
@@ -212,7 +213,7 @@ def _merge(
 ) -> dict[str, Any]:
     """Join the views; `pool` and `pool_held_out` show the first view and, below it, all of them."""
     first = next(iter(sections))
-    names = ("branches", "regimes", "atoms", "complementarity", "updates", "routers")
+    names = ("branches", "anchors", "regimes", "atoms", "complementarity", "updates", "routers")
     return {
         "schema": SCHEMA,
         "provenance": {
@@ -221,7 +222,7 @@ def _merge(
             "torch": torch.__version__,
             "settings": settings.model_dump(mode="json"),
             "settings_digest": settings.digest(),
-            "sources": {Path(k).name: v for k, v in sources.items()},
+            "sources": _named(sources),
         },
         "paper": PAPER,
         "checks": checks,
@@ -246,6 +247,13 @@ def _merge(
         },
         "rows": [row for section in sections.values() for row in section["rows"]],
     }
+
+
+def _named(sources: Mapping[str, str]) -> dict[str, str]:
+    """File names without folders, so that results do not depend on them, unless two are equal."""
+    names = [Path(path).name for path in sources]
+    unique = len(set(names)) == len(names)
+    return {Path(path).name if unique else path: digest for path, digest in sources.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -70,7 +70,8 @@ class Scorer:
         for method, values in losses.items():
             row = self._row(unit, regime, method, values, losses["best_single"], residuals)
             if method in ORACLE_ROWS:
-                row |= _null_fields(row["ratio_to_best_single"], bands, method)
+                ratio = row["ratio_to_best_single"]
+                row |= _null_fields(ratio, bands, method, exchangeable(residuals))
             if method in ROUTER_ROWS and pair is not None:
                 row |= self._gap(pair, regime, method)
             rows.append(row)
@@ -305,16 +306,28 @@ def _ratios(residuals: Residuals, losses: Mapping[str, Losses]) -> dict[str, flo
 
 
 def _null_fields(
-    ratio: float, bands: Mapping[str, Mapping[str, tuple[float, float]]], method: str
+    ratio: float, bands: Mapping[str, Mapping[str, tuple[float, float]]], method: str, equal: bool
 ) -> dict[str, Any]:
-    """The band of the stricter null, all bands, and whether the gain is larger than in any."""
+    """All bands, the one that decides, and whether the gain is larger than there.
+
+    The Gaussian null makes the branches equally good. Where they are not, it says what two equal
+    branches of that average error would give, which no longer bears on these; permutation decides.
+    """
     by_null = bands[method]
-    lowest = min(by_null, key=lambda name: by_null[name][0])
+    judges = {k: v for k, v in by_null.items() if equal or k == "permutation"}
+    lowest = min(judges.values(), key=lambda ends: ends[0])
     return {
-        "null_band": list(by_null[lowest]),
+        "null_band": list(lowest),
         "null_bands": {name: list(ends) for name, ends in by_null.items()},
-        "outside_null": ratio < by_null[lowest][0],
+        "exchangeable": equal,
+        "outside_null": ratio < lowest[0],
     }
+
+
+def exchangeable(residuals: Residuals) -> bool:
+    """Whether the mean squares of the branches are within a factor of two of each other."""
+    square = np.square(residuals.values).sum(axis=(1, 2))
+    return bool(square.max() <= 2.0 * square.min())
 
 
 def _ends(interval: evidence.Interval | None) -> list[float] | None:

@@ -12,8 +12,8 @@ demo: $(STAMP)
 
 # Lint, types, the fast tests, and the README's commands on a small configuration.
 test: lint
-	$(BIN)/python -m pytest
-	$(BIN)/python tests/readme.py
+	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 -m readme
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

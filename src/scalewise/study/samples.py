@@ -99,7 +99,7 @@ def describe(frame: Frame, scene: Scene) -> Described:
     reach = scene.reach
     distance = np.full(len(target), np.inf)
     if ions:
-        distance = regimes.nearest(frame, dict.fromkeys(scene.elements, ions), reach)
+        distance = regimes.nearest(frame, dict.fromkeys(scene.targets, ions), reach)
     return Described(
         target,
         environment(frame, scene.elements, target, scene.feature_cutoff),

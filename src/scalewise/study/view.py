@@ -81,8 +81,9 @@ def explicit_view(frames: Sequence[Frame], split: Split, scene: Scene, settings:
     test_frames, block = _pick(frames, split.test), split.block[split.test]
     tune = _samples(_pick(frames, split.tune), fitted.branches, split.block[split.tune], scene)
     errors: dict[str, dict[str, list[float]]] = {}
-    test = _samples(test_frames, fitted.branches, block, scene, errors)
-    halves = [_samples(test_frames, half, block, scene) for half in fitted.halves]
+    described = [describe(frame, scene) for frame in test_frames]
+    test = _samples(test_frames, fitted.branches, block, scene, described, errors)
+    halves = [_samples(test_frames, half, block, scene, described) for half in fitted.halves]
     pair = Replicates(
         halves[0].residuals, halves[1].residuals, test.geometry, test.regimes, test.frame
     )
@@ -107,13 +108,16 @@ def _samples(
     fitted: Sequence[FittedBranch],
     block: Int[np.ndarray, " frames"],
     scene: Scene,
+    described: Sequence[Described] | None = None,
     errors: dict[str, dict[str, list[float]]] | None = None,
 ) -> Samples:
-    """Predict and describe frames; collect per-element errors of all atoms into ``errors``."""
-    described, predictions, labels = [], [], []
-    for frame in frames:
-        described.append(describe(frame, scene))
-        target = described[-1].target
+    """Predict frames, and describe them where the caller has not.
+
+    The mean absolute errors of every element, water too, are collected into ``errors``.
+    """
+    described = described or [describe(frame, scene) for frame in frames]
+    predictions, labels = [], []
+    for frame, target in zip(frames, (d.target for d in described), strict=True):
         forces = _predict(frame, [b.branch for b in fitted])
         predictions.append(forces[:, target])
         labels.append(frame.forces[target])

@@ -1,0 +1,96 @@
+"""Every command and every example of the README, on a small configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: What makes the audit of the example's few frames quick.
+QUICK = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "evidence.draws=10"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith("scalewise")]
+
+
+def small(command: list[str]) -> list[str]:
+    """The same command with settings that take seconds."""
+    config = str(ROOT / "configs/small.yaml")
+    if command[1] == "study":
+        audit = any(w.endswith(".xyz") for w in command)
+        return [*command, *(QUICK if audit else [config])]
+    if command[1] == "generate":
+        return [*command, str(ROOT / "configs/small-solution.yaml")]
+    return command
+
+
+def load(path: Path):  # type: ignore[no-untyped-def]
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.readme
+def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+    pytest.importorskip("openmm")
+    load(ROOT / "examples/audit_two_models.py").write_files(tmp_path)
+    listed = commands()
+    assert len(listed) >= 5
+    for command in listed:
+        found = subprocess.run(
+            [sys.executable, "-m", "scalewise.cli", *small(command)[1:]],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+        assert found.returncode == 0, f"{shlex.join(command)}\n{found.stderr}"
+
+
+@pytest.mark.readme
+def test_the_example_audits_its_own_files(tmp_path: Path) -> None:
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "examples/audit_two_models.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, found.stderr
+    assert re.search(r"^contact_pair\s+needed", found.stdout, flags=re.MULTILINE)
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    found = blocks("python")
+    assert found
+    for block in found:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_settings_page_is_what_the_schema_says() -> None:
+    page = load(ROOT / "docs/write_settings.py").text()
+    assert (ROOT / "docs/settings.md").read_text(encoding="utf-8") == page
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")))
+def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -140,7 +140,7 @@ class Branches(Settings):
         (3, 4, 6, 8, 10, 12), description="inverse powers of r, long branch"
     )
     ridge: tuple[float, ...] = Field(
-        (1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2),
+        (1e-12, 1e-9, 1e-6, 1e-4, 1e-2, 1e-1, 1.0),
         description="regularisation strengths tried on the tuning blocks",
     )
 

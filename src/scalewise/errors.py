@@ -21,7 +21,7 @@ class InputError(ValueError):
     Examples
     --------
     >>> str(InputError("frames.xyz, frame 3", "no forces", "Add a column 'forces'."))
-    'frames.xyz, frame 3: no forces. Add a column 'forces'.'
+    "frames.xyz, frame 3: no forces. Add a column 'forces'."
     """
 
     def __init__(self, where: str, found: str, remedy: str) -> None:

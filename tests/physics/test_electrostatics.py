@@ -115,6 +115,24 @@ def test_pair_functions_are_twice_continuously_differentiable_at_the_cutoff(kind
     assert abs(curvature).max() < 0.05  # falls linearly to zero: of the order of h
 
 
+@pytest.mark.parametrize("kind", ["splines", "powers"])
+def test_pair_functions_are_bounded_and_smooth_where_there_were_no_data(kind: str) -> None:
+    pairs = ElementPairs(("Na",))
+    basis = (
+        SplineBasis(pairs, (3.0,), 6.0, 6)
+        if kind == "splines"
+        else PowerBasis(pairs, (3.0,), 6.0, (1, 4, 12))
+    )
+    r = np.linspace(0.3, 6.0, 4001)
+    value, slope = basis.radial(r, 0)
+    assert abs(value).max() < 3.0
+    assert (slope[r < 1.5] == 0).all()
+    numerical = np.gradient(value, r, axis=0)[1:-1]
+    np.testing.assert_allclose(numerical, slope[1:-1], atol=2e-3)
+    curvature = np.gradient(slope, r, axis=0)
+    assert abs(np.diff(curvature, axis=0)).max() < 1.0  # a jump would be of the order of 10
+
+
 def test_energy_is_continuous_as_a_neighbour_crosses_the_cutoff() -> None:
     pairs = ElementPairs(("Cl", "Na"))
     branch = PairBranch(SplineBasis(pairs, (2.0, 2.0, 2.0), 6.0, 8), np.ones(24))

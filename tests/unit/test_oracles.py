@@ -125,7 +125,7 @@ def test_two_replicate_oracle_finds_what_is_routable() -> None:
     [
         ([1.0, 0.0], "increase strictly"),
         ([0.0, 0.5], "increase strictly"),
-        ([0.0], "scales for 2 branches"),
+        ([0.2, 1.0], "increase strictly"),
     ],
 )
 def test_anchors_out_of_order_are_refused(anchors: list[float], message: str) -> None:

@@ -315,12 +315,6 @@ def test_strange_folders_are_refused(tmp_path: Path) -> None:
     assert (tmp_path / "replica-00.extxyz").read_text() == "mine"
 
 
-def test_too_few_frames_for_the_replicates(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="only 1 frames"):
-        solution.generate(tiny(frames=1), tmp_path, progress=False)
-    assert not list(tmp_path.iterdir())
-
-
 def test_failure_in_a_worker_names_the_replica(tmp_path: Path) -> None:
     settings = tiny(ion_pairs=60, replicas=1)
     with pytest.raises(InputError, match=r"replica 0: only \d+ of 120 ions fit"):

@@ -23,6 +23,8 @@ from scalewise.errors import InputError
 
 #: The switch of the inverse powers begins at this share of the cutoff.
 SWITCH_FROM = 0.85
+#: Inverse powers are flat this far (Å) below the shortest training distance.
+FADE = 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,8 @@ class SplineBasis(PairBasis):
     """Cubic B-splines from the shortest distance met in training to the cutoff.
 
     The last three splines of the uniform knots are left out, so value, slope and curvature vanish
-    at the cutoff. Below the first knot the first cubics continue.
+    at the cutoff. Below the shortest training distance the functions fade out within three knots:
+    a closer pair in other data meets a small force, not an extrapolated polynomial.
     """
 
     pairs: ElementPairs
@@ -151,10 +154,12 @@ class SplineBasis(PairBasis):
         """Values and derivatives of the splines."""
         start = self.start[kind]
         step = (self.cutoff - start) / self.count
-        knots = start + step * np.arange(-3, self.count + 4)
-        spline = BSpline(knots, np.eye(self.count + 3), 3)
-        value = spline(distance)[:, : self.count]
-        slope = spline.derivative()(distance)[:, : self.count]
+        lowest = start - 3 * step
+        knots = start + step * np.arange(-6, self.count + 4)
+        # the three splines below those in use only carry the others down to where they end
+        spline = BSpline(knots, np.eye(self.count + 6)[:, 3 : self.count + 3], 3)
+        inside = np.maximum(distance, lowest)
+        value, slope = spline(inside), spline.derivative()(inside)
         return value, slope
 
 
@@ -164,6 +169,10 @@ class PowerBasis(PairBasis):
 
     :math:`f` falls from 1 at 0.85 of the cutoff to 0 at the cutoff as the quintic
     :math:`1 - 10 x^3 + 15 x^4 - 6 x^5`, whose first two derivatives vanish at both ends.
+
+    Fitted powers cancel each other where there were data and run away where there were none: a
+    single closer pair was off by 8 eV/Å. So below :math:`r_0` the distance itself levels off, with
+    two continuous derivatives, and the force fades out within 0.4 Å.
     """
 
     pairs: ElementPairs
@@ -184,11 +193,14 @@ class PowerBasis(PairBasis):
         x = np.clip((distance - SWITCH_FROM * self.cutoff) / width, 0.0, 1.0)
         switch = 1.0 - x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
         switch_slope = -30.0 * x**2 * (1.0 - x) ** 2 / width
-        n = np.asarray(self.powers)
-        power = (self.start[kind] / distance[:, None]) ** n
+        start, n = self.start[kind], np.asarray(self.powers)
+        u = np.clip((start - distance) / FADE, 0.0, 1.0)
+        levelled = np.maximum(distance, start) - FADE * (u - u**3 + 0.5 * u**4)
+        level_slope = 1.0 - u**2 * (3.0 - 2.0 * u)
+        power = (start / levelled[:, None]) ** n
+        power_slope = -n * power * (level_slope / levelled)[:, None]
         value = power * switch[:, None]
-        slope = power * (switch_slope[:, None] - switch[:, None] * n / distance[:, None])
-        return value, slope
+        return value, power_slope * switch[:, None] + power * switch_slope[:, None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ from scalewise.report.markup import (
 )
 from scalewise.report.names import (
     METHODS,
+    PAPER_VIEW,
     Results,
     Row,
     loss_unit,
@@ -33,7 +34,7 @@ from scalewise.report.names import (
 def comparison(results: Results) -> str:
     """The paper's ratios beside those of every view, each with its null band."""
     paper, ratios = results.get("paper") or {}, paper_ratios(results)
-    if not ratios:
+    if not ratios or PAPER_VIEW not in views(results):
         return ""
     tables = {view: select(results, view) for view in views(results)}
     columns = ["Ratio to the baseline", f"#{paper.get('reference', 'the paper')}"]
@@ -68,7 +69,7 @@ def _ours(row: Row | None) -> list[Cell]:
 
 def _across_views(results: Results, tables: dict[str, dict[str, dict[str, Row]]]) -> str:
     """Best label-free row of each view over the best single branch that sees ions alone."""
-    single = tables.get("ions", {}).get("all", {}).get("best_single")
+    single = tables.get(PAPER_VIEW, {}).get("all", {}).get("best_single")
     if single is None or not single["mae"]:
         return ""
     unit = loss_unit(results)

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 
 from scalewise.report.names import (
     METHODS,
+    PAPER_VIEW,
     PEEKING,
     ROUTERS,
     TWO_REPLICATE,
@@ -51,7 +52,7 @@ def oracle_gains(results: Results) -> Figure | None:
     figure = new_figure(1.5 + 0.135 * bounds[-1], width=7.6)
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for ax, (view, rows) in zip(axes, tables.items(), strict=True):
-        paper = paper_ratios(results) if view == "ions" else {}
+        paper = paper_ratios(results) if view == PAPER_VIEW else {}
         _panel(ax, rows, places, {key: 100 * (1 - ratio) for key, ratio in paper.items()})
         for bound in bounds[1:]:
             ax.axhline(bound, color="#999999", lw=0.6)
@@ -188,7 +189,7 @@ def _legend(
     }
     two = marks.pop(TWO_REPLICATE, None)
     handles: list[Line2D | Patch] = [marks.pop(m) for m in PEEKING if m in marks]
-    if "ions" in tables and paper_ratios(results):
+    if PAPER_VIEW in tables and paper_ratios(results):
         name = str(results["paper"].get("reference", "the paper"))
         handles.append(Line2D([], [], ls="", marker="*", color=PAPER, ms=9, label=name))
     handles += [*marks.values(), *([two] if two else [])]

@@ -11,6 +11,8 @@ from scalewise.quantities import to_kj_per_mol_nm, to_mev_per_angstrom
 Results = Mapping[str, Any]
 Row = Mapping[str, Any]
 
+#: The view in which the paper's figures have a counterpart, as we read it.
+PAPER_VIEW: Final = "ions"
 ROUTERS: Final = {
     "fixed_router": "fixed router",
     "regime_router": "regime router",

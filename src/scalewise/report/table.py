@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scalewise.quantities import to_kj_per_mol_nm, to_mev_per_angstrom
+from scalewise.report.names import PAPER_VIEW, paper_ratios
 
 BLOCKS = (
     ("branches", None),
@@ -22,8 +23,6 @@ BLOCKS = (
         ("hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle"),
     ),
 )
-#: The view in which the paper's figures have a counterpart, as we read it.
-PAPER_VIEW = "ions"
 SHOWN = ("all", "close_contact")
 ANSWERS = {"needed": "bold green", "not needed": "bold cyan", "cannot tell": "bold yellow"}
 
@@ -41,19 +40,6 @@ def print_results(results: dict[str, Any], console: Console) -> None:
                 console.print(_table(results, view, regime, rows))
     console.print(_side_by_side(results))
     console.print(_verdicts(results))
-
-
-def paper_ratio(results: dict[str, Any], view: str, regime: str, method: str) -> float | None:
-    """The paper's figure for a row, as a ratio to its baseline; the ions view only."""
-    paper = results["paper"]
-    if view != PAPER_VIEW:
-        return None
-    if regime == "all" and method in paper:
-        return float(paper[method]) / float(paper["baseline"])
-    if (regime, method) == ("close_contact", "continuous_oracle"):
-        ratio = paper["close_contact_continuous_oracle"] / paper["close_contact_baseline"]
-        return float(ratio)
-    return None
 
 
 def _table(results: dict[str, Any], view: str, regime: str, rows: list[dict[str, Any]]) -> Table:
@@ -94,7 +80,7 @@ def _belongs(method: str, methods: Iterable[str] | None) -> bool:
 
 
 def _cells(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
-    paper = paper_ratio(results, row["view"], row["regime"], row["method"])
+    paper = paper_ratios(results).get((row["regime"], row["method"]))
     linear = row["unit"] == "eV/Å"
     return [
         f" {row['method']}",

@@ -119,7 +119,7 @@ def _sections(
         )
     missing = [name for name in tasks if _read(paths[name]) is None]
     if missing:
-XX
+        report(f"Study: {' and '.join(missing)}, a minute or two each")
     if len(missing) < 2 or (os.cpu_count() or 1) < 2:
         for name in missing:
             _stage(name, *tasks[name], paths[name])

@@ -52,9 +52,9 @@ def one(seed: int, optima: tuple[float, ...], difference: float) -> dict[str, ob
         "planted", test, pair, routers, {"ion": (0.0, 1.0)}, ("short", "long"), SETTINGS
     )
     verdicts = {name: v["answer"] for name, v in scorer.verdicts().items()}
-    score = scorer._two_replicate("ion", "all")
+    score = scorer.two_replicate("ion", "all")
     assert score is not None
-    gap = scorer._gap(score, "all", "learned_router")["gap_closed"]
+    gap = scorer.gap(score, "ion", "all", "learned_router")["gap_closed"]
     pool = refine_with_held_out(tune, routers, SETTINGS)["scales"]
     return {"verdicts": verdicts, "gap": gap, "pool": len(pool)}
 

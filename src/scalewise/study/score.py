@@ -65,7 +65,7 @@ class Scorer:
     ) -> list[dict[str, Any]]:
         residuals = self._part(unit, member)
         losses = self._losses(unit, residuals, member)
-        pair = self._two_replicate(unit, regime)
+        pair = self.two_replicate(unit, regime)
         rows = []
         for method, values in losses.items():
             row = self._row(unit, regime, method, values, losses["best_single"], residuals)
@@ -73,7 +73,7 @@ class Scorer:
                 ratio = row["ratio_to_best_single"]
                 row |= _null_fields(ratio, bands, method, exchangeable(residuals))
             if method in ROUTER_ROWS and pair is not None:
-                row |= self._gap(pair, regime, method)
+                row |= self.gap(pair, unit, regime, method)
             rows.append(row)
         if pair is not None:
             rows.append(
@@ -172,7 +172,8 @@ class Scorer:
 
     # ------------------------------------------------------------------ two replicates
 
-    def _two_replicate(self, unit: str, regime: str) -> TwoReplicateScore | None:
+    def two_replicate(self, unit: str, regime: str) -> TwoReplicateScore | None:
+        """Score the two-replicate oracle in both directions; None where there are no replicates."""
         if self.replicates is None or not self.replicates.regimes[regime].any():
             return None
         rep, m = self.replicates, self.replicates.regimes[regime]
@@ -186,7 +187,7 @@ class Scorer:
             single=best_single(joined(first, second))[1],
         )
 
-    def _gap(self, pair: TwoReplicateScore, regime: str, method: str) -> dict[str, Any]:
+    def gap(self, pair: TwoReplicateScore, unit: str, regime: str, method: str) -> dict[str, Any]:
         """Share of the two-replicate gain that a router reaches; null where that gain may be 0."""
         assert self.replicates is not None
         options = {"seed": self.settings.seed, "resamples": self.settings.evidence.bootstrap}
@@ -196,8 +197,12 @@ class Scorer:
         m = self.replicates.regimes[regime]
         scales = self.routers.named()[method].scales(self.replicates.geometry.subset(m))
         atoms = joined(self.replicates.first.subset(m), self.replicates.second.subset(m))
+        routed = atoms.unit_losses(scales)
+        if unit == "frame":
+            frame = np.unique(self.replicates.frame[m], return_inverse=True)[1]
+            routed = np.bincount(frame, weights=routed)
         closed = evidence.ratio_interval(
-            pair.single - atoms.unit_losses(scales), pair.single - pair.two, atoms.block, **options
+            pair.single - routed, pair.single - pair.two, pair.both.block, **options
         )
         return {
             "gap_closed": closed.estimate if closed else None,
@@ -215,7 +220,7 @@ class Scorer:
         adjusted = evidence.holm([i.p if (i := tests[r][chosen]) else 1.0 for r in regimes])
         result = {}
         for regime, p in zip(regimes, adjusted, strict=True):
-            pair = self._two_replicate("ion", regime)
+            pair = self.two_replicate("ion", regime)
             two = None
             if pair is not None:
                 two = evidence.ratio_interval(

@@ -47,14 +47,16 @@ def test_normal_equations_equal_a_direct_least_squares_solution() -> None:
     assert (found[~met] == 0).all()
 
 
-def test_loss_and_fixed_coefficients_agree_with_the_residuals() -> None:
+def test_loss_and_combined_functions_agree_with_the_residuals() -> None:
     basis = SplineBasis(PAIRS, (2.2, 2.2, 2.2), 6.0, 4)
     frames = [salt_frame(k) for k in range(3)]
     equations = gather(basis, frames)
     c = np.random.default_rng(0).standard_normal(basis.size)
     residual = np.concatenate([(basis.forces(f) @ c - f.forces).ravel() for f in frames])
     assert equations.loss(c) == pytest.approx((residual**2).sum() / 4)  # four atoms an element
-    assert equations.with_fixed(c[:5]).loss(c[5:]) == pytest.approx(equations.loss(c))
+    columns = np.random.default_rng(1).standard_normal((basis.size, 3))
+    few = np.array([0.2, -1.0, 0.5])
+    assert equations.combined(columns).loss(few) == pytest.approx(equations.loss(columns @ few))
 
 
 def test_strength_is_chosen_on_the_tuning_data() -> None:

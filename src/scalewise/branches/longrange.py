@@ -4,8 +4,8 @@ The energy is a quadratic form of the elements' charges,
 
 .. math:: E = \sum_{a \le b} Q_{ab} V_{ab}, \qquad Q_{ab} = q_a q_b,
 
-so the forces are linear in the products :math:`Q_{ab}`. They are fitted freely by least squares,
-then the nearest rank-one matrix gives the charges.
+so the forces are linear in the products :math:`Q_{ab}`. They are fitted freely by least squares;
+the nearest neutral rank-one matrix gives the ratios of the charges, and a second fit their size.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 import torch
 from jaxtyping import Float, Int
 from torchpme import CoulombPotential, P3MCalculator
@@ -134,27 +135,27 @@ def coulomb_potential(frame: Frame, charges: torch.Tensor) -> tuple[torch.Tensor
     return positions, COULOMB_CONSTANT * (potential - excluded)
 
 
-def charges_from_products(
+def charge_direction(
     products: Float[np.ndarray, " functions"],
     pairs: ElementPairs,
     counts: Float[np.ndarray, " elements"],
     sign: Int[np.ndarray, " elements"],
-) -> dict[str, float]:
-    r"""Charges whose products come nearest to the fitted :math:`Q_{ab}`, made neutral.
+) -> Float[np.ndarray, " elements"]:
+    r"""Unit vector of charges whose products come nearest to the fitted :math:`Q_{ab}`.
 
-    The leading eigenvector of the matrix Q, times the root of its eigenvalue; all zero when no
-    eigenvalue is positive. Neutral means :math:`\sum_a n_a q_a = 0` for the mean composition
-    ``counts``; the smallest change is made. The overall sign, which no force can tell, is the one
-    that agrees with ``sign`` (+1 for a cation, -1 for an anion, 0 for the rest).
+    The leading eigenvector of Q among the neutral vectors, :math:`\sum_a n_a q_a = 0` for the mean
+    composition ``counts``. The overall sign, which no force can tell, is the one that agrees with
+    ``sign`` (+1 for a cation, -1 for an anion, 0 for the rest). With two elements neutrality
+    alone decides. One element cannot be neutral and gets zero.
     """
     n = len(pairs.elements)
+    if n == 1:
+        return np.zeros(1)
     order = {e: k for k, e in enumerate(pairs.elements)}
     matrix = np.zeros((n, n))
     for value, (a, b) in zip(products, pairs.combinations, strict=True):
         matrix[order[a], order[b]] = matrix[order[b], order[a]] = value
-    eigenvalues, vectors = np.linalg.eigh(matrix)
-    charges = vectors[:, -1] * np.sqrt(max(float(eigenvalues[-1]), 0.0))
-    charges = charges - counts * (counts @ charges) / (counts @ counts)
-    if charges @ sign < 0:
-        charges = -charges
-    return dict(zip(pairs.elements, charges.tolist(), strict=True))
+    neutral = scipy.linalg.null_space(counts[None, :])
+    _, vectors = np.linalg.eigh(neutral.T @ matrix @ neutral)
+    direction = neutral @ vectors[:, -1]
+    return -direction if direction @ sign < 0 else direction

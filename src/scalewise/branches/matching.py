@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from scalewise.branches.base import Branch, ForceBasis, JoinedBasis, SumBranch
-from scalewise.branches.longrange import CoulombBasis, CoulombBranch, charges_from_products
+from scalewise.branches.longrange import CoulombBasis, CoulombBranch, charge_direction
 from scalewise.branches.pair import (
     ElementPairs,
     PairBranch,
@@ -46,12 +46,10 @@ class NormalEquations:
         c = coefficients
         return float(c @ self.gram @ c - 2.0 * self.moment @ c + self.square)
 
-    def with_fixed(self, fixed: Float[np.ndarray, " first"]) -> NormalEquations:
-        """Equations of the remaining functions when the first ones keep given coefficients."""
-        k = len(fixed)
-        head = NormalEquations(self.gram[:k, :k], self.moment[:k], self.square)
+    def combined(self, columns: Float[np.ndarray, "functions fewer"]) -> NormalEquations:
+        """Equations of linear combinations of the functions, one per column."""
         return NormalEquations(
-            self.gram[k:, k:], self.moment[k:] - self.gram[k:, :k] @ fixed, head.loss(fixed)
+            columns.T @ self.gram @ columns, columns.T @ self.moment, self.square
         )
 
 
@@ -73,18 +71,19 @@ def solve(
 ) -> tuple[Float[np.ndarray, " functions"], float]:
     r"""Ridge regression with the strength that leaves the smallest loss on the tuning blocks.
 
-    Columns are scaled to unit norm first, so the strength is relative; functions never met in
-    training get zero.
+    The strength is relative to the mean square of a column, one scale for all of them: scaling each
+    column by its own norm would let a function met once fit the noise of that one pair. Functions
+    never met in training get zero.
     """
-    norm = np.sqrt(np.diag(train.gram))
-    met = norm > 1e-12 * norm.max(initial=0.0)
-    scale = np.where(met, norm, 1.0)
-    gram = train.gram / np.outer(scale, scale)
-    moment = np.where(met, train.moment / scale, 0.0)
+    diagonal = np.diag(train.gram)
+    met = diagonal > 1e-14 * diagonal.max(initial=0.0)
+    scale = float(diagonal[met].mean()) if met.any() else 1.0
+    penalty = scale * np.eye(len(diagonal))
+    unmet = np.diag(scale * ~met)
     best: tuple[float, Float[np.ndarray, " functions"], float] | None = None
     for strength in strengths:
-        c = np.linalg.solve(gram + strength * np.eye(len(norm)) + np.diag(~met * 1.0), moment)
-        c = np.where(met, c / scale, 0.0)
+        c = np.linalg.solve(train.gram + strength * penalty + unmet, train.moment)
+        c = np.where(met, c, 0.0)
         loss = tune.loss(c)
         if best is None or loss < best[0]:
             best = (loss, c, strength)
@@ -159,19 +158,27 @@ def _fit_long(
     settings: Branches,
 ) -> FittedBranch:
     train, tune = equations
-    pairs = powers.pairs
+    pairs, n = powers.pairs, len(powers.pairs.names)
     free, _ = solve(train, tune, settings.ridge)
-    n = len(pairs.names)
-    charges = charges_from_products(free[:n], pairs, counts, sign)
-    products = np.array([charges[a] * charges[b] for a, b in pairs.combinations])
-    c, strength = solve(train.with_fixed(products), tune.with_fixed(products), settings.ridge)
+    direction = dict(
+        zip(pairs.elements, charge_direction(free[:n], pairs, counts, sign), strict=True)
+    )
+    products = np.array([direction[a] * direction[b] for a, b in pairs.combinations])
+    columns = np.zeros((n + powers.size, 1 + powers.size))
+    columns[:n, 0], columns[n:, 1:] = products, np.eye(powers.size)
+    c, strength = solve(train.combined(columns), tune.combined(columns), settings.ridge)
+    if c[0] < 0:  # unlike charges would repel: no charges serve better than any
+        columns = columns[:, 1:]
+        c, strength = solve(train.combined(columns), tune.combined(columns), settings.ridge)
+        c = np.concatenate([[0.0], c])
+    charges = {e: float(np.sqrt(c[0]) * q) for e, q in direction.items()}
     report: dict[str, object] = {
         "cutoff": "Ewald",
         "functions": powers.size + n,
         "ridge": strength,
         "charges": charges,
     }
-    branch = SumBranch(CoulombBranch(charges), PairBranch(powers, c))
+    branch = SumBranch(CoulombBranch(charges), PairBranch(powers, c[1:]))
     return FittedBranch("long", branch, report)
 
 

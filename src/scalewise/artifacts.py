@@ -61,5 +61,7 @@ def _umask() -> int:
 def _cannot_write(path: Path, error: OSError) -> InputError:
     reason = error.strerror or str(error)
     return InputError(
-        str(path), f"cannot be written ({reason})", "Free space or choose another --out folder."
+        str(path),
+        f"cannot be written ({reason})",
+        "Free space, or choose an --out folder that can be written to.",
     )

@@ -63,7 +63,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything th
 def study(words: Words = None, out: Out = Path("runs/study")) -> None:
     r"""Study scales: generate (or read) data, run every mechanism, write the evidence.
 
-    [bold]scalewise study[/bold]  the default solution, about six minutes
+    [bold]scalewise study[/bold]  the default solution, about seven minutes
 
     [bold]scalewise study solution.concentration=1 seed=3 --out runs/dilute[/bold]
 
@@ -75,9 +75,7 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
     from scalewise.config import Study, load
 
     config, files, pairs = _sort(words or [])
-    if files:
-        pairs = [f"predictions.files=[{', '.join(map(str, files))}]", *pairs]
-    settings = load(Study, config, pairs)
+    settings = load(Study, config, pairs, {"predictions.files": files} if files else None)
 
     from scalewise.report.table import print_results
     from scalewise.study.run import run
@@ -86,7 +84,8 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
     results = run(settings, out, lambda line: console.print(f"[dim]{line}[/dim]"))
     paths = _render(results, out)
     print_results(results, console)
-    console.print(f"\nWritten: {out / 'results.json'}, {len(paths)} figures, {out / 'report.html'}")
+    written = f"\nWritten: {out / 'results.json'}, {len(paths)} figures, {out / 'report.html'}"
+    console.print(written, markup=False)
 
 
 @app.command()
@@ -136,6 +135,8 @@ def report(
         raise InputError(str(path), reason, "Give the --out folder of a finished study.") from None
     except ValueError:
         raise InputError(str(path), "not valid JSON", "Run the study again.") from None
+    if not isinstance(results, dict) or results.get("schema") != 1:
+        raise InputError(str(path), "not results of schema 1", "Run the study again.")
     _render(results, folder)
     print_results(results, Console())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,7 +25,7 @@ Count = Annotated[int, Field(ge=1)]
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     def digest(self) -> str:
         """Return twelve hex digits that change when, and only when, a setting changes."""
@@ -148,7 +148,7 @@ class Branches(Settings):
 class Split(Settings):
     """Whole replicas (or blocks of a single trajectory) to train, tune and test."""
 
-    train: Fraction = 0.375
+    train: Fraction = Field(0.375, description="share that fits branches; an audit tunes on it")
     tune: Fraction = 0.25
     block: Count = Field(5, description="frames per bootstrap block")
 
@@ -196,7 +196,7 @@ class Router(Settings):
     steps: Count = 250
     learning_rate: float = Field(0.01, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
-    members: Count = Field(4, description="networks averaged, each with its own held-out fold")
+    members: int = Field(5, ge=3, description="networks averaged, each with its own folds")
     cutoff: Length = 8.0
 
 
@@ -207,7 +207,7 @@ class Evidence(Settings):
     bootstrap: int = Field(1000, ge=100, description="resamplings of the blocks")
     alpha: Fraction = Field(0.05, description="chance of any false 'needed' within one view")
     min_gain: Fraction = Field(0.01, description="gain below which routing is not worth its cost")
-    min_atoms: Count = Field(30, description="a regime with fewer atoms is left out")
+    min_atoms: Count = Field(30, description="an automatic regime with fewer atoms is left out")
 
 
 class Study(Settings):
@@ -244,15 +244,23 @@ class Study(Settings):
                     f"anchors={list(a)} must increase strictly from 0 to 1: sort them, drop "
                     "repeats, and list the branches in the same order"
                 )
-        if not self.views:
-            raise ValueError("views is empty: name 'ions', 'explicit' or both")
+        if len(set(self.views)) != max(1, len(self.views)):
+            raise ValueError(f"views={list(self.views)}: name 'ions', 'explicit' or both, once")
+        names = [] if self.regimes == "auto" else [r.name for r in self.regimes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"regimes {names} must have different names")
         return self
 
 
 S = TypeVar("S", bound=Settings)
 
 
-def load(schema: type[S], file: Path | None = None, words: Sequence[str] = ()) -> S:
+def load(
+    schema: type[S],
+    file: Path | None = None,
+    words: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> S:
     """Read settings from a YAML file and ``key=value`` words, and check them.
 
     Parameters
@@ -263,6 +271,8 @@ def load(schema: type[S], file: Path | None = None, words: Sequence[str] = ()) -
         A YAML file, or None for the defaults.
     words
         Assignments with dotted keys, such as ``solution.concentration=1.0``.
+    values
+        Values by dotted key that are not parsed as YAML, such as paths.
 
     Raises
     ------
@@ -281,6 +291,8 @@ def load(schema: type[S], file: Path | None = None, words: Sequence[str] = ()) -
                 f"argument '{word}'", "it is neither a file nor key=value", "Write key=value."
             )
         _assign(tree, key.split("."), _parse(word, value))
+    for key, value in (values or {}).items():
+        _assign(tree, key.split("."), value)
     try:
         return schema.model_validate(tree)
     except ValidationError as error:

@@ -54,8 +54,7 @@ def test_moving_nodes_needs_fewer_scales_than_halving() -> None:
     moved, share = smallest_moved_pool(residuals, 0.98, 9)
     assert share is not None
     assert share >= 0.98
-    assert halved.result is Result.FULL or len(moved.scales) < len(halved.scales)
-    assert len(moved.scales) < 9
+    assert len(moved.scales) < len(halved.scales)
 
 
 def test_dyadic_refiner_stops_at_the_largest_pool() -> None:
@@ -75,7 +74,7 @@ def test_dyadic_refiner_without_any_gain_says_so() -> None:
 @pytest.mark.parametrize("best", [0.0, 0.4, 1.0])
 def test_held_out_refinement_collapses_where_nothing_is_routable(best: float) -> None:
     p = planted(4000, seed=3, optima=(best,))
-    preferred = np.full(4000, 0.5)
+    preferred = np.random.default_rng(0).uniform(size=4000)  # a router that knows nothing
     state = refine_held_out(*halves(p, preferred), HeldOutRefiner())
     assert len(state.scales) == 1
     assert state.scales[0] == pytest.approx(best, abs=0.06)

@@ -102,7 +102,8 @@ def read(
         without volume; units that look wrong by their magnitude, unless ``check_units`` is off.
     """
     if not path.is_file():
-        raise InputError(str(path), "no such file", "Give the path of an extxyz file.")
+        found = "a folder" if path.is_dir() else "no such file"
+        raise InputError(str(path), found, "Give the path of an extxyz file.")
     try:
         atoms_list = ase.io.read(path, index=":", format="extxyz")
     except Exception as error:  # ASE raises a dozen kinds for malformed text
@@ -133,25 +134,29 @@ def _convert(
         raise InputError(
             f"{where}, key '{forces_key}'",
             f"no such column; columns with three values per atom: {listing}",
-            f"Name the column that holds the forces.{hint}",
+            "Name the column that holds the forces (predictions.forces_keys for predictions, "
+            f"predictions.labels_key for labels).{hint}",
         )
-    forces = np.asarray(arrays[forces_key], dtype=float)
+    forces = _numbers(where, forces_key, arrays[forces_key])
     if forces.shape != (len(atoms), 3):
         raise InputError(
             f"{where}, key '{forces_key}'",
             f"shape {forces.shape} for {len(atoms)} atoms",
             "Forces have three components per atom.",
         )
-    _finite(where, forces_key, forces)
-    _finite(where, "positions", atoms.positions)
+    _numbers(where, "positions", atoms.positions)
     if atoms.pbc.any() and abs(atoms.cell.volume) < 1e-6:
         raise InputError(
             f"{where}, key 'Lattice'", "periodic, but the cell has no volume", "Write the cell."
         )
     energy = results.get(energy_key, atoms.info.get(energy_key)) if energy_key else None
     if energy is not None:
-        _finite(where, str(energy_key), np.asarray(energy, dtype=float))
-    molecule = atoms.arrays.get(MOLECULE_KEY, np.arange(len(atoms)))
+        energy = _numbers(where, str(energy_key), energy)
+        if energy.size != 1:
+            raise InputError(
+                f"{where}, key '{energy_key}'", f"{energy.size} values", "An energy is one number."
+            )
+    molecule = _numbers(where, MOLECULE_KEY, atoms.arrays.get(MOLECULE_KEY, np.arange(len(atoms))))
     return Frame(
         numbers=atoms.numbers.astype(np.int64),
         positions=atoms.positions,
@@ -159,26 +164,35 @@ def _convert(
         pbc=np.asarray(atoms.pbc),
         forces=forces,
         energy=None if energy is None else float(energy),
-        molecule=np.asarray(molecule, dtype=np.int64),
+        molecule=molecule.astype(np.int64),
         source=str(path),
         index=index,
         info=dict(atoms.info),
     )
 
 
-def _finite(where: str, key: str, values: np.ndarray) -> None:
-    if not np.isfinite(values).all():
-        atom = int(np.argwhere(~np.isfinite(np.atleast_1d(values)))[0][0])
+def _numbers(where: str, key: str, values: Any) -> np.ndarray:
+    """The values as numbers, finite and of a size that squares do not overflow."""
+    try:
+        numbers = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{where}, key '{key}'", "text where numbers belong", "Write numbers, or another key."
+        ) from None
+    sane = np.atleast_1d(np.isfinite(numbers) & (np.abs(numbers) < 1e30))
+    if not sane.all():
+        atom = int(np.argwhere(~sane)[0][0])
         raise InputError(
             f"{where}, key '{key}'",
             f"atom {atom} holds a value that is not finite",
             "Remove the frame or recompute it.",
         )
+    return numbers
 
 
 def _suspect_units(frames: Sequence[Frame], key: str) -> None:
     sizes = np.array([np.sqrt(np.mean(f.forces**2)) if f.forces.size else 0.0 for f in frames])
-    typical = float(np.median(sizes))
+    typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
     first = frames[0]
     turn_off = "Convert to eV/Å, or set check_units=false if the values are right."
     if typical > LARGEST_RMS:
@@ -194,7 +208,9 @@ def _suspect_units(frames: Sequence[Frame], key: str) -> None:
             f"the median frame has a root-mean-square force of {typical:.3g}, too small for eV/Å",
             turn_off,
         )
-    ratio = np.maximum(sizes / typical, typical / np.maximum(sizes, 1e-300)) if typical else sizes
+    # forces that are exactly zero, as of a lone atom, have no unit
+    known = np.where(sizes > 0, sizes, typical)
+    ratio = np.maximum(known / typical, typical / known) if typical else known
     worst = int(ratio.argmax())
     if typical and ratio[worst] > LARGEST_SPREAD:
         raise InputError(
@@ -242,6 +258,8 @@ def check_same_atoms(reference: Sequence[Frame], other: Sequence[Frame]) -> None
         elif (a.numbers != b.numbers).any():
             atom = int(np.flatnonzero(a.numbers != b.numbers)[0])
             found = f"atom {atom} is {b.symbols[atom]}, but {a.symbols[atom]} in {first}"
+        elif (a.pbc != b.pbc).any() or np.abs(a.cell - b.cell).max() > 1e-3:
+            found = f"its cell or periodicity is not that of {first}"
         elif _displaced(a, b) > 1e-3:
             found = f"an atom is {_displaced(a, b):.3g} Å from where {first} has it"
         else:

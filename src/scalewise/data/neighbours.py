@@ -63,5 +63,5 @@ def check_cell(frame: Frame, cutoff: float) -> None:
             raise InputError(
                 f"{frame.where}, key 'Lattice'",
                 f"the cell is {lowest:.2f} Å high, lower than the cutoff of {cutoff:g} Å",
-                "Use larger cells or a shorter cutoff.",
+                "Use larger cells, or shorter distances in router.cutoff, branches and regimes.",
             )

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from scalewise.quantities import to_kj_per_mol_nm, to_mev_per_angstrom
@@ -45,7 +46,7 @@ def print_results(results: dict[str, Any], console: Console) -> None:
 def _table(results: dict[str, Any], view: str, regime: str, rows: list[dict[str, Any]]) -> Table:
     floor = results["noise_floor"].get(view, {}).get(regime)
     caption = f"noise floor {to_kj_per_mol_nm(floor['mae']):.4g} kJ/mol/nm" if floor else None
-    table = _new_table(f"{view} view, {regime} (n = {rows[0]['n']})", caption)
+    table = _new_table(f"{view} view, {escape(regime)} (n = {rows[0]['n']})", caption)
     table.add_column("method", no_wrap=True)
     columns = ["kJ/mol/nm", "meV/Å", "ratio ± 95 %", "null band"]
     if view == PAPER_VIEW:
@@ -83,7 +84,7 @@ def _cells(results: dict[str, Any], row: dict[str, Any]) -> list[str]:
     paper = paper_ratios(results).get((row["regime"], row["method"]))
     linear = row["unit"] == "eV/Å"
     return [
-        f" {row['method']}",
+        f" {escape(row['method'])}",
         f"{to_kj_per_mol_nm(row['mae']):.4g}" if linear else "",
         f"{to_mev_per_angstrom(row['mae']):.4g}" if linear else f"{row['mae']:.4g} {row['unit']}",
         _ratio(row),
@@ -118,7 +119,7 @@ def _side_by_side(results: dict[str, Any]) -> Table:
     table.add_column("row")
     table.add_column("ratio", justify="right")
     for view, method, ratio in best_label_free(results):
-        table.add_row(view, method, f"{ratio:.3g}")
+        table.add_row(view, escape(method), f"{ratio:.3g}")
     if PAPER_VIEW in results["views"]:
         ratio = results["paper"]["continuous_oracle"] / results["paper"]["baseline"]
         table.add_row("paper", "continuous oracle (peeks)", f"{ratio:.3f}", style="dim")
@@ -147,6 +148,10 @@ def _verdicts(results: dict[str, Any]) -> Table:
         for regime, v in regimes.items():
             style = ANSWERS[v["answer"]]
             table.add_row(
-                view, regime, str(v["n"]), f"[{style}]{v['answer']}[/{style}]", v["reason"]
+                view,
+                escape(regime),
+                str(v["n"]),
+                f"[{style}]{v['answer']}[/{style}]",
+                escape(v["reason"]),
             )
     return table

@@ -200,7 +200,7 @@ def verdict(
     adjusted_p
         Its p-value after Holm's correction over the regimes of the view.
     two_replicate
-        Loss of the two-replicate oracle over the best single branch, where replicates exist.
+        Loss of the two-replicate oracle over the best fixed scale, where replicates exist.
     others
         The same ratio for every other router tried: what any of them could gain must be excluded
         before the answer is "not needed".
@@ -217,7 +217,10 @@ def verdict(
         known, for the two-replicate oracle. *cannot tell*: anything else.
     """
     if router is None:
-        return Verdict(Answer.CANNOT_TELL, "fewer than three independent blocks to test on")
+        return Verdict(
+            Answer.CANNOT_TELL,
+            "fewer than three independent blocks to test on, or no error left to gain on",
+        )
     gain = 1.0 - router.estimate
     most = max(1.0 - i.low for i in (router, *others))
     bound = most if two_replicate is None else max(most, 1.0 - two_replicate.low)
@@ -239,7 +242,7 @@ def verdict(
         known += f", the two-replicate oracle at most {_percent(1.0 - two_replicate.low)}"
     if adjusted_p <= alpha:
         known += f"; real, but below the {min_gain:.0%} that would pay"
-    return Verdict(Answer.CANNOT_TELL, f"{known}: more independent frames would decide")
+    return Verdict(Answer.CANNOT_TELL, f"{known}: too wide to exclude or to prove {min_gain:.0%}")
 
 
 def _percent(gain: float) -> str:

@@ -4,7 +4,8 @@ Every oracle picks, for each unit, the scale with the smallest loss on the very 
 scored on. It therefore gains even where there is nothing to route (see
 :mod:`scalewise.scales.evidence`), and it cannot be used for prediction: it has no call that takes
 a geometry. What removes the bias is :class:`TwoReplicateOracle`: choose with one replicate of the
-labels or of the models, score with another.
+labels or of the models, score with another. With models as replicates only what differs between
+them is free of the bias: noise in the labels they share is still peeked at.
 
 Reference: L. Yu, arXiv 2606.09480, for hard routing and continuous interpolation.
 """
@@ -139,11 +140,6 @@ def weighted_median(
     half = (cumulated >= 0.5 * cumulated[:, -1:]).argmax(axis=-1)
     unit = np.arange(len(points))
     return points[unit, order[unit, half]]
-
-
-def mean_loss(residuals: Residuals, choice: Choice) -> float:
-    """Mean loss per component of a choice."""
-    return residuals.mean(choice.loss)
 
 
 def best_single(residuals: Residuals) -> tuple[int, Float[np.ndarray, " units"]]:

@@ -235,6 +235,8 @@ class HeldOutRefiner:
 
     def step(self, fit: Guided, check: Guided, state: PoolState) -> PoolState:
         """Prune one node if none misses it, else insert one if it pays, else stop."""
+        if len(state.history) > 4 * self.max_scales:  # nodes that differ in the last digit only
+            return replace(state, result=Result.NOTHING_GAINS)
         moved = move_nodes(fit, state.scales)
         pruned = self._prune(fit, check, moved)
         if pruned is not None:

@@ -71,7 +71,7 @@ class LearnedRouter(Router):
     r"""The mean of small networks on standardised features, drawn towards the fixed scale.
 
     :math:`s = s_0 + \\lambda (\\bar s(x) - s_0)`, where :math:`\\lambda` is the share of the
-    networks' opinion that out-of-fold data support; zero where nothing is routable.
+    networks' opinion that out-of-fold data support; near zero where nothing is routable.
     """
 
     networks: tuple[Callable[[Float[np.ndarray, "units features"]], np.ndarray], ...]
@@ -118,17 +118,24 @@ class LearnedRouterTrainer:
     ) -> tuple[LearnedRouter, Float[np.ndarray, " units"]]:
         """Train one network per fold of blocks; return the router and its out-of-fold scales.
 
+        A network stops where the *next* fold likes it best, so the fold that it is judged on has
+        taken no part. With two folds there is no third, and training runs to its end.
+
         Raises
         ------
         InputError
             Fewer than two blocks: nothing can be held out.
         """
         folds = make_folds(residuals.block, self.members)
+        n_folds = int(folds.max()) + 1
         fixed = fit_fixed(residuals).scale
         networks, held = [], np.full(residuals.n_units, fixed)
-        for fold in range(int(folds.max()) + 1):
-            inside, out = folds != fold, folds == fold
-            network = self._train(residuals, geometry.features, inside, out, fixed, fold)
+        for fold in range(n_folds):
+            out = folds == fold
+            stop = folds == (fold + 1) % n_folds if n_folds > 2 else ~out
+            inside = ~out & ~stop if n_folds > 2 else ~out
+            start = fit_fixed(residuals.subset(inside)).scale
+            network = self._train(residuals, geometry.features, inside, stop, start, fold)
             networks.append(network)
             held[out] = network(geometry.features[out])
         shares = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -142,17 +149,17 @@ class LearnedRouterTrainer:
         residuals: Residuals,
         features: Float[np.ndarray, "units features"],
         inside: Bool[np.ndarray, " units"],
-        out: Bool[np.ndarray, " units"],
+        stop: Bool[np.ndarray, " units"],
         fixed: float,
         fold: int,
     ) -> Callable[[Float[np.ndarray, "units features"]], np.ndarray]:
-        """Full-batch AdamW; the state with the lowest held-out loss is kept."""
+        """Full-batch AdamW; the state with the lowest loss on the stopping fold is kept."""
         network = _Network(features[inside], self.hidden, fixed, self.seed * 1009 + fold)
         optimiser = torch.optim.AdamW(
             network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
         train = _Batch(residuals.subset(inside), features[inside])
-        check = _Batch(residuals.subset(out), features[out])
+        check = _Batch(residuals.subset(stop), features[stop])
         best, kept = float("inf"), network.state()
         for step in range(self.steps + 1):
             if step % 10 == 0:

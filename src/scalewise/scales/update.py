@@ -25,7 +25,7 @@ from scalewise.scales.residuals import Residuals
 
 #: Halving from the first step to the last one needs 2 x log2(0.05 / 1e-10) = 58 updates at most.
 FIRST_STEP, LAST_STEP = 0.05, 1e-10
-#: The pool is moved on at most this many units, drawn evenly; its loss is always that of all units.
+#: The pool is moved on at most this many units, drawn at random; its loss is that of all.
 MOST_UNITS = 10_000
 
 
@@ -156,7 +156,8 @@ def _tensors(residuals: Residuals) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _thinned(residuals: Residuals) -> Residuals:
-    stride = -(-residuals.n_units // MOST_UNITS)
+    if residuals.n_units <= MOST_UNITS:
+        return residuals
     mask = np.zeros(residuals.n_units, dtype=bool)
-    mask[::stride] = True
+    mask[np.random.default_rng(0).permutation(residuals.n_units)[:MOST_UNITS]] = True
     return residuals.subset(mask)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from scalewise.config import Predictions, Study
+from scalewise.config import RESERVED_NAMES, Predictions, Study
 from scalewise.data.frames import Frame, check_same_atoms, read
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import Split, by_group, by_trajectory
@@ -23,9 +23,11 @@ def predictions_view(settings: Study) -> View:
     assert audit is not None  # the caller asks only where there is something to audit
     keys = audit.forces_keys * (len(audit.files) if len(audit.forces_keys) == 1 else 1)
     source = audit.labels or audit.files[0]
-    labels = read(source, forces_key=audit.labels_key, check_units=settings.check_units)
+    labels = read(
+        source, forces_key=audit.labels_key, energy_key=None, check_units=settings.check_units
+    )
     members = _read_all(audit.files, keys, labels, settings)
-    names = audit.names or tuple(_unique([p.stem for p in audit.files], keys))
+    names = audit.names or branch_names(audit.files, keys)
     scene = _scene(labels, audit, settings)
     split = _split(labels, audit, settings)
     tune, test = (
@@ -51,9 +53,25 @@ def _read_all(
     return members
 
 
-def _unique(stems: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Name the branches after their files; after their columns where one file holds them all."""
-    return list(stems) if len(set(stems)) == len(stems) else list(keys)
+def branch_names(files: Sequence[Path], keys: Sequence[str]) -> tuple[str, ...]:
+    """Name branches by the first of file, column, folder/file that tells them apart, else number.
+
+    Examples
+    --------
+    >>> branch_names([Path("a.xyz"), Path("b.xyz")], ["forces", "forces"])
+    ('a', 'b')
+    >>> branch_names([Path("A/p.xyz"), Path("B/p.xyz")], ["forces", "forces"])
+    ('A/p', 'B/p')
+    """
+    candidates = (
+        [p.stem for p in files],
+        list(keys),
+        [f"{p.parent.name}/{p.stem}" for p in files],
+    )
+    for names in candidates:
+        if len(set(names)) == len(names) and not RESERVED_NAMES & set(names):
+            return tuple(names)
+    return tuple(f"branch {k}" for k in range(1, len(files) + 1))
 
 
 def _scene(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Scene:

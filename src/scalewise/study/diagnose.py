@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scalewise.config import Study
 from scalewise.scales import evidence
 from scalewise.scales.oracle import ContinuousOracle, best_single
+from scalewise.scales.residuals import component_loss
 from scalewise.scales.router import Router
 from scalewise.study.samples import Samples
 from scalewise.study.score import joined
@@ -91,11 +92,13 @@ def noise_floor(view: View, label_error: float | None, settings: Study) -> dict[
     r"""Error that no model with these inputs can beat, per regime.
 
     With :math:`S` force samples of every atom, the mean absolute deviation from their mean is too
-    small by :math:`\sqrt{1 - 1/S}` (exactly so for Gaussian noise) and is divided by it.
+    small by :math:`\sqrt{1 - 1/S}` (exactly so for Gaussian noise) and is divided by it; the mean
+    square by :math:`1 - 1/S`. The samples follow each other in time, so water that moves more
+    slowly than they do is not averaged: the true floor is a little higher.
     Without noise in the labels the floor is their numerical error.
     """
     if view.labels is None or view.replicates is None:
-        if label_error is None:
+        if label_error is None or settings.loss != "l1":  # the error is known as an absolute one
             return {}
         return {
             "all": {
@@ -123,8 +126,9 @@ def _floor(
     labels: Float[np.ndarray, "units samples 3"], block: Int[np.ndarray, " units"], settings: Study
 ) -> dict[str, Any]:
     samples = labels.shape[1]
-    inside = np.abs(labels - labels.mean(axis=1, keepdims=True)).sum(axis=(1, 2))
-    unbiased = inside * np.sqrt(samples / (samples - 1.0))
+    off = component_loss(labels - labels.mean(axis=1, keepdims=True), settings.loss)
+    power = 0.5 if settings.loss == "l1" else 1.0
+    unbiased = off.sum(axis=(1, 2)) * (samples / (samples - 1.0)) ** power
     counts = np.full(len(labels), 3 * samples)
     report = _mean_with_interval(unbiased, counts, block, settings)
     return {**report, "n": len(labels), "source": f"{samples} solvent replicates"}

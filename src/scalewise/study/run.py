@@ -55,38 +55,60 @@ def run(settings: Study, out: Path, report: Report = lambda line: None) -> dict[
     InputError
         Data, settings or the output folder cannot be used.
     """
-    write_json(out / "settings.json", settings.model_dump(mode="json"))
     if settings.predictions is not None:
         sources = _audit_sources(settings)
         tasks: dict[str, tuple[Study, Path | None]] = {"predictions": (settings, None)}
         checks: list[dict[str, Any]] = []
     else:
         folder = _data(settings, out, report)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        sources = {
-            name: digest for r in manifest["replicas"] for name, digest in r["files"].items()
-        }
+        manifest = _manifest(folder)
+        sources = _solution_sources(folder, manifest)
         tasks = dict.fromkeys(settings.views, (settings, folder))
         checks = manifest["checks"]
     sections = _sections(tasks, sources, out, report)
     results = _merge(settings, sources, checks, sections)
+    write_json(out / "settings.json", settings.model_dump(mode="json"))
     write_json(out / "results.json", results)
     return results
 
 
 def _data(settings: Study, out: Path, report: Report) -> Path:
     if settings.data is not None:
-        if not (settings.data / "manifest.json").is_file():
-            raise InputError(
-                f"key 'data': {settings.data}",
-                "no manifest.json there",
-                "Give the folder that `scalewise generate` finished, or leave the key out.",
-            )
         return settings.data
     folder = out / f"solution-{settings.solution.digest()}"
     report(f"Data: {settings.solution.replicas} replicas of NaCl in {settings.solution.water}")
     generate(settings.solution, folder)
     return folder
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        manifest["replicas"][0]["files"], manifest["checks"]
+    except (OSError, ValueError, LookupError, TypeError):
+        raise InputError(
+            str(folder / "manifest.json"),
+            "missing, damaged, or not written by `scalewise generate`",
+            "Give the folder that `scalewise generate` finished, or generate it again.",
+        ) from None
+    return manifest
+
+
+def _solution_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Hash every file; one that is not what was generated is refused."""
+    sources = {}
+    for replica in manifest["replicas"]:
+        for name, digest in replica["files"].items():
+            path = folder / name
+            found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+            if found != digest:
+                raise InputError(
+                    str(path),
+                    "missing" if found is None else "changed since it was generated",
+                    "Run `scalewise generate` on the folder again, or restore the file.",
+                )
+            sources[name] = digest
+    return sources
 
 
 def _audit_sources(settings: Study) -> dict[str, str]:
@@ -113,7 +135,8 @@ def _sections(
     paths = {}
     for name, (settings, _) in tasks.items():
         kept = settings.model_dump(mode="json", exclude={"solution", "views", "data"})
-        key = json.dumps([name, kept, dict(sources), _code(), SCHEMA], sort_keys=True)
+        versions = [np.__version__, torch.__version__, SCHEMA]
+        key = json.dumps([name, kept, dict(sources), _code(), versions], sort_keys=True)
         paths[name] = (
             out / "stages" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
         )
@@ -163,7 +186,7 @@ def _stage(name: str, settings: Study, folder: Path | None, path: Path) -> None:
 
 def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float]:
     """Read a generated solution, build one view of it; also the numerical error of its labels."""
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = _manifest(folder)
     files = [name for r in manifest["replicas"] for name in r["files"]]
     frames: list[Frame] = []
     replicates: list[list[Frame]] = []
@@ -182,13 +205,18 @@ def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float
         tune=settings.split.tune,
         block=settings.split.block,
     )
-    tested = {int(frames[k].info["replica"]) for k in split.test}
-    replicates = [r for r in replicates if int(r[0].info["replica"]) in tested]
+    tested = {_origin(frames[k]) for k in split.test}
+    replicates = [r for r in replicates if _origin(r[0]) in tested]
     scene = _scene(frames, settings)
     error = float(np.mean([r["label_error"] for r in manifest["replicas"]]))
     if name == "ions":
         return ion_view(frames, split, replicates, scene, settings), error
     return explicit_view(frames, split, scene, settings), error
+
+
+def _origin(frame: Frame) -> tuple[int, int]:
+    """Replica and frame number; solvent replicates carry those of the frame they come from."""
+    return int(frame.info["replica"]), int(frame.info["frame"])
 
 
 def _scene(frames: list[Frame], settings: Study) -> Scene:

@@ -76,9 +76,9 @@ class Scene:
 
     @property
     def reach(self) -> float:
-        """Longest distance (Å) that any regime compares."""
+        """Longest distance (Å) that any regime compares; zero without such a regime."""
         bounds = [b for r in self.regimes for b in (r.above, r.below) if b is not None]
-        return max([regimes.CLOSE, *bounds]) + 1e-6
+        return max(bounds, default=0.0) + 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ def describe(frame: Frame, scene: Scene) -> Described:
     ions = [e for e in scene.elements if e in scene.ions]
     reach = scene.reach
     distance = np.full(len(target), np.inf)
-    if ions:
+    if ions and reach > 1e-3:
         distance = regimes.nearest(frame, dict.fromkeys(scene.targets, ions), reach)
     return Described(
         target,

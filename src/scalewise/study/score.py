@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from scalewise.config import Study
 from scalewise.scales import evidence
-from scalewise.scales.null import NULLS
+from scalewise.scales.null import gaussian_null, permutation_null, whole_frames_null
 from scalewise.scales.oracle import (
     ContinuousOracle,
     HardOracle,
@@ -20,11 +20,9 @@ from scalewise.scales.oracle import (
     best_single,
 )
 from scalewise.scales.residuals import Residuals, component_loss
-from scalewise.scales.router import fit_fixed
 from scalewise.study.mechanisms import UNITS, Routers
 from scalewise.study.samples import Replicates, Samples
 
-BRANCH_ROWS = ("short", "long", "best_single", "average")
 ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
 ORACLE_ROWS = ("hard_oracle", "pool_oracle", "continuous_oracle")
 TWO_REPLICATE_ROW = "two_replicate_oracle"
@@ -70,8 +68,7 @@ class Scorer:
         for method, values in losses.items():
             row = self._row(unit, regime, method, values, losses["best_single"], residuals)
             if method in ORACLE_ROWS:
-                ratio = row["ratio_to_best_single"]
-                row |= _null_fields(ratio, bands, method, exchangeable(residuals))
+                row |= _null_fields(row, bands.get(method, {}), exchangeable(residuals))
             if method in ROUTER_ROWS and pair is not None:
                 row |= self.gap(pair, unit, regime, method)
             rows.append(row)
@@ -112,7 +109,7 @@ class Scorer:
     ) -> dict[str, Any]:
         options = self.settings.evidence
         kept = {"seed": self.settings.seed, "resamples": options.bootstrap}
-        ratio = evidence.ratio_interval(losses, single, residuals.block, **kept)
+        interval = evidence.ratio_interval(losses, single, residuals.block, **kept)
         mae = evidence.mean_interval(losses, residuals.counts, residuals.block, **kept)
         total = float(single.sum())
         return {
@@ -124,23 +121,29 @@ class Scorer:
             "mae": residuals.mean(losses),
             "unit": "eV/Å" if residuals.loss == "l1" else "(eV/Å)²",
             "mae_interval": _ends(mae),
-            "ratio_to_best_single": float(losses.sum()) / total if total > 0 else 1.0,
-            "interval": _ends(ratio),
+            "ratio_to_best_single": ratio(float(losses.sum()), total),
+            "interval": _ends(interval),
             "null_band": None,
             "n": residuals.n_units,
         }
 
     def _null_bands(self, unit: str) -> dict[str, dict[str, dict[str, tuple[float, float]]]]:
         """Band of every oracle's ratio to the best single branch, per regime and null."""
-        stride = -(-self.test.residuals.n_units // MOST_NULL_ATOMS)
-        thin = np.arange(self.test.residuals.n_units) % stride == 0
-        test = self.test.subset(thin)
-        scale = fit_fixed(test.residuals).scale
         rng = np.random.default_rng(self.settings.seed)
+        test = self._thinned(rng)
+        stratum = test.geometry.stratum
+        nulls: dict[str, Callable[[], Residuals]] = {
+            "permutation": (
+                (lambda: permutation_null(test.residuals, stratum, rng))
+                if unit == "ion"
+                else (lambda: whole_frames_null(test.residuals, test.frame, rng))
+            ),
+            "gaussian": lambda: gaussian_null(test.residuals, stratum, rng),
+        }
         drawn: dict[tuple[str, str, str], list[float]] = {}
-        for name, null in NULLS.items():
+        for name, draw in nulls.items():
             for _ in range(self.settings.evidence.draws):
-                residuals = null(test.residuals, test.geometry.stratum, scale, rng)
+                residuals = draw()
                 for regime, ratios in self._null_ratios(unit, test, residuals):
                     for method, ratio in ratios.items():
                         drawn.setdefault((regime, method, name), []).append(ratio)
@@ -148,6 +151,13 @@ class Scorer:
         for (regime, method, name), values in drawn.items():
             bands.setdefault(regime, {}).setdefault(method, {})[name] = evidence.band(values)
         return bands
+
+    def _thinned(self, rng: np.random.Generator) -> Samples:
+        """Whole frames, drawn at random, so that every element keeps its share."""
+        frames, sizes = np.unique(self.test.frame, return_counts=True)
+        order = rng.permutation(len(frames))
+        kept = frames[order[np.cumsum(sizes[order]) <= max(MOST_NULL_ATOMS, sizes.max())]]
+        return self.test.subset(np.isin(self.test.frame, kept))
 
     def _null_ratios(
         self, unit: str, test: Samples, residuals: Residuals
@@ -165,7 +175,10 @@ class Scorer:
         return [
             (
                 regime,
-                {k: float(v[m].sum() / anchors[:, m].sum(axis=1).min()) for k, v in losses.items()},
+                {
+                    k: ratio(float(v[m].sum()), float(anchors[:, m].sum(axis=1).min()))
+                    for k, v in losses.items()
+                },
             )
             for regime, m in members
         ]
@@ -222,9 +235,13 @@ class Scorer:
         for regime, p in zip(regimes, adjusted, strict=True):
             pair = self.two_replicate("ion", regime)
             two = None
-            if pair is not None:
+            if pair is not None:  # over the fixed scale, as the routers are
                 two = evidence.ratio_interval(
-                    pair.two, pair.single, pair.both.block, seed=self.settings.seed
+                    pair.two,
+                    pair.both.unit_losses(self.routers.fixed.scale),
+                    pair.both.block,
+                    seed=self.settings.seed,
+                    resamples=options.bootstrap,
                 )
             answer = evidence.verdict(
                 tests[regime][chosen],
@@ -307,25 +324,31 @@ def joined(first: Residuals, second: Residuals) -> Residuals:
 
 def _ratios(residuals: Residuals, losses: Mapping[str, Losses]) -> dict[str, float]:
     single = float(best_single(residuals)[1].sum())
-    return {method: float(values.sum()) / single for method, values in losses.items()}
+    return {method: ratio(float(values.sum()), single) for method, values in losses.items()}
+
+
+def ratio(loss: float, reference: float) -> float:
+    """Loss over reference; 1 where the reference has no error left to improve."""
+    return loss / reference if reference > 0 else 1.0
 
 
 def _null_fields(
-    ratio: float, bands: Mapping[str, Mapping[str, tuple[float, float]]], method: str, equal: bool
+    row: Mapping[str, Any], by_null: Mapping[str, tuple[float, float]], equal: bool
 ) -> dict[str, Any]:
     """All bands, the one that decides, and whether the gain is larger than there.
 
     The Gaussian null makes the branches equally good. Where they are not, it says what two equal
     branches of that average error would give, which no longer bears on these; permutation decides.
     """
-    by_null = bands[method]
+    if not by_null:
+        return {"null_bands": None, "exchangeable": equal, "outside_null": None}
     judges = {k: v for k, v in by_null.items() if equal or k == "permutation"}
     lowest = min(judges.values(), key=lambda ends: ends[0])
     return {
         "null_band": list(lowest),
         "null_bands": {name: list(ends) for name, ends in by_null.items()},
         "exchangeable": equal,
-        "outside_null": ratio < lowest[0],
+        "outside_null": row["ratio_to_best_single"] < lowest[0],
     }
 
 

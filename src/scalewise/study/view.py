@@ -142,7 +142,7 @@ def _solvent_replicates(
     fitted: Sequence[FittedBranch],
     scene: Scene,
 ) -> tuple[Replicates, Float[np.ndarray, "units samples 3"]]:
-    """Even samples are the first replicate, odd ones the second; one block per configuration."""
+    """The first half of the samples, in time, and the second; one block per configuration."""
     described: list[Described] = []
     predictions, labels = [], []
     for samples in replicates:
@@ -155,7 +155,7 @@ def _solvent_replicates(
     block = np.arange(len(replicates))
     first, second = (
         assemble(described, predicted, part.reshape(len(part), -1), block, scene)
-        for part in (every[:, 0::2], every[:, 1::2])
+        for part in np.array_split(every, 2, axis=1)
     )
     pair = Replicates(first.residuals, second.residuals, first.geometry, first.regimes, first.frame)
     return pair, every

@@ -119,15 +119,18 @@ def _side_by_side(results: dict[str, Any]) -> Table:
     table.add_column("row")
     table.add_column("ratio", justify="right")
     for view, method, ratio in best_label_free(results):
-        table.add_row(view, escape(method), f"{ratio:.3g}")
+        table.add_row(view, escape(method), "–" if ratio is None else f"{ratio:.3g}")
     if PAPER_VIEW in results["views"]:
-        ratio = results["paper"]["continuous_oracle"] / results["paper"]["baseline"]
-        table.add_row("paper", "continuous oracle (peeks)", f"{ratio:.3f}", style="dim")
+        paper = results["paper"]["continuous_oracle"] / results["paper"]["baseline"]
+        table.add_row("paper", "continuous oracle (peeks)", f"{paper:.3f}", style="dim")
     return table
 
 
-def best_label_free(results: dict[str, Any]) -> list[tuple[str, str, float]]:
-    """View, method, and ratio of its smallest label-free loss to the first view's best single."""
+def best_label_free(results: dict[str, Any]) -> list[tuple[str, str, float | None]]:
+    """View, method, and ratio of its smallest label-free loss to the first view's best single.
+
+    The smallest is found on the test data; the ratio is None where that branch is exact.
+    """
     rows = [r for r in results["rows"] if (r["unit_of_choice"], r["regime"]) == ("ion", "all")]
     first = next(iter(results["views"]))
     single = next(r["mae"] for r in rows if r["view"] == first and r["method"] == "best_single")
@@ -135,7 +138,7 @@ def best_label_free(results: dict[str, Any]) -> list[tuple[str, str, float]]:
     for view in results["views"]:
         free = [r for r in rows if r["view"] == view and not r["uses_labels"]]
         best = min(free, key=lambda r: r["mae"])
-        found.append((view, best["method"], best["mae"] / single))
+        found.append((view, best["method"], best["mae"] / single if single > 0 else None))
     return found
 
 

@@ -184,7 +184,7 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
         atom = int(np.argwhere(~sane)[0][0])
         raise InputError(
             f"{where}, key '{key}'",
-            f"atom {atom} holds a value that is not finite",
+            f"atom {atom} holds a value that is not finite, or beyond 1e30",
             "Remove the frame or recompute it.",
         )
     return numbers

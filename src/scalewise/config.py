@@ -185,7 +185,7 @@ class Pool(Settings):
 
     max_scales: int = Field(9, ge=2)
     recovery: float = Field(
-        0.985, gt=0, le=1, description="stop once this share of the continuous gain is reached"
+        0.995, gt=0, le=1, description="stop at this share of the continuous gain (tuning data)"
     )
 
 

@@ -63,7 +63,7 @@ class PoolState:
 class DyadicRefiner:
     """Halve the interval that the loss asks for, until enough of the gain is recovered."""
 
-    recovery: float = 0.985
+    recovery: float = 0.995
     max_scales: int = 9
 
     def init(self, residuals: Residuals) -> PoolState:

@@ -171,7 +171,7 @@ def _fit_long(
         columns = columns[:, 1:]
         c, strength = solve(train.combined(columns), tune.combined(columns), settings.ridge)
         c = np.concatenate([[0.0], c])
-    charges = {e: float(np.sqrt(c[0]) * q) for e, q in direction.items()}
+    charges = {e: float(np.sqrt(c[0]) * q) + 0.0 for e, q in direction.items()}
     report: dict[str, object] = {
         "cutoff": "Ewald",
         "functions": powers.size + n,

@@ -58,7 +58,7 @@ def scale_histogram(results: Results) -> Figure | None:
             _histogram(axes[line, column], sections[view], regime)
         axes[0, column].set_title(f"{view}: share of atoms (%)")
         axes[-1, column].set_xlabel("chosen scale s")
-        axes[0, column].set_ylim(0, 1.3 * _largest_share(sections[view]))
+        axes[0, column].set_ylim(0, 1.5 * _largest_share(sections[view]))
     for line, regime in enumerate(regimes):
         axes[line, 0].set_ylabel(
             shorten(regime_name(regime), 16), rotation=0, ha="right", va="center", labelpad=8

@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FAST = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "evidence.draws=20"]
+FAST = [
+    "split.block=1",
+    "router.steps=40",
+    "router.cutoff=7.0",
+    "evidence.draws=20",
+    "pool.max_scales=4",
+]
 
 
 def call(*words: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:  # type: ignore[no-untyped-def]

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: What makes the audit of the example's few frames quick.
-QUICK = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "evidence.draws=10"]
+QUICK = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "pool.max_scales=4"]
 
 
 def blocks(language: str) -> list[str]:

@@ -24,7 +24,7 @@ FAST = [
 ]
 
 
-def call(*words: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:  # type: ignore[no-untyped-def]
+def call(*words: str | Path, cwd: Path, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "scalewise.cli", *map(str, words)]
     environment = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
     return subprocess.run(
@@ -120,7 +120,7 @@ def test_audit_of_two_prediction_files(files: Path, tmp_path: Path) -> None:
     assert routed["ratio_to_best_single"] < 0.5
 
 
-def _check_order(rows: list[dict]) -> None:  # type: ignore[type-arg]
+def _check_order(rows: list[dict]) -> None:
     cells = {(r["view"], r["unit_of_choice"], r["regime"]) for r in rows}
     for cell in cells:
         mae = {

@@ -38,7 +38,7 @@ def small(command: list[str]) -> list[str]:
     return command
 
 
-def load(path: Path):  # type: ignore[no-untyped-def]
+def load(path: Path):
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

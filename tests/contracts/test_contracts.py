@@ -81,7 +81,7 @@ def test_oracle(oracle: Oracle, group: int) -> None:
 
 def test_the_suite_finds_a_branch_that_is_not_conservative(salt: Frame) -> None:
     class Pushing(Branch):
-        def predict(self, frame: Frame):  # type: ignore[no-untyped-def]
+        def predict(self, frame: Frame):
             right = SPLINES.predict(frame)
             return type(right)(right.energies, 1.01 * right.forces)
 
@@ -91,7 +91,7 @@ def test_the_suite_finds_a_branch_that_is_not_conservative(salt: Frame) -> None:
 
 def test_the_suite_finds_a_router_that_looks_at_other_units() -> None:
     class Comparing(Router):
-        def scales(self, geometry):  # type: ignore[no-untyped-def]
+        def scales(self, geometry):
             x = geometry.features[:, 0]
             return np.clip(0.5 + 0.1 * (x - x.mean()), 0, 1)
 

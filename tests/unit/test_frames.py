@@ -15,7 +15,7 @@ from scalewise.errors import InputError
 from support import salt_frame
 
 
-def write(path: Path, frames: int = 3, forces: float = 0.3, key: str = "REF_forces", **changes):  # type: ignore[no-untyped-def]
+def write(path: Path, frames: int = 3, forces: float = 0.3, key: str = "REF_forces", **changes):
     rng = np.random.default_rng(0)
     images = []
     for k in range(frames):
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_named(
     tmp_path: Path,
     options: dict,
     read_as: str,
-    message: str,  # type: ignore[type-arg]
+    message: str,
 ) -> None:
     path = write(tmp_path / "bad.xyz", **options)
     with pytest.raises(InputError, match=message) as caught:
@@ -136,7 +136,7 @@ def shift(k: int, atoms: ase.Atoms) -> None:
         ({"edit": shift}, r"b\.xyz, frame 2: an atom is 0\.866 Å from"),
     ],
 )
-def test_files_that_do_not_belong_together(tmp_path: Path, options: dict, message: str) -> None:  # type: ignore[type-arg]
+def test_files_that_do_not_belong_together(tmp_path: Path, options: dict, message: str) -> None:
     first, second = read(write(tmp_path / "a.xyz")), read(write(tmp_path / "b.xyz", **options))
     with pytest.raises(InputError, match=message):
         check_same_atoms(first, second)

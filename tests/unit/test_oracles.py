@@ -23,7 +23,7 @@ from scalewise.testing import planted
 def draw(seed: int, anchors: int = 2, units: int = 40, loss: str = "l1") -> Residuals:
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((anchors, units, 3))
-    return Residuals.of_vectors(values, np.arange(units) // 5, None, loss)  # type: ignore[arg-type]
+    return Residuals.of_vectors(values, np.arange(units) // 5, None, loss)
 
 
 def brute_force(residuals: Residuals) -> np.ndarray:

@@ -90,8 +90,8 @@ def test_refined_pool_beats_uniform_and_random_pools_on_uneven_optima() -> None:
     """Held-out loss on fresh units, chosen from each pool by the other replicate."""
     optima = (0.03, 0.12, 0.2, 0.95)
     options = {"optima": optima, "noise": 0.15, "difference": 1.0}
-    state = refine_held_out(*halves(planted(6000, seed=5, **options)), HeldOutRefiner())  # type: ignore[arg-type]
-    fresh = planted(6000, seed=6, **options)  # type: ignore[arg-type]
+    state = refine_held_out(*halves(planted(6000, seed=5, **options)), HeldOutRefiner())
+    fresh = planted(6000, seed=6, **options)
     test = Guided(fresh.residuals, ReplicateGuide(fresh.replicate))
     size = len(state.scales)
     assert size >= 3

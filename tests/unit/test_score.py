@@ -20,11 +20,11 @@ SETTINGS = load(
 UNITS, FRAME = 1200, 10
 
 
-def scorer(optima: tuple[float, ...], seed: int = 0, loss: str = "l1", **options) -> Scorer:  # type: ignore[no-untyped-def]
+def scorer(optima: tuple[float, ...], seed: int = 0, loss: str = "l1", **options) -> Scorer:
     p = planted(UNITS, seed=seed, optima=optima, **options)
 
     def with_loss(r: Residuals) -> Residuals:
-        return Residuals(r.values, r.counts, r.block, r.anchors, loss)  # type: ignore[arg-type]
+        return Residuals(r.values, r.counts, r.block, r.anchors, loss)
 
     regimes = {
         "all": np.ones(UNITS, dtype=bool),

@@ -16,7 +16,7 @@ from scalewise.testing import planted
 @pytest.mark.parametrize("loss", ["l1", "l2"])
 def test_global_scale_equals_the_closed_form(loss: str) -> None:
     p = planted(2000, seed=1, optima=(0.3,)).residuals
-    residuals = Residuals(p.values, p.counts, p.block, p.anchors, loss)  # type: ignore[arg-type]
+    residuals = Residuals(p.values, p.counts, p.block, p.anchors, loss)
     exact = ContinuousOracle().choose(residuals.group(np.zeros(2000, dtype=int)))
     moved = update_scales(residuals)
     assert moved.scales[0] == pytest.approx(exact.scale[0], abs=1e-6)
@@ -31,7 +31,7 @@ def test_scale_per_regime_equals_the_closed_form(loss: str) -> None:
         p.residuals.counts,
         p.residuals.block,
         p.residuals.anchors,
-        loss,  # type: ignore[arg-type]
+        loss,
     )
     exact = ContinuousOracle().choose(residuals.group(p.geometry.stratum)).scale
     moved = update_scales(residuals, p.geometry.stratum)

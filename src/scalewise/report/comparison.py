@@ -88,8 +88,8 @@ def _across_views(results: Results, tables: dict[str, dict[str, dict[str, Row]]]
     columns = ("View", "Best label-free row", f"#{unit.quantity} ({unit.main})", "#Over ions' best")
     return (
         "<h3>What more information buys</h3><p>The best row without labels of each view, all "
-        "regimes together, over the best single branch of the view that sees ions alone.</p>"
-        + table(columns, lines, "Best label-free rows")
+        "regimes together, as the test data rank them, over the best single branch of the view "
+        "that sees ions alone.</p>" + table(columns, lines, "Best label-free rows")
         if lines
         else ""
     )

@@ -112,7 +112,7 @@ def _short(value: float) -> str:
 def _side_by_side(results: dict[str, Any]) -> Table:
     """Best label-free row of every view over the best single branch of the first view."""
     table = _new_table(
-        "Best label-free row over the best single branch of the first view",
+        "Best label-free row (on test data) over the first view's best single branch",
         "±: 95 % by block bootstrap; *: outside the null band; the paper's is an oracle's.",
     )
     table.add_column("view")

@@ -56,6 +56,14 @@ Words = Annotated[
         show_default=False,
     ),
 ]
+SolutionWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CONFIG] [KEY=VALUE]...",
+        help="A YAML file and settings of the solution.",
+        show_default=False,
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is written.")]
 
 
@@ -68,9 +76,11 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
     [bold]scalewise study solution.concentration=1 seed=3 --out runs/dilute[/bold]
 
     [bold]scalewise study a.xyz b.xyz predictions.labels=dft.xyz
-    predictions.forces_keys=\\[forces][/bold]
+    predictions.forces_keys=\[forces][/bold]
 
-    Writes results.json, figures/ and report.html below --out; interrupted, it continues.
+    Writes results.json, figures/ and report.html below --out.
+
+    Interrupted, it continues.
     """
     from scalewise.config import Study, load
 
@@ -90,7 +100,7 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
 
 @app.command()
 def generate(
-    words: Words = None,
+    words: SolutionWords = None,
     out: Out = Path("runs/solution"),
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes; default one a core.")
@@ -100,8 +110,9 @@ def generate(
 
     [bold]scalewise generate concentration=1 water=spce replicas=4 --out runs/spce[/bold]
 
-    Writes one extxyz file per replica (eV, Å), its solvent replicates, and a manifest with every
-    check; interrupted, it continues with the replicas that are missing.
+    Writes extxyz files (eV, Å) and a manifest with every check.
+
+    Interrupted, it continues with the replicas that are missing.
     """
     from scalewise.config import Solution, load
 
@@ -122,7 +133,7 @@ def report(
         "runs/study"
     ),
 ) -> None:
-    """Draw figures and page again, and print the table, from results.json alone."""
+    """Draw the figures and the page again from results.json, and print the table."""
     import json
 
     from scalewise.report.table import print_results

@@ -61,6 +61,10 @@ def test_help_reads_like_a_guide(tmp_path: Path) -> None:
         assert word in found.stdout
 
 
+def test_help_of_the_study_shows_how_to_name_columns(tmp_path: Path) -> None:
+    assert "predictions.forces_keys=[forces]" in call("study", "--help", cwd=tmp_path).stdout
+
+
 def test_version(tmp_path: Path) -> None:
     assert call("--version", cwd=tmp_path).stdout.startswith("scalewise 0.")
 

@@ -138,23 +138,6 @@ def band(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def gap_closed(best_single: float, router: float, two_replicate: float) -> float | None:
-    r"""Share of the routable gain that a router reaches.
-
-    :math:`(L_\mathrm{single} - L_\mathrm{router}) / (L_\mathrm{single} - L_\mathrm{two})`; None
-    where the two-replicate oracle gains nothing, for then there is no gap to close.
-
-    Examples
-    --------
-    >>> gap_closed(10.0, 9.0, 8.0)
-    0.5
-    >>> gap_closed(10.0, 9.0, 10.5) is None
-    True
-    """
-    gap = best_single - two_replicate
-    return (best_single - router) / gap if gap > 0 else None
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return Holm's step-down adjusted p-values: any false rejection has probability <= alpha.
 

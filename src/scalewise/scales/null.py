@@ -7,14 +7,10 @@ tell which to choose. The gain on a null is the size of that effect on *these* d
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float, Int
 
 from scalewise.scales.residuals import Residuals
-
-Null = Callable[[Residuals, Int[np.ndarray, " units"], np.random.Generator], Residuals]
 
 
 def permutation_null(

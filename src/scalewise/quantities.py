@@ -14,6 +14,8 @@ import ase.units
 #: Conventional keys of labels in extxyz: total energy (eV) and forces (eV/Å, shape [atoms, 3]).
 ENERGY_KEY: Final = "REF_energy"
 FORCES_KEY: Final = "REF_forces"
+#: Stress (eV/Å³, positive under tension, nine values or six in Voigt's order).
+STRESS_KEY: Final = "REF_stress"
 #: Per-atom integer: atoms of one molecule share it; pairs inside a molecule are excluded.
 MOLECULE_KEY: Final = "molecule"
 

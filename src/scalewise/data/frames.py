@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Frame:
         Reference (or predicted) forces [atoms, 3].
     energy
         Total energy, where the file has one.
+    stress
+        Stress [3, 3], eV/Å³, positive under tension, where the file has one.
     molecule
         Molecule number of each atom [atoms]; pairs inside a molecule do not interact. Without
         molecules every atom has its own number.
@@ -54,6 +56,7 @@ class Frame:
     source: str = "memory"
     index: int = 0
     info: dict[str, Any] = field(default_factory=dict)
+    stress: Float[np.ndarray, "3 3"] | None = None
 
     @property
     def where(self) -> str:
@@ -91,9 +94,13 @@ def read(
     *,
     forces_key: str = FORCES_KEY,
     energy_key: str | None = ENERGY_KEY,
+    stress_key: str | None = None,
+    labelled: bool = True,
     check_units: bool = True,
 ) -> list[Frame]:
     """Read every frame of an extxyz file and check it.
+
+    Without ``labelled`` no key is looked for: forces are zero, energy and stress are none.
 
     Raises
     ------
@@ -113,37 +120,26 @@ def read(
         ) from error
     if not atoms_list:
         raise InputError(str(path), "no frames", "The file is empty; write at least one frame.")
-    frames = [_convert(a, path, i, forces_key, energy_key) for i, a in enumerate(atoms_list)]
+    keys = (forces_key, energy_key) if labelled else (None, None)
+    frames = [_convert(a, path, i, *keys) for i, a in enumerate(atoms_list)]
+    if stress_key is not None and labelled:
+        frames = [
+            replace(f, stress=_stress(a, f.where, stress_key))
+            for a, f in zip(atoms_list, frames, strict=True)
+        ]
     if check_units:
         _suspect_units(frames, forces_key)
     return frames
 
 
 def _convert(
-    atoms: ase.Atoms, path: Path, index: int, forces_key: str, energy_key: str | None
+    atoms: ase.Atoms, path: Path, index: int, forces_key: str | None, energy_key: str | None
 ) -> Frame:
     where = f"{path}, frame {index}"
     results = atoms.calc.results if atoms.calc is not None else {}
-    arrays = {**atoms.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
-    if forces_key not in arrays:
-        known = [
-            k for k, v in arrays.items() if np.shape(v) == (len(atoms), 3) and k != "positions"
-        ]
-        hint = did_you_mean(forces_key, known)
-        listing = ", ".join(f"'{k}'" for k in known) or "none"
-        raise InputError(
-            f"{where}, key '{forces_key}'",
-            f"no such column; columns with three values per atom: {listing}",
-            "Name the column that holds the forces (predictions.forces_keys for predictions, "
-            f"predictions.labels_key for labels).{hint}",
-        )
-    forces = _numbers(where, forces_key, arrays[forces_key])
-    if forces.shape != (len(atoms), 3):
-        raise InputError(
-            f"{where}, key '{forces_key}'",
-            f"shape {forces.shape} for {len(atoms)} atoms",
-            "Forces have three components per atom.",
-        )
+    forces = np.zeros((len(atoms), 3))
+    if forces_key is not None:
+        forces = _forces(atoms, where, results, forces_key)
     _numbers(where, "positions", atoms.positions)
     if atoms.pbc.any() and abs(atoms.cell.volume) < 1e-6:
         raise InputError(
@@ -169,6 +165,52 @@ def _convert(
         index=index,
         info=dict(atoms.info),
     )
+
+
+def _forces(
+    atoms: ase.Atoms, where: str, results: Mapping[str, Any], forces_key: str
+) -> np.ndarray:
+    arrays = {**atoms.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
+    if forces_key not in arrays:
+        known = [
+            k for k, v in arrays.items() if np.shape(v) == (len(atoms), 3) and k != "positions"
+        ]
+        hint = did_you_mean(forces_key, known)
+        listing = ", ".join(f"'{k}'" for k in known) or "none"
+        raise InputError(
+            f"{where}, key '{forces_key}'",
+            f"no such column; columns with three values per atom: {listing}",
+            "Name the column that holds the forces (predictions.forces_keys for predictions, "
+            f"predictions.labels_key for labels).{hint}",
+        )
+    forces = _numbers(where, forces_key, arrays[forces_key])
+    if forces.shape != (len(atoms), 3):
+        raise InputError(
+            f"{where}, key '{forces_key}'",
+            f"shape {forces.shape} for {len(atoms)} atoms",
+            "Forces have three components per atom.",
+        )
+    return forces
+
+
+def _stress(atoms: ase.Atoms, where: str, key: str) -> np.ndarray | None:
+    """The stress as a symmetric matrix, from nine values or from six in Voigt's order."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    found = results.get(key, atoms.info.get(key))
+    if found is None:
+        return None
+    values = _numbers(where, key, found).reshape(-1)
+    if values.size == 6:
+        xx, yy, zz, yz, xz, xy = values
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if values.size != 9:
+        raise InputError(
+            f"{where}, key '{key}'",
+            f"{values.size} values",
+            "A stress has nine values, or six in the order xx, yy, zz, yz, xz, xy.",
+        )
+    matrix = values.reshape(3, 3)
+    return 0.5 * (matrix + matrix.T)
 
 
 def _numbers(where: str, key: str, values: Any) -> np.ndarray:

@@ -29,16 +29,19 @@ class Pairs:
         )
 
 
-def build(frame: Frame, cutoff: float, *, full: bool = False) -> Pairs:
+def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = False) -> Pairs:
     """Find all pairs closer than ``cutoff`` (Å), each once, or in both directions if ``full``.
+
+    With ``images`` an atom may see its own images and one neighbour more than once, as it must in
+    cells smaller than the cutoff.
 
     Raises
     ------
     InputError
-        A cell lower than the cutoff (an atom would see its own image), or periodicity in one or
-        two directions only.
+        A cell lower than the cutoff, unless ``images``; a periodic cell without volume;
+        periodicity in one or two directions only.
     """
-    check_cell(frame, cutoff)
+    check_cell(frame, 0.0 if images else cutoff)
     periodic = bool(frame.pbc.all())
     finder = NeighborList(cutoff=cutoff, full_list=full, sorted=True, n_threads=1)
     i, j, shift, distance, vector = finder.compute(
@@ -57,6 +60,10 @@ def check_cell(frame: Frame, cutoff: float) -> None:
         )
     if frame.pbc.all():
         volume = abs(np.linalg.det(frame.cell))
+        if volume < 1e-6:
+            raise InputError(
+                f"{frame.where}, key 'Lattice'", "a cell without volume", "Write the cell."
+            )
         faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
         lowest = float((volume / faces).min())
         if lowest < cutoff:

@@ -1,0 +1,249 @@
+"""The whole examination: read once, look at everything, then write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from scalewise.artifacts import write_json
+from scalewise.config import Doctor
+from scalewise.data.duplicates import Duplicates, find_duplicates
+from scalewise.data.frames import Frame, read
+from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
+from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
+from scalewise.doctor.figure import draw_neighbours
+from scalewise.doctor.findings import Finding, by_severity
+from scalewise.doctor.forecast import MEASURED, CostModel
+from scalewise.doctor.geometry import (
+    count_neighbours,
+    describe_cells,
+    find_closest,
+    judge_closest,
+)
+from scalewise.doctor.labels import (
+    LIMIT,
+    check_charges,
+    count_labels,
+    find_outliers,
+    suspect_units,
+)
+from scalewise.doctor.noise import estimate_noise
+from scalewise.doctor.noise_report import describe_noise, judge_noise
+from scalewise.doctor.sections import (
+    describe_composition,
+    describe_counts,
+    describe_fit,
+    describe_twins,
+    forecast_training,
+)
+from scalewise.doctor.split import (
+    deal_groups,
+    describe_split,
+    find_leaks,
+    judge_split,
+    read_groups,
+    read_roles,
+)
+from scalewise.errors import InputError, did_you_mean
+from scalewise.report.style import save, styled
+
+#: Pairs of frames that doctor.json lists one by one.
+LISTED: Final = 100
+UNITS: Final = {
+    "length": "Å",
+    "energy": "eV",
+    "force": "eV/Å, or as the name says",
+    "time": "s, or as the name says",
+    "charge": "e",
+}
+
+Progress = Callable[[str], None]
+
+
+def examine(
+    path: Path,
+    settings: Doctor,
+    progress: Progress = lambda _: None,
+    cost: CostModel = MEASURED,
+) -> tuple[dict[str, Any], SplitManifest]:
+    """Examine a file of labelled frames; nothing is written.
+
+    Parameters
+    ----------
+    path
+        extxyz with energies (eV) and forces (eV/Å).
+    settings
+        What to look at.
+    progress
+        Called with one line per stage.
+    cost
+        Cost model of the forecast.
+
+    Returns
+    -------
+    dict, SplitManifest
+        The content of doctor.json, and that of split.json.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read as labelled frames, or a named key or element is not in it.
+    """
+    progress(f"Reading {path}")
+    frames = read(
+        path, forces_key=settings.forces_key, energy_key=settings.energy_key, check_units=False
+    )
+    composition = compose(frames)
+    _check_elements(settings, composition)
+    progress("Comparing frames")
+    twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
+    group = twins.group if settings.group_key is None else read_groups(frames, settings.group_key)
+    manifest, split, findings = _split(path, frames, twins, group, settings)
+    progress("Looking at labels, distances and neighbours")
+    head = {
+        "schema": 1,
+        "units": UNITS,
+        "data": {**manifest.data.model_dump(), "settings": settings.model_dump(mode="json")},
+    }
+    labels = _examine_labels(frames, composition, group, settings)
+    geometry = _examine_geometry(frames, composition, settings)
+    findings += labels.pop("findings") + geometry.pop("findings")
+    training = manifest.role.count("train")
+    sections = {
+        **labels,
+        "duplicates": describe_twins(twins),
+        "split": split,
+        **{k: v for k, v in geometry.items() if k != "neighbours"},
+        "neighbours": describe_counts(geometry["neighbours"], composition.elements),
+        "forecast": forecast_training(
+            geometry["neighbours"], composition, training, settings.epochs, cost
+        ),
+    }
+    listed = [f.as_dict() for f in by_severity(findings)]
+    return _rounded({**head, "findings": listed, **sections}), manifest
+
+
+def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> list[Path]:
+    """Write doctor.json, split.json and the figure below ``out``; return their paths.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to.
+    """
+    write_json(out / "doctor.json", diagnosis)
+    write_manifest(out / "split.json", manifest)
+    with styled():
+        drawn = save(draw_neighbours(diagnosis["neighbours"]), out / "figures" / "neighbours")
+    return [out / "doctor.json", out / "split.json", *drawn]
+
+
+def _examine_labels(
+    frames: Sequence[Frame], composition: Composition, group: np.ndarray, settings: Doctor
+) -> dict[str, Any]:
+    labels, missing = count_labels(frames)
+    described, rank = describe_composition(frames, composition)
+    fit, labelled = _fit(frames, composition)
+    outliers, extreme = find_outliers(frames, composition, fit, labelled)
+    noise = estimate_noise(frames, composition, group, settings.seed)
+    charges, charged = check_charges(frames)
+    return {
+        "labels": labels,
+        "composition": described,
+        "energies": describe_fit(composition, fit),
+        "outliers": [asdict(o) for o in outliers],
+        "noise": describe_noise(noise),
+        "charges": charges,
+        "findings": missing + extreme + judge_noise(noise, composition) + rank + charged,
+    }
+
+
+def _examine_geometry(
+    frames: Sequence[Frame], composition: Composition, settings: Doctor
+) -> dict[str, Any]:
+    cells, odd = describe_cells(frames)
+    closest, of_frame = find_closest(frames, composition.elements)
+    counts = count_neighbours(
+        frames, composition.elements, settings.cutoffs, settings.neighbour_frames, settings.seed
+    )
+    return {
+        "cells": cells,
+        "closest": [asdict(c) for c in closest],
+        "neighbours": counts,
+        "findings": suspect_units(frames, of_frame) + judge_closest(closest) + odd,
+    }
+
+
+def _check_elements(settings: Doctor, composition: Composition) -> None:
+    for element in settings.duplicate_elements or ():
+        if element not in composition.elements:
+            raise InputError(
+                "key 'duplicate_elements'",
+                f"{element} is not in the data",
+                f"Elements: {', '.join(composition.elements)}."
+                f"{did_you_mean(element, composition.elements)}",
+            )
+
+
+def _split(
+    path: Path, frames: Sequence[Frame], twins: Duplicates, group: np.ndarray, settings: Doctor
+) -> tuple[SplitManifest, dict[str, Any], list[Finding]]:
+    shares = {"train": settings.train, "valid": settings.valid}
+    shares["test"] = round(1.0 - sum(shares.values()), 10)
+    near = f"RMS displacement below {settings.duplicate_distance:g} Å, see docs/doctor.md"
+    made = {
+        "groups": f"frame key '{settings.group_key}'"
+        if settings.group_key
+        else f"connected components of near-duplicates ({near})",
+        "roles": f"frame key '{settings.split_key}'"
+        if settings.split_key
+        else "whole groups, spread over compositions, dealt at random",
+    }
+    if settings.split_key:
+        roles, shares = read_roles(frames, settings.split_key), {}
+    else:
+        stratum = [np.sort(f.numbers).tobytes() for f in frames]
+        roles = deal_groups(group.tolist(), stratum, shares, settings.seed)
+    manifest = SplitManifest(
+        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
+        seed=settings.seed,
+        shares=shares,
+        made=made,
+        role=tuple(roles),
+        group=tuple(group.tolist()),
+    )
+    leaks = find_leaks(twins, roles)
+    section = {
+        "made": made,
+        "roles": describe_split(roles, group),
+        "leaking_pairs": len(leaks),
+        "split_groups": len(manifest.leaking_groups()),
+        "leaks": [asdict(leak) for leak in leaks[:LISTED]],
+    }
+    return manifest, section, judge_split(leaks, group, roles, settings)
+
+
+def _fit(frames: Sequence[Frame], composition: Composition) -> tuple[EnergyFit | None, np.ndarray]:
+    labelled = np.array([k for k, f in enumerate(frames) if f.energy is not None], dtype=np.int64)
+    if len(labelled) <= composition.rank:
+        return None, labelled
+    energies = np.array([frames[k].energy for k in labelled], dtype=float)
+    part = Composition(
+        composition.elements, composition.counts[labelled], composition.rank, composition.units
+    )
+    return fit_energies(part, energies, LIMIT), labelled
+
+
+def _rounded(value: Any) -> Any:
+    """Ten significant digits, and null for what is not a number."""
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.10g}") if np.isfinite(value) else None
+    return value

@@ -1,0 +1,245 @@
+"""Geometry: cells, closest distances, and how many neighbours a cutoff brings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, Final
+
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Float, Int
+
+from scalewise.data.frames import SHORTEST_DISTANCE, Frame
+from scalewise.data.neighbours import build
+from scalewise.doctor.findings import Finding, count, list_frames
+
+#: Distance (Å) up to which closest pairs are looked for.
+REACH: Final = 6.0
+#: Cutoff (Å) that most potentials use at least: lower cells are worth a word.
+USUAL_CUTOFF: Final = 5.0
+#: Taken off a cell's height (Å), which rounding may put on either side of the cutoff.
+MARGIN: Final = 1e-9
+
+
+def lowest_height(frame: Frame) -> float:
+    """Distance of the closest two opposite faces of the cell (Å); infinite without one."""
+    if not frame.pbc.any():
+        return float("inf")
+    faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
+    heights = abs(np.linalg.det(frame.cell)) / faces
+    return float(heights[frame.pbc].min())
+
+
+def describe_cells(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Finding]]:
+    """Periodicity, heights and densities."""
+    kinds: dict[str, list[int]] = {}
+    for k, frame in enumerate(frames):
+        kinds.setdefault("".join("T" if p else "F" for p in frame.pbc), []).append(k)
+    heights = np.array([lowest_height(f) for f in frames])
+    density = np.array([len(f.numbers) / abs(np.linalg.det(f.cell)) for f in frames if f.pbc.all()])
+    section = {
+        "periodicity": {kind: len(members) for kind, members in kinds.items()},
+        "lowest_height_angstrom": _range(heights[np.isfinite(heights)]),
+        "density_atoms_per_cubic_angstrom": _range(density),
+    }
+    findings = []
+    partial = [k for kind, m in kinds.items() if kind not in ("TTT", "FFF") for k in m]
+    if partial:
+        findings.append(
+            Finding(
+                "error",
+                "cells",
+                f"{count(len(partial), 'frame')} periodic in one or two directions only "
+                f"({list_frames(partial)})",
+                "scalewise trains on fully periodic and on isolated frames: pad the cell with "
+                "vacuum and set pbc to 'T T T'.",
+            )
+        )
+    if len(kinds) > 1 and not partial:
+        findings.append(
+            Finding(
+                "note",
+                "cells",
+                f"periodic ({len(kinds['TTT'])}) and isolated ({len(kinds['FFF'])}) frames are "
+                "mixed",
+                "Make sure their energies share one zero and one level of theory.",
+            )
+        )
+    low = np.flatnonzero(heights < USUAL_CUTOFF)
+    if len(low):
+        findings.append(
+            Finding(
+                "warning",
+                "cells",
+                f"the cell is lower than {USUAL_CUTOFF:g} Å in {list_frames(low.tolist())} "
+                f"(lowest: {heights.min():.3g} Å)",
+                f"Cutoffs must stay below {heights.min():.3g} Å, or repeat these cells.",
+            )
+        )
+    return section, findings
+
+
+def _range(values: np.ndarray) -> list[float] | None:
+    return [float(values.min()), float(values.max())] if len(values) else None
+
+
+# ---------------------------------------------------------------------------- closest distances
+
+
+@dataclass(frozen=True)
+class ClosestPair:
+    """Closest distance (Å) of two elements over all frames, and the frame that has it."""
+
+    first: str
+    second: str
+    distance: float | None
+    frame: int | None
+
+
+def find_closest(
+    frames: Sequence[Frame], elements: Sequence[str]
+) -> tuple[list[ClosestPair], Float[np.ndarray, " frames"]]:
+    """Closest distance of every pair of elements within 6 Å (or the cell, where it is lower).
+
+    Returns
+    -------
+    list of ClosestPair, array
+        One entry per pair of elements, and the closest distance in each frame (infinite where
+        there is none).
+    """
+    index = _index_of(elements)
+    n = len(elements)
+    shortest = np.full(n * n, np.inf)
+    where = np.full(n * n, -1)
+    of_frame = np.full(len(frames), np.inf)
+    for k, frame in enumerate(frames):
+        if frame.pbc.any() and not frame.pbc.all():
+            continue
+        pairs = build(frame, min(REACH, lowest_height(frame) - MARGIN))
+        of_frame[k] = pairs.distance.min(initial=np.inf)
+        i, j = index[frame.numbers[pairs.i]], index[frame.numbers[pairs.j]]
+        low, high = np.minimum(i, j), np.maximum(i, j)
+        here = np.full(n * n, np.inf)
+        np.minimum.at(here, low * n + high, pairs.distance)
+        closer = here < shortest
+        shortest[closer], where[closer] = here[closer], k
+    found = []
+    for a, b in combinations_with_replacement(range(n), 2):
+        k = a * n + b
+        known = where[k] >= 0
+        distance, frame_number = (float(shortest[k]), int(where[k])) if known else (None, None)
+        found.append(ClosestPair(elements[a], elements[b], distance, frame_number))
+    return found, of_frame
+
+
+def judge_closest(closest: Sequence[ClosestPair]) -> list[Finding]:
+    """Name atoms that overlap."""
+    overlap = [c for c in closest if c.distance is not None and c.distance < SHORTEST_DISTANCE]
+    return [
+        Finding(
+            "error",
+            "closest",
+            f"{c.first} and {c.second} are {c.distance:.3g} Å apart in frame {c.frame}",
+            "Atoms overlap: check units, wrapping and repeated atoms; remove the frame.",
+        )
+        for c in overlap
+    ]
+
+
+def _index_of(elements: Sequence[str]) -> Int[np.ndarray, " numbers"]:
+    """Position of each atomic number in ``elements``."""
+    index = np.zeros(len(chemical_symbols), dtype=np.int64)
+    for k, symbol in enumerate(elements):
+        index[chemical_symbols.index(symbol)] = k
+    return index
+
+
+# ----------------------------------------------------------------------------------- neighbours
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourCounts:
+    """Neighbours within each cutoff.
+
+    Attributes
+    ----------
+    cutoffs
+        Å [cutoffs].
+    frames
+        How many of the looked-at frames have a cell high enough [cutoffs].
+    looked_at
+        Frame numbers.
+    mean, high, most
+        Mean, 99th percentile and maximum over the atoms of an element [elements, cutoffs]; NaN
+        where no frame goes with the cutoff.
+    pairs, most_pairs
+        Mean and largest number of atom-neighbour pairs of a frame [cutoffs].
+    """
+
+    cutoffs: Float[np.ndarray, " cutoffs"]
+    frames: Int[np.ndarray, " cutoffs"]
+    looked_at: Int[np.ndarray, " looked_at"]
+    mean: Float[np.ndarray, "elements cutoffs"]
+    high: Float[np.ndarray, "elements cutoffs"]
+    most: Float[np.ndarray, "elements cutoffs"]
+    pairs: Float[np.ndarray, " cutoffs"]
+    most_pairs: Float[np.ndarray, " cutoffs"]
+
+
+def count_neighbours(
+    frames: Sequence[Frame],
+    elements: Sequence[str],
+    cutoffs: Sequence[float],
+    most_frames: int,
+    seed: int = 0,
+) -> NeighbourCounts:
+    """Count neighbours within each cutoff, in a random subsample where there are many frames.
+
+    A frame takes part at the cutoffs that are not longer than its cell is high.
+    """
+    usable = [k for k, f in enumerate(frames) if f.pbc.all() or not f.pbc.any()]
+    rng = np.random.default_rng(seed)
+    drawn = rng.permutation(usable)[:most_frames] if len(usable) > most_frames else usable
+    looked_at = np.sort(np.asarray(drawn, dtype=np.int64))
+    edges = np.asarray(sorted(cutoffs), dtype=float)
+    counts, kinds, total = [], [], []
+    for k in looked_at:
+        here = _count(frames[k], edges)
+        counts.append(here)
+        kinds.append(_index_of(elements)[frames[k].numbers])
+        total.append(here.sum(axis=0))
+    every = np.concatenate(counts) if counts else np.zeros((0, len(edges)))
+    kind = np.concatenate(kinds) if kinds else np.zeros(0, dtype=np.int64)
+    pairs = np.array(total).reshape(-1, len(edges))
+    shape = (len(elements), len(edges))
+    mean, high, most = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+    for e in range(len(elements)):
+        for c in range(len(edges)):
+            column = every[kind == e, c]
+            column = column[np.isfinite(column)]
+            if len(column):
+                mean[e, c], most[e, c] = column.mean(), column.max()
+                high[e, c] = np.percentile(column, 99)
+    fits = np.isfinite(pairs)
+    seen = fits.any(axis=0)
+    average, largest = np.full(len(edges), np.nan), np.full(len(edges), np.nan)
+    average[seen] = np.nanmean(pairs[:, seen], axis=0)
+    largest[seen] = np.nanmax(pairs[:, seen], axis=0)
+    return NeighbourCounts(edges, fits.sum(axis=0), looked_at, mean, high, most, average, largest)
+
+
+def _count(frame: Frame, edges: np.ndarray) -> Float[np.ndarray, "atoms cutoffs"]:
+    """Neighbours of each atom within each cutoff, NaN where the cell is lower than it."""
+    fits = edges <= lowest_height(frame) - MARGIN
+    found = np.full((len(frame.numbers), len(edges)), np.nan)
+    if not fits.any():
+        return found
+    pairs = build(frame, float(edges[fits].max()))
+    bins = int(fits.sum())
+    shell = np.minimum(np.searchsorted(edges[fits], pairs.distance), bins - 1)
+    flat = np.concatenate([pairs.i * bins + shell, pairs.j * bins + shell])
+    shells = np.bincount(flat, minlength=len(frame.numbers) * bins).reshape(-1, bins)
+    found[:, fits] = shells.cumsum(axis=1)
+    return found

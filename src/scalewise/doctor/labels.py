@@ -1,0 +1,218 @@
+"""Labels: which are there, whether their units look right, and which frames stand out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from scalewise.data.frames import LARGEST_RMS, LARGEST_SPREAD, SMALLEST_RMS, Frame
+from scalewise.doctor.composition import Composition, EnergyFit, robust_score
+from scalewise.doctor.findings import Finding, Severity, count, list_frames
+
+#: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
+LIMIT: Final = 6.0
+#: Keys under which frames carry their total charge (e).
+CHARGE_KEYS: Final = ("total_charge", "charge")
+#: No chemistry has atoms this close in Å, and in nm all has.
+NANOMETRES: Final = 0.3
+#: Root-mean-square forces below this (eV/Å) are no forces.
+NO_FORCE: Final = 1e-12
+
+
+@dataclass(frozen=True)
+class Outlier:
+    """A frame that stands out: its number, what is extreme, and by how much."""
+
+    frame: int
+    quantity: str
+    value: float
+    unit: str
+    score: float
+
+
+def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """One row per label: how many frames have it."""
+    energy = [k for k, f in enumerate(frames) if f.energy is None]
+    zero = [k for k, f in enumerate(frames) if _rms(f) < NO_FORCE and len(f.numbers) > 1]
+    rows: list[dict[str, Any]] = [
+        {"label": "energy", "unit": "eV", "with": len(frames) - len(energy), "missing": energy},
+        {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(zero), "missing": zero},
+        {"label": "stress", "unit": "eV/Å³", "with": None, "missing": None},
+    ]
+    findings = []
+    if energy:
+        severity: Severity = "note" if len(energy) == len(frames) else "warning"
+        findings.append(
+            Finding(
+                severity,
+                "labels",
+                f"{count(len(energy), 'frame')} of {len(frames)} have no energy "
+                f"({list_frames(energy)})",
+                "Train on forces alone, or give the key that holds it: energy_key=energy.",
+            )
+        )
+    if zero:
+        findings.append(
+            Finding(
+                "error",
+                "labels",
+                f"all forces are exactly zero in {list_frames(zero)}",
+                "Remove these frames: zeros usually stand for a label that was not computed.",
+            )
+        )
+    return rows, findings
+
+
+def suspect_units(frames: Sequence[Frame], closest: np.ndarray) -> list[Finding]:
+    """Say where magnitudes do not look like eV and Å; the limits are those of ``frames.read``.
+
+    Parameters
+    ----------
+    frames
+        Frames, read without the check of units.
+    closest
+        Closest distance of two atoms of each frame (Å) [frames], infinite where there is none.
+    """
+    sizes = np.array([_rms(f) for f in frames])
+    known = np.flatnonzero(sizes > NO_FORCE)
+    if not len(known):
+        return []
+    typical = float(np.median(sizes[known]))
+    findings = []
+    convert = "Convert to eV and Å; every other command refuses this file as it is."
+    if not SMALLEST_RMS <= typical <= LARGEST_RMS:
+        guess = "kJ/mol/nm or kcal/mol/Å look like this" if typical > 1 else "too small for eV/Å"
+        findings.append(
+            Finding(
+                "error",
+                "units",
+                f"the median frame has a root-mean-square force of {typical:.3g} ({guess})",
+                convert,
+            )
+        )
+    ratio = np.maximum(sizes[known] / typical, typical / sizes[known])
+    mixed = known[ratio > LARGEST_SPREAD]
+    if len(mixed):
+        findings.append(
+            Finding(
+                "error",
+                "units",
+                f"units seem mixed: {list_frames(mixed.tolist())} with a root-mean-square force of "
+                f"{sizes[mixed[0]]:.3g}, against {typical:.3g} in the median frame",
+                convert,
+            )
+        )
+    usual = float(np.median(closest))
+    if usual < NANOMETRES:
+        findings.append(
+            Finding(
+                "error",
+                "units",
+                f"the closest atoms of the median frame are {usual:.3g} apart: positions seem "
+                "to be in nm",
+                convert,
+            )
+        )
+    return findings
+
+
+def find_outliers(
+    frames: Sequence[Frame], composition: Composition, fit: EnergyFit | None, labelled: np.ndarray
+) -> tuple[list[Outlier], list[Finding]]:
+    """Frames whose energy residual or whose largest force is extreme.
+
+    Forces: robust z-score of log max_i |F_i| over frames, per element, high side only. Energies:
+    robust z-score of the residual per atom; ``labelled`` are the frames that have one.
+    """
+    outliers = []
+    if fit is not None:
+        for k in np.flatnonzero(np.abs(fit.score) > LIMIT):
+            outliers.append(
+                Outlier(
+                    int(labelled[k]),
+                    "energy residual",
+                    1e3 * float(fit.residual[k]),
+                    "meV/atom",
+                    float(fit.score[k]),
+                )
+            )
+    for symbol in composition.elements:
+        outliers += _force_outliers(frames, symbol)
+    outliers.sort(key=lambda o: -abs(o.score))
+    findings = []
+    for quantity, advice in (
+        ("energy residual", "Were they equilibrated and converged? Keep them knowingly or drop."),
+        ("largest force", "Look at the structures; a few such frames can dominate a squared loss."),
+    ):
+        some = [o for o in outliers if o.quantity.startswith(quantity)]
+        if some:
+            numbers = sorted({o.frame for o in some})
+            worst = some[0]
+            findings.append(
+                Finding(
+                    "warning",
+                    "outliers",
+                    f"{quantity} is extreme in {list_frames(numbers)}; worst: frame "
+                    f"{worst.frame}, {worst.value:.3g} {worst.unit}, {abs(worst.score):.0f} robust "
+                    "standard deviations off",
+                    advice,
+                )
+            )
+    return outliers, findings
+
+
+def _force_outliers(frames: Sequence[Frame], symbol: str) -> list[Outlier]:
+    masks = [f.mask([symbol]) for f in frames]
+    largest = np.array(
+        [
+            np.linalg.norm(f.forces[m], axis=1).max(initial=0.0)
+            for f, m in zip(frames, masks, strict=True)
+        ]
+    )
+    present = np.flatnonzero(largest > NO_FORCE)
+    if len(present) < 10:  # too few to tell what is usual
+        return []
+    score = robust_score(np.log(largest[present]))
+    return [
+        Outlier(int(k), f"largest force on {symbol}", float(largest[k]), "eV/Å", float(z))
+        for k, z in zip(present, score, strict=True)
+        # twice the usual at least: sets of nearly equal frames have next to no spread
+        if z > LIMIT and largest[k] > 2 * np.median(largest[present])
+    ]
+
+
+def check_charges(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Finding]]:
+    """Total charges, where frames carry them."""
+    key = next((k for k in CHARGE_KEYS if any(k in f.info for f in frames)), None)
+    if key is None:
+        return {"key": None, "values_e": {}, "without": len(frames)}, []
+    values: dict[str, int] = {}
+    charged = []
+    for k, frame in enumerate(frames):
+        if key in frame.info:
+            value = float(frame.info[key])
+            values[f"{value:g}"] = values.get(f"{value:g}", 0) + 1
+            if abs(value) > 1e-6:
+                charged.append(k)
+    findings = []
+    if charged:
+        periodic = any(frames[k].pbc.any() for k in charged)
+        findings.append(
+            Finding(
+                "warning" if periodic else "note",
+                "charges",
+                f"{list_frames(charged)} not neutral by '{key}'",
+                "A charged periodic cell has a neutralising background: its energy depends on "
+                "the size of the cell."
+                if periodic
+                else "Give the model the charge, or train one per charge.",
+            )
+        )
+    return {"key": key, "values_e": values, "without": len(frames) - sum(values.values())}, findings
+
+
+def _rms(frame: Frame) -> float:
+    return float(np.sqrt(np.mean(frame.forces**2))) if frame.forces.size else 0.0

@@ -1,0 +1,106 @@
+"""What the noise of labels means for training: the section of doctor.json, and findings."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from scalewise.doctor.composition import Composition
+from scalewise.doctor.findings import Finding, count
+from scalewise.doctor.noise import ElementNoise, NetForceNoise, UnitNoise
+
+#: Noise per atom and component (eV/Å) that is worth a warning: good models err by 20 meV/Å.
+NOTABLE: Final = 0.010
+
+
+def describe_noise(noise: NetForceNoise) -> dict[str, Any]:
+    """The section ``noise`` of ``doctor.json``, in meV/Å."""
+    return {
+        "frames_with_net_force": int(noise.informative.sum()),
+        "median_net_force_mev_per_angstrom": 1e3 * noise.median,
+        "units": [
+            {
+                "unit": u.name,
+                "atoms": u.atoms,
+                "sigma_of_sum": 1e3 * u.total,
+                "interval": _milli(u.interval),
+                "sigma_per_atom_if_shared": 1e3 * u.per_atom,
+                "mae_floor_if_shared": 1e3 * u.floor,
+            }
+            for u in noise.units
+        ],
+        "elements": [
+            {
+                "element": e.name,
+                "sigma": 1e3 * e.sigma,
+                "interval": _milli(e.interval),
+                "mae_floor": 1e3 * e.floor,
+                "sigma_at_most": 1e3 * e.at_most,
+            }
+            for e in noise.elements
+        ],
+    }
+
+
+def _milli(ends: tuple[float, float] | None) -> list[float] | None:
+    return None if ends is None else [1e3 * end for end in ends]
+
+
+def judge_noise(noise: NetForceNoise, composition: Composition) -> list[Finding]:
+    """What the net forces mean for training."""
+    findings = []
+    removed = int((~noise.informative).sum())
+    if removed:
+        findings.append(
+            Finding(
+                "note",
+                "noise",
+                f"labels sum to zero in {count(removed, 'frame')} of {len(noise.informative)}",
+                "The code removed the net force (or makes none): these frames say nothing about "
+                "label noise.",
+            )
+        )
+    loud = [e for e in noise.elements if e.certain > NOTABLE]
+    findings += [_loud_element(e) for e in loud]
+    named = {e.name for e in loud}
+    for unit, known in zip(noise.units, composition.stoichiometric, strict=False):
+        of = {e for e, n in zip(composition.elements, known, strict=True) if n}
+        if unit.per_atom > NOTABLE and not of & named:
+            findings.append(_loud_unit(unit))
+    fixed = [u.name for u in noise.units if u.atoms > 1]
+    if fixed:
+        findings.append(
+            Finding(
+                "note",
+                "noise",
+                f"the spread of net forces cannot tell elements of {' and '.join(fixed)} apart, "
+                "which come in fixed ratios",
+                "Their shares are from the covariance of each element's forces with the net force, "
+                "hence the wider intervals.",
+            )
+        )
+    return findings
+
+
+def _loud_element(element: ElementNoise) -> Finding:
+    assert element.interval is not None
+    low, high = (f"{1e3 * end:.0f}" for end in element.interval)
+    return Finding(
+        "warning",
+        "noise",
+        f"force labels of {element.name} carry noise of {1e3 * element.sigma:.0f} meV/Å per "
+        f"component ({low} to {high}): frames' net forces come from there",
+        f"No model gets below about {1e3 * element.floor:.0f} meV/Å MAE on {element.name} with "
+        "these labels. Weigh them less, recompute them tighter, or take the net force off these "
+        "atoms.",
+    )
+
+
+def _loud_unit(unit: UnitNoise) -> Finding:
+    return Finding(
+        "warning",
+        "noise",
+        f"force labels of {unit.name} carry noise: {1e3 * unit.total:.0f} meV/Å per component, "
+        f"summed over {count(unit.atoms, 'atom')}",
+        f"If its atoms share it evenly no model gets below about {1e3 * unit.floor:.0f} meV/Å MAE "
+        "there. Weigh these labels less, or recompute them tighter.",
+    )

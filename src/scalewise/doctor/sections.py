@@ -1,0 +1,118 @@
+"""Sections of doctor.json that are little more than numbers already there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from scalewise.data.duplicates import Duplicates
+from scalewise.data.frames import Frame
+from scalewise.doctor.composition import Composition, EnergyFit
+from scalewise.doctor.findings import Finding
+from scalewise.doctor.forecast import CostModel, forecast
+from scalewise.doctor.geometry import NeighbourCounts
+
+
+def describe_composition(
+    frames: Sequence[Frame], composition: Composition
+) -> tuple[dict[str, Any], list[Finding]]:
+    """Counts, rank and formula units, and what a deficient rank means."""
+    kinds, inverse = np.unique(composition.counts, axis=0, return_inverse=True)
+    numbers = np.bincount(inverse.ravel(), minlength=len(kinds))
+    atoms = composition.counts.sum(axis=1)
+    section = {
+        "frames": len(frames),
+        "atoms": int(atoms.sum()),
+        "atoms_per_frame": [int(atoms.min()), int(atoms.max())],
+        "elements": list(composition.elements),
+        "atoms_of_element": composition.counts.sum(axis=0).tolist(),
+        "rank": composition.rank,
+        "formula_units": [u.name for u in composition.units],
+        "compositions": [
+            {"atoms": row.tolist(), "frames": int(n)} for row, n in zip(kinds, numbers, strict=True)
+        ],
+    }
+    if composition.rank == len(composition.elements):
+        return section, []
+    units = " and ".join(u.name for u in composition.units)
+    return section, [
+        Finding(
+            "note",
+            "composition",
+            f"compositions have rank {composition.rank} of {len(composition.elements)} elements: "
+            f"only energies of {units} are determined",
+            "Fit reference energies per formula unit or with minimum norm, and never compare "
+            "energies of fragments; isolated atoms would settle it.",
+        )
+    ]
+
+
+def describe_fit(composition: Composition, fit: EnergyFit | None) -> dict[str, Any] | None:
+    """Energies of formula units and the spread around the fit."""
+    if fit is None:
+        return None
+    residual = 1e3 * fit.residual
+    return {
+        "unit_energies": {
+            u.name: float(e) for u, e in zip(composition.units, fit.unit_energies, strict=True)
+        },
+        "element_energies_minimum_norm": dict(
+            zip(composition.elements, fit.element_energies.tolist(), strict=True)
+        ),
+        "residual_std_mev_per_atom": float(residual[fit.fitted].std()),
+        "residual_std_all_mev_per_atom": float(residual.std()),
+        "left_out": int((~fit.fitted).sum()),
+    }
+
+
+def describe_twins(twins: Duplicates) -> dict[str, Any]:
+    """How many frames have a near-duplicate."""
+    sizes = np.bincount(twins.group)
+    nearest = twins.nearest()
+    return {
+        "pairs": len(twins.first),
+        "reordered_pairs": int(twins.reordered.sum()),
+        "frames_with_twin": int(np.isfinite(nearest).sum()),
+        "frames_with_twin_within_1_angstrom": int((nearest < 1.0).sum()),
+        "identical_pairs": int((twins.distance < 1e-3).sum()),
+        "groups": len(sizes),
+        "largest_group": int(sizes.max()),
+    }
+
+
+def describe_counts(counts: NeighbourCounts, elements: Sequence[str]) -> dict[str, Any]:
+    """Neighbours per element and cutoff."""
+    return {
+        "cutoffs": counts.cutoffs.tolist(),
+        "frames": counts.frames.tolist(),
+        "frames_looked_at": len(counts.looked_at),
+        "elements": {
+            e: {
+                "mean": counts.mean[k].tolist(),
+                "percentile_99": counts.high[k].tolist(),
+                "max": counts.most[k].tolist(),
+            }
+            for k, e in enumerate(elements)
+        },
+        "pairs_per_frame": counts.pairs.tolist(),
+        "pairs_per_frame_max": counts.most_pairs.tolist(),
+    }
+
+
+def forecast_training(
+    counts: NeighbourCounts, composition: Composition, frames: int, epochs: int, cost: CostModel
+) -> dict[str, Any]:
+    """One forecast per cutoff that goes with a cell."""
+    atoms = float(composition.counts.sum(axis=1).mean())
+    rows = []
+    for cutoff, pairs, most in zip(counts.cutoffs, counts.pairs, counts.most_pairs, strict=True):
+        if not np.isfinite(pairs):
+            continue
+        one = forecast(
+            frames=frames, atoms=atoms, pairs=pairs, most_pairs=most, epochs=epochs, cost=cost
+        )
+        rows.append({"cutoff": float(cutoff), **asdict(one)})
+    return {"training_frames": frames, "epochs": epochs, "cost": asdict(cost), "rows": rows}

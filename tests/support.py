@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import torch
 
 from scalewise.data.frames import Frame
+from scalewise.potential.baseline import Baseline
+from scalewise.potential.network import Network
+from scalewise.potential.potential import Potential
+from scalewise.potential.settings import Network as NetworkSettings
 
 
 def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> Frame:
@@ -27,3 +34,24 @@ def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> 
         molecule=np.arange(n),
         index=index,
     )
+
+
+def untrained(
+    elements: tuple[int, ...] = (11, 17),
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    **settings: Any,
+) -> Potential:
+    """A small potential with random weights, large enough to make every term count."""
+    torch.manual_seed(seed)
+    sizes = {"channels": 4, "hidden": 6, "layers": 2, "cutoff": 5.0, "radial": 5, **settings}
+    network = Network(NetworkSettings.model_validate(sizes), elements, dtype)
+    with torch.no_grad():
+        for layer in network.readout:
+            layer.weight.mul_(5.0)
+        if network.settings.charges:
+            network.charge.weight.mul_(10.0)
+            network.element_charge.copy_(torch.linspace(0.5, -0.5, len(elements)))
+    baseline = Baseline(elements, np.arange(1.0, 1.0 + len(elements)), np.eye(len(elements)))
+    return Potential(network, baseline)

@@ -1,0 +1,1 @@
+"""The flexible potential: one network, a cutoff per atom, long range from its own charges."""

@@ -1,0 +1,272 @@
+"""Frames as the network sees them: padded, distance-sorted neighbour lists of one or more frames.
+
+A padded list makes a sum over neighbours a batched matrix product. Every pair is listed from both
+ends, and ``reverse`` leads from one to the other. Sorted by distance, the list of a smaller cutoff
+is a prefix of the list of a larger one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from scalewise.data import neighbours
+from scalewise.data.frames import Frame
+from scalewise.errors import InputError
+from scalewise.potential.electrostatics import wave_numbers
+
+#: Slots are padded to a multiple of this: equal shapes for frames that are nearly equal.
+SLOTS = 4
+#: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
+OVERLAP = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Neighbour lists and cells of a batch of frames, positions apart.
+
+    Attributes
+    ----------
+    species
+        Index of each atom's element in the network's list [atoms].
+    neighbour
+        Index of each neighbour [atoms, slots]; empty slots hold the atom itself.
+    image
+        Lattice vectors to add to the neighbour's position, as whole numbers [atoms, slots, 3].
+    away
+        A vector longer than the cutoff in empty slots, zero elsewhere, Å [atoms, slots, 3].
+    reverse
+        Where the same pair is listed from its other end, in the flattened slots [atoms * slots].
+    frame
+        Frame of each atom [atoms].
+    place
+        Position of each atom within its frame [atoms].
+    cell
+        Lattice vectors in rows, Å [frames, 3, 3]; the unit matrix without periodicity.
+    charge
+        Total charge of each frame, e [frames].
+    waves
+        Whole numbers of the reciprocal vectors along each axis, three tensors; empty without
+        periodicity.
+    cutoff
+        Å; every pair closer than this is listed.
+    """
+
+    species: Tensor
+    neighbour: Tensor
+    image: Tensor
+    away: Tensor
+    reverse: Tensor
+    frame: Tensor
+    place: Tensor
+    cell: Tensor
+    charge: Tensor
+    waves: tuple[Tensor, Tensor, Tensor]
+    cutoff: float
+    largest: int
+
+    @property
+    def periodic(self) -> bool:
+        """Whether the frames repeat in all three directions (or none in any)."""
+        return self.waves[0].numel() > 0
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Graph:
+        """Move to a device, and floating-point values to a type."""
+
+        def move(value: Tensor) -> Tensor:
+            return value.to(device, dtype if value.is_floating_point() else None)
+
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = move(value)
+        moved["waves"] = tuple(move(w) for w in self.waves)
+        return replace(self, **moved)
+
+
+def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: float = 0.0) -> Graph:
+    """List the neighbours of one frame (float64, on the CPU).
+
+    Parameters
+    ----------
+    frame
+        Atoms, cell and periodicity. Cells may be smaller than the cutoff: images are listed.
+    elements
+        Atomic numbers that the network knows, in its order.
+    cutoff
+        Å.
+    smearing
+        Width of the electrostatic charges, Å; zero: no reciprocal vectors.
+
+    Raises
+    ------
+    InputError
+        An element that the network does not know, atoms on top of each other, a cell without
+        volume, or periodicity in one or two directions only.
+    """
+    check_elements(frame, elements)
+    pairs = neighbours.build(frame, cutoff, full=True, images=True)
+    _check_overlap(frame, pairs)
+    atoms = len(frame.numbers)
+    order = np.lexsort((pairs.distance, pairs.i))
+    i, j, image = pairs.i[order], pairs.j[order], pairs.shift[order]
+    count = np.bincount(i, minlength=atoms)
+    slots = max(SLOTS, -(-int(count.max(initial=0)) // SLOTS) * SLOTS)
+    slot = i * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i]
+    neighbour = np.repeat(np.arange(atoms), slots)
+    neighbour[slot] = j
+    images = np.zeros((atoms * slots, 3))
+    images[slot] = image
+    away = np.zeros((atoms * slots, 3))
+    away[:, 0] = 2.0 * cutoff
+    away[slot] = 0.0
+    reverse = np.arange(atoms * slots)
+    reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
+    periodic = bool(frame.pbc.all())
+    cell = frame.cell if periodic else np.eye(3)
+    charge = float(frame.info.get("total_charge", frame.info.get("charge", 0.0)))
+    return Graph(
+        species=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
+        neighbour=torch.from_numpy(neighbour.reshape(atoms, slots)),
+        image=torch.from_numpy(images.reshape(atoms, slots, 3)),
+        away=torch.from_numpy(away.reshape(atoms, slots, 3)),
+        reverse=torch.from_numpy(reverse),
+        frame=torch.zeros(atoms, dtype=torch.int64),
+        place=torch.arange(atoms),
+        cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None],
+        charge=torch.tensor([charge], dtype=torch.float64),
+        waves=wave_numbers(cell, smearing if periodic else 0.0),
+        cutoff=cutoff,
+        largest=atoms,
+    )
+
+
+def batch(graphs: Sequence[Graph]) -> Graph:
+    """Join graphs of one cutoff into one, without any pair between them.
+
+    Raises
+    ------
+    ValueError
+        No graphs, different cutoffs, or periodic and isolated frames together.
+    """
+    if len(graphs) == 1:
+        return graphs[0]
+    kinds = {(g.cutoff, g.periodic) for g in graphs}
+    if len(kinds) != 1:
+        raise ValueError(f"one cutoff and one periodicity make a batch, got {sorted(kinds)}")
+    slots = max(g.neighbour.shape[1] for g in graphs)
+    atoms = np.cumsum([0] + [len(g.species) for g in graphs])
+    frames = np.cumsum([0] + [len(g.cell) for g in graphs])
+    starts, frame_starts = atoms[:-1].tolist(), frames[:-1].tolist()
+    widest = [max((g.waves[a] for g in graphs), key=len) for a in range(3)]
+    return Graph(
+        species=torch.cat([g.species for g in graphs]),
+        neighbour=torch.cat(
+            [_widen(g.neighbour, slots) + a for g, a in zip(graphs, starts, strict=True)]
+        ),
+        image=torch.cat([_widen(g.image, slots) for g in graphs]),
+        away=torch.cat([_widen(g.away, slots, far=2.0 * g.cutoff) for g in graphs]),
+        reverse=torch.cat([_reverse(g, slots, a) for g, a in zip(graphs, starts, strict=True)]),
+        frame=torch.cat([g.frame + f for g, f in zip(graphs, frame_starts, strict=True)]),
+        place=torch.cat([g.place for g in graphs]),
+        cell=torch.cat([g.cell for g in graphs]),
+        charge=torch.cat([g.charge for g in graphs]),
+        waves=(widest[0], widest[1], widest[2]),
+        cutoff=graphs[0].cutoff,
+        largest=max(g.largest for g in graphs),
+    )
+
+
+def _widen(value: Tensor, slots: int, *, far: float = 0.0) -> Tensor:
+    """Add empty slots: the atom itself for numbers of atoms, (far, 0, 0) for vectors."""
+    extra = slots - value.shape[1]
+    if value.ndim == 3:
+        vectors = value.new_tensor([far, 0.0, 0.0]).expand(len(value), extra, 3)
+        return torch.cat([value, vectors], dim=1)
+    own = torch.arange(len(value), device=value.device)[:, None].expand(-1, extra)
+    return torch.cat([value, own], dim=1)
+
+
+def _reverse(graph: Graph, slots: int, start: int) -> Tensor:
+    """Reverse slots in lists of another width, from atom ``start`` on."""
+    atoms, old = graph.neighbour.shape
+    back = graph.reverse.reshape(atoms, old)
+    moved = (back // old + start) * slots + back % old
+    first = (torch.arange(atoms, device=back.device) + start)[:, None] * slots
+    empty = first + torch.arange(old, slots, device=back.device)
+    return torch.cat([moved, empty], dim=1).reshape(-1)
+
+
+def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Order of directed pairs by (i, j, image): one integer per pair, sorted."""
+    low = int(np.abs(image).max(initial=0))
+    width, atoms = 2 * low + 1, int(i.max(initial=0)) + 1
+    key = i * atoms + j
+    for axis in range(3):
+        key = key * width + (image[:, axis] + low)
+    return np.argsort(key, kind="stable")
+
+
+def check_elements(frame: Frame, elements: Sequence[int]) -> None:
+    """Refuse a frame that holds an element the network was not trained on."""
+    unknown = sorted(set(frame.numbers.tolist()) - set(elements))
+    if unknown:
+        names = ", ".join(chemical_symbols[n] for n in unknown)
+        known = ", ".join(chemical_symbols[n] for n in elements)
+        raise InputError(
+            f"{frame.where}, species",
+            f"the element(s) {names}",
+            f"The model knows {known}: train one with frames that hold them all.",
+        )
+
+
+def _check_overlap(frame: Frame, pairs: neighbours.Pairs) -> None:
+    if len(pairs.distance) and float(pairs.distance.min()) < OVERLAP:
+        worst = int(pairs.distance.argmin())
+        raise InputError(
+            f"{frame.where}, key 'positions'",
+            f"atoms {pairs.i[worst]} and {pairs.j[worst]} are {pairs.distance[worst]:.3g} Å apart",
+            "Remove the overlap, or convert the positions to Å.",
+        )
+
+
+def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
+    """Keep the pairs closer than ``cutoff`` (Å) at other positions [atoms, 3].
+
+    A list made with a longer cutoff holds every pair as long as no atom has moved by more than
+    half the difference: engines rebuild it then, and prune it in every step. Slots keep the order
+    of the longer list.
+    """
+    atoms = len(graph.species)
+    vector = positions[graph.neighbour] - positions[:, None] + graph.away
+    vector = vector + torch.bmm(graph.image, graph.cell[graph.frame])
+    # a pair has exactly opposite vectors from its two ends, so both are kept or neither
+    kept = (vector * vector).sum(dim=-1) < cutoff * cutoff
+    width = max(SLOTS, -(-int(kept.sum(dim=1).max()) // SLOTS) * SLOTS)
+    row = torch.arange(atoms, device=kept.device)[:, None]
+    target = (row * width + kept.cumsum(dim=1) - 1).reshape(-1)
+    old = kept.reshape(-1).nonzero()[:, 0]
+    new = target[old]
+    reverse = torch.arange(atoms * width, device=kept.device)
+    reverse[new] = target[graph.reverse[old]]
+    neighbour = row.expand(atoms, width).reshape(-1).clone()
+    neighbour[new] = graph.neighbour.reshape(-1)[old]
+    image = graph.image.new_zeros(atoms * width, 3)
+    image[new] = graph.image.reshape(-1, 3)[old]
+    away = graph.away.new_tensor([2.0 * cutoff, 0.0, 0.0]).repeat(atoms * width, 1)
+    away[new] = 0.0
+    return replace(
+        graph,
+        neighbour=neighbour.reshape(atoms, width),
+        image=image.reshape(atoms, width, 3),
+        away=away.reshape(atoms, width, 3),
+        reverse=reverse,
+        cutoff=cutoff,
+    )

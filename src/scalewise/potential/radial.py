@@ -1,0 +1,38 @@
+"""Radial functions: a smooth basis, and the envelope that ends it at each atom's own cutoff."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def envelope(distance: Tensor, cutoff: Tensor) -> Tensor:
+    r"""Switch from 1 to 0 at the cutoff, with two continuous derivatives.
+
+    .. math:: f(u) = 1 - 10 u^3 + 15 u^4 - 6 u^5, \qquad u = \min(r / r_\mathrm{cut}, 1)
+
+    Its first and second derivatives vanish at both ends, so energies and forces stay smooth while
+    a neighbour crosses the cutoff, or the cutoff moves across a neighbour.
+
+    Examples
+    --------
+    >>> envelope(torch.tensor([0.0, 2.5, 5.0, 7.0]), torch.tensor(5.0))
+    tensor([1.0000, 0.5000, 0.0000, 0.0000])
+    """
+    u = torch.clamp(distance / cutoff, max=1.0)
+    return 1.0 - u * u * u * (10.0 + u * (6.0 * u - 15.0))
+
+
+def bessel(distance: Tensor, ending: Tensor, longest: float, size: int) -> Tensor:
+    r"""Spherical Bessel functions of order zero times an envelope [..., size].
+
+    .. math:: b_n(r) = f(r) \sqrt{2 / r_\mathrm{max}}\, \sin(n \pi r / r_\mathrm{max}) / r
+
+    After J. Gasteiger, J. Groß, S. Günnemann, ICLR 2020 (DimeNet). ``distance`` and the envelope
+    ``ending`` have the same shape.
+    """
+    order = torch.arange(1, size + 1, dtype=distance.dtype, device=distance.device)
+    waves = torch.sin(distance[..., None] * (order * (math.pi / longest)))
+    return waves * (math.sqrt(2.0 / longest) * ending / distance)[..., None]

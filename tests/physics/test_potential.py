@@ -1,0 +1,331 @@
+"""What must hold for the flexible potential, whatever its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scalewise.branches.learned import LearnedBranch
+from scalewise.data.frames import Frame
+from scalewise.errors import InputError
+from scalewise.potential import electrostatics
+from scalewise.potential.angular import Harmonics, SphereGrid, harmonics
+from scalewise.potential.graph import batch, build, prune
+from scalewise.potential.potential import Potential
+from scalewise.quantities import COULOMB_CONSTANT
+from scalewise.testing import check_branch
+from support import salt_frame, untrained
+
+ELEMENTS = (11, 17)
+
+
+def close(a: np.ndarray, b: np.ndarray, tolerance: float = 1e-10) -> None:
+    size = max(1.0, float(np.abs(b).max()))
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * size)
+
+
+@pytest.fixture(scope="module")
+def potential() -> Potential:
+    return untrained()
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    return salt_frame(seed=3, n=20, box=10.0)
+
+
+@pytest.mark.parametrize("charges", [True, False])
+def test_it_keeps_the_contract_of_branches(frame: Frame, charges: bool) -> None:
+    check_branch(LearnedBranch(untrained(charges=charges), 4.5), frame, tolerance=1e-6)
+
+
+def test_symmetries_hold_to_rounding(potential: Potential, frame: Frame) -> None:
+    first = potential.predict(frame)
+    rng = np.random.default_rng(1)
+    turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    turned = potential.predict(
+        replace(frame, positions=frame.positions @ turn, cell=frame.cell @ turn)
+    )
+    close(turned.energies, first.energies)
+    close(turned.forces, first.forces @ turn)
+    close(turned.charges, first.charges)
+    assert first.stress is not None
+    assert turned.stress is not None
+    close(turned.stress, turn.T @ first.stress @ turn)
+    images = rng.integers(-2, 3, (20, 3)) @ frame.cell
+    moved = potential.predict(replace(frame, positions=frame.positions + images + 0.7))
+    close(moved.forces, first.forces)
+    order = rng.permutation(20)
+    shuffled = potential.predict(
+        replace(frame, numbers=frame.numbers[order], positions=frame.positions[order])
+    )
+    close(shuffled.forces, first.forces[order])
+    close(first.forces.sum(axis=0), np.zeros(3))
+
+
+def test_energy_is_extensive_in_replicated_cells(potential: Potential, frame: Frame) -> None:
+    shifts = np.array([[i, 0, 0] for i in range(2)]) @ frame.cell
+    double = replace(
+        frame,
+        numbers=np.tile(frame.numbers, 2),
+        positions=np.concatenate([frame.positions + s for s in shifts]),
+        cell=np.diag([2.0, 1.0, 1.0]) @ frame.cell,
+        molecule=np.arange(40),
+    )
+    one, two = potential.predict(frame), potential.predict(double)
+    close(two.forces[:20], one.forces, 1e-7)
+    assert two.energy == pytest.approx(2 * one.energy, rel=1e-8)
+
+
+def test_cells_smaller_than_the_cutoff(potential: Potential) -> None:
+    frame = salt_frame(seed=2, n=4, box=4.6)
+    shifts = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3) * 4.6
+    large = replace(
+        frame,
+        numbers=np.tile(frame.numbers, 8),
+        positions=np.concatenate([frame.positions + s for s in shifts]),
+        cell=2 * frame.cell,
+        molecule=np.arange(32),
+    )
+    close(potential.predict(large).forces[:4], potential.predict(frame).forces, 1e-6)
+
+
+def test_stress_is_the_derivative_with_respect_to_strain(
+    potential: Potential, frame: Frame
+) -> None:
+    stress = potential.predict(frame).stress
+    assert stress is not None
+    volume = np.linalg.det(frame.cell)
+    for i, j in ((0, 0), (1, 2)):
+        energy = []
+        for step in (1e-4, -1e-4):
+            strain = np.eye(3)
+            strain[i, j] += step
+            moved = replace(frame, positions=frame.positions @ strain.T, cell=frame.cell @ strain.T)
+            energy.append(potential.predict(moved).energy)
+        assert (energy[0] - energy[1]) / 2e-4 / volume == pytest.approx(stress[i, j], abs=1e-6)
+
+
+def test_isolated_molecules(potential: Potential, frame: Frame) -> None:
+    isolated = replace(frame, pbc=np.zeros(3, dtype=bool))
+    found = potential.predict(isolated)
+    assert found.stress is None
+    step = np.zeros((20, 3))
+    step[4, 1] = 1e-4
+    up, down = (
+        potential.predict(replace(isolated, positions=frame.positions + s)).energy
+        for s in (step, -step)
+    )
+    assert -(up - down) / 2e-4 == pytest.approx(found.forces[4, 1], abs=1e-6)
+
+
+def _approaching(potential: Potential, distance: float, cutoff: float) -> tuple[float, float]:
+    """Energy and force on a third atom at a distance from the first of a pair."""
+    frame = Frame(
+        numbers=np.array([11, 17, 17]),
+        positions=np.array([[0, 0, 0], [-2.5, 0, 0], [distance, 0, 0]], dtype=float),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        forces=np.zeros((3, 3)),
+        energy=None,
+        molecule=np.arange(3),
+    )
+    found = potential.predict(frame, cutoffs=cutoff)
+    return found.energy, float(found.forces[2, 0])
+
+
+@pytest.mark.parametrize(("cutoff", "order"), [(5.0, 4), (4.0, 3)])
+def test_a_neighbour_crosses_the_cutoff_smoothly_to_second_order(cutoff: float, order: int) -> None:
+    potential = untrained(charges=False)
+    far = _approaching(potential, cutoff + 0.1, cutoff)[0]
+    assert _approaching(potential, cutoff, cutoff)[0] == pytest.approx(far, abs=1e-12)
+    # the energy starts with the third power of the distance to the cutoff (with the fourth at the
+    # network's own, where the Bessel functions end too): its slope and its curvature vanish
+    steps = (0.1, 0.05, 0.025)
+    values = np.array([_approaching(potential, cutoff - h, cutoff) for h in steps]) - [far, 0.0]
+    energy, force = np.abs(values[:-1] / values[1:]).T
+    assert energy[-1] == pytest.approx(2.0**order, rel=0.1)
+    assert force[-1] == pytest.approx(2.0 ** (order - 1), rel=0.1)
+
+
+def test_a_shorter_cutoff_is_a_prefix_of_the_list(potential: Potential, frame: Frame) -> None:
+    graph = potential.graph(frame)
+    short = prune(graph, torch.as_tensor(frame.positions), 4.0)
+    cutoffs = np.full(20, 4.0)
+    first = potential.derivatives(graph, frame.positions, cutoffs)
+    second = potential.derivatives(short, frame.positions, cutoffs)
+    # the pair sum of the electrostatics keeps the network's cutoff, beyond 4 Å it is small
+    close(second.forces.numpy(), first.forces.numpy(), 1e-3)
+    without = untrained(charges=False)
+    close(
+        without.derivatives(short, frame.positions, cutoffs).forces.numpy(),
+        without.derivatives(graph, frame.positions, cutoffs).forces.numpy(),
+    )
+
+
+def test_cutoffs_of_single_atoms_count_for_these_alone(potential: Potential, frame: Frame) -> None:
+    one_layer = untrained(layers=1, charges=False)
+    cutoffs = np.full(20, 5.0)
+    cutoffs[3] = 3.5
+    changed = (
+        one_layer.predict(frame, cutoffs=cutoffs).energies != one_layer.predict(frame).energies
+    )
+    assert changed.nonzero()[0].tolist() == [3]
+    with pytest.raises(InputError, match=r"at most 5 Å"):
+        potential.predict(frame, cutoffs=5.5)
+
+
+def test_a_batch_equals_its_frames(potential: Potential, frame: Frame) -> None:
+    frames = [frame, salt_frame(seed=5, n=12, box=9.0), salt_frame(seed=6, n=20, box=12.0)]
+    joined = batch([potential.graph(f) for f in frames])
+    found = potential.derivatives(joined, np.concatenate([f.positions for f in frames]))
+    apart = [potential.derivatives(potential.graph(f), f.positions) for f in frames]
+    close(found.forces.numpy(), np.concatenate([d.forces.numpy() for d in apart]))
+    close(found.energy.numpy(), np.concatenate([d.energy.numpy() for d in apart]))
+    close(found.virial.numpy(), np.concatenate([d.virial.numpy() for d in apart]))
+    isolated = [replace(f, pbc=np.zeros(3, dtype=bool)) for f in frames]
+    joined = batch([potential.graph(f) for f in isolated])
+    found = potential.derivatives(joined, np.concatenate([f.positions for f in frames]))
+    apart = [potential.derivatives(potential.graph(f), f.positions) for f in isolated]
+    close(found.forces.numpy(), np.concatenate([d.forces.numpy() for d in apart]))
+
+
+def test_pruning_a_longer_list_equals_building_the_shorter(
+    potential: Potential, frame: Frame
+) -> None:
+    long = build(frame, ELEMENTS, 6.0, smearing=1.0)
+    moved = frame.positions + np.random.default_rng(0).uniform(-0.25, 0.25, (20, 3))
+    pruned = prune(long, torch.as_tensor(moved), 5.0)
+    found = potential.derivatives(pruned, moved)
+    close(found.forces.numpy(), potential.predict(replace(frame, positions=moved)).forces)
+
+
+def test_gradients_of_first_and_second_order() -> None:
+    potential = untrained(channels=2, hidden=3, radial=3, degree=2, cutoff=4.0)
+    frame = salt_frame(seed=1, n=4, box=6.0)
+    graph = potential.graph(frame)
+    positions = torch.tensor(frame.positions, requires_grad=True)
+    cutoffs = torch.tensor([3.0, 3.5, 3.9, 3.2], dtype=torch.float64, requires_grad=True)
+    charge = potential.network.element_charge.detach().clone().requires_grad_(True)
+
+    def energy(r: torch.Tensor, c: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+        weights = {**dict(potential.network.named_parameters()), "element_charge": q}
+        found = torch.func.functional_call(potential.network, weights, (graph, r, graph.cell, c))
+        return found.energies.sum() + found.frames.sum()
+
+    inputs = (positions, cutoffs, charge)
+    assert torch.autograd.gradcheck(energy, inputs, atol=1e-7)
+    assert torch.autograd.gradgradcheck(energy, inputs, atol=1e-6)
+
+
+def test_charges_sum_to_the_charge_of_the_frame(potential: Potential, frame: Frame) -> None:
+    assert potential.predict(frame).charges.sum() == pytest.approx(0.0, abs=1e-12)
+    charged = replace(frame, info={"total_charge": 1.0})
+    assert potential.predict(charged).charges.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "basis", "charges", "constant"),
+    [
+        (
+            "NaCl",
+            np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
+            [[0, 0, 0], [1, 0, 0]],
+            [1, -1],
+            1.74756459463318,
+        ),
+        ("CsCl", np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [1, -1], 2.03536151),
+        (
+            "ZnS",
+            np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]),
+            [[0, 0, 0], [0.5, 0.5, 0.5]],
+            [1, -1],
+            3.78292610,
+        ),
+    ],
+)
+def test_madelung_constants(
+    name: str, cell: np.ndarray, basis: list, charges: list, constant: float
+) -> None:
+    scale = 2.0
+    q = torch.tensor(charges, dtype=torch.float64)
+    positions = torch.tensor(np.array(basis) * scale, dtype=torch.float64)
+    box = np.asarray(cell, dtype=float) * scale
+    smearing = 0.35  # the pair sum then ends within the distance below
+    waves = electrostatics.wave_numbers(box, smearing)
+    energy = electrostatics.ewald(
+        positions[None], q[None], torch.tensor(box)[None], waves, smearing
+    ).sum()
+    images = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    shift = torch.tensor(images @ box)
+    vector = (positions[None, :, None] - positions[:, None, None] + shift).reshape(2, -1, 3)
+    distance = vector.norm(dim=-1)
+    distance = torch.where(distance < 1e-9, 1e9, distance)
+    others = q[None, :, None].expand(2, 2, len(shift)).reshape(2, -1)
+    pairs = electrostatics.short_range(distance, q, others, smearing)
+    total = energy + (pairs - electrostatics.self_energy(q, smearing)).sum()
+    unit = 1.0 if name == "NaCl" else (1.0 if name == "CsCl" else 2.0)
+    found = -float(total) * scale * unit / COULOMB_CONSTANT
+    assert found == pytest.approx(constant, rel=1e-6)
+
+
+def test_the_mesh_and_the_open_sum_agree_with_ewald() -> None:
+    rng = np.random.default_rng(0)
+    cell = torch.tensor([[14.0, 0, 0], [2, 15, 0], [1, -2, 13]], dtype=torch.float64)
+    positions = torch.tensor(rng.uniform(0, 12, (24, 3)))
+    charges = torch.tensor(rng.standard_normal(24))
+    charges -= charges.mean()
+    waves = electrostatics.wave_numbers(cell.numpy(), 1.0)
+    exact = float(electrostatics.ewald(positions[None], charges[None], cell[None], waves, 1.0))
+    mesh = float(electrostatics.particle_mesh(positions, charges, cell, 1.0))
+    assert mesh == pytest.approx(exact, rel=1e-3)
+    pair = torch.tensor([[0.0, 0, 0], [2.0, 0, 0], [1.0, 1.0, 0]], dtype=torch.float64)
+    q = torch.tensor([1.0, -0.5, -0.5], dtype=torch.float64)
+    large = 60.0 * torch.eye(3, dtype=torch.float64)
+    waves = electrostatics.wave_numbers(large.numpy(), 1.0)
+    periodic = electrostatics.ewald(pair[None], q[None], large[None], waves, 1.0)
+    isolated = electrostatics.open_boundary(pair[None], q[None], 1.0)
+    # dipoles of a cubic lattice within a conductor attract by 2 pi p² / 3 V
+    dipole = (q[:, None] * pair).sum(dim=0)
+    attraction = 2 * np.pi * float(dipole @ dipole) / (3 * 60.0**3) * COULOMB_CONSTANT
+    assert float(periodic) == pytest.approx(float(isolated) - attraction, rel=1e-6)
+
+
+def test_large_cells_use_the_mesh(
+    potential: Potential, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = potential.predict(frame)
+    monkeypatch.setattr(electrostatics, "MESH_FROM", 10)
+    mesh = potential.predict(frame)
+    assert mesh.energy != exact.energy
+    close(mesh.forces, exact.forces, 1e-3)
+    close(mesh.charges, exact.charges, 1e-12)
+
+
+def test_two_charges_have_the_coulomb_energy() -> None:
+    for distance in (0.8, 3.0, 30.0):
+        positions = torch.tensor([[0.0, 0, 0], [distance, 0, 0]], dtype=torch.float64)
+        q = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        smeared = electrostatics.open_boundary(positions[None], q[None], 1.0).sum()
+        apart = torch.full((2, 1), distance, dtype=torch.float64)
+        pairs = electrostatics.short_range(apart, q, q.flip(0)[:, None], 1.0)
+        own = electrostatics.self_energy(q, 1.0)
+        total = smeared + (pairs - own).sum()
+        assert float(total) == pytest.approx(-COULOMB_CONSTANT / distance, rel=1e-12)
+
+
+@pytest.mark.parametrize("degree", [1, 3, 6])
+def test_harmonics(degree: int) -> None:
+    torch.manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.randn(40, 3, dtype=torch.float64), dim=-1)
+    values = harmonics(unit, degree)
+    torch.testing.assert_close(Harmonics(degree).double()(unit), values, rtol=0, atol=1e-12)
+    for n in range(degree + 1):
+        power = (values[:, n * n : (n + 1) ** 2] ** 2).sum(dim=1)
+        torch.testing.assert_close(power, torch.full_like(power, 2 * n + 1), rtol=0, atol=1e-11)
+    grid = SphereGrid.exact(degree, 3)
+    gram = (grid.values * grid.weights[:, None]).T @ grid.values
+    torch.testing.assert_close(gram, torch.eye(len(gram), dtype=gram.dtype), rtol=0, atol=1e-11)

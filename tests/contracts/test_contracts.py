@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scalewise.branches.base import Branch, SumBranch
+from scalewise.branches.learned import LearnedBranch
 from scalewise.branches.longrange import CoulombBranch
 from scalewise.branches.matching import fit_view
 from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
@@ -21,7 +22,7 @@ from scalewise.scales.router import (
     fit_regimes,
 )
 from scalewise.testing import check_branch, check_oracle, check_router, planted
-from support import salt_frame
+from support import salt_frame, untrained
 
 PAIRS = ElementPairs(("Cl", "Na"))
 START = (2.4, 2.3, 2.5)
@@ -41,6 +42,7 @@ FITTED = fit_view(FRAMES[:4], FRAMES[4:], Branches(long_cutoff=7.0), {"Na": 1, "
         # the mesh is fixed in space: translation and rotation hold to its interpolation error
         pytest.param(COULOMB, 3e-4, id="coulomb"),
         pytest.param(SumBranch(COULOMB, SPLINES), 3e-4, id="sum"),
+        pytest.param(LearnedBranch(untrained()), 1e-6, id="learned"),
         pytest.param(FITTED.branches[0].branch, 1e-6, id="fitted short"),
         pytest.param(FITTED.branches[1].branch, 3e-4, id="fitted long"),
     ],

@@ -1,0 +1,1 @@
+"""The potential inside the engines people use."""

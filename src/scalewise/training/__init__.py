@@ -1,0 +1,1 @@
+"""One trainer: from labelled frames to a checkpoint, within a budget of minutes or epochs."""

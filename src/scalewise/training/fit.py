@@ -1,0 +1,313 @@
+"""The training loop, the same for one process and for many."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from scalewise import checkpoint
+from scalewise.errors import InputError
+from scalewise.potential.baseline import Baseline
+from scalewise.potential.derivative import Differentiator, compiler_found
+from scalewise.potential.network import Network
+from scalewise.potential.potential import Potential
+from scalewise.training.log import Log
+from scalewise.training.loss import Errors, loss
+from scalewise.training.muon import Muon
+from scalewise.training.samples import Sample, deal, join
+from scalewise.training.schedule import Clock, rate
+from scalewise.training.settings import Train
+from scalewise.training.state import State
+
+# Fabric announces every process on the terminal, where the progress bar is
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+MODEL, STATE = "model", "state.safetensors"
+#: Minutes of training from which compiling pays: two and a half lost, a tenth to a third of each
+#: step won (benchmarks/speed.py, two cores).
+COMPILE_PAYS = 20.0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What every process is given."""
+
+    settings: Train
+    train: Sequence[Sample]
+    valid: Sequence[Sample]
+    baseline: Baseline
+    scale: float
+    digest: str
+    out: Path
+
+
+#: Told the share of the budget that is spent after each step, with the errors after a validation.
+Listener = Callable[[float, dict[str, float]], None]
+#: Opens a listener in the process that reports; a function that can be pickled.
+Show = Callable[[], AbstractContextManager[Listener]]
+
+
+def _silent(fraction: float, errors: dict[str, float]) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def silent() -> Iterator[Listener]:
+    """Open the listener that tells nobody."""
+    yield _silent
+
+
+@dataclass
+class Trainer:
+    """One process of a training run; see :func:`run`."""
+
+    fabric: Fabric
+    job: Job
+    listener: Listener = _silent
+    reserve: float = 0.0  # seconds of one validation
+    validated: float = 0.0  # when the last one ended
+    network: Network = field(init=False)
+    state: State = field(init=False)
+    log: Log | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        settings, job = self.job.settings, self.job
+        _seed(settings.seed)
+        self.network = Network(settings.network, job.baseline.elements)
+        self.network.scale.fill_(job.scale)
+        self.network.to(self.fabric.device)
+        weights: dict[str, Tensor] = dict(self.network.named_parameters())
+        matrices = self.network.matrices()
+        rest = [w for name, w in weights.items() if name not in matrices]
+        optimizers = [
+            Muon([weights[name] for name in matrices], lr=settings.learning_rate),
+            torch.optim.Adam(rest, lr=settings.adam_rate, betas=(0.9, 0.99)),
+        ]
+        average = {name: w.detach().clone() for name, w in weights.items()}
+        self.state = State(weights, average, optimizers)
+        self.differentiate = Differentiator(self.network, compiled=_compiles(settings))
+        if (job.out / STATE).is_file():
+            self.state.restore(job.out / STATE, job.digest)
+        self.clock = Clock.running(self.state.progress.elapsed)
+        if self.fabric.is_global_zero:
+            self.log = Log(job.out, after=self.state.progress.step, events=settings.tensorboard)
+
+    def run(self) -> None:
+        """Train until the budget is spent, or nothing gets better."""
+        progress = self.state.progress
+        while not progress.finished:
+            for members in self._deal(progress.epoch):
+                self._step([self.job.train[k] for k in members])
+                if self._due():
+                    self._validate()
+                if self._fraction() >= 1.0 or progress.finished:
+                    break
+            else:
+                progress.epoch += 1
+                self._save()
+            if self._fraction() >= 1.0:
+                progress.finished = True
+        self._save()
+
+    def _deal(self, epoch: int) -> list[list[int]]:
+        settings = self.job.settings
+        steps = deal(
+            len(self.job.train),
+            seed=settings.seed,
+            epoch=epoch,
+            batch_size=settings.batch,
+            rank=self.fabric.global_rank,
+            processes=self.fabric.world_size,
+        )
+        done = self.state.progress.step - epoch * self._steps_per_epoch
+        return list(steps)[max(done, 0) :]
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return len(self.job.train) // (self.job.settings.batch * self.fabric.world_size)
+
+    def _fraction(self) -> float:
+        """Share of the budget that is spent, the same in every process."""
+        settings, progress = self.job.settings, self.state.progress
+        if settings.minutes is None:
+            return progress.step / (settings.epochs * self._steps_per_epoch)
+        return progress.elapsed / max(60.0 * settings.minutes - self.reserve, 1e-9)
+
+    def _step(self, samples: list[Sample]) -> None:
+        settings, progress = self.job.settings, self.state.progress
+        sample = join(samples).to(self.fabric.device)
+        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
+        value = loss(found, sample, settings.loss)
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
+        shared = self._shared(gradients, value)
+        size, mean, progress.elapsed = self._checked(gradients, shared, sample)
+        torch._foreach_mul_(gradients, min(1.0, settings.clip / (size + 1e-12)))
+        factor = rate(self._fraction(), settings.warmup)
+        for optimizer, base in zip(
+            self.state.optimizers, (settings.learning_rate, settings.adam_rate), strict=True
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = base * factor
+            optimizer.step()
+            optimizer.zero_grad()
+        progress.step += 1
+        self.state.update_average(settings.average)
+        if self.log is not None:
+            self.log.count(mean, size)
+        self.listener(self._fraction(), {})
+
+    def _shared(self, gradients: list[Tensor], value: Tensor) -> Tensor:
+        """All gradients, the loss and the clock in one vector, averaged over processes."""
+        place = value.new_tensor([float(value.detach()), self.clock.seconds])
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), place])
+        if self.fabric.world_size > 1:
+            flat = self._reduced(flat, "mean")
+            parts = torch.split(flat[:-2], [g.numel() for g in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.reshape(gradient.shape))
+        return flat
+
+    def _reduced(self, values: Tensor, how: str) -> Tensor:
+        """Sum or mean over processes, on the device the values came from."""
+        reduced = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op=how)
+        assert isinstance(reduced, Tensor)  # a tensor in, a tensor out
+        return reduced.to(values.device)
+
+    def _checked(
+        self, gradients: list[Tensor], shared: Tensor, sample: Sample
+    ) -> tuple[float, float, float]:
+        size = float(torch.linalg.vector_norm(shared[:-2]))
+        mean, seconds = (float(v) for v in shared[-2:])
+        if not (math.isfinite(size) and math.isfinite(mean)):
+            raise InputError(
+                f"training, step {self.state.progress.step}",
+                f"a loss or gradient that is not finite on {', '.join(sample.names)} (or on the "
+                "frames of the other processes)",
+                f"The last good potential is in {self.job.out / MODEL}. Look at these frames, or "
+                "lower learning_rate and adam_rate.",
+            )
+        return size, mean, seconds
+
+    def _due(self) -> bool:
+        """Whether to validate: evenly spaced, at the end, and never for long.
+
+        Validations together may take a tenth of a budget in minutes; a budget in epochs is the
+        same whatever the machine, and so are its validations.
+        """
+        progress, fraction = self.state.progress, self._fraction()
+        spaced = fraction * self.job.settings.validations >= progress.validations + 1
+        rested = progress.elapsed - self.validated >= 9.0 * self.reserve
+        timed = self.job.settings.minutes is not None
+        return fraction >= 1.0 or (spaced and (rested or not timed))
+
+    def _validate(self) -> None:
+        settings, progress = self.job.settings, self.state.progress
+        started = self.clock.seconds
+        errors, total = Errors.none(), torch.zeros(3, dtype=torch.float64)
+        with torch.no_grad():
+            for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
+                moved = sample.to(self.fabric.device)
+                found = self.differentiate(moved.graph, moved.positions, weights=self.state.average)
+                errors.add(found, moved)
+                total += torch.tensor([float(loss(found, moved, settings.loss)), 1.0, 0.0])
+        total[2] = (self.clock.seconds - started) / self.fabric.world_size
+        if self.fabric.world_size > 1:
+            errors = Errors(self._reduced(errors.sums, "sum"))
+            total = self._reduced(total, "sum")
+        # the same in every process, or one would validate while another trains
+        self.reserve = float(total[2])
+        self.validated = progress.elapsed + self.reserve
+        value = float(total[0] / total[1])
+        progress.validations = max(
+            int(self._fraction() * settings.validations), progress.validations + 1
+        )
+        progress.stale += 1
+        if value < progress.best:
+            progress.best, progress.stale = value, 0
+            self._write_model(errors.means())
+        if settings.patience is not None and progress.stale >= settings.patience:
+            progress.finished = True
+        report = {"valid_loss": value, **errors.means()}
+        if self.log is not None:
+            self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
+        self.listener(self._fraction(), report)
+        self._save()
+
+    def _write_model(self, errors: dict[str, float]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        network = Network(self.job.settings.network, self.job.baseline.elements)
+        state = {**self.network.state_dict(), **self.state.average}
+        network.load_state_dict({k: v.detach().cpu() for k, v in state.items()})
+        info = {
+            "settings": self.job.settings.model_dump(mode="json"),
+            "step": self.state.progress.step,
+            "seconds": round(self.state.progress.elapsed, 1),
+            "valid": errors,
+        }
+        checkpoint.write(self.job.out / MODEL, Potential(network, self.job.baseline, info))
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            self.state.write(self.job.out / STATE, self.job.digest)
+
+
+def run(job: Job, show: Show = silent) -> None:
+    """Train in one process, or in several started for it.
+
+    Raises
+    ------
+    InputError
+        Fewer frames than processes times batch; a loss that is not finite; the state of another
+        run in the folder.
+    """
+    settings = job.settings
+    needed = settings.processes * settings.batch
+    if len(job.train) < needed or not job.valid:
+        raise InputError(
+            "split",
+            f"{len(job.train)} frames to train and {len(job.valid)} to validate",
+            f"At least {needed} and 1 are needed: give more frames, or smaller processes or batch.",
+        )
+    accelerator = "auto" if settings.device == "auto" else settings.device
+    if settings.processes == 1:
+        fabric = Fabric(accelerator=accelerator, devices=1)
+        fabric.launch()
+        _train(fabric, job, show)
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
+        fabric.launch(partial(_train_one_thread, job=job, show=show))
+
+
+def _train_one_thread(fabric: Fabric, job: Job, show: Show) -> None:
+    torch.set_num_threads(1)
+    _train(fabric, job, show)
+
+
+def _train(fabric: Fabric, job: Job, show: Show) -> None:
+    with show() if fabric.is_global_zero else silent() as listener:
+        Trainer(fabric, job, listener).run()
+
+
+def _compiles(settings: Train) -> bool:
+    if settings.compile != "auto":
+        return settings.compile == "always"
+    return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)

@@ -1,0 +1,58 @@
+"""Muon: momentum steps for matrices, made orthogonal.
+
+torch.optim.Muon iterates in bfloat16, which CPUs without such instructions emulate: 69 ms per step
+for the medium network on one thread, as long as the rest of the step. This one iterates in the
+weights' own type, and in batches, because weights per degree are stacks of matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+#: Coefficients of the quintic iteration of the reference implementation.
+A, B, C = 3.4445, -4.7750, 2.0315
+STEPS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    r"""Orthogonalised Nesterov momentum for weights [..., rows, columns].
+
+    The update is :math:`-\eta\, U V^T` with :math:`U S V^T` the momentum's singular value
+    decomposition, approached by five Newton-Schulz iterations.
+
+    References
+    ----------
+    K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
+    """
+
+    def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(weights, {"lr": lr, "momentum": momentum})
+
+    # the base declares two overloads for one optional argument
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Take one step with the gradients that are there."""
+        for group in self.param_groups:
+            weights = [w for w in group["params"] if w.grad is not None]
+            for weight in weights:
+                state = self.state[weight]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(weight)
+                buffer = state["momentum_buffer"]
+                buffer.lerp_(weight.grad, 1.0 - group["momentum"])
+                update = weight.grad.lerp(buffer, group["momentum"])
+                weight.sub_(orthogonal(update), alpha=group["lr"])
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """Nearly U V^T of the singular value decomposition U S V^T, for [..., rows, columns]."""
+    tall = matrix.shape[-2] > matrix.shape[-1]
+    x = matrix.mT if tall else matrix
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-12)
+    for _ in range(STEPS):
+        gram = x @ x.mT
+        x = A * x + (B * gram + C * gram @ gram) @ x
+    return x.mT if tall else x

@@ -1,0 +1,76 @@
+"""Settings of ``scalewise train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from scalewise.config import Count, Fraction, Settings
+from scalewise.potential.settings import Network
+from scalewise.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+
+
+class Data(Settings):
+    """Which labels are read, and how frames are dealt to roles."""
+
+    forces_key: str = Field(FORCES_KEY, description="column of the forces, eV/Å")
+    energy_key: str = Field(ENERGY_KEY, description="frame key of the total energy, eV")
+    stress_key: str = Field(STRESS_KEY, description="frame key of the stress, eV/Å³, if any")
+    check_units: bool = Field(True, description="refuse labels that do not look like eV and Å")
+    split: Path | None = Field(None, description="split.json of `scalewise doctor`")
+    split_key: str | None = Field(None, description="frame key that holds the role of each frame")
+    group_key: str | None = Field(
+        None, description="frame key of groups that must not be split; default: near-duplicates"
+    )
+    valid: Fraction = Field(0.1, description="share for validation, without a given split")
+    test: float = Field(0.15, ge=0, lt=1, description="share kept out, without a given split")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Data:
+        if self.split is not None and self.split_key is not None:
+            raise ValueError("give split or split_key, not both")
+        if self.valid + self.test >= 1.0:
+            raise ValueError(f"valid + test = {self.valid + self.test:g} leaves nothing to train")
+        return self
+
+
+class Loss(Settings):
+    """Weights of the terms; errors beyond ``delta`` count linearly (Huber)."""
+
+    forces: float = Field(1.0, ge=0, description="per force component, in eV/Å")
+    energy: float = Field(1.0, ge=0, description="per atom, in eV")
+    stress: float = Field(1.0, ge=0, description="per component, in units of 0.01 eV/Å³")
+    delta: float = Field(0.01, gt=0, description="eV/Å and, for energies, eV per 10 atoms")
+
+
+class Train(Settings):
+    """Training: data, network, budget, optimiser, machine."""
+
+    seed: int = Field(0, ge=0)
+    data: Data = Data()
+    network: Network = Network.model_validate({})
+    loss: Loss = Loss()
+    minutes: float | None = Field(
+        None, gt=0, description="wall-clock budget; the schedule is fitted to it"
+    )
+    epochs: Count = Field(100, description="passes over the training frames, without minutes")
+    batch: Count = Field(1, description="frames per step and process")
+    learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
+    adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
+    warmup: float = Field(0.02, ge=0, lt=1, description="share of the budget")
+    average: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    patience: Count | None = Field(
+        None, description="validations without a better one before stopping early"
+    )
+    validations: Count = Field(20, description="over the whole budget")
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto", description="torch.compile; auto: if the budget is long enough to pay for it"
+    )
+    processes: Count = Field(
+        1, description="data-parallel processes, each with one thread on a CPU"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tensorboard: bool = Field(False, description="write events beside log.csv")

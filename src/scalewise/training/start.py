@@ -1,0 +1,145 @@
+"""From a file and settings to a job: read, deal, fit the baseline, list neighbours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scalewise.artifacts import write_json
+from scalewise.data.duplicates import find_duplicates
+from scalewise.data.frames import Frame, read
+from scalewise.data.manifest import (
+    DataFile,
+    SplitManifest,
+    hash_file,
+    read_manifest,
+    write_manifest,
+)
+from scalewise.doctor.split import deal_groups, read_groups, read_roles
+from scalewise.errors import InputError
+from scalewise.potential.baseline import Baseline
+from scalewise.training.fit import STATE, Job, Show, run, silent
+from scalewise.training.samples import prepare
+from scalewise.training.settings import Data, Train
+from scalewise.training.state import check_state
+
+Say = Callable[[str], None]
+#: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
+DUPLICATE_DISTANCE = 1.5
+
+
+def train(
+    path: Path,
+    settings: Train,
+    out: Path,
+    *,
+    say: Say = lambda _: None,
+    show: Show = silent,
+) -> Path:
+    """Train a potential on a file of labelled frames; a killed run goes on where it was.
+
+    Writes ``model/`` (the best so far), ``state.safetensors``, ``log.csv``, ``settings.json`` and
+    ``split.json`` below ``out`` and returns the folder of the model.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data or the settings; a loss that is not finite.
+    """
+    frames = read(
+        path,
+        forces_key=settings.data.forces_key,
+        energy_key=settings.data.energy_key,
+        stress_key=settings.data.stress_key,
+        check_units=settings.data.check_units,
+    )
+    manifest = split(path, frames, settings.data, settings.seed)
+    digest = hashlib.sha256((settings.digest() + manifest.digest()).encode()).hexdigest()
+    if (out / STATE).is_file():
+        check_state(out / STATE, digest)  # before anything of that run is written over
+    write_manifest(out / "split.json", manifest)
+    write_json(out / "settings.json", settings.model_dump(mode="json"))
+    members = {role: [frames[k] for k in manifest.members(role)] for role in ("train", "valid")}
+    say(", ".join(f"{len(v)} frames to {k}" for k, v in members.items()))
+    elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
+    baseline = Baseline.fit(members["train"], elements)
+    train_samples, valid_samples = (
+        prepare(members[role], baseline, settings.network, torch.float32)
+        for role in ("train", "valid")
+    )
+    job = Job(
+        settings=settings,
+        train=train_samples,
+        valid=valid_samples,
+        baseline=baseline,
+        scale=_scale(members["train"]),
+        digest=digest,
+        out=out,
+    )
+    run(job, show)
+    return out / "model"
+
+
+def split(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> SplitManifest:
+    """Read the split, or deal groups of near-duplicates.
+
+    Raises
+    ------
+    InputError
+        A split of other data; a frame without the key; no frame to train or to validate.
+    """
+    if settings.split is not None:
+        manifest = read_manifest(settings.split, data=path, frames=len(frames))
+    else:
+        manifest = _deal(path, frames, settings, seed)
+    missing = [role for role in ("train", "valid") if role not in manifest.role]
+    if missing:
+        raise InputError(
+            f"split of {path}",
+            f"no frame has the role {' or '.join(missing)}",
+            "Training needs both: use data.split_key, data.split or data.valid.",
+        )
+    return manifest
+
+
+def _deal(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> SplitManifest:
+    shares = {
+        "train": 1.0 - settings.valid - settings.test,
+        "valid": settings.valid,
+        "test": settings.test,
+    }
+    if settings.test == 0:
+        del shares["test"]
+    if settings.group_key is not None:
+        group = read_groups(frames, settings.group_key)
+        made = f"frame key '{settings.group_key}'"
+    elif settings.split_key is not None:
+        group, made = np.arange(len(frames)), "one group per frame"
+    else:
+        group = find_duplicates(frames, DUPLICATE_DISTANCE).group
+        made = f"near-duplicates below {DUPLICATE_DISTANCE} Å"
+    if settings.split_key is not None:
+        roles = read_roles(frames, settings.split_key)
+        dealt = f"frame key '{settings.split_key}'"
+    else:
+        stratum = [tuple(np.bincount(f.numbers).tolist()) for f in frames]
+        roles = deal_groups(group.tolist(), stratum, shares, seed)
+        dealt = "whole groups, dealt by seed"
+    return SplitManifest(
+        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
+        seed=seed,
+        shares=shares if settings.split_key is None else {},
+        made={"group": made, "role": dealt},
+        role=tuple(roles),
+        group=tuple(int(g) for g in group),
+    )
+
+
+def _scale(frames: Sequence[Frame]) -> float:
+    """Root mean square of a force component: the scale of the energies, in eV per Å."""
+    square = np.concatenate([(f.forces**2).reshape(-1) for f in frames])
+    return float(np.sqrt(square.mean())) or 1.0

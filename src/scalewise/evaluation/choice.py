@@ -1,0 +1,141 @@
+"""Which frames are scored, and which of them are resampled together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int
+
+from scalewise.data.frames import Frame
+from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
+from scalewise.doctor.split import read_groups, read_roles
+from scalewise.errors import InputError
+from scalewise.evaluation.settings import Evaluate
+
+#: The name of "every frame" where a role is asked for.
+EVERY: Final = "all"
+SPLIT: Final = "split.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Frames by role, and the bootstrap group of every frame of the file.
+
+    Attributes
+    ----------
+    data
+        The file's name, hash and number of frames.
+    members
+        Frame numbers of each role that is scored.
+    group
+        Of every frame of the file [frames].
+    how, grouped
+        Where the roles and the groups come from.
+    warnings
+        What makes the errors look better than they are.
+    """
+
+    data: DataFile
+    members: Mapping[str, Int[np.ndarray, " members"]]
+    group: Int[np.ndarray, " frames"]
+    how: str
+    grouped: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> Int[np.ndarray, " scored"]:
+        """Numbers of all frames that are scored, once each, in the order of the file."""
+        return np.unique(np.concatenate(list(self.members.values())))
+
+
+def choose(path: Path, frames: Sequence[Frame], settings: Evaluate, beside: Path) -> Choice:
+    """Choose frames by the split given, else by the one beside the model, else all.
+
+    Parameters
+    ----------
+    path, frames
+        The file, and all its frames.
+    settings
+        ``split``, ``split_key``, ``role``, ``group_key``, ``block``.
+    beside
+        Folder in which the training of the model left its split.
+
+    Raises
+    ------
+    InputError
+        A split of other data; a role that no frame has; a frame without the key.
+    """
+    data = DataFile(file=path.name, sha256=hash_file(path), frames=len(frames))
+    manifest, how = _find(path, frames, settings, beside, data)
+    if manifest is None and settings.role not in (None, (EVERY,)):
+        raise InputError(
+            "key 'role'",
+            f"'{', '.join(settings.role or ())}', but nothing says which frames have it ({how})",
+            "Give split=split.json, or split_key=... if a frame key holds the roles.",
+        )
+    roles = settings.role or (("test",) if manifest is not None else (EVERY,))
+    members = {
+        role: np.arange(len(frames))
+        if manifest is None or (role == EVERY and EVERY not in manifest.role)
+        else manifest.members(role)
+        for role in roles
+    }
+    group, grouped = _group(frames, settings, manifest)
+    warnings = _leaks(members, group, manifest)
+    return Choice(data, members, group, how, grouped, warnings)
+
+
+def _find(
+    path: Path, frames: Sequence[Frame], settings: Evaluate, beside: Path, data: DataFile
+) -> tuple[SplitManifest | None, str]:
+    n = len(frames)
+    if settings.split is not None:
+        return read_manifest(settings.split, data=path, frames=n), f"roles of {settings.split}"
+    if settings.split_key is not None:
+        roles = tuple(read_roles(frames, settings.split_key))
+        # groups of one frame: a frame key of roles says nothing about groups
+        manifest = SplitManifest(data=data, role=roles, group=tuple(range(n)))
+        return manifest, f"roles in the frame key '{settings.split_key}'"
+    found = beside / SPLIT
+    if not found.is_file():
+        return None, "no split given and none beside the model"
+    try:
+        return read_manifest(found, data=path, frames=n), f"roles of {SPLIT} beside the model"
+    except InputError:
+        # not asked for by the user: a model may be tested on any file
+        return None, f"{SPLIT} beside the model is of another file"
+
+
+def _group(
+    frames: Sequence[Frame], settings: Evaluate, manifest: SplitManifest | None
+) -> tuple[np.ndarray, str]:
+    if settings.group_key is not None:
+        return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"
+    if manifest is not None and len(set(manifest.group)) < len(manifest.group):
+        return np.array(manifest.group), "groups of the split"
+    # neighbours in a trajectory are alike, and groups of one frame do not know that
+    return np.arange(len(frames)) // settings.block, f"blocks of {settings.block} frames"
+
+
+def _leaks(
+    members: Mapping[str, np.ndarray], group: np.ndarray, manifest: SplitManifest | None
+) -> tuple[str, ...]:
+    if manifest is None or "train" not in manifest.role:
+        return ()
+    train = manifest.members("train")
+    seen = set(np.array(manifest.group)[train].tolist())
+    found = []
+    for role, frames in members.items():
+        if role == "train":
+            continue
+        trained = np.isin(frames, train).sum()
+        twins = sum(g in seen for g in np.array(manifest.group)[frames].tolist()) - trained
+        if trained:
+            found.append(f"{trained} of the {len(frames)} frames of '{role}' were trained on")
+        if twins:
+            found.append(f"{twins} frames of '{role}' have near-duplicates in the training frames")
+    return tuple(found)

@@ -1,0 +1,213 @@
+"""The whole evaluation: choose frames, predict them, score, then write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ase
+import numpy as np
+import torch
+
+import scalewise
+from scalewise.artifacts import write_json
+from scalewise.data.frames import Frame, read
+from scalewise.doctor.findings import count
+from scalewise.evaluation.choice import Choice, choose
+from scalewise.evaluation.figure import draw_distances, draw_parity
+from scalewise.evaluation.floor import Floor
+from scalewise.evaluation.model import locate, open_model
+from scalewise.evaluation.predict import (
+    FORCES,
+    Say,
+    Watch,
+    keep_labels,
+    known,
+    outside_span,
+    predict_frames,
+    read_images,
+    write_images,
+)
+from scalewise.evaluation.role import BROKEN, RoleData, describe_role
+from scalewise.evaluation.score import Resampling
+from scalewise.evaluation.settings import Evaluate
+from scalewise.evaluation.spread import count_parity, count_residuals
+from scalewise.potential.potential import Potential, Predicted
+from scalewise.report.style import save, styled
+
+SCHEMA: Final = 1
+UNITS: Final = {
+    "forces": "meV/Å, mean over components",
+    "energy": "meV/atom",
+    "stress": "meV/Å³, mean over the six components",
+    "distance": "Å",
+    "parity, residuals": "eV/Å",
+    "timing": "µs/atom",
+    "interval": "95 %, over groups of frames",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The content of evaluation.json, and the frames behind it with their predictions."""
+
+    results: dict[str, Any]
+    images: Sequence[ase.Atoms]
+    predicted: Sequence[Predicted]
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    settings: Evaluate,
+    *,
+    say: Say = lambda _: None,
+    watch: Watch = iter,
+) -> Evaluation:
+    """Predict labelled frames and score the predictions; nothing is written.
+
+    Parameters
+    ----------
+    model
+        Folder of a potential, or of the run that trained it.
+    data
+        extxyz with labelled forces (eV/Å), and energies (eV) and stresses (eV/Å³) where known.
+    settings
+        Which frames, and how.
+    say, watch
+        Called with one line per stage; goes through the frames and shows progress.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the model, the data, the split or the settings.
+    """
+    potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
+    say(f"Reading {data}")
+    frames = read(
+        data,
+        forces_key=settings.forces_key,
+        energy_key=settings.energy_key,
+        stress_key=settings.stress_key,
+        check_units=settings.check_units,
+    )
+    choice = choose(data, frames, settings, locate(model).resolve().parent)
+    scored = known(potential, [frames[k] for k in choice.scored])
+    counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
+    say(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
+    predicted, seconds = predict_frames(potential, scored, cutoff=settings.cutoff, watch=watch)
+    say(f"Scoring; intervals over {choice.grouped}")
+    of_frame = dict(zip(choice.scored.tolist(), predicted, strict=True))
+    floor = Floor.estimate(frames, choice.group, settings.seed)
+    roles = {
+        role: RoleData.collect(
+            [frames[k] for k in members], [of_frame[k] for k in members], choice.group[members]
+        )
+        for role, members in choice.members.items()
+    }
+    resampling = Resampling(settings.seed, settings.bootstrap)
+    every = RoleData.collect(scored, predicted, choice.group[choice.scored])
+    unbroken = {name: role.keep(~role.broken) for name, role in roles.items()}
+    results = {
+        "schema": SCHEMA,
+        "scalewise": scalewise.__version__,
+        "units": UNITS,
+        "model": _describe_model(model, potential, settings),
+        "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
+        "choice": {"scored": len(scored), "roles": choice.how, "groups": choice.grouped},
+        "warnings": [*choice.warnings, *_outside(potential, scored), *_broken(roles)],
+        "noise": floor.describe(),
+        "roles": [
+            {"role": name, **describe_role(role, potential.baseline, floor, settings, resampling)}
+            for name, role in roles.items()
+        ],
+        "parity": count_parity(every.keep(~every.broken)),
+        "residuals": count_residuals(unbroken),
+        "timing": _time(scored, seconds, potential),
+    }
+    images = _images(data, frames, choice)
+    return Evaluation(_plain(results), images, predicted)
+
+
+def write_all(evaluation: Evaluation, out: Path) -> list[Path]:
+    """Write evaluation.json, the figures and predictions.xyz below ``out``; return their paths.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written to.
+    """
+    results = evaluation.results
+    write_json(out / "evaluation.json", results)
+    figures: dict[str, Callable[[Any], Any]] = {"parity": draw_parity, "distance": draw_distances}
+    drawn = []
+    with styled():
+        for name, draw in figures.items():
+            figure = draw(results)
+            drawn += [] if figure is None else save(figure, out / "figures" / name)
+    write_images(out / "predictions.xyz", evaluation.images, evaluation.predicted, FORCES)
+    return [out / "evaluation.json", *drawn, out / "predictions.xyz"]
+
+
+def _images(data: Path, frames: Sequence[Frame], choice: Choice) -> list[ase.Atoms]:
+    images = read_images(data)
+    return [keep_labels(images[k], frames[k]) for k in choice.scored]
+
+
+def _outside(potential: Potential, frames: Sequence[Frame]) -> list[str]:
+    outside = sum(not potential.baseline.spans(f.numbers) for f in frames)
+    return [f"{outside_span(outside, len(frames))}; energies leave them out"] if outside else []
+
+
+def _broken(roles: Mapping[str, RoleData]) -> list[str]:
+    found = []
+    for name, role in roles.items():
+        numbers = [role.frames[k].index for k in np.flatnonzero(role.broken).tolist()]
+        if numbers:
+            more = f" and {len(numbers) - 8} more" * (len(numbers) > 8)
+            listed = ", ".join(map(str, numbers[:8])) + more
+            found.append(
+                f"{count(len(numbers), 'frame')} of '{name}' broken, with more than {BROKEN:g} "
+                f"times the median frame's error ({listed}): the model is lost there"
+            )
+    return found
+
+
+def _describe_model(model: Path, potential: Potential, settings: Evaluate) -> dict[str, Any]:
+    return {
+        "folder": str(model),
+        "elements": list(potential.baseline.describe()),
+        "cutoff": potential.cutoff,
+        "cutoff_used": settings.cutoff or potential.cutoff,
+        "parameters": sum(w.numel() for w in potential.network.parameters()),
+        "dtype": str(potential.dtype).removeprefix("torch."),
+    }
+
+
+def _time(frames: Sequence[Frame], seconds: np.ndarray, potential: Potential) -> dict[str, Any]:
+    """Median over frames; the first one pays for what is set up once, and is left out."""
+    atoms = np.array([len(f.numbers) for f in frames])
+    first = int(len(frames) > 1)
+    each = 1e6 * (seconds / np.maximum(atoms, 1))[first:]
+    return {
+        "microseconds_per_atom": float(np.median(each)),
+        "frames": len(each),
+        "median_atoms": float(np.median(atoms[first:])),
+        "device": potential.device.type,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Python's numbers with ten significant digits, and null for what is not a number."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float | np.floating):
+        return float(f"{float(value):.10g}") if np.isfinite(value) else None
+    return value

@@ -12,7 +12,7 @@ demo: $(STAMP)
 
 # Lint, types, the fast tests, and the README's commands on a small configuration.
 test: lint
-	$(BIN)/python -m pytest -q -n 2
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 	$(BIN)/python -m pytest -q -n 2 -m readme
 
 lint: $(STAMP)

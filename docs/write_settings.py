@@ -8,17 +8,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalewise.config import Settings, Study
+from scalewise.config import Doctor, Settings, Study
+from scalewise.evaluation.settings import Evaluate, Predict
+from scalewise.training.settings import Train
 
 HEAD = """# Settings
 
-Written by `python docs/write_settings.py` from `src/scalewise/config.py`. Give them as YAML, or as
+Written by `python docs/write_settings.py` from the settings classes. Give them as YAML, or as
 `key=value` words with dotted keys; `scalewise generate` takes the keys below `solution` without
 that prefix.
 
 | key | default | meaning |
 |---|---|---|
 """
+
+TABLE = """
+
+## Settings of `scalewise {command}`
+
+| key | default | meaning |
+|---|---|---|
+"""
+#: The commands that have settings of their own.
+COMMANDS: dict[str, type[Settings]] = {
+    "doctor": Doctor,
+    "train": Train,
+    "predict": Predict,
+    "evaluate": Evaluate,
+}
 
 
 def rows(schema: type[Settings], prefix: str = "") -> list[str]:
@@ -55,7 +72,10 @@ def plain(value: Any) -> str:
 
 def text() -> str:
     """The whole page."""
-    return HEAD + "\n".join(rows(Study)) + "\n"
+    pages = [
+        TABLE.format(command=name) + "\n".join(rows(schema)) for name, schema in COMMANDS.items()
+    ]
+    return HEAD + "\n".join(rows(Study)) + "".join(pages) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +44,9 @@ app = typer.Typer(
     "[bold]Your own models:[/bold] [green]scalewise study short.xyz long.xyz "
     "predictions.labels=dft.xyz[/green] audits predictions that you have, from short to long "
     "scale.\n\n"
+    "[bold]A trained potential:[/bold] [green]scalewise evaluate runs/train dft.xyz[/green] says "
+    "where it errs, beside the noise of the labels; [green]scalewise predict runs/train md.xyz"
+    "[/green] writes its predictions.\n\n"
     "Settings are YAML files, key=value words, or both; words win. Every run keeps its settings "
     "and continues where it was interrupted.",
 )
@@ -61,6 +64,30 @@ SolutionWords = Annotated[
     typer.Argument(
         metavar="[CONFIG] [KEY=VALUE]...",
         help="A YAML file and settings of the solution.",
+        show_default=False,
+    ),
+]
+DoctorWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DATA [CONFIG] [KEY=VALUE]...",
+        help="An extxyz file with labels, a YAML file and settings.",
+        show_default=False,
+    ),
+]
+PredictWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DATA [CONFIG] [KEY=VALUE]...",
+        help="An extxyz file with frames, a YAML file and settings.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL",
+        help="Folder of a potential, or of the run that trained it.",
         show_default=False,
     ),
 ]
@@ -125,6 +152,158 @@ def generate(
 
     manifest = solution.generate(settings, out, workers=workers)
     Console().print(solution.summary(manifest))
+
+
+@app.command()
+def doctor(words: DoctorWords = None, out: Out = Path("runs/doctor")) -> None:
+    r"""Know labelled frames before training on them: noise, outliers, duplicates, a split.
+
+    [bold]scalewise doctor dft.xyz --out runs/doctor[/bold]
+
+    [bold]scalewise doctor dft.xyz forces_key=forces energy_key=energy[/bold]
+
+    [bold]scalewise doctor dft.xyz split_key=suggested_split[/bold]  keeps a split, checks for leaks
+
+    Writes doctor.json, split.json (for the trainer) and figures/ below --out.
+    """
+    from scalewise.config import Doctor, load
+
+    config, files, pairs = _sort(words or [])
+    if len(files) != 1:
+        found = f"{len(files)} extxyz files given"
+        raise InputError("doctor", found, "Give one: scalewise doctor dft.xyz --out runs/doctor")
+    settings = load(Doctor, config, pairs)
+
+    from scalewise.doctor.examine import examine, write_all
+    from scalewise.doctor.table import print_diagnosis
+
+    console = Console()
+    diagnosis, manifest = examine(
+        files[0], settings, lambda line: console.print(line, style="dim", markup=False)
+    )
+    paths = write_all(diagnosis, manifest, out)
+    print_diagnosis(diagnosis, console)
+    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+
+
+@app.command()
+def train(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DATA [CONFIG] [key=value]...", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("runs/train"),
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall-clock budget, instead of epochs.")
+    ] = None,
+) -> None:
+    """Train a potential on labelled frames; killed or interrupted, it goes on when run again.
+
+    scalewise train dft.xyz --minutes 10
+
+    scalewise train dft.xyz network.preset=large network.cutoff=6 epochs=200 --out runs/large
+    """
+    from scalewise.config import load
+
+    config, files, pairs = _sort(words or [])
+    if len(files) != 1:
+        found = f"{len(files)} extxyz files given"
+        raise InputError("train", found, "Give one: scalewise train dft.xyz --out runs/train")
+    from scalewise.training.settings import Train
+
+    values = {} if minutes is None else {"minutes": minutes}
+    settings = load(Train, config, pairs, values)
+
+    from scalewise.training.bar import training_bar
+    from scalewise.training.start import train as start
+
+    console = Console()
+    model = start(
+        files[0],
+        settings,
+        out,
+        say=lambda line: console.print(line, style="dim", markup=False, highlight=False),
+        show=training_bar,
+    )
+    console.print(f"Written: {model}, {out / 'log.csv'}", markup=False, highlight=False)
+
+
+@app.command()
+def predict(
+    model: Model,
+    words: PredictWords = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="extxyz file to write.")] = Path(
+        "predictions.xyz"
+    ),
+) -> None:
+    r"""Predict energies, forces, stress and charges of every frame; labels are not needed.
+
+    [bold]scalewise predict runs/train md.xyz --out predictions.xyz[/bold]
+
+    [bold]scalewise predict runs/train md.xyz cutoff=4.0 --out short.xyz[/bold]  a shorter cutoff
+
+    What the file has stays, so that scalewise study can read both labels and predictions.
+    """
+    from scalewise.config import load
+    from scalewise.evaluation.settings import Predict
+
+    config, data, pairs = _with_one_file("predict", words or [])
+    settings = load(Predict, config, pairs)
+
+    from scalewise.evaluation.predict import predict_file
+
+    console = Console()
+    predict_file(model, data, settings, out, say=_quietly(console), watch=_watched(console))
+    console.print(f"Written: {out}", markup=False, highlight=False)
+
+
+@app.command()
+def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/evaluate")) -> None:
+    r"""Compare predictions with labels: by element, by regime, by distance, beside the noise.
+
+    [bold]scalewise evaluate runs/train dft.xyz[/bold]  the test frames of the training's split
+
+    [bold]scalewise evaluate runs/train dft.xyz split_key=suggested_split role=\[test,ood][/bold]
+
+    Writes evaluation.json, figures/ and predictions.xyz below --out.
+    """
+    from scalewise.config import load
+    from scalewise.evaluation.settings import Evaluate
+
+    config, data, pairs = _with_one_file("evaluate", words or [])
+    settings = load(Evaluate, config, pairs)
+
+    from scalewise.evaluation.evaluate import evaluate as run
+    from scalewise.evaluation.evaluate import write_all
+    from scalewise.evaluation.table import print_evaluation
+
+    console = Console()
+    found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
+    paths = write_all(found, out)
+    print_evaluation(found.results, console)
+    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+
+
+def _with_one_file(command: str, words: Sequence[str]) -> tuple[Path | None, Path, list[str]]:
+    config, files, pairs = _sort(words)
+    if len(files) != 1:
+        found = f"{len(files)} extxyz files given"
+        raise InputError(command, found, f"Give one: scalewise {command} runs/train dft.xyz")
+    return config, files[0], pairs
+
+
+def _quietly(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, style="dim", markup=False, highlight=False)
+
+
+def _watched(console: Console) -> Callable[[Sequence[Any]], Iterable[Any]]:
+    """A bar that vanishes when done; none where nobody watches."""
+    from rich.progress import track
+
+    shown = console.is_terminal
+    return lambda frames: track(
+        frames, "Predicting", console=console, transient=True, disable=not shown
+    )
 
 
 @app.command()

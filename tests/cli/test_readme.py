@@ -6,16 +6,24 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import ase
+import ase.io
 import pytest
+
+from scalewise import checkpoint
+from support import salt_frame, untrained
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: What makes the audit of the example's few frames quick.
 QUICK = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "pool.max_scales=4"]
+#: What trains a potential of the example's frames in seconds.
+SMALL_NETWORK = ["network.preset=small", "network.channels=4", "network.radial=4"]
 
 
 def blocks(language: str) -> list[str]:
@@ -33,6 +41,9 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "study":
         audit = any(w.endswith(".xyz") for w in command)
         return [*command, *(QUICK if audit else [config])]
+    if command[1] == "train":
+        minutes = command.index("--minutes") + 1
+        return [*command[:minutes], "0.1", *command[minutes + 1 :], *SMALL_NETWORK]
     if command[1] == "generate":
         return [*command, str(ROOT / "configs/small-solution.yaml")]
     return command
@@ -50,7 +61,8 @@ def load(path: Path):
 @pytest.mark.readme
 def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
     pytest.importorskip("openmm")
-    load(ROOT / "examples/audit_two_models.py").write_files(tmp_path)
+    labels, _, _ = load(ROOT / "examples/audit_two_models.py").write_files(tmp_path)
+    shutil.copy(labels, tmp_path / "new.xyz")
     listed = commands()
     assert len(listed) >= 5
     for command in listed:
@@ -76,6 +88,23 @@ def test_the_example_audits_its_own_files(tmp_path: Path) -> None:
     )
     assert found.returncode == 0, found.stderr
     assert re.search(r"^contact_pair\s+needed", found.stdout, flags=re.MULTILINE)
+
+
+@pytest.mark.readme
+def test_the_example_of_dynamics_runs(tmp_path: Path) -> None:
+    frame = salt_frame(n=12, box=9.0)
+    atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
+    ase.io.write(tmp_path / "start.xyz", atoms)
+    checkpoint.write(tmp_path / "model", untrained())
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "examples/molecular_dynamics.py"), "model", "start.xyz", "20"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines()[-1].startswith("    20 steps")
 
 
 def test_the_python_of_the_readme_runs() -> None:

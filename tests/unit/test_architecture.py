@@ -17,10 +17,13 @@ LAYERS = (
     {"errors", "artifacts", "quantities"},
     {"config"},
     {"data"},
+    {"potential"},
+    {"checkpoint"},
     {"branches"},
     {"scales"},
     {"study", "testing"},
-    {"report"},
+    {"report", "doctor"},
+    {"training", "evaluation", "deploy"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

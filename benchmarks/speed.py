@@ -1,10 +1,10 @@
 """Time of the network per atom: prediction and training step, eager and compiled, by preset.
 
-python benchmarks/speed.py [--compiled] [PRESET...]
+python benchmarks/speed.py [--compiled] [--system-memory] [PRESET...]
 
 One thread, float32, salt water at the density of the liquid with 188 and 601 atoms at 5 Å. Random
 positions have the neighbours of the liquid and cost the same; the compiled times are after the
-compilation, which is reported apart.
+compilation, which is reported apart. With --system-memory freed memory goes back to the system.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from scalewise.data.frames import Frame
+from scalewise.potential import derivative
 from scalewise.potential.derivative import Differentiator
 from scalewise.potential.graph import Graph, build
 from scalewise.potential.network import Network
@@ -86,6 +87,8 @@ def report(preset: str, atoms: int, *, compiled: bool, charges: bool) -> None:
 
 def main() -> None:
     torch.set_num_threads(1)
+    if "--system-memory" in sys.argv:
+        derivative.keep_freed_memory = lambda: False
     presets = [w for w in sys.argv[1:] if not w.startswith("--")] or ["small", "medium", "large"]
     for preset in presets:
         for atoms in (188, 601):

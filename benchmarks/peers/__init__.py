@@ -15,6 +15,7 @@ The first writes its timings; the second writes `run.json` and, for every time m
 of `runs/peers/data/<split>.extxyz`. Whatever answers to that can be one more line in
 `registry.PEERS`: a package in its own environment, or a script around the scalewise command.
 
-This package imports nothing from scalewise, and a peer's module may use only what its own
-requirements install besides torch, numpy and ase.
+Only the module `scalewise` imports the project; a peer's module may use only what its own
+requirements install besides torch, numpy and ase. scalewise trains once per time mark, because its
+schedule is fitted to the budget; its time includes its validations.
 """

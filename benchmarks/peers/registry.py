@@ -45,6 +45,7 @@ def _own(name: str, label: str, colour: str, **more: tuple[str, ...]) -> Peer:
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
+        Peer("scalewise", "scalewise", "#000000", None, "benchmarks.peers.scalewise"),
         _own("nequip", "NequIP", "#0072B2"),
         _own("mace", "MACE", "#D55E00"),
         _own("painn", "SchNetPack PaiNN", "#009E73", no_dependencies=("schnetpack==2.1.1",)),

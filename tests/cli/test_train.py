@@ -103,7 +103,7 @@ def test_a_killed_run_loses_at_most_one_epoch(data: Path, tmp_path: Path) -> Non
         (["DATA", "network.cutof=4"], "Did you mean 'cutoff'?"),
         (["DATA", "data.forces_key=force"], "no such column"),
         (["DATA", "data.split_key=role"], "no such frame key"),
-        (["DATA", "network.cutoff=2.5"], "below 3 smearing"),
+        (["DATA", "network.cutoff=2.5", "network.smearing=1"], "below 3 smearing"),
         (["DATA", "batch=50", "epochs=1"], "frames to train"),
     ],
 )

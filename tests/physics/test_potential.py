@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,9 @@ from scalewise.data.frames import Frame
 from scalewise.errors import InputError
 from scalewise.potential import electrostatics
 from scalewise.potential.angular import Harmonics, SphereGrid, harmonics
+from scalewise.potential.derivative import Differentiator
 from scalewise.potential.graph import batch, build, prune
+from scalewise.potential.memory import keep_freed_memory
 from scalewise.potential.potential import Potential
 from scalewise.quantities import COULOMB_CONSTANT
 from scalewise.testing import check_branch
@@ -221,6 +224,27 @@ def test_gradients_of_first_and_second_order() -> None:
     assert torch.autograd.gradgradcheck(energy, inputs, atol=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch left
+def test_compiled_gradients_equal_eager_ones(frame: Frame) -> None:
+    # some ways to write a network lose terms of the second derivative when they are compiled
+    potential = untrained(channels=2, hidden=3, radial=3, degree=2)
+    network = potential.network.requires_grad_(True)
+    graph, positions = potential.graph(frame), torch.tensor(frame.positions)
+    weights = dict(network.named_parameters())
+    gradients = []
+    for compiled in (False, True):
+        found = Differentiator(network, compiled=compiled)(graph, positions, weights=weights)
+        loss = found.forces.pow(2).sum() + found.energy.sum() + found.virial.pow(2).sum()
+        gradients.append(torch.autograd.grad(loss, list(weights.values())))
+    for name, eager, compiled in zip(weights, *gradients, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_freed_memory_stays_where_the_c_library_allows_it() -> None:
+    assert keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
+
+
 def test_charges_sum_to_the_charge_of_the_frame(potential: Potential, frame: Frame) -> None:
     assert potential.predict(frame).charges.sum() == pytest.approx(0.0, abs=1e-12)
     charged = replace(frame, info={"total_charge": 1.0})
@@ -322,7 +346,7 @@ def test_harmonics(degree: int) -> None:
     torch.manual_seed(0)
     unit = torch.nn.functional.normalize(torch.randn(40, 3, dtype=torch.float64), dim=-1)
     values = harmonics(unit, degree)
-    torch.testing.assert_close(Harmonics(degree).double()(unit), values, rtol=0, atol=1e-12)
+    torch.testing.assert_close(Harmonics(degree).double()(unit).T, values, rtol=0, atol=1e-12)
     for n in range(degree + 1):
         power = (values[:, n * n : (n + 1) ** 2] ** 2).sum(dim=1)
         torch.testing.assert_close(power, torch.full_like(power, 2 * n + 1), rtol=0, atol=1e-11)

@@ -87,6 +87,11 @@ def test_orthogonal_keeps_directions_and_levels_singular_values() -> None:
     assert 0.6 < float(values.min()) < float(values.max()) < 1.3
 
 
+def test_smearing_follows_the_cutoff_unless_it_is_given() -> None:
+    assert load(Train, None, ["network.cutoff=4"]).network.smearing == 1.0
+    assert load(Train, None, ["network.cutoff=4", "network.smearing=1.2"]).network.smearing == 1.2
+
+
 def test_the_rate_rises_and_falls_to_zero() -> None:
     rates = [rate(x, 0.1) for x in np.linspace(0, 1, 50)]
     assert max(rates) == pytest.approx(1.0, abs=1e-2)

@@ -24,7 +24,7 @@ class CostModel:
 
 
 # medium preset, one thread, eager; benchmarks/speed.py
-SECONDS_PER_PAIR: Final = 9.0e-6
+SECONDS_PER_PAIR: Final = 7.0e-6
 SECONDS_PER_ATOM: Final = 5.0e-5
 BYTES_PER_PAIR: Final = 9.0e3
 

@@ -35,6 +35,10 @@ def harmonics(unit: Tensor, degree: int) -> Tensor:
     >>> harmonics(torch.tensor([0.0, 0.0, 1.0]), 1)
     tensor([1.0000, 0.0000, 1.7321, 0.0000])
     """
+    return torch.stack(_columns(unit, degree), dim=-1)
+
+
+def _columns(unit: Tensor, degree: int) -> list[Tensor]:
     x, y, z = unit.unbind(-1)
     cosine, sine = [torch.ones_like(x)], [torch.zeros_like(x)]  # of m times the azimuth
     for m in range(degree):
@@ -51,7 +55,7 @@ def harmonics(unit: Tensor, degree: int) -> Tensor:
             else:
                 azimuth = sine[k] if m < 0 else cosine[k]
                 columns.append(math.sqrt(2.0) * scale * legendre[n, k] * azimuth)
-    return torch.stack(columns, dim=-1)
+    return columns
 
 
 def _legendre(z: Tensor, degree: int) -> dict[tuple[int, int], Tensor]:
@@ -71,7 +75,8 @@ class Harmonics(nn.Module):
 
     The products of the components of degree l-1 with those of the vector hold degree l, so
     :math:`Y_l = (Y_{l-1} \otimes \hat r)\, C_l` with a constant matrix. Two operations per degree
-    are what a derivative of second order wants: the closed form takes dozens.
+    are what a derivative of second order wants: the closed form takes dozens. Compiled, the closed
+    form is one loop, and faster than narrow matrix products.
     """
 
     def __init__(self, degree: int) -> None:
@@ -87,12 +92,14 @@ class Harmonics(nn.Module):
             self.register_buffer(f"coupling{n}", coupling, persistent=False)
 
     def forward(self, unit: Tensor) -> Tensor:
-        """[..., 3] to [..., (degree+1)²]; see :func:`harmonics` for the order and the scale."""
+        """[..., slots, 3] to [..., (degree+1)², slots], in order and scale of :func:`harmonics`."""
+        if torch.compiler.is_compiling():
+            return torch.stack(_columns(unit, self.degree), dim=-2)
         parts = [torch.ones_like(unit[..., :1])]
         for n in range(1, self.degree + 1):
             products = (parts[-1][..., :, None] * unit[..., None, :]).flatten(-2)
             parts.append(products @ self.get_buffer(f"coupling{n}"))
-        return torch.cat(parts, dim=-1)
+        return torch.cat(parts, dim=-1).transpose(-1, -2)
 
 
 def _rule(order: int) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from scalewise.potential.graph import Graph
+from scalewise.potential.memory import keep_freed_memory
 from scalewise.potential.network import AtomicProperties, Network
 
 
@@ -48,6 +49,10 @@ class Derivatives:
     virial: Tensor
     charges: Tensor
 
+    def detach(self) -> Derivatives:
+        """The same values, cut off from the weights."""
+        return Derivatives(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+
 
 Weights = Mapping[str, Tensor]
 _Call = Callable[..., tuple[tuple[Tensor, Tensor], tuple[Tensor, tuple[Tensor, AtomicProperties]]]]
@@ -66,6 +71,7 @@ class Differentiator:
     """
 
     def __init__(self, network: Network, *, compiled: bool = False) -> None:
+        keep_freed_memory()
         self.network = network
         self.compiled = compiled
         self._buffers = dict(network.named_buffers())

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from scalewise.potential import electrostatics
 from scalewise.potential.angular import Harmonics
 from scalewise.potential.electronegativity import first_charges
-from scalewise.potential.graph import Graph
+from scalewise.potential.graph import Graph, swap_ends
 from scalewise.potential.layers import DegreeLinear, Described, FieldSum, ProductLayer
 from scalewise.potential.radial import bessel, envelope
 from scalewise.potential.settings import Network as NetworkSettings
@@ -44,7 +44,17 @@ class AtomicProperties(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """What the layers need of every slot: radial basis times envelope, harmonics, distance."""
+    """What the layers need of every slot.
+
+    Attributes
+    ----------
+    radial
+        Basis times envelope [atoms, slots, radial].
+    angular
+        Spherical harmonics [atoms, (degree+1)², slots].
+    distance
+        Å [atoms, slots].
+    """
 
     radial: Tensor
     angular: Tensor
@@ -129,7 +139,6 @@ class Network(nn.Module):
         may not exceed ``settings.cutoff``.
         """
         edges = self._edges(graph, positions, cell, cutoffs)
-        weighted = edges.angular.transpose(1, 2)
         described: Described | None = None
         energies: Tensor = positions.new_zeros(len(graph.species))
         for k in range(self.settings.layers):
@@ -138,7 +147,7 @@ class Network(nn.Module):
                 sources = self.source[graph.species[graph.neighbour]]
             else:
                 sources = self._messages(k - 1, described, edges.angular, graph)
-            density = torch.bmm(weighted, radial * sources).transpose(0, 1)
+            density = torch.bmm(edges.angular, radial * sources).transpose(0, 1)
             density = density * (self.centre[k][graph.species] / math.sqrt(TYPICAL_NEIGHBOURS))
             if described is not None:
                 density = density + self.kept[k - 1](described)
@@ -163,9 +172,9 @@ class Network(nn.Module):
         field = self.messages[k](self.sent[k](described))
         scalars = self.scalars[k](described.scalars)
         field = (field + self.constant * scalars).transpose(0, 1)
-        atoms, slots, _ = angular.shape
-        seen = torch.bmm(angular, field).reshape(atoms * slots, -1)
-        return seen[graph.reverse].reshape(atoms, slots, -1)
+        atoms, _, slots = angular.shape
+        seen = torch.bmm(angular.transpose(1, 2), field).reshape(atoms * slots, -1)
+        return swap_ends(seen, graph.reverse).reshape(atoms, slots, -1)
 
     def _with_charges(
         self,

@@ -14,6 +14,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
     "medium": {"channels": 32, "hidden": 64, "layers": 2},
     "large": {"channels": 64, "hidden": 128, "layers": 2},
 }
+#: Smearing over cutoff, where it is not given: the pair sum has then fallen to 6e-5 at the cutoff.
+SMEARING: Final = 0.25
 
 
 class Network(Settings):
@@ -29,14 +31,19 @@ class Network(Settings):
     degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     radial: Count = Field(8, description="Bessel functions")
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
-    smearing: float = Field(1.0, gt=0.2, description="Å; shorter waves belong to the pair sum")
+    smearing: float = Field(
+        1.25, gt=0.2, description="Å; shorter waves belong to the pair sum; default: cutoff / 4"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        return {**PRESETS.get(values.get("preset", "medium"), {}), **values}
+        filled = dict(PRESETS.get(values.get("preset", "medium"), {}))
+        if isinstance(values.get("cutoff"), int | float):
+            filled["smearing"] = SMEARING * values["cutoff"]
+        return {**filled, **values}
 
     @model_validator(mode="after")
     def _consistent(self) -> Network:

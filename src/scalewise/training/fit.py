@@ -34,9 +34,9 @@ from scalewise.training.state import State
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 MODEL, STATE = "model", "state.safetensors"
-#: Minutes of training from which compiling pays: two and a half lost, a tenth to a third of each
-#: step won (benchmarks/speed.py, two cores).
-COMPILE_PAYS = 20.0
+#: Minutes of training from which compiling pays: two lost, two fifths of each step won
+#: (benchmarks/speed.py).
+COMPILE_PAYS = 8.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,8 @@ class Trainer:
     def run(self) -> None:
         """Train until the budget is spent, or nothing gets better."""
         progress = self.state.progress
+        if self.differentiate.compiled and not progress.finished:
+            self._compile()
         while not progress.finished:
             for members in self._deal(progress.epoch):
                 self._step([self.job.train[k] for k in members])
@@ -119,6 +121,18 @@ class Trainer:
             if self._fraction() >= 1.0:
                 progress.finished = True
         self._save()
+
+    def _compile(self) -> None:
+        """Compile in one process; the others then find the result in the compiler's cache."""
+        if not self.fabric.is_global_zero:
+            self.fabric.barrier()
+        sample = self.job.train[0].to(self.fabric.device)
+        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
+        loss(found, sample, self.job.settings.loss).backward()  # type: ignore[no-untyped-call]
+        for weight in self.state.weights.values():
+            weight.grad = None
+        if self.fabric.is_global_zero:
+            self.fabric.barrier()
 
     def _deal(self, epoch: int) -> list[list[int]]:
         settings = self.job.settings
@@ -216,12 +230,14 @@ class Trainer:
         settings, progress = self.job.settings, self.state.progress
         started = self.clock.seconds
         errors, total = Errors.none(), torch.zeros(3, dtype=torch.float64)
-        with torch.no_grad():
+        # what was compiled for training would be compiled again for use without gradients
+        with torch.set_grad_enabled(self.differentiate.compiled):
             for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
                 moved = sample.to(self.fabric.device)
                 found = self.differentiate(moved.graph, moved.positions, weights=self.state.average)
                 errors.add(found, moved)
-                total += torch.tensor([float(loss(found, moved, settings.loss)), 1.0, 0.0])
+                value = float(loss(found, moved, settings.loss).detach())
+                total += torch.tensor([value, 1.0, 0.0])
         total[2] = (self.clock.seconds - started) / self.fabric.world_size
         if self.fabric.world_size > 1:
             errors = Errors(self._reduced(errors.sums, "sum"))

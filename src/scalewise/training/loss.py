@@ -54,6 +54,7 @@ class Errors:
 
     def add(self, found: Derivatives, sample: Sample) -> None:
         """Count one batch."""
+        found = found.detach()
         atoms = torch.bincount(sample.graph.frame, minlength=len(sample.energy))
         forces = (found.forces - sample.forces).abs()
         energy = ((found.energy - sample.energy) / atoms).abs() * sample.has_energy

@@ -1,0 +1,121 @@
+"""scalewise: the medium preset, trained by `scalewise train` with its own defaults."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.io import write
+from benchmarks.peers import common, data
+from benchmarks.peers.clock import name
+from torch import nn
+
+from scalewise import checkpoint
+from scalewise.config import load
+from scalewise.data.frames import Frame
+from scalewise.potential.derivative import Differentiator
+from scalewise.potential.graph import build
+from scalewise.potential.network import Network
+from scalewise.potential.settings import Network as Settings
+from scalewise.training.settings import Train
+from scalewise.training.start import train
+
+
+class Scalewise:
+    """The density network with charges."""
+
+    packages = ("scalewise",)
+    learning_rate = 5e-3
+    own_sources = ("docs/potential.md",)
+    settings: ClassVar[dict[str, Any]] = {"preset": "medium", "cutoff": data.CUTOFF}
+
+    def __init__(self) -> None:
+        self.network = Settings(**self.settings)
+
+    def build(self) -> nn.Module:
+        """Fresh weights, the same every time."""
+        torch.manual_seed(0)
+        network = Network(self.network, data.NUMBERS)
+        network.scale.fill_(data.facts()["force_rms"])
+        return network
+
+    def prepare(self, frame: Atoms) -> Any:
+        """The model's own input, neighbour list included."""
+        listed = build(_frame(frame), data.NUMBERS, data.CUTOFF, smearing=self.network.smearing)
+        return listed.to(dtype=torch.float32), torch.tensor(frame.positions, dtype=torch.float32)
+
+    def predict(self, model: nn.Module) -> common.Predict:
+        """Energy and forces in eager mode."""
+        return self._predictor(Differentiator(model))
+
+    def variants(self) -> dict[str, Any]:
+        """What `compile=always` does."""
+        return {"both:torch.compile": self.compiled}
+
+    def compiled(self, model: nn.Module, batch: Any) -> common.Fast:
+        """Energy and forces in one graph."""
+        return common.Fast(model, self._predictor(Differentiator(model, compiled=True)))
+
+    @staticmethod
+    def _predictor(differentiate: Differentiator) -> common.Predict:
+        def run(batch: Any, training: bool) -> common.Result:
+            with torch.set_grad_enabled(training):
+                found = differentiate(*batch)
+            return found.energy, found.forces
+
+        return run
+
+    def train_own(self, marks: list[float], out: Path) -> dict[str, Any]:
+        """One training per mark: its schedule is fitted to the budget, validations included."""
+        file = out / "frames.extxyz"
+        frames = []
+        for role in ("train", "valid"):
+            for frame in data.frames(role):
+                frame.info["role"] = role
+                frames.append(frame)
+        write(file, frames)
+        steps = {}
+        for mark in marks:
+            folder = out / f"run{name(mark)}"
+            shutil.rmtree(folder, ignore_errors=True)
+            words = [f"minutes={mark / 60}", f"processes={torch.get_num_threads()}"]
+            words += ["data.split_key=role", "device=cpu", f"network.cutoff={data.CUTOFF}"]
+            potential = checkpoint.read(train(file, load(Train, None, words), folder))
+            steps[name(mark)] = potential.info["step"]
+            self._write(potential, mark, out)
+        return {
+            "recipe": load(Train, None, words).model_dump(mode="json"),
+            "seconds": {name(mark): mark for mark in marks},
+            "steps": steps,
+        }
+
+    @staticmethod
+    def _write(potential: Any, mark: float, out: Path) -> None:
+        for split in common.SPLITS:
+            frames = data.frames(split)[: common.FRAMES[0]]
+            found = [potential.predict(_frame(frame)) for frame in frames]
+            common.write_predictions(
+                out / f"{split}@{name(mark)}.npz",
+                [p.energy for p in found],
+                [p.forces for p in found],
+            )
+
+
+def _frame(atoms: Atoms) -> Frame:
+    return Frame(
+        numbers=atoms.numbers.astype(np.int64),
+        positions=atoms.positions,
+        cell=np.array(atoms.cell),
+        pbc=np.ones(3, dtype=bool),
+        forces=np.zeros((len(atoms), 3)),
+        energy=None,
+        molecule=np.arange(len(atoms)),
+    )
+
+
+if __name__ == "__main__":
+    common.main(Scalewise())

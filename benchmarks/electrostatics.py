@@ -15,8 +15,8 @@ import torch
 
 from scalewise.potential import electrostatics
 
-SIZES = (200, 768, 1500, 3000, 6000)
-DENSITY, SMEARING, REPEATS = 0.1, 1.0, 3
+SIZES = (200, 768, 1100, 1500, 2000, 3000, 6000)
+DENSITY, SMEARING, REPEATS = 0.1, 1.25, 3
 
 Energy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -12,7 +12,7 @@ import torch
 from scalewise.branches.learned import LearnedBranch
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
-from scalewise.potential import electrostatics
+from scalewise.potential import derivative, electrostatics
 from scalewise.potential.angular import Harmonics, SphereGrid, harmonics
 from scalewise.potential.derivative import Differentiator
 from scalewise.potential.graph import batch, build, prune
@@ -327,6 +327,32 @@ def test_large_cells_use_the_mesh(
     assert mesh.energy != exact.energy
     close(mesh.forces, exact.forces, 1e-3)
     close(mesh.charges, exact.charges, 1e-12)
+
+
+@pytest.mark.parametrize("charges", [True, False])
+def test_large_systems_are_predicted_in_blocks(
+    frame: Frame, monkeypatch: pytest.MonkeyPatch, charges: bool
+) -> None:
+    potential = untrained(charges=charges)
+    whole = potential.predict(frame)
+    monkeypatch.setattr(derivative, "BLOCKS_FROM", 20)
+    monkeypatch.setattr(derivative, "BLOCK", 7)
+    blocks = potential.predict(frame)
+    close(blocks.energies, whole.energies, 1e-13)
+    close(blocks.forces, whole.forces, 1e-13)
+    assert blocks.stress is not None
+    assert whole.stress is not None
+    close(blocks.stress, whole.stress, 1e-13)
+
+
+def test_predictions_equal_what_is_trained_on(potential: Potential, frame: Frame) -> None:
+    graph, positions = potential.graph(frame), torch.tensor(frame.positions)
+    trained = Differentiator(potential.network)(graph, positions)  # gradients enabled
+    predicted = potential.predict(frame)
+    close(trained.forces.detach().numpy(), predicted.forces, 1e-13)
+    assert trained.energy.item() + potential.baseline.energy(frame.numbers) == pytest.approx(
+        predicted.energy, abs=1e-11
+    )
 
 
 def test_two_charges_have_the_coulomb_energy() -> None:

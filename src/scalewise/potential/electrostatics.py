@@ -28,12 +28,12 @@ from scalewise.quantities import COULOMB_CONSTANT
 #: Reciprocal vectors are kept up to k = REACH / smearing, and fade from 0.9 of that on, where their
 #: weight exp(-k² smearing² / 2) is 5e-6: Madelung constants come out within 1e-6.
 REACH = 5.5
-#: Mesh spacing over smearing of the particle mesh; with five nodes its forces agree with the Ewald
-#: sum to 1e-5 eV/Å (benchmarks/electrostatics.py).
-MESH = 0.58
-#: Atoms in one cell from which the mesh is faster than the Ewald sum (forces, one thread, ms:
-#: 505 against 588 ms for 1500, 2090 against 707 ms for 3000).
-MESH_FROM = 2000
+#: Mesh spacing over smearing of the particle mesh, at most: torch-pme rounds the number of points
+#: up to a power of two, and its time follows. With five nodes forces agree with the Ewald sum to
+#: 5e-5 eV/Å on average.
+MESH = 0.75
+#: Atoms in one cell from which the mesh is faster (benchmarks/electrostatics.py).
+MESH_FROM = 1500
 
 
 def wave_numbers(cell: np.ndarray, smearing: float) -> tuple[Tensor, Tensor, Tensor]:

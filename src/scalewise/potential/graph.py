@@ -75,6 +75,18 @@ class Graph:
         """Whether the frames repeat in all three directions (or none in any)."""
         return self.waves[0].numel() > 0
 
+    def rows(self, size: int) -> list[tuple[slice, Graph]]:
+        """Cut the lists into parts of ``size`` atoms; neighbours keep their numbers in the whole.
+
+        Of a part, only what is listed per atom and per slot is its own, but ``reverse`` and
+        ``place``, which speak of the whole.
+        """
+        if size >= len(self.species):
+            return [(slice(None), self)]
+        names = ("species", "neighbour", "image", "away", "frame")
+        slices = [slice(k, k + size) for k in range(0, len(self.species), size)]
+        return [(s, replace(self, **{n: getattr(self, n)[s] for n in names})) for s in slices]
+
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Graph:

@@ -14,11 +14,14 @@ usual scalar message: directions enter at the cost of one more matrix product. T
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from scalewise.potential import electrostatics
 from scalewise.potential.angular import Harmonics
@@ -131,70 +134,103 @@ class Network(nn.Module):
         ]
 
     def forward(
-        self, graph: Graph, positions: Tensor, cell: Tensor, cutoffs: Tensor
-    ) -> AtomicProperties:
-        """Energies [atoms], charges [atoms], long-range energies [frames].
-
-        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å; ``cutoffs`` [atoms], in Å,
-        may not exceed ``settings.cutoff``.
-        """
-        edges = self._edges(graph, positions, cell, cutoffs)
-        described: Described | None = None
-        energies: Tensor = positions.new_zeros(len(graph.species))
-        for k in range(self.settings.layers):
-            radial = edges.radial @ self.radial[k]
-            if described is None:
-                sources = self.source[graph.species[graph.neighbour]]
-            else:
-                sources = self._messages(k - 1, described, edges.angular, graph)
-            density = torch.bmm(edges.angular, radial * sources).transpose(0, 1)
-            density = density * (self.centre[k][graph.species] / math.sqrt(TYPICAL_NEIGHBOURS))
-            if described is not None:
-                density = density + self.kept[k - 1](described)
-            described = self.products[k](density, self.bias[k][graph.species])
-            energies = energies + self.scale * self.readout[k](described.scalars)[:, 0]
-        assert described is not None
-        if not self.settings.charges:
-            nothing = positions.new_zeros(len(graph.cell))
-            return AtomicProperties(energies, torch.zeros_like(energies), nothing)
-        return self._with_charges(graph, positions, cell, edges, described, energies)
-
-    def _edges(self, graph: Graph, positions: Tensor, cell: Tensor, cutoffs: Tensor) -> Edges:
-        s = self.settings
-        vector = positions[graph.neighbour] - positions[:, None] + graph.away
-        vector = vector + torch.bmm(graph.image, cell[graph.frame])
-        distance = torch.sqrt((vector * vector).sum(dim=-1))
-        radial = bessel(distance, envelope(distance, cutoffs[:, None]), s.cutoff, s.radial)
-        return Edges(radial, self.harmonics(vector / distance[..., None]), distance)
-
-    def _messages(self, k: int, described: Described, angular: Tensor, graph: Graph) -> Tensor:
-        """The fields of neighbours, seen along the pairs [atoms, slots, channels]."""
-        field = self.messages[k](self.sent[k](described))
-        scalars = self.scalars[k](described.scalars)
-        field = (field + self.constant * scalars).transpose(0, 1)
-        atoms, _, slots = angular.shape
-        seen = torch.bmm(angular.transpose(1, 2), field).reshape(atoms * slots, -1)
-        return swap_ends(seen, graph.reverse).reshape(atoms, slots, -1)
-
-    def _with_charges(
         self,
         graph: Graph,
         positions: Tensor,
         cell: Tensor,
-        edges: Edges,
-        described: Described,
-        energies: Tensor,
+        cutoffs: Tensor,
+        *,
+        block: int | None = None,
     ) -> AtomicProperties:
-        raw = self.charge(described.scalars)[:, 0] + self.element_charge[graph.species]
+        """Energies [atoms], charges [atoms], long-range energies [frames].
+
+        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å; ``cutoffs`` [atoms], in Å,
+        may not exceed ``settings.cutoff``. With ``block``, so many atoms at a time are worked on
+        and what a derivative needs is computed again: less memory for a third more time.
+        """
+        parts = graph.rows(block or len(positions))
+        run = partial(checkpoint, use_reentrant=False) if block else _directly
+        edges = [
+            run(partial(self._edges, part, rows), positions, cell, cutoffs) for rows, part in parts
+        ]
+        energies: Tensor | None = None
+        last, seen = None, None
+        for k in range(self.settings.layers):
+            pieces = []
+            for (_, part), edge, own, before in zip(
+                parts, edges, _split(seen, block), _split_described(last, block), strict=False
+            ):
+                layer = partial(self._layer, k, graph, part)
+                pieces.append(run(layer, edge, own, before))
+            found, last, seen = _joined(pieces)
+            if seen is not None:
+                seen = swap_ends(seen.flatten(0, 1), graph.reverse).reshape(seen.shape)
+            energies = found if energies is None else energies + found
+        assert energies is not None
+        assert last is not None
+        if not self.settings.charges:
+            nothing = positions.new_zeros(len(graph.cell))
+            return AtomicProperties(energies, torch.zeros_like(energies), nothing)
+        raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.species]
         charges = neutralised(raw, graph)
-        energies = energies - electrostatics.self_energy(charges, self.settings.smearing)
-        near = envelope(edges.distance, edges.distance.new_tensor(self.settings.cutoff))
-        energies = energies + electrostatics.short_range(
-            edges.distance, charges, charges[graph.neighbour] * near, self.settings.smearing
-        )
+        near = [
+            run(partial(self._near, part, rows), edge.distance, charges)
+            for (rows, part), edge in zip(parts, edges, strict=True)
+        ]
+        energies = energies + (near[0] if len(near) == 1 else torch.cat(near))
         return AtomicProperties(
             energies, charges, self._long_range(graph, positions, cell, charges)
         )
+
+    def _layer(
+        self,
+        k: int,
+        graph: Graph,
+        part: Graph,
+        edges: Edges,
+        seen: Tensor | None,
+        before: Described | None,
+    ) -> tuple[Tensor, Described, Tensor | None]:
+        """Energies of some atoms [rows], their description, and what neighbours see of them.
+
+        ``seen`` are the messages of their neighbours [rows, slots, channels], ``before`` is their
+        own description in the layer before.
+        """
+        sources = self.source[graph.species[part.neighbour]] if seen is None else seen
+        density = torch.bmm(edges.angular, edges.radial @ self.radial[k] * sources).transpose(0, 1)
+        density = density * (self.centre[k][part.species] / math.sqrt(TYPICAL_NEIGHBOURS))
+        if before is not None:
+            density = density + self.kept[k - 1](before)
+        described = self.products[k](density, self.bias[k][part.species])
+        energies = self.scale * self.readout[k](described.scalars)[:, 0]
+        if k + 1 == self.settings.layers:
+            return energies, described, None
+        return energies, described, self._messages(k, described, edges.angular)
+
+    def _edges(
+        self, part: Graph, rows: slice, positions: Tensor, cell: Tensor, cutoffs: Tensor
+    ) -> Edges:
+        s = self.settings
+        vector = positions[part.neighbour] - positions[rows, None] + part.away
+        vector = vector + torch.bmm(part.image, cell[part.frame])
+        distance = torch.sqrt((vector * vector).sum(dim=-1))
+        radial = bessel(distance, envelope(distance, cutoffs[rows, None]), s.cutoff, s.radial)
+        return Edges(radial, self.harmonics(vector / distance[..., None]), distance)
+
+    def _messages(self, k: int, described: Described, angular: Tensor) -> Tensor:
+        """The fields of atoms, as their neighbours see them [rows, slots, channels]."""
+        field = self.messages[k](self.sent[k](described))
+        scalars = self.scalars[k](described.scalars)
+        field = (field + self.constant * scalars).transpose(0, 1)
+        return torch.bmm(angular.transpose(1, 2), field)
+
+    def _near(self, part: Graph, rows: slice, distance: Tensor, charges: Tensor) -> Tensor:
+        """Energy of charges with their neighbours, less that of smeared charges [rows]."""
+        s = self.settings
+        own = charges[rows]
+        others = charges[part.neighbour] * envelope(distance, distance.new_tensor(s.cutoff))
+        pairs = electrostatics.short_range(distance, own, others, s.smearing)
+        return pairs - electrostatics.self_energy(own, s.smearing)
 
     def _long_range(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
         smearing = self.settings.smearing
@@ -220,6 +256,37 @@ class Network(nn.Module):
         padded_positions = padded_positions.index_put((slot,), positions)
         frames = len(graph.cell)
         return padded_positions.reshape(frames, -1, 3), padded_charges.reshape(frames, -1)
+
+
+def _directly(function: Callable[..., Any], *inputs: Any) -> Any:
+    return function(*inputs)
+
+
+_Piece = tuple[Tensor, Described, Tensor | None]
+
+
+def _split(value: Tensor | None, block: int | None) -> Iterable[Tensor | None]:
+    """Parts of a value; slices would make a derivative of full size for each part."""
+    if value is None or block is None:
+        return repeat(value)
+    return torch.split(value, block)
+
+
+def _split_described(value: Described | None, block: int | None) -> Iterable[Described | None]:
+    if value is None or block is None:
+        return repeat(value)
+    return (
+        Described(*parts) for parts in zip(*(torch.split(v, block, -2) for v in value), strict=True)
+    )
+
+
+def _joined(pieces: Sequence[_Piece]) -> _Piece:
+    """The layer of all atoms from that of its parts."""
+    if len(pieces) == 1:
+        return pieces[0]
+    energies, described, seen = zip(*pieces, strict=True)
+    whole = Described(*(torch.cat(v, dim=-2) for v in zip(*described, strict=True)))
+    return torch.cat(energies), whole, None if seen[0] is None else torch.cat(seen)
 
 
 def _readout(inputs: int) -> nn.Linear:

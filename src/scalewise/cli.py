@@ -27,7 +27,7 @@ class Commands(TyperGroup):
             Console(stderr=True).print(paragraph, style="red", markup=False, highlight=False)
             sys.exit(2)
         except KeyboardInterrupt:
-            Console(stderr=True).print("Interrupted; the same command continues where it stopped.")
+            Console(stderr=True).print("Interrupted; a run continues with the same command.")
             sys.exit(130)
 
 

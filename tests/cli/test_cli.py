@@ -212,7 +212,7 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "continues where it stopped" in errors
+    assert "continues with the same command" in errors
     assert "Traceback" not in errors
     done = {p: p.stat().st_mtime_ns for p in out.glob("solution-*/replica-*.extxyz")}
     assert done

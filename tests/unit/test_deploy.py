@@ -79,6 +79,16 @@ def test_dynamics_conserve_the_energy() -> None:
     assert drifts[0] / drifts[1] == pytest.approx(4.0, rel=0.4)
 
 
+def test_a_change_of_the_total_charge_is_a_change() -> None:
+    atoms = structure(salt_frame(n=12, box=9.0))
+    atoms.calc = ScalewiseCalculator(untrained())
+    assert atoms.calc.potential.dtype == torch.float64
+    neutral = atoms.get_potential_energy()
+    atoms.info["total_charge"] = 1.0
+    assert atoms.get_potential_energy() != neutral
+    assert atoms.get_charges().sum() == pytest.approx(1.0)
+
+
 def test_mistakes_are_named() -> None:
     atoms = structure(salt_frame())
     atoms.numbers[0] = 19

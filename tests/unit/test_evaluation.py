@@ -207,6 +207,22 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
         choose(noisy, frames, Evaluate(role=("tets",)), tmp_path)
 
 
+def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
+    noisy: Path, tmp_path: Path
+) -> None:
+    frames = read(noisy, check_units=False)
+    for k, frame in enumerate(frames):
+        frame.info |= {"mine": "test" if k < 10 else "train", "pair": k // 2}
+    write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
+    settings = Evaluate(split_key="mine", role=("test",), group_key="pair")
+    assert choose(noisy, frames, settings, tmp_path).warnings == (
+        "3 of the 10 frames of 'test' were trained on",
+        "3 frames of 'test' have near-duplicates in the training frames",
+    )
+    # without the training's split, the roles that are asked for have to do
+    assert choose(noisy, frames, settings, tmp_path / "nowhere").warnings == ()
+
+
 def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
     frames = read(noisy, check_units=False)
     other = tmp_path / "split.json"

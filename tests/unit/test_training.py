@@ -105,7 +105,9 @@ def test_the_baseline_survives_fixed_formula_units() -> None:
     assert baseline.energy(salt_frame(n=8).numbers) == pytest.approx(-28.0)
     assert baseline.spans(salt_frame(n=8).numbers)
     assert not baseline.spans(np.array([11, 11, 17]))
-    assert Baseline.fit([salt_frame()], (11, 17)).energy(np.array([11])) == 0.0
+    unlabelled = Baseline.fit([salt_frame()], (11, 17))
+    assert unlabelled.energy(np.array([11])) == 0.0
+    assert not unlabelled.spans(np.array([11, 17]))
 
 
 def test_training_lowers_the_error_and_writes_its_record(tmp_path: Path) -> None:
@@ -191,6 +193,28 @@ def test_too_few_frames(tmp_path: Path) -> None:
         run(job(tmp_path, "batch=9"))
 
 
+def test_periodic_and_isolated_frames_share_no_batch(tmp_path: Path) -> None:
+    frames = labelled(12)
+    alone = replace(frames[3], pbc=np.zeros(3, dtype=bool), stress=None)
+    mixed = [*frames[:3], alone, *frames[4:]]
+    with pytest.raises(InputError, match="use batch=1"):
+        run(job(tmp_path, "batch=2", frames=mixed))
+    run(job(tmp_path, "epochs=1", frames=mixed))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no CUDA device"):
+        run(job(tmp_path, "device=cuda"))
+
+
+def test_a_budget_in_minutes_is_kept_when_the_last_validation_is_quick(tmp_path: Path) -> None:
+    run(job(tmp_path, "minutes=0.03", "validations=2"))
+    lines = log(tmp_path)
+    assert float(lines[-1]["seconds"]) < 0.03 * 60 + 0.5
+    assert len(lines) <= 3
+
+
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
     potential = replace(untrained(), info={"note": "mine"})
     checkpoint.write(tmp_path, potential)
@@ -244,6 +268,19 @@ def test_predicting_an_element_it_never_saw(tmp_path: Path) -> None:
         untrained().predict(frame)
 
 
+@pytest.mark.parametrize("charge", [float("nan"), None, "neutral"])
+def test_a_total_charge_that_is_no_number(charge: object) -> None:
+    with pytest.raises(InputError, match="key 'total_charge'"):
+        untrained().predict(replace(salt_frame(), info={"total_charge": charge}))
+
+
+def test_positions_of_a_simulation_that_exploded() -> None:
+    positions = salt_frame().positions.copy()
+    positions[3, 1] = np.inf
+    with pytest.raises(InputError, match="atom 3 is not at a finite position"):
+        untrained().predict(replace(salt_frame(), positions=positions))
+
+
 def test_overlapping_atoms_and_singular_cells(tmp_path: Path) -> None:
     frame = salt_frame()
     positions = frame.positions.copy()
@@ -253,6 +290,14 @@ def test_overlapping_atoms_and_singular_cells(tmp_path: Path) -> None:
         potential.predict(replace(frame, positions=positions))
     with pytest.raises(InputError, match="without volume"):
         potential.predict(replace(frame, cell=np.diag([14.0, 14.0, 0.0])))
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_every_process_is_said_once(tmp_path: Path) -> None:
+    frames = labelled(12)
+    broken = [replace(f, forces=np.full((8, 3), 1e38)) for f in frames]
+    with pytest.raises(InputError, match="not finite"):
+        run(job(tmp_path, "processes=2", frames=broken))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from scalewise import checkpoint
 from scalewise.data.frames import Frame
-from scalewise.potential.graph import Graph, build, prune
+from scalewise.potential.graph import Graph, build, prune, total_charge
 from scalewise.potential.potential import Potential
 
 
@@ -29,9 +29,11 @@ class ScalewiseCalculator(Calculator):
         Å by which the neighbour list is longer than needed. It is rebuilt when an atom has moved
         by half of it, or the cell has changed.
     device, dtype
-        Where and how to compute; float64 for vibrations and tight minima.
+        Where and how to compute; float64 for vibrations and tight minima. Default: as the potential
+        is; one that is read from a folder is float32 on the CPU.
     compiled
-        Use ``torch.compile``: the first call takes a minute or two, the rest are faster.
+        Use ``torch.compile``, by default if the potential does: the first call takes a minute or
+        two, the rest are faster.
 
     Raises
     ------
@@ -65,9 +67,9 @@ class ScalewiseCalculator(Calculator):
         *,
         cutoffs: np.ndarray | float | None = None,
         skin: float = 0.5,
-        device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
-        compiled: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        compiled: bool | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(potential, Potential):
@@ -76,6 +78,13 @@ class ScalewiseCalculator(Calculator):
         self.cutoffs = cutoffs
         self.skin = skin
         self._buffered: tuple[Frame, Graph] | None = None
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE does not look at the total charge."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.atoms is not None and _charge(self.atoms) != _charge(atoms):
+            changes.append("charge")
+        return changes
 
     def calculate(
         self,
@@ -136,12 +145,16 @@ def _frame(atoms: ase.Atoms) -> Frame:
     )
 
 
+def _charge(atoms: ase.Atoms) -> list[Any]:
+    return [atoms.info.get(key) for key in ("total_charge", "charge")]
+
+
 def _still_holds(listed: Frame, frame: Frame, skin: float) -> bool:
     same = (
         np.array_equal(listed.numbers, frame.numbers)
         and np.array_equal(listed.pbc, frame.pbc)
         and np.array_equal(listed.cell, frame.cell)
-        and all(listed.info.get(k) == frame.info.get(k) for k in ("total_charge", "charge"))
+        and total_charge(listed) == total_charge(frame)
     )
     if not same:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,11 @@ def choose(path: Path, frames: Sequence[Frame], settings: Evaluate, beside: Path
         for role in roles
     }
     group, grouped = _group(frames, settings, manifest)
-    warnings = _leaks(members, group, manifest)
+    # blocks of a trajectory are no near-duplicates, only groups that somebody named are
+    twins = np.arange(len(frames)) if manifest is None else np.array(manifest.group)
+    if settings.group_key is not None:
+        twins = group
+    warnings = _leaks(members, twins, _trained(path, frames, beside, manifest))
     return Choice(data, members, group, how, grouped, warnings)
 
 
@@ -121,19 +126,27 @@ def _group(
     return np.arange(len(frames)) // settings.block, f"blocks of {settings.block} frames"
 
 
-def _leaks(
-    members: Mapping[str, np.ndarray], group: np.ndarray, manifest: SplitManifest | None
-) -> tuple[str, ...]:
+def _trained(
+    path: Path, frames: Sequence[Frame], beside: Path, manifest: SplitManifest | None
+) -> np.ndarray:
+    """Frames that the model was trained on, by the split beside it, else by the one given."""
+    with contextlib.suppress(InputError):  # none, or of another file
+        manifest = read_manifest(beside / SPLIT, data=path, frames=len(frames))
     if manifest is None or "train" not in manifest.role:
-        return ()
-    train = manifest.members("train")
-    seen = set(np.array(manifest.group)[train].tolist())
+        return np.zeros(0, dtype=int)
+    return manifest.members("train")
+
+
+def _leaks(
+    members: Mapping[str, np.ndarray], group: np.ndarray, train: np.ndarray
+) -> tuple[str, ...]:
+    seen = set(group[train].tolist())
     found = []
     for role, frames in members.items():
         if role == "train":
             continue
         trained = np.isin(frames, train).sum()
-        twins = sum(g in seen for g in np.array(manifest.group)[frames].tolist()) - trained
+        twins = sum(g in seen for g in group[frames].tolist()) - trained
         if trained:
             found.append(f"{trained} of the {len(frames)} frames of '{role}' were trained on")
         if twins:

@@ -28,6 +28,7 @@ from scalewise.evaluation.predict import (
     outside_span,
     predict_frames,
     read_images,
+    shorter,
     write_images,
 )
 from scalewise.evaluation.role import BROKEN, RoleData, describe_role
@@ -109,6 +110,12 @@ def evaluate(
     }
     resampling = Resampling(settings.seed, settings.bootstrap)
     every = RoleData.collect(scored, predicted, choice.group[choice.scored])
+    left_out = {
+        role.frames[k].index
+        for role in roles.values()
+        for k in np.flatnonzero(role.broken).tolist()
+    }
+    shown = np.array([f.index not in left_out for f in every.frames])
     unbroken = {name: role.keep(~role.broken) for name, role in roles.items()}
     results = {
         "schema": SCHEMA,
@@ -117,13 +124,18 @@ def evaluate(
         "model": _describe_model(model, potential, settings),
         "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
         "choice": {"scored": len(scored), "roles": choice.how, "groups": choice.grouped},
-        "warnings": [*choice.warnings, *_outside(potential, scored), *_broken(roles)],
+        "warnings": [
+            *choice.warnings,
+            *_outside(potential, scored),
+            *_broken(roles),
+            *shorter(potential, settings.cutoff),
+        ],
         "noise": floor.describe(),
         "roles": [
             {"role": name, **describe_role(role, potential.baseline, floor, settings, resampling)}
             for name, role in roles.items()
         ],
-        "parity": count_parity(every.keep(~every.broken)),
+        "parity": count_parity(every.keep(shown)),
         "residuals": count_residuals(unbroken),
         "timing": _time(scored, seconds, potential),
     }

@@ -52,6 +52,8 @@ def predict_file(
     outside = sum(not potential.baseline.spans(f.numbers) for f in known(potential, frames))
     if outside:
         say(outside_span(outside, len(frames)))
+    for sentence in shorter(potential, settings.cutoff):
+        say(sentence)
     predicted, _ = predict_frames(potential, frames, cutoff=settings.cutoff, watch=watch)
     images = read_images(data)
     replaced = sorted({key for image in images for key in held(image, settings.forces_key)})
@@ -66,6 +68,16 @@ def outside_span(outside: int, frames: int) -> str:
         f"{outside} of {frames} frames have a composition that the training frames do not "
         "determine: their absolute energies mean nothing, forces and stress do"
     )
+
+
+def shorter(potential: Potential, cutoff: float | None) -> list[str]:
+    """The sentence about a cutoff that the network was not trained with, if it is one."""
+    if cutoff is None or cutoff >= potential.cutoff:
+        return []
+    return [
+        f"cutoff={cutoff:g} Å is shorter than the {potential.cutoff:g} Å that the network was "
+        "trained with: its errors grow, and say nothing of a network trained for that cutoff"
+    ]
 
 
 def known(potential: Potential, frames: Sequence[Frame]) -> Sequence[Frame]:

@@ -13,6 +13,7 @@ References
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,11 +36,11 @@ def harmonics(unit: Tensor, degree: int) -> Tensor:
     >>> harmonics(torch.tensor([0.0, 0.0, 1.0]), 1)
     tensor([1.0000, 0.0000, 1.7321, 0.0000])
     """
-    return torch.stack(_columns(unit, degree), dim=-1)
+    return torch.stack(_columns(unit.unbind(-1), degree), dim=-1)
 
 
-def _columns(unit: Tensor, degree: int) -> list[Tensor]:
-    x, y, z = unit.unbind(-1)
+def _columns(unit: Sequence[Tensor], degree: int) -> list[Tensor]:
+    x, y, z = unit
     cosine, sine = [torch.ones_like(x)], [torch.zeros_like(x)]  # of m times the azimuth
     for m in range(degree):
         cosine.append(x * cosine[m] - y * sine[m])
@@ -94,7 +95,10 @@ class Harmonics(nn.Module):
     def forward(self, unit: Tensor) -> Tensor:
         """[..., slots, 3] to [..., (degree+1)², slots], in order and scale of :func:`harmonics`."""
         if torch.compiler.is_compiling():
-            return torch.stack(_columns(unit, self.degree), dim=-2)
+            # views of the components, kept for the backward pass, would be compiled with the
+            # strides of the first graph, and refused in the next
+            components = unit.movedim(-1, 0).contiguous()
+            return torch.stack(_columns(components.unbind(0), self.degree), dim=-2)
         parts = [torch.ones_like(unit[..., :1])]
         for n in range(1, self.degree + 1):
             products = (parts[-1][..., :, None] * unit[..., None, :]).flatten(-2)

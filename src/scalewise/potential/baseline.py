@@ -40,10 +40,11 @@ class Baseline:
 
     @classmethod
     def fit(cls, frames: Sequence[Frame], elements: Sequence[int]) -> Baseline:
-        """Fit the frames that have an energy; without any, all energies are zero."""
+        """Fit the frames that have an energy; without any, all are zero and none is determined."""
         labelled = [f for f in frames if f.energy is not None]
         if not labelled:
-            return cls(tuple(elements), np.zeros(len(elements)), np.eye(len(elements)))
+            nothing = np.zeros(len(elements))
+            return cls(tuple(elements), nothing, np.zeros((0, len(elements))))
         counts = np.array([count(f.numbers, elements) for f in labelled], dtype=float)
         targets = np.array([f.energy for f in labelled], dtype=float)
         _, size, rows = np.linalg.svd(counts, full_matrices=False)

@@ -7,6 +7,7 @@ is a prefix of the list of a larger one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -120,10 +121,18 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
     Raises
     ------
     InputError
-        An element that the network does not know, atoms on top of each other, a cell without
-        volume, or periodicity in one or two directions only.
+        An element that the network does not know, positions that are not finite, atoms on top of
+        each other, a cell without volume, periodicity in one or two directions only, or a charge
+        that is not a number.
     """
     check_elements(frame, elements)
+    if not np.isfinite(frame.positions).all():
+        atom = int(np.flatnonzero(~np.isfinite(frame.positions).all(axis=1))[0])
+        raise InputError(
+            f"{frame.where}, key 'positions'",
+            f"atom {atom} is not at a finite position",
+            "A simulation that exploded? Use a smaller time step, or better starting positions.",
+        )
     pairs = neighbours.build(frame, cutoff, full=True, images=True)
     _check_overlap(frame, pairs)
     atoms = len(frame.numbers)
@@ -143,7 +152,7 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
     reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
     periodic = bool(frame.pbc.all())
     cell = frame.cell if periodic else np.eye(3)
-    charge = float(frame.info.get("total_charge", frame.info.get("charge", 0.0)))
+    charge = total_charge(frame)
     return Graph(
         species=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
         neighbour=torch.from_numpy(neighbour.reshape(atoms, slots)),
@@ -226,15 +235,25 @@ def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def swap_ends(values: Tensor, reverse: Tensor) -> Tensor:
-    """What the other end of each pair holds, ``values[reverse]`` [atoms * slots, ...].
+def total_charge(frame: Frame) -> float:
+    """The frame's key ``total_charge`` or ``charge``, e; zero without.
 
-    Swapping twice changes nothing, so putting is the same as taking, and its derivative is a
-    gather; the derivative of taking is a sum with atomic additions, three times slower. An
-    ``autograd.Function`` that gathers both ways would be faster still, but ``torch.compile`` drops
-    its second derivative without a word.
+    Raises
+    ------
+    InputError
+        Something else than a finite number.
     """
-    return torch.empty_like(values).index_put((reverse,), values)
+    key = "total_charge" if "total_charge" in frame.info else "charge"
+    value = frame.info.get(key, 0.0)
+    try:
+        charge = float(value)
+    except (TypeError, ValueError):
+        charge = math.nan
+    if not math.isfinite(charge):
+        raise InputError(
+            f"{frame.where}, key '{key}'", f"{value!r}", "It must be a number, the charge in e."
+        )
+    return charge
 
 
 def check_elements(frame: Frame, elements: Sequence[int]) -> None:

@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from scalewise.potential import electrostatics
 from scalewise.potential.angular import Harmonics
 from scalewise.potential.electronegativity import first_charges
-from scalewise.potential.graph import Graph, swap_ends
+from scalewise.potential.graph import Graph
 from scalewise.potential.layers import DegreeLinear, Described, FieldSum, ProductLayer
 from scalewise.potential.radial import bessel, envelope
 from scalewise.potential.settings import Network as NetworkSettings
@@ -164,7 +164,9 @@ class Network(nn.Module):
                 pieces.append(run(layer, edge, own, before))
             found, last, seen = _joined(pieces)
             if seen is not None:
-                seen = swap_ends(seen.flatten(0, 1), graph.reverse).reshape(seen.shape)
+                # an autograd.Function that gathers both ways would be faster, but torch.compile
+                # drops its second derivative without a word, and index_put it cannot always compile
+                seen = seen.flatten(0, 1)[graph.reverse].reshape(seen.shape)
             energies = found if energies is None else energies + found
         assert energies is not None
         assert last is not None

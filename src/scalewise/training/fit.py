@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from scalewise import checkpoint
 from scalewise.errors import InputError
@@ -75,8 +76,6 @@ class Trainer:
     fabric: Fabric
     job: Job
     listener: Listener = _silent
-    reserve: float = 0.0  # seconds of one validation
-    validated: float = 0.0  # when the last one ended
     network: Network = field(init=False)
     state: State = field(init=False)
     log: Log | None = field(init=False, default=None)
@@ -87,14 +86,15 @@ class Trainer:
         self.network = Network(settings.network, job.baseline.elements)
         self.network.scale.fill_(job.scale)
         self.network.to(self.fabric.device)
-        weights: dict[str, Tensor] = dict(self.network.named_parameters())
+        # weights and averages are parameters, and none is the network's own: compiled code looks
+        # at both, and would be compiled again for the other
+        weights, average = (_copies(self.network) for _ in range(2))
         matrices = self.network.matrices()
         rest = [w for name, w in weights.items() if name not in matrices]
         optimizers = [
             Muon([weights[name] for name in matrices], lr=settings.learning_rate),
             torch.optim.Adam(rest, lr=settings.adam_rate, betas=(0.9, 0.99)),
         ]
-        average = {name: w.detach().clone() for name, w in weights.items()}
         self.state = State(weights, average, optimizers)
         self.differentiate = Differentiator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
@@ -111,28 +111,39 @@ class Trainer:
         while not progress.finished:
             for members in self._deal(progress.epoch):
                 self._step([self.job.train[k] for k in members])
+                spent = self._fraction() >= 1.0  # the last validation may be quicker than foreseen
                 if self._due():
                     self._validate()
-                if self._fraction() >= 1.0 or progress.finished:
+                if spent:
+                    progress.finished = True
+                if progress.finished:
                     break
             else:
                 progress.epoch += 1
                 self._save()
-            if self._fraction() >= 1.0:
-                progress.finished = True
         self._save()
 
     def _compile(self) -> None:
-        """Compile in one process; the others then find the result in the compiler's cache."""
+        """Compile in one process; the others then find the result in the compiler's cache.
+
+        Where any process fails, all go on without.
+        """
+        done = torch.ones(1)
         if not self.fabric.is_global_zero:
             self.fabric.barrier()
-        sample = self.job.train[0].to(self.fabric.device)
-        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
-        loss(found, sample, self.job.settings.loss).backward()  # type: ignore[no-untyped-call]
+        try:
+            sample = self.job.train[0].to(self.fabric.device)
+            found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
+            loss(found, sample, self.job.settings.loss).backward()  # type: ignore[no-untyped-call]
+        except Exception as error:  # compilers fail in many ways
+            logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
+            done.zero_()
         for weight in self.state.weights.values():
             weight.grad = None
         if self.fabric.is_global_zero:
             self.fabric.barrier()
+        if float(self._reduced(done, "mean")) < 1.0:
+            self.differentiate = Differentiator(self.network)
 
     def _deal(self, epoch: int) -> list[list[int]]:
         settings = self.job.settings
@@ -156,7 +167,7 @@ class Trainer:
         settings, progress = self.job.settings, self.state.progress
         if settings.minutes is None:
             return progress.step / (settings.epochs * self._steps_per_epoch)
-        return progress.elapsed / max(60.0 * settings.minutes - self.reserve, 1e-9)
+        return progress.elapsed / max(60.0 * settings.minutes - progress.reserve, 1e-9)
 
     def _step(self, samples: list[Sample]) -> None:
         settings, progress = self.job.settings, self.state.progress
@@ -222,7 +233,7 @@ class Trainer:
         """
         progress, fraction = self.state.progress, self._fraction()
         spaced = fraction * self.job.settings.validations >= progress.validations + 1
-        rested = progress.elapsed - self.validated >= 9.0 * self.reserve
+        rested = progress.elapsed - progress.validated >= 9.0 * progress.reserve
         timed = self.job.settings.minutes is not None
         return fraction >= 1.0 or (spaced and (rested or not timed))
 
@@ -243,8 +254,8 @@ class Trainer:
             errors = Errors(self._reduced(errors.sums, "sum"))
             total = self._reduced(total, "sum")
         # the same in every process, or one would validate while another trains
-        self.reserve = float(total[2])
-        self.validated = progress.elapsed + self.reserve
+        progress.reserve = float(total[2])
+        progress.validated = progress.elapsed + progress.reserve
         value = float(total[0] / total[1])
         progress.validations = max(
             int(self._fraction() * settings.validations), progress.validations + 1
@@ -297,6 +308,14 @@ def run(job: Job, show: Show = silent) -> None:
             f"{len(job.train)} frames to train and {len(job.valid)} to validate",
             f"At least {needed} and 1 are needed: give more frames, or smaller processes or batch.",
         )
+    if settings.batch > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
+        raise InputError(
+            "key 'batch'",
+            f"batch={settings.batch}, but some frames are periodic and some are not",
+            "They cannot share a batch: use batch=1, or one kind of frames.",
+        )
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
     accelerator = "auto" if settings.device == "auto" else settings.device
     if settings.processes == 1:
         fabric = Fabric(accelerator=accelerator, devices=1)
@@ -304,17 +323,30 @@ def run(job: Job, show: Show = silent) -> None:
         _train(fabric, job, show)
     else:
         fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
-        fabric.launch(partial(_train_one_thread, job=job, show=show))
+        # what is wrong with the input is wrong in every process: the first one's word is enough
+        error = fabric.launch(partial(_train_one_thread, job=job, show=show))
+        if error is not None:
+            raise error
 
 
-def _train_one_thread(fabric: Fabric, job: Job, show: Show) -> None:
+def _train_one_thread(fabric: Fabric, job: Job, show: Show) -> InputError | None:
     torch.set_num_threads(1)
-    _train(fabric, job, show)
+    # torch interrupts its processes when their parent has died; in the background that is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _train(fabric, job, show)
+    except InputError as error:
+        return error
+    return None
 
 
 def _train(fabric: Fabric, job: Job, show: Show) -> None:
     with show() if fabric.is_global_zero else silent() as listener:
         Trainer(fabric, job, listener).run()
+
+
+def _copies(network: nn.Module) -> dict[str, Tensor]:
+    return {k: nn.Parameter(w.detach().clone()) for k, w in network.named_parameters()}
 
 
 def _compiles(settings: Train) -> bool:

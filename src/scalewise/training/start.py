@@ -101,7 +101,8 @@ def split(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> Spl
         raise InputError(
             f"split of {path}",
             f"no frame has the role {' or '.join(missing)}",
-            "Training needs both: use data.split_key, data.split or data.valid.",
+            "Training needs both. Where all frames are alike, as in a trajectory of one molecule, "
+            "name groups with data.group_key, or roles with data.split_key or data.split.",
         )
     return manifest
 

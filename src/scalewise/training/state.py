@@ -25,7 +25,8 @@ class Progress:
     """Where a run is; ``best`` is the lowest validation loss so far.
 
     ``epoch`` counts finished passes, ``elapsed`` seconds over all sessions of the run, ``stale``
-    validations since the best one, ``validations`` all of them.
+    validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
+    ``validated`` when the last one ended.
     """
 
     step: int = 0
@@ -34,6 +35,8 @@ class Progress:
     best: float = float("inf")
     stale: int = 0
     validations: int = 0
+    reserve: float = 0.0
+    validated: float = 0.0
     finished: bool = False
 
 

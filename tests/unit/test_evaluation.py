@@ -212,7 +212,7 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
 ) -> None:
     frames = read(noisy, check_units=False)
     for k, frame in enumerate(frames):
-        frame.info |= {"mine": "test" if k < 10 else "train", "pair": k // 2}
+        frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
     settings = Evaluate(split_key="mine", role=("test",), group_key="pair")
     assert choose(noisy, frames, settings, tmp_path).warnings == (

@@ -35,7 +35,7 @@ from scalewise.training.state import State
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 MODEL, STATE = "model", "state.safetensors"
-#: Minutes of training from which compiling pays: two lost, two fifths of each step won
+#: Minutes of training from which compiling pays: two lost, a third of each step won
 #: (benchmarks/speed.py).
 COMPILE_PAYS = 8.0
 

@@ -21,7 +21,7 @@ from scalewise.training.fit import STATE, Job, run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
 from scalewise.training.samples import deal, prepare
-from scalewise.training.schedule import rate
+from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import Train
 from support import salt_frame, untrained
 
@@ -208,11 +208,22 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
         run(job(tmp_path, "device=cuda"))
 
 
-def test_a_budget_in_minutes_is_kept_when_the_last_validation_is_quick(tmp_path: Path) -> None:
-    run(job(tmp_path, "minutes=0.03", "validations=2"))
+def test_a_quick_last_validation_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def tick(_: Clock) -> float:
+        nonlocal now
+        now += 3.0 if now < 20.0 else 0.5  # validations and steps get quicker
+        return now
+
+    monkeypatch.setattr(Clock, "seconds", property(tick))
+    run(job(tmp_path, "minutes=0.5", "validations=2"))
     lines = log(tmp_path)
-    assert float(lines[-1]["seconds"]) < 0.03 * 60 + 0.5
-    assert len(lines) <= 3
+    # the budget of 30 s less 3 s for the last validation, which takes half a second
+    assert [float(r["seconds"]) >= 27.0 for r in lines] == [False] * (len(lines) - 1) + [True]
+    assert float(lines[-1]["seconds"]) < 27.6
 
 
 def test_a_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:

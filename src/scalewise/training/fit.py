@@ -134,7 +134,8 @@ class Trainer:
         try:
             sample = self.job.train[0].to(self.fabric.device)
             found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
-            loss(found, sample, self.job.settings.loss).backward()  # type: ignore[no-untyped-call]
+            value = loss(found, sample, self.job.settings.loss)
+            value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         except Exception as error:  # compilers fail in many ways
             logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
             done.zero_()

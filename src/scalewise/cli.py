@@ -15,6 +15,10 @@ import scalewise
 from scalewise.errors import InputError
 
 
+#: Commands that go on where they were interrupted.
+CONTINUES = ("study", "generate", "train")
+
+
 class Commands(TyperGroup):
     """Errors of the user's making become one paragraph and exit code 2."""
 
@@ -27,7 +31,9 @@ class Commands(TyperGroup):
             Console(stderr=True).print(paragraph, style="red", markup=False, highlight=False)
             sys.exit(2)
         except KeyboardInterrupt:
-            Console(stderr=True).print("Interrupted; a run continues with the same command.")
+            again = ctx.invoked_subcommand in CONTINUES
+            text = "Interrupted" + "; a run continues with the same command" * again
+            Console(stderr=True).print(f"{text}.")
             sys.exit(130)
 
 

@@ -225,3 +225,18 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     long = next(r for r in results["rows"] if (r["view"], r["method"]) == ("explicit", "long"))
     single = next(r for r in results["rows"] if r["method"] == "best_single")
     assert long["mae"] < 0.2 * single["mae"]
+
+
+@pytest.mark.parametrize(("command", "continues"), [("evaluate", False), ("train", True)])
+def test_an_interrupted_command_says_whether_it_continues(
+    command: str, continues: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("scalewise.config.load", interrupted)
+    (tmp_path / "dft.xyz").write_text("")
+    model = [str(tmp_path)] if command == "evaluate" else []
+    found = CliRunner().invoke(app, [command, *model, str(tmp_path / "dft.xyz")])
+    assert found.exit_code == 130
+    assert ("continues" in found.stderr) == continues

@@ -264,6 +264,20 @@ def test_broken_frames_stand_apart() -> None:
     np.testing.assert_allclose(np.abs(kept.errors), 0.01)
 
 
+def test_parity_leaves_out_broken_frames_and_nothing_else(
+    model: Path, potential: Potential, tmp_path: Path
+) -> None:
+    path = write_labels(tmp_path / "labels.xyz", potential, noise=1e-3, frames=9)
+    images = ase.io.read(path, ":")
+    images[4].arrays["REF_forces"] += 0.8 * (images[4].numbers == 11)[:, None]
+    ase.io.write(path, images, format="extxyz")
+    found = evaluate(model, path, Evaluate(block=1, check_units=False)).results
+    assert [w["frame"] for w in found["roles"][0]["worst_frames"] if w["broken"]] == [4]
+    for section in found["parity"]:
+        # nine frames of six atoms, one frame left out; of the rest every component is counted
+        assert sum(section["count"]) + section["outside"] == 8 * 6 * 3
+
+
 def test_nearest_of_each_element_in_a_small_cell() -> None:
     frame = Frame(
         numbers=np.array([11, 17, 17]),

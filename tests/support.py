@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from scalewise.data.frames import Frame
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.network import Network
 from scalewise.potential.potential import Potential
+from scalewise.potential.router import ScaleRouter
 from scalewise.potential.settings import Network as NetworkSettings
+from scalewise.potential.settings import Route
 
 
 def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> Frame:
@@ -41,11 +44,14 @@ def untrained(
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
+    route: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Potential:
     """A small potential with random weights, large enough to make every term count."""
     torch.manual_seed(seed)
-    sizes = {"channels": 4, "hidden": 6, "layers": 2, "cutoff": 5.0, "radial": 5, **settings}
+    sizes = {"channels": 4, "hidden": 6, "layers": 2, "radial": 5, **settings}
+    if "ladder" not in settings:
+        sizes.setdefault("cutoff", 5.0)
     network = Network(NetworkSettings.model_validate(sizes), elements, dtype)
     with torch.no_grad():
         for layer in network.readout:
@@ -53,5 +59,15 @@ def untrained(
         if network.settings.charges:
             network.charge.weight.mul_(10.0)
             network.element_charge.copy_(torch.linspace(0.5, -0.5, len(elements)))
+        if network.settings.ladder:
+            for told in (*network.told_bias, *network.told_radial):
+                nn.init.normal_(told, std=0.3)
     baseline = Baseline(elements, np.arange(1.0, 1.0 + len(elements)), np.eye(len(elements)))
-    return Potential(network, baseline)
+    router = None
+    if route is not None:
+        router = ScaleRouter.of(network, Route.model_validate(route))
+        with torch.no_grad():
+            router.offset.copy_(torch.linspace(-0.5, 0.5, len(elements)))
+            if router.settings.by == "environment":
+                nn.init.normal_(router.second.weight, std=1.5)
+    return Potential(network, baseline, router=router)

@@ -24,13 +24,23 @@ from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.network import Network
 from scalewise.potential.potential import Potential
+from scalewise.potential.router import ScaleRouter
 from scalewise.potential.settings import Network as NetworkSettings
+from scalewise.potential.settings import Route
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
+ROUTER: Final = "router."
+
+
+def _without_router(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 may hold a router; before, there was none."""
+    return {**document, "router": None}
+
+
 #: From schema n to n + 1, on the content of model.json.
-UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {}
+UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _without_router}
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 
 #: eV; rounding differs between machines and devices, another network by far more.
@@ -46,7 +56,7 @@ def write(folder: Path, potential: Potential) -> None:
     step that counts.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().contiguous() for k, v in potential.network.state_dict().items()}
+    state = {k: v.detach().cpu().contiguous() for k, v in _state(potential).items()}
     content = save(state)
     digest = hashlib.sha256(content).hexdigest()
     name = f"weights-{digest[:12]}.safetensors"
@@ -60,6 +70,7 @@ def write(folder: Path, potential: Potential) -> None:
         "dtype": str(potential.dtype).removeprefix("torch."),
         "network": potential.network.settings.model_dump(mode="json"),
         "elements": list(potential.network.elements),
+        "router": potential.router and potential.router.settings.model_dump(mode="json"),
         "baseline": {"energies": baseline.energies.tolist(), "span": baseline.span.tolist()},
         "probe": _probe(potential),
         "info": potential.info,
@@ -68,6 +79,14 @@ def write(folder: Path, potential: Potential) -> None:
     for old in folder.glob("weights-*.safetensors"):
         if old.name != name:
             old.unlink(missing_ok=True)
+
+
+def locate(folder: Path) -> Path:
+    """Return the folder that holds ``model.json``: this one, or ``model`` inside a run's."""
+    inside = folder / "model"
+    if not (folder / MODEL).is_file() and (inside / MODEL).is_file():
+        return inside
+    return folder
 
 
 def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
@@ -82,6 +101,9 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
     try:
         settings = NetworkSettings.model_validate(document["network"])
         network = Network(settings, document["elements"], DTYPES[document["dtype"]])
+        router = None
+        if document["router"] is not None:
+            router = ScaleRouter.of(network, Route.model_validate(document["router"]))
         base = document["baseline"]
         baseline = Baseline(
             tuple(document["elements"]),
@@ -92,8 +114,13 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         reason = " ".join(str(error).split())
         raise InputError(str(folder / MODEL), f"damaged ({reason})", _TRAIN_AGAIN) from error
-    network.load_state_dict(_weights(weights, digest, network))
-    potential = Potential(network.to(device), baseline, dict(document.get("info", {})))
+    potential = Potential(network, baseline, dict(document.get("info", {})), router=router)
+    state = _weights(weights, digest, _state(potential))
+    own = {k: v for k, v in state.items() if not k.startswith(ROUTER)}
+    network.load_state_dict(own)
+    if router is not None:
+        router.load_state_dict({k.removeprefix(ROUTER): state[k] for k in state.keys() - own})
+    potential = potential.to(device)
     expected, found = document.get("probe"), _probe(potential)
     if not (isinstance(expected, float) and abs(found - expected) < PROBE_TOLERANCE):
         raise InputError(
@@ -103,6 +130,14 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
             "Use the version of scalewise that trained it, or train again.",
         )
     return potential
+
+
+def _state(potential: Potential) -> dict[str, torch.Tensor]:
+    """Weights of the network, and of the router under its own name."""
+    state: dict[str, torch.Tensor] = dict(potential.network.state_dict())
+    if potential.router is not None:
+        state |= {ROUTER + k: v for k, v in potential.router.state_dict().items()}
+    return state
 
 
 def _probe(potential: Potential) -> float:
@@ -143,7 +178,7 @@ def _document(path: Path) -> dict[str, Any]:
     return document
 
 
-def _weights(path: Path, digest: str, network: Network) -> dict[str, torch.Tensor]:
+def _weights(path: Path, digest: str, known: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -155,7 +190,7 @@ def _weights(path: Path, digest: str, network: Network) -> dict[str, torch.Tenso
         state = load(content)
     except SafetensorError as error:
         raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
-    expected = {k: v.shape for k, v in network.state_dict().items()}
+    expected = {k: v.shape for k, v in known.items()}
     found = {k: v.shape for k, v in state.items()}
     if expected != found:
         odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]

@@ -18,6 +18,7 @@ from scalewise.potential.derivative import Differentiator
 from scalewise.potential.graph import batch, build, prune
 from scalewise.potential.memory import keep_freed_memory
 from scalewise.potential.potential import Potential
+from scalewise.potential.scale import Scale
 from scalewise.quantities import COULOMB_CONSTANT
 from scalewise.testing import check_branch
 from support import salt_frame, untrained
@@ -207,19 +208,25 @@ def test_pruning_a_longer_list_equals_building_the_shorter(
 
 
 def test_gradients_of_first_and_second_order() -> None:
-    potential = untrained(channels=2, hidden=3, radial=3, degree=2, cutoff=4.0)
+    potential = untrained(channels=2, hidden=3, radial=3, degree=2, ladder=(2.5, 4.0, "long"))
     frame = salt_frame(seed=1, n=4, box=6.0)
     graph = potential.graph(frame)
     positions = torch.tensor(frame.positions, requires_grad=True)
     cutoffs = torch.tensor([3.0, 3.5, 3.9, 3.2], dtype=torch.float64, requires_grad=True)
+    share = torch.tensor([1.0, 0.4, 0.9, 0.6], dtype=torch.float64, requires_grad=True)
     charge = potential.network.element_charge.detach().clone().requires_grad_(True)
 
-    def energy(r: torch.Tensor, c: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    def energy(
+        r: torch.Tensor, c: torch.Tensor, share: torch.Tensor, q: torch.Tensor
+    ) -> torch.Tensor:
         weights = {**dict(potential.network.named_parameters()), "element_charge": q}
-        found = torch.func.functional_call(potential.network, weights, (graph, r, graph.cell, c))
+        scale = Scale(c, share)
+        found = torch.func.functional_call(
+            potential.network, weights, (graph, r, graph.cell, scale)
+        )
         return found.energies.sum() + found.frames.sum()
 
-    inputs = (positions, cutoffs, charge)
+    inputs = (positions, cutoffs, share, charge)
     assert torch.autograd.gradcheck(energy, inputs, atol=1e-7)
     assert torch.autograd.gradgradcheck(energy, inputs, atol=1e-6)
 
@@ -293,8 +300,8 @@ def test_madelung_constants(
     distance = vector.norm(dim=-1)
     distance = torch.where(distance < 1e-9, 1e9, distance)
     others = q[None, :, None].expand(2, 2, len(shift)).reshape(2, -1)
-    pairs = electrostatics.short_range(distance, q, others, smearing)
-    total = energy + (pairs - electrostatics.self_energy(q, smearing)).sum()
+    pairs = electrostatics.short_range(distance, q[:, None] * others, smearing)
+    total = energy + 0.5 * pairs.sum() - electrostatics.self_energy(q, smearing).sum()
     unit = 1.0 if name == "NaCl" else (1.0 if name == "CsCl" else 2.0)
     found = -float(total) * scale * unit / COULOMB_CONSTANT
     assert found == pytest.approx(constant, rel=1e-6)
@@ -364,10 +371,10 @@ def test_two_charges_have_the_coulomb_energy() -> None:
         positions = torch.tensor([[0.0, 0, 0], [distance, 0, 0]], dtype=torch.float64)
         q = torch.tensor([1.0, -1.0], dtype=torch.float64)
         smeared = electrostatics.open_boundary(positions[None], q[None], 1.0).sum()
-        apart = torch.full((2, 1), distance, dtype=torch.float64)
-        pairs = electrostatics.short_range(apart, q, q.flip(0)[:, None], 1.0)
+        apart = torch.tensor([distance], dtype=torch.float64)
+        pair = electrostatics.short_range(apart, q[:1] * q[1:], 1.0)
         own = electrostatics.self_energy(q, 1.0)
-        total = smeared + (pairs - own).sum()
+        total = smeared + pair.sum() - own.sum()
         assert float(total) == pytest.approx(-COULOMB_CONSTANT / distance, rel=1e-12)
 
 

@@ -140,7 +140,8 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     assert said == []
     predict_file(model, once, Predict(forces_key="other"), twice, say=said.append)
     assert said == [
-        "charges, energies, energy, stress of once.xyz: replaced by predictions in twice.xyz"
+        "charges, cutoffs, energies, energy, stress of once.xyz: replaced by predictions in "
+        "twice.xyz"
     ]
     (first,) = read(twice, forces_key="forces")
     (second,) = read(twice, forces_key="other")
@@ -254,7 +255,7 @@ def test_broken_frames_stand_apart() -> None:
     frames = [salt_frame(k, index=k) for k in range(12)]
     errors = [0.01 if k != 7 else 5.0 for k in range(12)]
     predicted = [
-        Predicted(0.0, np.zeros(8), f.forces + e, None, np.zeros(8))
+        Predicted(0.0, np.zeros(8), f.forces + e, None, np.zeros(8), np.zeros(8))
         for f, e in zip(frames, errors, strict=True)
     ]
     role = RoleData.collect(frames, predicted, np.arange(12))

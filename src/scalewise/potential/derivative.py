@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from scalewise.potential.electrostatics import MESH_FROM
 from scalewise.potential.graph import Graph
 from scalewise.potential.memory import keep_freed_memory
 from scalewise.potential.network import AtomicProperties, Network
+from scalewise.potential.router import Routed, RoutedNetwork
+from scalewise.potential.scale import Scale
 
 #: Atoms from which a prediction is made block by block, and atoms of a block: 80 instead of 180 kB
 #: of memory per atom for a third more time (benchmarks/scaling.py).
@@ -48,6 +50,8 @@ class Derivatives:
         Derivative of the energy with respect to the strain, eV [frames, 3, 3].
     charges
         e [atoms].
+    cutoffs
+        Those used, Å [atoms].
     """
 
     energy: Tensor
@@ -55,10 +59,17 @@ class Derivatives:
     forces: Tensor
     virial: Tensor
     charges: Tensor
+    cutoffs: Tensor
 
     def detach(self) -> Derivatives:
         """The same values, cut off from the weights."""
         return Derivatives(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+
+    def reordered(self, order: Tensor) -> Derivatives:
+        """Undo an order of the atoms: what is at k here goes to ``order[k]``."""
+        back = torch.argsort(order)
+        names = ("energies", "forces", "charges", "cutoffs")
+        return replace(self, **{n: getattr(self, n)[back] for n in names})
 
 
 Weights = Mapping[str, Tensor]
@@ -77,7 +88,7 @@ class Differentiator:
         three times faster.
     """
 
-    def __init__(self, network: Network, *, compiled: bool = False) -> None:
+    def __init__(self, network: Network | RoutedNetwork, *, compiled: bool = False) -> None:
         keep_freed_memory()
         self.network = network
         self.compiled = compiled
@@ -93,34 +104,34 @@ class Differentiator:
         strain: Tensor,
         weights: dict[str, Tensor],
         graph: Graph,
-        cutoffs: Tensor,
+        scale: Scale | Routed,
     ) -> tuple[Tensor, tuple[Tensor, AtomicProperties]]:
         moved, cell = _strained(graph, positions, strain)
         found = torch.func.functional_call(
-            self.network, (weights, self._buffers), (graph, moved, cell, cutoffs)
+            self.network, (weights, self._buffers), (graph, moved, cell, scale)
         )
         energy = found.frames.index_add(0, graph.frame, found.energies)
         return energy.sum(), (energy, found)
 
     def _predict(
-        self, graph: Graph, positions: Tensor, strain: Tensor, cutoffs: Tensor
+        self, graph: Graph, positions: Tensor, strain: Tensor, scale: Scale | Routed
     ) -> Derivatives:
         """Evaluate without a second derivative in mind: what is used up is freed at once."""
         with torch.enable_grad():
             inputs = (positions.detach().requires_grad_(True), strain.requires_grad_(True))
             moved, cell = _strained(graph, *inputs)
             block = BLOCK if len(positions) >= BLOCKS_FROM else None
-            found = self.network(graph, moved, cell, cutoffs, block=block)
+            found = self.network(graph, moved, cell, scale, block=block)
             energy = found.frames.index_add(0, graph.frame, found.energies)
             gradient, virial = torch.autograd.grad(energy.sum(), inputs)
-        return Derivatives(energy, found.energies, -gradient, virial, found.charges).detach()
+        return _derivatives(energy, found, gradient, virial).detach()
 
     def __call__(
         self,
         graph: Graph,
         positions: Tensor,
         *,
-        cutoffs: Tensor | None = None,
+        scale: Scale | Routed | None = None,
         weights: Weights | None = None,
     ) -> Derivatives:
         """Evaluate a batch; differentiable with respect to the weights.
@@ -129,23 +140,31 @@ class Differentiator:
         ----------
         graph, positions
             From :func:`scalewise.potential.graph.build`; Å [atoms, 3].
-        cutoffs
-            Å [atoms]; default: the network's cutoff for all.
+        scale
+            Of every atom, or lists for the router that a routed network has; default: the
+            network's longest for all.
         weights
             Named parameters; default: the network's own.
         """
-        if cutoffs is None:
-            cutoffs = positions.new_full((len(positions),), self.network.settings.cutoff)
+        if scale is None:
+            cutoff = positions.new_full((len(positions),), self.network.settings.cutoff)
+            scale = Scale(cutoff, torch.ones_like(cutoff))
+        if self.compiled and scale.long is None:  # one program for both
+            scale = scale._replace(long=torch.zeros_like(positions[:, 0]))
         strain = positions.new_zeros(len(graph.cell), 3, 3)
         # the mesh of large cells cannot be compiled
         eager = not self.compiled or len(positions) > MESH_FROM
         if eager and weights is None and not torch.is_grad_enabled():
-            return self._predict(graph, positions, strain, cutoffs)
+            return self._predict(graph, positions, strain, scale)
         own = dict(self.network.named_parameters()) if weights is None else dict(weights)
-        (gradient, virial), (_, (energy, found)) = self._call(
-            positions, strain, own, graph, cutoffs
-        )
-        return Derivatives(energy, found.energies, -gradient, virial, found.charges)
+        (gradient, virial), (_, (energy, found)) = self._call(positions, strain, own, graph, scale)
+        return _derivatives(energy, found, gradient, virial)
+
+
+def _derivatives(
+    energy: Tensor, found: AtomicProperties, gradient: Tensor, virial: Tensor
+) -> Derivatives:
+    return Derivatives(energy, found.energies, -gradient, virial, found.charges, found.cutoffs)
 
 
 def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:

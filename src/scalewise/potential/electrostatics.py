@@ -54,15 +54,16 @@ def wave_numbers(cell: np.ndarray, smearing: float) -> tuple[Tensor, Tensor, Ten
     )
 
 
-def short_range(distance: Tensor, charges: Tensor, others: Tensor, smearing: float) -> Tensor:
-    r"""Energy of each atom from point charges minus smeared ones [atoms].
+def short_range(distance: Tensor, products: Tensor, smearing: float) -> Tensor:
+    r"""Energy of each pair of point charges minus that of smeared ones [pairs].
 
-    .. math:: \tfrac12 \sum_j q_i q_j\, \mathrm{erfc}(r_{ij} / \sqrt2 \sigma) / r_{ij}
+    .. math:: q_i q_j\, \mathrm{erfc}(r_{ij} / \sqrt2 \sigma) / r_{ij}
 
-    ``distance`` and ``others`` (the neighbours' charges, zero in empty slots) are [atoms, slots].
+    ``products`` are the charges' [pairs].
     """
-    kernel = torch.erfc(distance * (math.sqrt(0.5) / smearing)) / distance
-    return (0.5 * COULOMB_CONSTANT) * charges * (kernel * others).sum(dim=1)
+    return (
+        COULOMB_CONSTANT * products * torch.erfc(distance * (math.sqrt(0.5) / smearing)) / distance
+    )
 
 
 def self_energy(charges: Tensor, smearing: float) -> Tensor:

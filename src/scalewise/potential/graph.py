@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,14 @@ from scalewise.potential.electrostatics import wave_numbers
 SLOTS = 4
 #: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
 OVERLAP = 0.2
+
+
+class Lists(NamedTuple):
+    """Padded lists of some atoms, as in :class:`Graph`."""
+
+    neighbour: Tensor
+    image: Tensor
+    away: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +52,15 @@ class Graph:
         A vector longer than the cutoff in empty slots, zero elsewhere, Å [atoms, slots, 3].
     reverse
         Where the same pair is listed from its other end, in the flattened slots [atoms * slots].
+    sent
+        Lists of the atoms that have an atom as neighbour; none: they are its own neighbours.
+    parts
+        Lists of consecutive atoms, each of another width, in place of one list for all; see
+        :func:`scalewise.potential.focus.focus`.
+    ends, lattice
+        The pairs that electrostatics sums, each once: its two atoms [2, pairs], and the lattice
+        vectors to add to the second, as whole numbers [pairs, 3]. Other lists may be pruned to
+        shorter cutoffs, charges act as far as ever.
     frame
         Frame of each atom [atoms].
     place
@@ -63,6 +81,8 @@ class Graph:
     image: Tensor
     away: Tensor
     reverse: Tensor
+    ends: Tensor
+    lattice: Tensor
     frame: Tensor
     place: Tensor
     cell: Tensor
@@ -70,6 +90,8 @@ class Graph:
     waves: tuple[Tensor, Tensor, Tensor]
     cutoff: float
     largest: int
+    sent: Lists | None = None
+    parts: tuple[Graph, ...] = ()
 
     @property
     def periodic(self) -> bool:
@@ -82,11 +104,20 @@ class Graph:
         Of a part, only what is listed per atom and per slot is its own, but ``reverse`` and
         ``place``, which speak of the whole.
         """
-        if size >= len(self.species):
+        if not self.parts and size >= len(self.species):
             return [(slice(None), self)]
+        found, start = [], 0
+        for part in self.parts or (self,):
+            for at in range(0, len(part.species), size):
+                end = min(at + size, len(part.species))
+                found.append((slice(start + at, start + end), part._cut(slice(at, end))))
+            start += len(part.species)
+        return found
+
+    def _cut(self, rows: slice) -> Graph:
         names = ("species", "neighbour", "image", "away", "frame")
-        slices = [slice(k, k + size) for k in range(0, len(self.species), size)]
-        return [(s, replace(self, **{n: getattr(self, n)[s] for n in names})) for s in slices]
+        sent = None if self.sent is None else Lists(*(v[rows] for v in self.sent))
+        return replace(self, sent=sent, **{n: getattr(self, n)[rows] for n in names})
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -116,7 +147,7 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
     cutoff
         Å.
     smearing
-        Width of the electrostatic charges, Å; zero: no reciprocal vectors.
+        Width of the electrostatic charges, Å; zero: no charges.
 
     Raises
     ------
@@ -150,6 +181,7 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
     away[slot] = 0.0
     reverse = np.arange(atoms * slots)
     reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
+    once = (slot < reverse[slot]) & (smearing > 0)
     periodic = bool(frame.pbc.all())
     cell = frame.cell if periodic else np.eye(3)
     charge = total_charge(frame)
@@ -159,6 +191,8 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
         image=torch.from_numpy(images.reshape(atoms, slots, 3)),
         away=torch.from_numpy(away.reshape(atoms, slots, 3)),
         reverse=torch.from_numpy(reverse),
+        ends=torch.from_numpy(np.stack([i[once], j[once]])),
+        lattice=torch.from_numpy(image[once].astype(float)),
         frame=torch.zeros(atoms, dtype=torch.int64),
         place=torch.arange(atoms),
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None],
@@ -195,6 +229,8 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         image=torch.cat([_widen(g.image, slots) for g in graphs]),
         away=torch.cat([_widen(g.away, slots, far=2.0 * g.cutoff) for g in graphs]),
         reverse=torch.cat([_reverse(g, slots, a) for g, a in zip(graphs, starts, strict=True)]),
+        ends=torch.cat([g.ends + a for g, a in zip(graphs, starts, strict=True)], dim=1),
+        lattice=torch.cat([g.lattice for g in graphs]),
         frame=torch.cat([g.frame + f for g, f in zip(graphs, frame_starts, strict=True)]),
         place=torch.cat([g.place for g in graphs]),
         cell=torch.cat([g.cell for g in graphs]),
@@ -223,6 +259,21 @@ def _reverse(graph: Graph, slots: int, start: int) -> Tensor:
     first = (torch.arange(atoms, device=back.device) + start)[:, None] * slots
     empty = first + torch.arange(old, slots, device=back.device)
     return torch.cat([moved, empty], dim=1).reshape(-1)
+
+
+def reordered(graph: Graph, order: Tensor) -> Graph:
+    """Bring the atoms of a graph with one list for all into another order [atoms]."""
+    place = torch.argsort(order)
+    slots = graph.neighbour.shape[1]
+    back = graph.reverse.reshape(-1, slots)[order]
+    own = {n: getattr(graph, n)[order] for n in ("species", "image", "away", "frame", "place")}
+    return replace(
+        graph,
+        neighbour=place[graph.neighbour[order]],
+        reverse=(place[back // slots] * slots + back % slots).reshape(-1),
+        ends=place[graph.ends],
+        **own,
+    )
 
 
 def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
@@ -284,7 +335,7 @@ def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
 
     A list made with a longer cutoff holds every pair as long as no atom has moved by more than
     half the difference: engines rebuild it then, and prune it in every step. Slots keep the order
-    of the longer list.
+    of the longer list, and the pairs of the electrostatics stay.
     """
     atoms = len(graph.species)
     vector = positions[graph.neighbour] - positions[:, None] + graph.away

@@ -14,9 +14,8 @@ usual scalar message: directions enter at the cost of one more matrix product. T
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -29,8 +28,11 @@ from scalewise.potential.electronegativity import first_charges
 from scalewise.potential.graph import Graph
 from scalewise.potential.layers import DegreeLinear, Described, FieldSum, ProductLayer
 from scalewise.potential.radial import bessel, envelope
+from scalewise.potential.scale import ORDER, Scale, describe
 from scalewise.potential.settings import Network as NetworkSettings
 
+#: Atoms in the long range below which a frame has none: only keeps 0/0 away.
+TINY = 1e-6
 #: Neighbours of an atom in condensed matter at common cutoffs; sets the size of densities only.
 TYPICAL_NEIGHBOURS = 16.0
 
@@ -38,12 +40,13 @@ TYPICAL_NEIGHBOURS = 16.0
 class AtomicProperties(NamedTuple):
     """Of each atom: the energy without long-range electrostatics, eV, and the charge, e.
 
-    ``frames`` holds the long-range energy of each frame, eV.
+    ``frames`` holds the long-range energy of each frame, eV, ``cutoffs`` the cutoffs used, Å.
     """
 
     energies: Tensor
     charges: Tensor
     frames: Tensor
+    cutoffs: Tensor
 
 
 class Edges(NamedTuple):
@@ -55,13 +58,13 @@ class Edges(NamedTuple):
         Basis times envelope [atoms, slots, radial].
     angular
         Spherical harmonics [atoms, (degree+1)², slots].
-    distance
-        Å [atoms, slots].
+    sent
+        Those of the directions in which an atom is seen [atoms, (degree+1)², slots].
     """
 
     radial: Tensor
     angular: Tensor
-    distance: Tensor
+    sent: Tensor
 
 
 class Network(nn.Module):
@@ -116,6 +119,15 @@ class Network(nn.Module):
             self.charge = nn.Linear(h, 1, bias=False)
             self.element_charge = nn.Parameter(first_charges(self.elements))
             nn.init.normal_(self.charge.weight, std=0.02)
+        if s.ladder:
+            # all start at zero: a network that is told its scale begins as one that is not
+            told = ORDER + s.switched
+            self.told_bias = nn.ParameterList(
+                nn.Parameter(torch.zeros(told, h)) for _ in range(s.layers)
+            )
+            self.told_radial = nn.ParameterList(
+                nn.Parameter(torch.zeros(told, s.radial * c)) for _ in range(s.layers)
+            )
         self.to(dtype)
 
     def converted(self, dtype: torch.dtype) -> Network:
@@ -126,7 +138,7 @@ class Network(nn.Module):
 
     def matrices(self) -> list[str]:
         """Names of the weights that mix channels, as opposed to embeddings, scales and shifts."""
-        single = ("source", "centre", "bias", "kept", "sent", "readout", "charge")
+        single = ("source", "centre", "bias", "kept", "sent", "readout", "charge", "told")
         return [
             name
             for name, weight in self.named_parameters()
@@ -138,51 +150,61 @@ class Network(nn.Module):
         graph: Graph,
         positions: Tensor,
         cell: Tensor,
-        cutoffs: Tensor,
+        scale: Scale,
         *,
         block: int | None = None,
     ) -> AtomicProperties:
         """Energies [atoms], charges [atoms], long-range energies [frames].
 
-        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å; ``cutoffs`` [atoms], in Å,
-        may not exceed ``settings.cutoff``. With ``block``, so many atoms at a time are worked on
+        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å; no cutoff of the scale may
+        exceed ``settings.cutoff``. With ``block``, so many atoms at a time are worked on
         and what a derivative needs is computed again: less memory for a third more time.
         """
+        s = self.settings
         parts = graph.rows(block or len(positions))
         run = partial(checkpoint, use_reentrant=False) if block else _directly
         edges = [
-            run(partial(self._edges, part, rows), positions, cell, cutoffs) for rows, part in parts
+            run(partial(self._edges, part, rows), positions, cell, scale.cutoff)
+            for rows, part in parts
         ]
+        told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
         energies: Tensor | None = None
-        last, seen = None, None
-        for k in range(self.settings.layers):
+        last: Described | None = None
+        seen: Sequence[Tensor | None] = [None] * len(parts)
+        sizes = [len(part.species) for _, part in parts]
+        for k in range(s.layers):
             pieces = []
-            for (_, part), edge, own, before in zip(
-                parts, edges, _split(seen, block), _split_described(last, block), strict=False
+            for (_, part), edge, own, before, by in zip(
+                parts, edges, seen, _split_described(last, sizes), _split(told, sizes), strict=True
             ):
                 layer = partial(self._layer, k, graph, part)
-                pieces.append(run(layer, edge, own, before))
+                pieces.append(run(layer, edge, own, before, by))
             found, last, seen = _joined(pieces)
-            if seen is not None:
-                # an autograd.Function that gathers both ways would be faster, but torch.compile
-                # drops its second derivative without a word, and index_put it cannot always compile
-                seen = seen.flatten(0, 1)[graph.reverse].reshape(seen.shape)
             energies = found if energies is None else energies + found
+            if k + 1 < s.layers:
+                seen = _received(seen, graph, parts)
         assert energies is not None
         assert last is not None
-        if not self.settings.charges:
+        if not s.charges or scale.long is None:
             nothing = positions.new_zeros(len(graph.cell))
-            return AtomicProperties(energies, torch.zeros_like(energies), nothing)
+            none = torch.zeros_like(energies)
+            return AtomicProperties(energies, none, nothing, scale.cutoff)
         raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.species]
-        charges = neutralised(raw, graph)
-        near = [
-            run(partial(self._near, part, rows), edge.distance, charges)
-            for (rows, part), edge in zip(parts, edges, strict=True)
-        ]
-        energies = energies + (near[0] if len(near) == 1 else torch.cat(near))
-        return AtomicProperties(
-            energies, charges, self._long_range(graph, positions, cell, charges)
-        )
+        charges = neutralised(raw, graph, scale.long)
+        energies = energies + self._near(graph, positions, cell, charges)
+        smeared = self._long_range(graph, positions, cell, charges)
+        return AtomicProperties(energies, charges, smeared, scale.cutoff)
+
+    def nearest(self, graph: Graph, positions: Tensor, cell: Tensor) -> Tensor:
+        """Invariants of the first layer at the shortest cutoff [atoms, hidden].
+
+        ``graph`` lists the neighbours that far.
+        """
+        s = self.settings
+        scale = Scale(positions.new_full((len(positions),), s.shortest), None)
+        edges = self._edges(graph, slice(None), positions, cell, scale.cutoff)
+        told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
+        return self._described(0, graph, graph, edges, None, None, told).scalars
 
     def _layer(
         self,
@@ -192,22 +214,44 @@ class Network(nn.Module):
         edges: Edges,
         seen: Tensor | None,
         before: Described | None,
+        told: Tensor | None,
     ) -> tuple[Tensor, Described, Tensor | None]:
-        """Energies of some atoms [rows], their description, and what neighbours see of them.
-
-        ``seen`` are the messages of their neighbours [rows, slots, channels], ``before`` is their
-        own description in the layer before.
-        """
-        sources = self.source[graph.species[part.neighbour]] if seen is None else seen
-        density = torch.bmm(edges.angular, edges.radial @ self.radial[k] * sources).transpose(0, 1)
-        density = density * (self.centre[k][part.species] / math.sqrt(TYPICAL_NEIGHBOURS))
-        if before is not None:
-            density = density + self.kept[k - 1](before)
-        described = self.products[k](density, self.bias[k][part.species])
+        """Energies of some atoms [rows], their description, and what neighbours see of them."""
+        described = self._described(k, graph, part, edges, seen, before, told)
         energies = self.scale * self.readout[k](described.scalars)[:, 0]
         if k + 1 == self.settings.layers:
             return energies, described, None
-        return energies, described, self._messages(k, described, edges.angular)
+        return energies, described, self._messages(k, described, edges.sent)
+
+    def _described(
+        self,
+        k: int,
+        graph: Graph,
+        part: Graph,
+        edges: Edges,
+        seen: Tensor | None,
+        before: Described | None,
+        told: Tensor | None,
+    ) -> Described:
+        """Describe some atoms.
+
+        ``seen`` are the messages of their neighbours [rows, slots, channels], ``before`` is their
+        own description in the layer before, ``told`` are functions of their scale.
+        """
+        sources = self.source[graph.species[part.neighbour]] if seen is None else seen
+        bias = self.bias[k][part.species]
+        if told is None:
+            radial = edges.radial @ self.radial[k]
+        else:
+            own = self.radial[k] + (told @ self.told_radial[k]).reshape(-1, *self.radial[k].shape)
+            radial = torch.bmm(edges.radial, own)
+            bias = bias + told @ self.told_bias[k]
+        density = torch.bmm(edges.angular, radial * sources).transpose(0, 1)
+        density = density * (self.centre[k][part.species] / math.sqrt(TYPICAL_NEIGHBOURS))
+        if before is not None:
+            density = density + self.kept[k - 1](before)
+        found: Described = self.products[k](density, bias)
+        return found
 
     def _edges(
         self, part: Graph, rows: slice, positions: Tensor, cell: Tensor, cutoffs: Tensor
@@ -217,7 +261,14 @@ class Network(nn.Module):
         vector = vector + torch.bmm(part.image, cell[part.frame])
         distance = torch.sqrt((vector * vector).sum(dim=-1))
         radial = bessel(distance, envelope(distance, cutoffs[rows, None]), s.cutoff, s.radial)
-        return Edges(radial, self.harmonics(vector / distance[..., None]), distance)
+        angular = self.harmonics(vector / distance[..., None])
+        if part.sent is None:
+            return Edges(radial, angular, angular)
+        there, image, away = part.sent
+        vector = positions[there] - positions[rows, None] + away
+        vector = vector + torch.bmm(image, cell[part.frame])
+        distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
+        return Edges(radial, angular, self.harmonics(vector / distance))
 
     def _messages(self, k: int, described: Described, angular: Tensor) -> Tensor:
         """The fields of atoms, as their neighbours see them [rows, slots, channels]."""
@@ -226,13 +277,18 @@ class Network(nn.Module):
         field = (field + self.constant * scalars).transpose(0, 1)
         return torch.bmm(angular.transpose(1, 2), field)
 
-    def _near(self, part: Graph, rows: slice, distance: Tensor, charges: Tensor) -> Tensor:
-        """Energy of charges with their neighbours, less that of smeared charges [rows]."""
+    def _near(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
+        """Energy of charges with their neighbours, less that of smeared charges [atoms]."""
         s = self.settings
-        own = charges[rows]
-        others = charges[part.neighbour] * envelope(distance, distance.new_tensor(s.cutoff))
-        pairs = electrostatics.short_range(distance, own, others, s.smearing)
-        return pairs - electrostatics.self_energy(own, s.smearing)
+        first, second = graph.ends
+        vector = positions[second] - positions[first]
+        vector = vector + torch.bmm(graph.lattice[:, None], cell[graph.frame[first]])[:, 0]
+        distance = torch.sqrt((vector * vector).sum(dim=-1))
+        products = charges[first] * charges[second]
+        pairs = electrostatics.short_range(distance, products, s.smearing)
+        half = 0.5 * pairs * envelope(distance, distance.new_tensor(s.cutoff))
+        shared = torch.zeros_like(charges).index_add(0, first, half).index_add(0, second, half)
+        return shared - electrostatics.self_energy(charges, s.smearing)
 
     def _long_range(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
         smearing = self.settings.smearing
@@ -267,28 +323,42 @@ def _directly(function: Callable[..., Any], *inputs: Any) -> Any:
 _Piece = tuple[Tensor, Described, Tensor | None]
 
 
-def _split(value: Tensor | None, block: int | None) -> Iterable[Tensor | None]:
+def _split(value: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
     """Parts of a value; slices would make a derivative of full size for each part."""
-    if value is None or block is None:
-        return repeat(value)
-    return torch.split(value, block)
+    if value is None or len(sizes) == 1:
+        return [value] * len(sizes)
+    return torch.split(value, sizes)
 
 
-def _split_described(value: Described | None, block: int | None) -> Iterable[Described | None]:
-    if value is None or block is None:
-        return repeat(value)
-    return (
-        Described(*parts) for parts in zip(*(torch.split(v, block, -2) for v in value), strict=True)
-    )
+def _split_described(value: Described | None, sizes: list[int]) -> Sequence[Described | None]:
+    if value is None or len(sizes) == 1:
+        return [value] * len(sizes)
+    parts = zip(*(torch.split(v, sizes, -2) for v in value), strict=True)
+    return [Described(*part) for part in parts]
 
 
-def _joined(pieces: Sequence[_Piece]) -> _Piece:
-    """The layer of all atoms from that of its parts."""
-    if len(pieces) == 1:
-        return pieces[0]
+def _joined(
+    pieces: Sequence[_Piece],
+) -> tuple[Tensor, Described, Sequence[Tensor | None]]:
+    """The layer of all atoms from that of its parts; messages stay apart."""
     energies, described, seen = zip(*pieces, strict=True)
+    if len(pieces) == 1:
+        return energies[0], described[0], seen
     whole = Described(*(torch.cat(v, dim=-2) for v in zip(*described, strict=True)))
-    return torch.cat(energies), whole, None if seen[0] is None else torch.cat(seen)
+    return torch.cat(energies), whole, seen
+
+
+def _received(
+    seen: Sequence[Tensor | None], graph: Graph, parts: Sequence[tuple[slice, Graph]]
+) -> Sequence[Tensor]:
+    """What atoms receive of what their neighbours show [rows, slots, channels], part by part."""
+    flat = [v.flatten(0, 1) for v in seen if v is not None]
+    # an autograd.Function that gathers both ways would be faster, but torch.compile drops its
+    # second derivative without a word, and index_put it cannot always compile
+    received = (flat[0] if len(flat) == 1 else torch.cat(flat))[graph.reverse]
+    shapes = [part.neighbour.shape for _, part in parts]
+    pieces = torch.split(received, [a * b for a, b in shapes]) if len(shapes) > 1 else [received]
+    return [v.reshape(*shape, -1) for v, shape in zip(pieces, shapes, strict=True)]
 
 
 def _readout(inputs: int) -> nn.Linear:
@@ -299,10 +369,17 @@ def _readout(inputs: int) -> nn.Linear:
     return layer
 
 
-def neutralised(raw: Tensor, graph: Graph) -> Tensor:
-    """Shift the charges of every frame by one constant, to sum to its total charge [atoms]."""
-    frames = len(graph.cell)
-    zero = raw.new_zeros(frames)
-    total = zero.index_add(0, graph.frame, raw)
-    atoms = zero.index_add(0, graph.frame, torch.ones_like(raw))
-    return raw + ((graph.charge - total) / atoms)[graph.frame]
+def neutralised(raw: Tensor, graph: Graph, share: Tensor) -> Tensor:
+    r"""Charges that sum to the total charge of every frame [atoms].
+
+    .. math:: q_i = \lambda_i (q_i' + \mu), \qquad
+       \mu = \frac{Q - \sum_j \lambda_j q_j'}{\sum_j \lambda_j}
+
+    with the atoms' shares λ in the long range: one constant shifts the charges of a frame. Where no
+    atom has a share, all charges are zero.
+    """
+    zero = raw.new_zeros(len(graph.cell))
+    total = zero.index_add(0, graph.frame, share * raw)
+    weight = zero.index_add(0, graph.frame, share)
+    shift = (graph.charge - total) / torch.clamp(weight, min=TINY)
+    return share * (raw + shift[graph.frame])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,8 +15,11 @@ from scalewise.data.frames import Frame
 from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.derivative import Derivatives, Differentiator
-from scalewise.potential.graph import Graph, build
+from scalewise.potential.focus import focus
+from scalewise.potential.graph import Graph, build, prune, reordered
 from scalewise.potential.network import Network
+from scalewise.potential.router import Routed, RoutedNetwork, ScaleRouter
+from scalewise.potential.scale import Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,8 @@ class Predicted:
         eV/Å³, positive under tension [3, 3]; none without periodicity.
     charges
         e [atoms].
+    cutoffs
+        Those used, Å [atoms].
     """
 
     energy: float
@@ -41,6 +47,7 @@ class Predicted:
     forces: Float[np.ndarray, "atoms 3"]
     stress: Float[np.ndarray, "3 3"] | None
     charges: Float[np.ndarray, " atoms"]
+    cutoffs: Float[np.ndarray, " atoms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,19 +64,28 @@ class Potential:
         How it was made: settings, data, errors. Free for the user's own entries.
     compiled
         Use ``torch.compile``; see :class:`scalewise.potential.derivative.Differentiator`.
+    router
+        Chooses the cutoff of every atom where none is given; without, it is the network's for all.
     """
 
     network: Network
     baseline: Baseline
     info: dict[str, Any] = field(default_factory=dict)
     compiled: bool = False
+    router: ScaleRouter | None = None
 
     def __post_init__(self) -> None:
         self.network.requires_grad_(False)
+        if self.router is not None:
+            self.router.requires_grad_(False)
+
+    @cached_property
+    def _routed(self) -> RoutedNetwork | None:
+        return None if self.router is None else RoutedNetwork(self.network, self.router)
 
     @cached_property
     def _differentiator(self) -> Differentiator:
-        return Differentiator(self.network, compiled=self.compiled)
+        return Differentiator(self._routed or self.network, compiled=self.compiled)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -94,9 +110,13 @@ class Potential:
         compiled: bool | None = None,
     ) -> Potential:
         """Return a copy on another device, of another type, or compiled."""
-        network = self.network.converted(dtype or self.dtype).to(device or self.device)
+        place, kind = device or self.device, dtype or self.dtype
+        router = None if self.router is None else copy.deepcopy(self.router).to(place, kind)
         return replace(
-            self, network=network, compiled=self.compiled if compiled is None else compiled
+            self,
+            network=self.network.converted(kind).to(place),
+            compiled=self.compiled if compiled is None else compiled,
+            router=router,
         )
 
     def graph(self, frame: Frame) -> Graph:
@@ -113,43 +133,80 @@ class Potential:
         return graph.to(self.device, self.dtype)
 
     def derivatives(
-        self, graph: Graph, positions: np.ndarray, cutoffs: np.ndarray | float | None = None
+        self,
+        graph: Graph,
+        positions: np.ndarray,
+        cutoffs: np.ndarray | float | None = None,
+        *,
+        long: bool = True,
     ) -> Derivatives:
-        """Evaluate a graph at positions, Å [atoms, 3], with a cutoff, Å, for all or per atom.
+        """Evaluate a graph at positions, Å [atoms, 3].
+
+        Parameters
+        ----------
+        graph, positions
+            From :meth:`graph`; Å [atoms, 3].
+        cutoffs
+            Å, for all atoms or one each; default: the router's choice, else the network's.
+        long
+            Whether long range acts, if the network has any.
 
         Raises
         ------
         InputError
-            A cutoff that is not positive, or longer than the network's.
+            A cutoff that is not positive, or longer than the network's; long range turned off in a
+            network that was trained with it alone.
         """
-        lengths = None
-        if cutoffs is not None:
-            lengths = np.broadcast_to(np.asarray(cutoffs, dtype=float), len(positions))
-            if not (lengths > 0).all() or float(lengths.max()) > self.cutoff:
-                raise InputError(
-                    "cutoffs",
-                    f"values from {lengths.min():g} to {lengths.max():g} Å",
-                    f"They must be positive and at most {self.cutoff:g} Å, the network's cutoff.",
-                )
-        with torch.no_grad():
-            return self._differentiator(
-                graph,
-                self._tensor(positions),
-                cutoffs=None if lengths is None else self._tensor(lengths.copy()),
+        network = self.network.settings
+        if not long and network.charges and not network.switched:
+            raise InputError(
+                "long",
+                "long range turned off, but the network was trained with it alone",
+                "Train over a ladder that ends in `long`: scalewise train --ladder 3,6.5,long",
             )
+        places = self._tensor(positions)
+        near = None
+        if cutoffs is None and self._routed is not None:
+            near = prune(graph, places, network.shortest)
+            with torch.no_grad():
+                chosen = self._routed.cutoffs(near, places, graph.cell)
+            cutoffs = chosen.double().cpu().numpy()
+        lengths = np.full(len(positions), self.cutoff if cutoffs is None else cutoffs, dtype=float)
+        if not (lengths > 0).all() or float(lengths.max(initial=0.0)) > self.cutoff:
+            raise InputError(
+                "cutoffs",
+                f"values from {lengths.min():g} to {lengths.max():g} Å",
+                f"They must be positive and at most {self.cutoff:g} Å, the network's cutoff.",
+            )
+        cutoff = self._tensor(lengths)
+        if len(lengths) and float(lengths.max()) < graph.cutoff:
+            graph = prune(graph, places, float(lengths.max()))
+        order = None
+        if len(lengths) and float(lengths.min()) < float(lengths.max()) and not self.compiled:
+            graph, order = focus(graph, places, cutoff)
+            places, cutoff = places[order], cutoff[order]
+        share = torch.ones_like(cutoff) if long and network.charges else None
+        scale: Scale | Routed = Scale(cutoff, share)
+        if near is not None:
+            scale = Routed(near if order is None else reordered(near, order), share)
+        with torch.no_grad():
+            found = self._differentiator(graph, places, scale=scale)
+        return found if order is None else found.reordered(order)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, device=self.device, dtype=self.dtype)
 
-    def predict(self, frame: Frame, *, cutoffs: np.ndarray | float | None = None) -> Predicted:
-        """Predict one frame.
+    def predict(
+        self, frame: Frame, *, cutoffs: np.ndarray | float | None = None, long: bool = True
+    ) -> Predicted:
+        """Predict one frame; see :meth:`derivatives` for the scale.
 
         Raises
         ------
         InputError
             An unknown element, overlapping atoms, a singular cell, a cutoff that is too long.
         """
-        found = self.derivatives(self.graph(frame), frame.positions, cutoffs)
+        found = self.derivatives(self.graph(frame), frame.positions, cutoffs, long=long)
         return self.finish(frame, found)
 
     def finish(self, frame: Frame, found: Derivatives) -> Predicted:
@@ -170,4 +227,5 @@ class Potential:
             forces=found.forces.double().cpu().numpy(),
             stress=stress,
             charges=found.charges.double().cpu().numpy(),
+            cutoffs=found.cutoffs.double().cpu().numpy(),
         )

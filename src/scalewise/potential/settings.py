@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from scalewise.config import Count, Length, Settings
+from scalewise.config import Count, Fraction, Length, Settings
 
 #: Sizes that go together. Settings given beside a preset win over it.
 PRESETS: Final[dict[str, dict[str, Any]]] = {
@@ -18,6 +18,16 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 SMEARING: Final = 0.25
 
 
+class Route(Settings):
+    """How a router gives every atom its cutoff."""
+
+    by: Literal["element", "environment"] = Field(
+        "environment", description="one cutoff per element, or by what is nearest to each atom"
+    )
+    hidden: Count = Field(16, description="width of the network on the environment")
+    start: Fraction = Field(0.7, description="where on the ladder training starts, from 0 to 1")
+
+
 class Network(Settings):
     """The density network: its cutoff, its size and its long range."""
 
@@ -25,6 +35,11 @@ class Network(Settings):
         "medium", description="fills in channels, hidden and layers where they are not given"
     )
     cutoff: Length = Field(5.0, description="Å, the longest that any atom may use")
+    ladder: tuple[float | Literal["long"], ...] = Field(
+        (),
+        description="scales to train for, from short to long: cutoffs in Å, the last of which is "
+        "`cutoff`, then perhaps `long`, for with and without `charges`; empty: one scale",
+    )
     channels: Count = Field(32, description="functions on the sphere per atom")
     hidden: Count = Field(64, description="width of the networks on the invariants")
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
@@ -41,15 +56,56 @@ class Network(Settings):
         if not isinstance(values, dict):
             return values
         filled = dict(PRESETS.get(values.get("preset", "medium"), {}))
+        ladder = values.get("ladder")
+        if isinstance(ladder, list | tuple) and ladder:
+            rungs = [v for v in ladder if isinstance(v, int | float)]
+            values = {"charges": "long" in ladder, **values}
+            if rungs:
+                values = {"cutoff": float(rungs[-1]), **values}
         if isinstance(values.get("cutoff"), int | float):
             filled["smearing"] = SMEARING * values["cutoff"]
         return {**filled, **values}
 
     @model_validator(mode="after")
     def _consistent(self) -> Network:
+        if self.ladder:
+            self._check_ladder()
         if self.charges and self.cutoff < 3.0 * self.smearing:
             raise ValueError(
                 f"cutoff={self.cutoff} Å is below 3 smearing = {3 * self.smearing:g} Å, where the "
                 "pair sum of the electrostatics would be cut: use a smaller smearing"
             )
         return self
+
+    def _check_ladder(self) -> None:
+        shown = ",".join(str(v) for v in self.ladder)
+        rungs = self.rungs
+        if len(rungs) < 2 or "long" in self.ladder[:-1]:
+            raise ValueError(
+                f"ladder={shown} needs two cutoffs (Å) at least, and `long` at its end if at all, "
+                "such as 3,6.5,long"
+            )
+        if sorted(set(rungs)) != list(rungs) or rungs[0] <= 0:
+            raise ValueError(f"ladder={shown} must rise from rung to rung, from above zero")
+        if rungs[-1] != self.cutoff:
+            raise ValueError(f"ladder={shown} must end at cutoff={self.cutoff:g}: leave cutoff out")
+        if self.charges != ("long" in self.ladder):
+            raise ValueError(
+                f"ladder={shown} and charges={self.charges} contradict each other: `long` at the "
+                "end of the ladder is what turns charges on"
+            )
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """The ladder's cutoffs, Å; without a ladder the one cutoff."""
+        return tuple(v for v in self.ladder if v != "long") or (self.cutoff,)
+
+    @property
+    def shortest(self) -> float:
+        """The shortest cutoff that the network is trained for, Å."""
+        return self.rungs[0]
+
+    @property
+    def switched(self) -> bool:
+        """Whether the network is trained with and without long range."""
+        return "long" in self.ladder

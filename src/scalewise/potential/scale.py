@@ -1,0 +1,51 @@
+r"""The scale of every atom: how far it sees, and whether it takes part in the long range.
+
+A network that is trained over a ladder of scales is told the scale of each atom, beside the
+envelope that ends at its cutoff: by functions of the cutoff and of its share in the long range.
+
+.. math:: x = 2 \frac{r_i - r_\mathrm{short}}{r_\mathrm{long} - r_\mathrm{short}} - 1, \qquad
+   \phi = (T_1(x), \dots, T_K(x), \lambda_i)
+
+with Chebyshev polynomials: smooth, and of equal size over the whole ladder.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+#: Chebyshev polynomials of the cutoff: enough for a curve with one bend at either end.
+ORDER: Final = 4
+
+
+class Scale(NamedTuple):
+    """The scale of every atom.
+
+    Attributes
+    ----------
+    cutoff
+        Å [atoms].
+    long
+        Share of the atom's charge that acts at long range, from 0 to 1 [atoms]; none: no atom has
+        long range, and its cost is saved.
+    """
+
+    cutoff: Tensor
+    long: Tensor | None
+
+
+def describe(scale: Scale, shortest: float, longest: float, *, switched: bool) -> Tensor:
+    """Functions of the scale that a network is told [atoms, ``ORDER`` + switched].
+
+    ``shortest`` and ``longest`` are the ends of the ladder's cutoffs, Å; ``switched`` says whether
+    long range is a rung of the ladder.
+    """
+    x = (2.0 * scale.cutoff - (longest + shortest)) / (longest - shortest)
+    functions = [x, 2.0 * x * x - 1.0]
+    while len(functions) < ORDER:
+        functions.append(2.0 * x * functions[-1] - functions[-2])
+    if switched:
+        functions.append(torch.zeros_like(x) if scale.long is None else scale.long)
+    return torch.stack(functions, dim=-1)

@@ -1,0 +1,172 @@
+"""What must hold for a potential with a ladder of scales, whatever its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scalewise.branches.learned import LearnedBranch
+from scalewise.data.frames import Frame
+from scalewise.errors import InputError
+from scalewise.potential import derivative
+from scalewise.potential.focus import focus
+from scalewise.potential.network import Network
+from scalewise.potential.potential import Potential
+from scalewise.potential.scale import ORDER, Scale, describe
+from scalewise.testing import check_branch
+from support import salt_frame, untrained
+
+LADDER = (3.0, 5.0, "long")
+
+
+@pytest.fixture(scope="module")
+def potential() -> Potential:
+    return untrained(ladder=LADDER)
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    return salt_frame(seed=3, n=20, box=10.0)
+
+
+@pytest.mark.parametrize("cutoff", [3.0, 4.2, 5.0])
+def test_every_rung_keeps_the_contract_of_branches(
+    potential: Potential, frame: Frame, cutoff: float
+) -> None:
+    check_branch(LearnedBranch(potential, cutoff), frame, tolerance=1e-6)
+
+
+def test_the_scale_is_told_in_functions_of_equal_size() -> None:
+    cutoff = torch.linspace(3.0, 6.5, 50, dtype=torch.float64)
+    told = describe(Scale(cutoff, torch.ones_like(cutoff)), 3.0, 6.5, switched=True)
+    assert told.shape == (50, ORDER + 1)
+    angle = torch.arccos(2 * (cutoff - 3.0) / 3.5 - 1)
+    for k in range(ORDER):
+        torch.testing.assert_close(told[:, k], torch.cos((k + 1) * angle))
+    off = describe(Scale(cutoff, None), 3.0, 6.5, switched=True)
+    assert (off[:, -1] == 0).all()
+
+
+def test_a_network_begins_as_one_that_is_not_told(frame: Frame) -> None:
+    torch.manual_seed(0)
+    plain = untrained(cutoff=5.0)
+    ladder = Network(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
+    ladder.load_state_dict(plain.network.state_dict(), strict=False)
+    found = Potential(ladder, plain.baseline).predict(frame)
+    np.testing.assert_allclose(found.forces, plain.predict(frame).forces, atol=1e-12)
+
+
+def test_long_range_is_a_rung(potential: Potential, frame: Frame) -> None:
+    short = potential.predict(frame, cutoffs=4.0, long=False)
+    assert (short.charges == 0).all()
+    assert np.abs(short.forces - potential.predict(frame, cutoffs=4.0).forces).max() > 1e-3
+    check = untrained()
+    with pytest.raises(InputError, match=r"trained with it alone.*--ladder"):
+        check.predict(frame, long=False)
+
+
+def test_shares_in_the_long_range_pass_smoothly_to_none(potential: Potential, frame: Frame) -> None:
+    graph = potential.graph(frame)
+    positions, cutoff = torch.tensor(frame.positions), torch.full((20,), 4.0, dtype=torch.float64)
+
+    def charges(share: torch.Tensor | None) -> torch.Tensor:
+        return potential._differentiator(graph, positions, scale=Scale(cutoff, share)).charges
+
+    some = torch.linspace(0, 1, 20, dtype=torch.float64)
+    found = charges(some)
+    assert found[0] == 0
+    assert float(found.sum().abs()) < 1e-12
+    none = charges(torch.zeros(20, dtype=torch.float64))
+    assert (none == 0).all()
+    assert (charges(None) == 0).all()
+
+
+def test_forces_at_scales_of_every_atom_are_those_of_one_energy(
+    potential: Potential, frame: Frame
+) -> None:
+    rng = np.random.default_rng(0)
+    cutoffs = rng.uniform(3.0, 5.0, 20)
+    found = potential.predict(frame, cutoffs=cutoffs)
+    assert np.abs(found.forces.sum(axis=0)).max() < 1e-8
+    for atom, axis in ((0, 0), (7, 1), (13, 2)):
+        step = np.zeros((20, 3))
+        step[atom, axis] = 1e-4
+        up, down = (
+            potential.predict(replace(frame, positions=frame.positions + s), cutoffs=cutoffs).energy
+            for s in (step, -step)
+        )
+        assert -(up - down) / 2e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
+
+
+def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame) -> None:
+    graph = potential.graph(frame)
+    positions = torch.tensor(frame.positions)
+    rng = np.random.default_rng(1)
+    for cutoffs in (rng.uniform(3.0, 5.0, 20), np.where(frame.numbers == 11, 5.0, 3.0)):
+        cutoff = torch.tensor(cutoffs)
+        focused, order = focus(graph, positions, cutoff)
+        listed = sum(p.neighbour.numel() for p in focused.parts)
+        assert listed < graph.neighbour.numel()
+        assert len(focused.reverse) == listed
+        scale = Scale(cutoff, torch.ones_like(cutoff))
+        expected = potential._differentiator(graph, positions, scale=scale)
+        there = Scale(cutoff[order], torch.ones_like(cutoff))
+        found = potential._differentiator(focused, positions[order], scale=there).reordered(order)
+        for name in ("energies", "forces", "charges", "virial"):
+            torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+
+
+def test_parts_can_be_worked_on_in_blocks(
+    potential: Potential, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cutoffs = np.random.default_rng(2).uniform(3.0, 5.0, 20)
+    expected = potential.predict(frame, cutoffs=cutoffs)
+    monkeypatch.setattr(derivative, "BLOCKS_FROM", 1)
+    monkeypatch.setattr(derivative, "BLOCK", 6)
+    monkeypatch.setattr("scalewise.potential.focus.PART", 1)
+    found = potential.predict(frame, cutoffs=cutoffs)
+    np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
+    np.testing.assert_allclose(found.energies, expected.energies, atol=1e-12)
+
+
+def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbour() -> None:
+    potential = untrained(ladder=(2.0, 5.0))
+    frame = Frame(
+        numbers=np.array([11, 17]),
+        positions=np.array([[0.0, 0, 0], [4.0, 0, 0]]),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        forces=np.zeros((2, 3)),
+        energy=None,
+        molecule=np.arange(2),
+    )
+
+    def energy(first: float) -> float:
+        return potential.predict(frame, cutoffs=np.array([first, 2.0])).energy
+
+    def alone(first: float) -> float:
+        far = replace(frame, positions=np.array([[0.0, 0, 0], [9.0, 0, 0]]))
+        return potential.predict(far, cutoffs=np.array([first, 2.0])).energy
+
+    steps = np.array([0.02, 0.01])
+    values = np.array([energy(4.0 + h) - alone(4.0 + h) for h in steps])
+    assert energy(4.0) == pytest.approx(alone(4.0), abs=1e-12)
+    # what the neighbour adds starts with the third power: value, slope and curvature vanish
+    assert values[0] / values[1] == pytest.approx(8.0, rel=0.1)
+
+
+def test_a_uniform_scale_is_extensive(potential: Potential, frame: Frame) -> None:
+    twice = Frame(
+        numbers=np.tile(frame.numbers, 2),
+        positions=np.concatenate([frame.positions, frame.positions + np.array([10.0, 0, 0])]),
+        cell=np.diag([20.0, 10.0, 10.0]),
+        pbc=frame.pbc,
+        forces=np.zeros((40, 3)),
+        energy=None,
+        molecule=np.arange(40),
+    )
+    one, two = (potential.predict(f, cutoffs=3.7, long=False).energy for f in (frame, twice))
+    assert two == pytest.approx(2 * one, rel=1e-10)

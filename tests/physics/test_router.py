@@ -1,0 +1,141 @@
+"""A router makes one conservative energy, whatever its weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scalewise import checkpoint
+from scalewise.data.frames import Frame
+from scalewise.potential.potential import Potential
+from support import salt_frame, untrained
+
+KINDS = ("element", "environment")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def potential(request: pytest.FixtureRequest) -> Potential:
+    return routed(request.param, "long")
+
+
+@pytest.fixture(scope="module")
+def frame() -> Frame:
+    return salt_frame(seed=3, n=20, box=10.0)
+
+
+def routed(kind: str, *long: str) -> Potential:
+    """A potential whose cutoffs are spread over its ladder: untrained features hardly vary."""
+    potential = untrained(ladder=(3.5, 5.0, *long), route={"by": kind, "hidden": 4})
+    router = potential.router
+    assert router is not None
+    if kind == "environment":
+        frame = salt_frame(seed=3, n=20, box=10.0)
+        with torch.no_grad():
+            potential.network.centre[0].mul_(16.0)
+            torch.nn.init.normal_(router.first.weight, std=2.0)
+            router.second.weight.mul_(20.0)
+            cutoffs = torch.tensor(potential.predict(frame).cutoffs)
+            logit = torch.logit((cutoffs - 3.5) / 1.5).mean()
+            router.offset.sub_(logit)
+    return potential
+
+
+def moved(frame: Frame, step: np.ndarray) -> Frame:
+    return replace(frame, positions=frame.positions + step)
+
+
+def test_cutoffs_differ_where_they_may(potential: Potential, frame: Frame) -> None:
+    cutoffs = potential.predict(frame).cutoffs
+    assert potential.router is not None
+    kinds = {z: np.ptp(cutoffs[frame.numbers == z]) for z in (11, 17)}
+    if potential.router.settings.by == "element":
+        assert max(kinds.values()) == 0
+        assert cutoffs[frame.numbers == 11][0] < cutoffs[frame.numbers == 17][0]
+    else:
+        assert min(kinds.values()) > 0.05
+    assert 3.5 < cutoffs.min() < cutoffs.max() < 5.0
+
+
+def test_forces_are_those_of_the_energy(potential: Potential, frame: Frame) -> None:
+    found = potential.predict(frame)
+    assert np.abs(found.forces.sum(axis=0)).max() < 1e-8
+    for atom, axis in ((0, 0), (5, 1), (12, 2), (19, 0)):
+        step = np.zeros((20, 3))
+        step[atom, axis] = 1e-4
+        up, down = (potential.predict(moved(frame, s)).energy for s in (step, -step))
+        assert -(up - down) / 2e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
+    given = potential.predict(frame, cutoffs=found.cutoffs)
+    assert given.energy == pytest.approx(found.energy, abs=1e-9)
+    if potential.router is not None and potential.router.settings.by == "environment":
+        # the gradient of the scale is part of the force
+        assert np.abs(given.forces - found.forces).max() > 1e-3
+
+
+def test_the_jacobian_of_the_forces_is_symmetric(potential: Potential, frame: Frame) -> None:
+    columns = []
+    for atom in range(4):
+        for axis in range(3):
+            step = np.zeros((20, 3))
+            step[atom, axis] = 1e-5
+            up, down = (potential.predict(moved(frame, s)).forces for s in (step, -step))
+            columns.append(((up - down) / 2e-5)[:4].ravel())
+    jacobian = np.array(columns)
+    assert np.abs(jacobian - jacobian.T).max() < 1e-6
+
+
+def test_the_stress_is_that_of_the_energy(potential: Potential, frame: Frame) -> None:
+    stress = potential.predict(frame).stress
+    assert stress is not None
+    energy = []
+    for step in (1e-4, -1e-4):
+        strain = np.eye(3)
+        strain[0, 1] += step
+        strained = replace(frame, positions=frame.positions @ strain.T, cell=frame.cell @ strain.T)
+        energy.append(potential.predict(strained).energy)
+    volume = np.linalg.det(frame.cell)
+    assert (energy[0] - energy[1]) / 2e-4 / volume == pytest.approx(stress[0, 1], abs=1e-6)
+
+
+def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: Frame) -> None:
+    # along a line on which neighbours enter and leave at changing cutoffs, third differences of
+    # the energy shrink with the third power of the step: no kink in force or curvature
+    direction = np.random.default_rng(0).standard_normal((20, 3))
+
+    def third(points: int) -> float:
+        places = np.linspace(0.0, 0.12, points)
+        energy = [potential.predict(moved(frame, p * direction)).energy for p in places]
+        return float(np.abs(np.diff(energy, 3)).max())
+
+    assert third(31) / third(61) > 6.0
+
+
+def test_the_energy_is_extensive(potential: Potential, frame: Frame) -> None:
+    twice = Frame(
+        numbers=np.tile(frame.numbers, 2),
+        positions=np.concatenate([frame.positions, frame.positions + np.array([10.0, 0, 0])]),
+        cell=np.diag([20.0, 10.0, 10.0]),
+        pbc=frame.pbc,
+        forces=np.zeros((40, 3)),
+        energy=None,
+        molecule=np.arange(40),
+    )
+    assert potential.router is not None
+    local = routed(potential.router.settings.by)
+    one, two = (local.predict(f).energy for f in (frame, twice))
+    assert two == pytest.approx(2 * one, rel=1e-8)
+
+
+def test_a_router_survives_its_checkpoint(
+    potential: Potential, frame: Frame, tmp_path: Path
+) -> None:
+    checkpoint.write(tmp_path, potential)
+    again = checkpoint.read(tmp_path)
+    np.testing.assert_allclose(
+        again.predict(frame).forces, potential.predict(frame).forces, atol=1e-12
+    )
+    single = potential.to(dtype=torch.float32)
+    assert np.abs(single.predict(frame).cutoffs - potential.predict(frame).cutoffs).max() < 1e-4

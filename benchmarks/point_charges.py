@@ -17,6 +17,7 @@ from pathlib import Path
 import ase
 import numpy as np
 import torch
+from ase.io import read as read_atoms
 from ase.io import write
 from torchpme import CoulombPotential, EwaldCalculator
 from vesin import NeighborList
@@ -62,8 +63,10 @@ def label(positions: np.ndarray, charges: np.ndarray) -> tuple[float, np.ndarray
     return energy.item(), -gradient.numpy()
 
 
-def labelled(count: int, seed: int) -> list[ase.Atoms]:
-    """Frames of random charges."""
+def labelled(path: Path, count: int, seed: int) -> list[ase.Atoms]:
+    """Frames of random charges; labels take half a second each and are kept in a file."""
+    if path.is_file() and len(kept := read_atoms(path, ":")) == count:
+        return kept
     rng, frames = np.random.default_rng(seed), []
     charges = np.repeat([1.0, -1.0], COUNT // 2)
     for _ in range(count):
@@ -72,6 +75,8 @@ def labelled(count: int, seed: int) -> list[ase.Atoms]:
         frame = ase.Atoms("Na64Cl64", positions, cell=[BOX] * 3, pbc=True)
         frame.info["REF_energy"], frame.arrays["REF_forces"] = energy, forces
         frames.append(frame)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, frames)
     return frames
 
 
@@ -110,11 +115,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/point-charges"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write(options.out / "test.xyz", labelled(TESTED, seed=1))
+    labelled(options.out / "test.xyz", TESTED, seed=1)
     tested = read(options.out / "test.xyz", check_units=False)
     for count in map(int, options.frames.split(",")):
-        frames = labelled(count, seed=2)
+        frames = labelled(options.out / f"train-{count}.xyz", count, seed=2)
         for charges in ("true", "false"):
             out = options.out / f"{count}-charges-{charges}"
             words = (f"network.charges={charges}", f"minutes={options.minutes}")

@@ -2,6 +2,7 @@
 
     python -m benchmarks.peers install [NAME...]    one environment per peer below runs/peers/envs
     python -m benchmarks.peers speed [NAME...]      milliseconds on a 564-atom box, one thread
+    python -m benchmarks.peers turns NAME NAME...   the same, call by call in turn, as ratios
     python -m benchmarks.peers train [NAME...] --minutes 10
     python -m benchmarks.peers table                markdown, and a figure of error against time
 

@@ -7,10 +7,14 @@ import json
 import os
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import benchmarks.peers as package
+import numpy as np
 from benchmarks.peers import data, report
+from benchmarks.peers.common import ANSWER
 from benchmarks.peers.evaluate import all_errors
 from benchmarks.peers.install import install
 from benchmarks.peers.registry import ROOT, RUNS, Peer, choose
@@ -18,6 +22,52 @@ from benchmarks.peers.registry import ROOT, RUNS, Peer, choose
 RESULTS = RUNS / "results"
 MARKS = (1.0, 2.0, 5.0, 10.0, 30.0)
 RECIPES = ("common", "own")
+
+
+def alone(threads: int) -> dict[str, str]:
+    """The environment of a process that keeps to so many threads of the CPU."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    quiet = {"PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": ""}
+    return os.environ | dict.fromkeys(names, str(threads)) | quiet
+
+
+class Worker:
+    """A peer's process that waits to be asked for one prediction or training step."""
+
+    def __init__(self, peer: Peer, threads: int) -> None:
+        self.peer, self.threads = peer, threads
+
+    def __enter__(self) -> Worker:
+        self.cache = tempfile.TemporaryDirectory()
+        command = [str(self.peer.python), "-m", self.peer.module, "serve"]
+        self.process = subprocess.Popen(
+            [*command, "--threads", str(self.threads)],
+            cwd=ROOT,
+            env=alone(self.threads) | {"TORCHINDUCTOR_CACHE_DIR": self.cache.name},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def answer(self) -> Any:
+        """What the process prints next; its libraries' lines are passed on."""
+        for line in self.process.stdout:
+            if line.startswith(ANSWER):
+                return json.loads(line.removeprefix(ANSWER))
+            print(f"  {self.peer.name}: {line.rstrip()}")
+        raise SystemExit(f"{self.peer.name} ended early")
+
+    def ask(self, name: str) -> float:
+        """Milliseconds of one call."""
+        self.process.stdin.write(name + "\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.cache.cleanup()
 
 
 def call(peer: Peer, arguments: list[str], threads: int) -> bool:
@@ -31,11 +81,33 @@ def call(peer: Peer, arguments: list[str], threads: int) -> bool:
 
 
 def _call(peer: Peer, arguments: list[str], threads: int, more: dict[str, str]) -> bool:
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    quiet = {"PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": ""}
-    environment = os.environ | dict.fromkeys(names, str(threads)) | quiet | more
     command = [str(peer.python), "-m", peer.module, *arguments, "--threads", str(threads)]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+    return subprocess.run(command, cwd=ROOT, env=alone(threads) | more, check=False).returncode == 0
+
+
+def turns(peers: list[Peer], options: argparse.Namespace) -> None:
+    """Time peers in turn, one call of each after the other, so that all meet the same machine.
+
+    The first peer's eager times are what the others are compared with, round by round.
+    """
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(peer, options.threads)) for peer in peers]
+        # all have started: they get ready side by side
+        names = [(w, name) for w in workers for name in w.answer()]
+        rounds = [[w.ask(name) for w, name in names] for _ in range(options.rounds)]
+    times = np.array(rounds)
+    rows = []
+    for k, (worker, name) in enumerate(names):
+        what = name.partition(",")[0]
+        base = names.index((workers[0], f"{what}, eager"))
+        ratio = np.quantile(times[:, k] / times[:, base], (0.25, 0.5, 0.75)).round(4).tolist()
+        ms = np.quantile(times[:, k], (0.25, 0.5, 0.75)).round(2).tolist()
+        rows.append({"peer": worker.peer.name, "what": name, "ms": ms, "ratio": ratio})
+        print(
+            f"{worker.peer.label:16s} {name:60s} {ms[1]:8.1f} ms ({ms[0]:.1f} to {ms[2]:.1f})  "
+            f"{ratio[1]:.3f} ({ratio[0]:.3f} to {ratio[2]:.3f})"
+        )
+    (RESULTS / "turns.json").write_text(json.dumps({"rounds": len(times), "rows": rows}, indent=1))
 
 
 def speed(peer: Peer, options: argparse.Namespace) -> None:
@@ -76,11 +148,13 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("install", "speed", "train"):
+    for verb in ("install", "speed", "turns", "train"):
         sub = verbs.add_parser(verb)
         sub.add_argument("names", nargs="*", metavar="NAME", help="peers; all by default")
         if verb != "install":
             sub.add_argument("--threads", type=int, default=1)
+        if verb == "turns":
+            sub.add_argument("--rounds", type=int, default=20)
         if verb == "train":
             sub.add_argument("--minutes", type=float, default=10.0)
             sub.add_argument("--recipe", choices=RECIPES, action="append", help="both by default")
@@ -104,6 +178,9 @@ def main() -> None:
         return
     data.prepare()
     RESULTS.mkdir(parents=True, exist_ok=True)
+    if options.verb == "turns":
+        turns(peers, options)
+        return
     for peer in peers:
         if options.verb == "speed":
             speed(peer, options)

@@ -13,6 +13,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -118,11 +119,15 @@ def require_gradients(model: nn.Module, flag: bool) -> None:
         parameter.requires_grad_(flag)
 
 
-def time_inference(fast: Fast) -> dict[str, float]:
+def inference(fast: Fast) -> Callable[[], object]:
+    """Energy and forces, once."""
     fast.module.eval()
     require_gradients(fast.module, False)
-    times = median_ms(lambda: [out.detach() for out in fast.predict(fast.batch, False)])
-    return per_frame(times, fast.copies)
+    return lambda: [out.detach() for out in fast.predict(fast.batch, False)]
+
+
+def time_inference(fast: Fast) -> dict[str, float]:
+    return per_frame(median_ms(inference(fast)), fast.copies)
 
 
 def force_loss(fast: Fast, frame: Atoms) -> Tensor:
@@ -143,8 +148,22 @@ def gradient(fast: Fast, frame: Atoms) -> Tensor:
     return torch.cat([part.flatten().clone() for part in parts])
 
 
+def training(fast: Fast, frame: Atoms) -> Callable[[], object]:
+    """Forward, forces, loss on forces, backward through them, Adam, once."""
+    fast.module.train()
+    require_gradients(fast.module, True)
+    optimizer = torch.optim.Adam(trainable(fast.module), lr=1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        force_loss(fast, frame).backward()
+        optimizer.step()
+
+    return step
+
+
 def time_training(fast: Fast, frame: Atoms, eager: Fast) -> dict[str, float]:
-    """Forward, forces, loss on forces, backward through them, Adam.
+    """The step of `training`.
 
     Before that the gradient is compared with the eager one of the same weights: some ways to
     compile lose terms of the second derivative without a word.
@@ -153,14 +172,7 @@ def time_training(fast: Fast, frame: Atoms, eager: Fast) -> dict[str, float]:
     found = gradient(fast, frame)
     ready = time.perf_counter() - start
     expected = gradient(eager, frame)
-    optimizer = torch.optim.Adam(trainable(fast.module), lr=1e-4)
-
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        force_loss(fast, frame).backward()
-        optimizer.step()
-
-    times = per_frame(median_ms(step), fast.copies) | {"first_call_s": ready}
+    times = per_frame(median_ms(training(fast, frame)), fast.copies) | {"first_call_s": ready}
     if found.shape == expected.shape:
         times["gradient_difference"] = float((found - expected).norm() / expected.norm())
     return times
@@ -199,6 +211,45 @@ def time_variant(peer: Model, kind: str, make: Callable[..., Fast], frame: Atoms
     return result
 
 
+def ways(peer: Model) -> dict[str, Callable[[nn.Module, Any], Fast]]:
+    """Eager, then the peer's accelerated ways."""
+    eager = {"both:eager": lambda model, batch: Fast(model, peer.predict(model))}
+    return eager | peer.variants()
+
+
+ANSWER = "@@"
+"""Begins the lines of `serve`: libraries print lines of their own."""
+
+
+def serve(peer: Model) -> None:
+    """Do one prediction or training step whenever its name is read, and print its milliseconds."""
+    torch._functorch.config.donated_buffer = False
+    frame, work = data.frames("speed")[0], {}
+    for full_name, make in ways(peer).items():
+        kind, _, short = full_name.partition(":")
+        for what in ("inference", "training"):
+            if kind not in ("both", {"inference": "infer", "training": "train"}[what]):
+                continue
+            torch._dynamo.reset()
+            model, batch = peer.build(), peer.prepare(frame)
+            try:
+                fast = make(model.eval(), batch)
+                fast = fast if fast.batch is not None else replace(fast, batch=batch)
+                call = inference(fast) if what == "inference" else training(fast, frame)
+                call()
+                call()
+            except Exception as error:  # a peer that cannot compile is a finding
+                print(f"{short}, {what}: {traceback.format_exception_only(error)[-1]}", flush=True)
+                continue
+            work[f"{what}, {short}"] = (call, fast.copies)
+    print(ANSWER + json.dumps(list(work)), flush=True)
+    for line in sys.stdin:
+        call, copies = work[line.strip()]
+        start = time.perf_counter()
+        call()
+        print(f"{ANSWER}{1e3 * (time.perf_counter() - start) / copies}", flush=True)
+
+
 def speed(peer: Model, save: Callable[[dict[str, Any]], None]) -> None:
     """Every way of running the peer on the frame for timing; saved way by way, some take long."""
     # Otherwise a compiled graph refuses its second backward pass with a message about this
@@ -211,8 +262,7 @@ def speed(peer: Model, save: Callable[[dict[str, Any]], None]) -> None:
         "parameters": sum(p.numel() for p in trainable(peer.build())),
         "ways": {},
     }
-    eager = {"both:eager": lambda model, batch: Fast(model, peer.predict(model))}
-    for full_name, make in (eager | peer.variants()).items():
+    for full_name, make in ways(peer).items():
         kind, _, short = full_name.partition(":")
         torch._dynamo.reset()
         found["ways"][short] = attempt(lambda k=kind, m=make: time_variant(peer, k, m, frame))
@@ -374,10 +424,11 @@ def about(peer: Model, threads: int) -> dict[str, Any]:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     kinds = parser.add_subparsers(dest="kind", required=True)
-    for kind in ("speed", "train"):
+    for kind in ("serve", "speed", "train"):
         sub = kinds.add_parser(kind)
-        sub.add_argument("--out", type=Path, required=True)
         sub.add_argument("--threads", type=int, default=1)
+        if kind != "serve":
+            sub.add_argument("--out", type=Path, required=True)
         if kind == "train":
             sub.add_argument("--recipe", choices=("common", "own"), required=True)
             sub.add_argument("--seconds", type=float, nargs="+", required=True)
@@ -402,6 +453,9 @@ def train(peer: Model, options: argparse.Namespace) -> dict[str, Any]:
 def main(peer: Model) -> None:
     options = parse()
     torch.set_num_threads(options.threads)
+    if options.kind == "serve":
+        serve(peer)
+        return
     found = about(peer, options.threads)
     if options.kind == "speed":
         speed(peer, lambda part: options.out.write_text(json.dumps(found | part, indent=1)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from scalewise.config import Doctor, Settings, Study
 from scalewise.evaluation.settings import Evaluate, Predict
+from scalewise.ladder.settings import Curve
 from scalewise.training.settings import Train
 
 HEAD = """# Settings
@@ -35,6 +36,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "train": Train,
     "predict": Predict,
     "evaluate": Evaluate,
+    "curve": Curve,
 }
 
 

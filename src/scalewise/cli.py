@@ -14,7 +14,6 @@ from typer.core import TyperGroup
 import scalewise
 from scalewise.errors import InputError
 
-
 #: Commands that go on where they were interrupted.
 CONTINUES = ("study", "generate", "train")
 
@@ -202,10 +201,17 @@ def train(
     minutes: Annotated[
         float | None, typer.Option(help="Wall-clock budget, instead of epochs.")
     ] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(help="Cutoffs, Å, from short to long, then perhaps `long`: train for all."),
+    ] = None,
 ) -> None:
     """Train a potential on labelled frames; killed or interrupted, it goes on when run again.
 
     scalewise train dft.xyz --minutes 10
+
+    scalewise train dft.xyz --minutes 15 --ladder 3,6.5,long  any cutoff, with and without long
+    range, from one set of weights
 
     scalewise train dft.xyz network.preset=large network.cutoff=6 epochs=200 --out runs/large
     """
@@ -217,7 +223,9 @@ def train(
         raise InputError("train", found, "Give one: scalewise train dft.xyz --out runs/train")
     from scalewise.training.settings import Train
 
-    values = {} if minutes is None else {"minutes": minutes}
+    values: dict[str, Any] = {} if minutes is None else {"minutes": minutes}
+    if ladder is not None:
+        values["network.ladder"] = _rungs(ladder)
     settings = load(Train, config, pairs, values)
 
     from scalewise.training.bar import training_bar
@@ -232,6 +240,18 @@ def train(
         show=training_bar,
     )
     console.print(f"Written: {model}, {out / 'log.csv'}", markup=False, highlight=False)
+
+
+def _rungs(words: str) -> list[float | str]:
+    """Read a ladder: numbers, and words for the settings to accept or to refuse."""
+
+    def rung(word: str) -> float | str:
+        try:
+            return float(word)
+        except ValueError:
+            return word
+
+    return [rung(word.strip()) for word in words.split(",")]
 
 
 @app.command()
@@ -287,6 +307,33 @@ def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/eva
     found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
     paths = write_all(found, out)
     print_evaluation(found.results, console)
+    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+
+
+@app.command()
+def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve")) -> None:
+    r"""Draw error against cutoff, with and without long range, beside what each scale costs.
+
+    [bold]scalewise curve runs/train dft.xyz[/bold]  a potential trained with --ladder
+
+    [bold]scalewise curve runs/train dft.xyz cutoffs=\[3,4,5] singles=\[runs/four][/bold]
+
+    Writes curve.json and figures/ below --out.
+    """
+    from scalewise.config import load
+    from scalewise.ladder.settings import Curve
+
+    config, data, pairs = _with_one_file("curve", words or [])
+    settings = load(Curve, config, pairs)
+
+    from scalewise.ladder.curve import curve as run
+    from scalewise.ladder.curve import write_all
+    from scalewise.ladder.curve_table import print_curve
+
+    console = Console()
+    results = run(model, data, settings, say=_quietly(console), watch=_watched(console))
+    paths = write_all(results, out)
+    print_curve(results, console)
     console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 

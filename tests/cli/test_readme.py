@@ -44,6 +44,8 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "train":
         minutes = command.index("--minutes") + 1
         return [*command[:minutes], "0.1", *command[minutes + 1 :], *SMALL_NETWORK]
+    if command[1] == "curve":
+        return [*command, "points=2"]
     if command[1] == "generate":
         return [*command, str(ROOT / "configs/small-solution.yaml")]
     return command

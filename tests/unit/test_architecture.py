@@ -24,6 +24,7 @@ LAYERS = (
     {"study", "testing"},
     {"report", "doctor"},
     {"training", "evaluation", "deploy"},
+    {"ladder"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

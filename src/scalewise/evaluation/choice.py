@@ -15,7 +15,7 @@ from scalewise.data.frames import Frame
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
 from scalewise.doctor.split import read_groups, read_roles
 from scalewise.errors import InputError
-from scalewise.evaluation.settings import Evaluate
+from scalewise.evaluation.settings import Scored
 
 #: The name of "every frame" where a role is asked for.
 EVERY: Final = "all"
@@ -53,7 +53,7 @@ class Choice:
         return np.unique(np.concatenate(list(self.members.values())))
 
 
-def choose(path: Path, frames: Sequence[Frame], settings: Evaluate, beside: Path) -> Choice:
+def choose(path: Path, frames: Sequence[Frame], settings: Scored, beside: Path) -> Choice:
     """Choose frames by the split given, else by the one beside the model, else all.
 
     Parameters
@@ -95,7 +95,7 @@ def choose(path: Path, frames: Sequence[Frame], settings: Evaluate, beside: Path
 
 
 def _find(
-    path: Path, frames: Sequence[Frame], settings: Evaluate, beside: Path, data: DataFile
+    path: Path, frames: Sequence[Frame], settings: Scored, beside: Path, data: DataFile
 ) -> tuple[SplitManifest | None, str]:
     n = len(frames)
     if settings.split is not None:
@@ -116,7 +116,7 @@ def _find(
 
 
 def _group(
-    frames: Sequence[Frame], settings: Evaluate, manifest: SplitManifest | None
+    frames: Sequence[Frame], settings: Scored, manifest: SplitManifest | None
 ) -> tuple[np.ndarray, str]:
     if settings.group_key is not None:
         return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 
 import scalewise
+from scalewise import checkpoint
 from scalewise.artifacts import write_json
 from scalewise.data.frames import Frame, read
 from scalewise.doctor.findings import count
 from scalewise.evaluation.choice import Choice, choose
 from scalewise.evaluation.figure import draw_distances, draw_parity
 from scalewise.evaluation.floor import Floor
-from scalewise.evaluation.model import locate, open_model
+from scalewise.evaluation.model import open_model
 from scalewise.evaluation.predict import (
     FORCES,
     Say,
@@ -94,11 +95,13 @@ def evaluate(
         stress_key=settings.stress_key,
         check_units=settings.check_units,
     )
-    choice = choose(data, frames, settings, locate(model).resolve().parent)
+    choice = choose(data, frames, settings, checkpoint.locate(model).resolve().parent)
     scored = known(potential, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
     say(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
-    predicted, seconds = predict_frames(potential, scored, cutoff=settings.cutoff, watch=watch)
+    predicted, seconds = predict_frames(
+        potential, scored, cutoff=settings.cutoff, long=settings.long, watch=watch
+    )
     say(f"Scoring; intervals over {choice.grouped}")
     of_frame = dict(zip(choice.scored.tolist(), predicted, strict=True))
     floor = Floor.estimate(frames, choice.group, settings.seed)
@@ -140,7 +143,7 @@ def evaluate(
         "timing": _time(scored, seconds, potential),
     }
     images = _images(data, frames, choice)
-    return Evaluation(_plain(results), images, predicted)
+    return Evaluation(plain(results), images, predicted)
 
 
 def write_all(evaluation: Evaluation, out: Path) -> list[Path]:
@@ -212,12 +215,12 @@ def _time(frames: Sequence[Frame], seconds: np.ndarray, potential: Potential) ->
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Python's numbers with ten significant digits, and null for what is not a number."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return int(value)
     if isinstance(value, float | np.floating):

@@ -11,14 +11,6 @@ from scalewise.errors import InputError
 from scalewise.potential.potential import Potential
 
 
-def locate(folder: Path) -> Path:
-    """Return the folder that holds ``model.json``: this one, or ``model`` inside a run's."""
-    inside = folder / "model"
-    if not (folder / checkpoint.MODEL).is_file() and (inside / checkpoint.MODEL).is_file():
-        return inside
-    return folder
-
-
 def open_model(folder: Path, *, device: str = "auto", cutoff: float | None = None) -> Potential:
     """Read a potential onto a device.
 
@@ -31,7 +23,7 @@ def open_model(folder: Path, *, device: str = "auto", cutoff: float | None = Non
     if device == "cuda" and not found:
         raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
     chosen = "cuda" if found and device != "cpu" else "cpu"
-    potential = checkpoint.read(locate(folder), device=chosen)
+    potential = checkpoint.read(checkpoint.locate(folder), device=chosen)
     if cutoff is not None and cutoff > potential.cutoff:
         raise InputError(
             "key 'cutoff'",

@@ -27,6 +27,8 @@ Say = Callable[[str], None]
 Watch = Callable[[Sequence[Frame]], Iterable[Frame]]
 #: Where ASE's readers look for the forces.
 FORCES: Final = "forces"
+#: Column of the cutoff of each atom, Å.
+CUTOFFS: Final = "cutoffs"
 
 
 def predict_file(
@@ -54,7 +56,9 @@ def predict_file(
         say(outside_span(outside, len(frames)))
     for sentence in shorter(potential, settings.cutoff):
         say(sentence)
-    predicted, _ = predict_frames(potential, frames, cutoff=settings.cutoff, watch=watch)
+    predicted, _ = predict_frames(
+        potential, frames, cutoff=settings.cutoff, long=settings.long, watch=watch
+    )
     images = read_images(data)
     replaced = sorted({key for image in images for key in held(image, settings.forces_key)})
     if replaced:
@@ -72,10 +76,11 @@ def outside_span(outside: int, frames: int) -> str:
 
 def shorter(potential: Potential, cutoff: float | None) -> list[str]:
     """The sentence about a cutoff that the network was not trained with, if it is one."""
-    if cutoff is None or cutoff >= potential.cutoff:
+    shortest = potential.network.settings.shortest
+    if cutoff is None or cutoff >= shortest:
         return []
     return [
-        f"cutoff={cutoff:g} Å is shorter than the {potential.cutoff:g} Å that the network was "
+        f"cutoff={cutoff:g} Å is shorter than the {shortest:g} Å that the network was "
         "trained with: its errors grow, and say nothing of a network trained for that cutoff"
     ]
 
@@ -98,6 +103,7 @@ def predict_frames(
     frames: Sequence[Frame],
     *,
     cutoff: float | None = None,
+    long: bool = True,
     watch: Watch = iter,
 ) -> tuple[list[Predicted], Float[np.ndarray, " frames"]]:
     """Predict frames one after the other; also the seconds that each took.
@@ -110,7 +116,7 @@ def predict_frames(
     predicted, seconds = [], []
     for frame in watch(frames):
         start = time.perf_counter()
-        predicted.append(potential.predict(frame, cutoffs=cutoff))
+        predicted.append(potential.predict(frame, cutoffs=cutoff, long=long))
         seconds.append(time.perf_counter() - start)
     return predicted, np.array(seconds)
 
@@ -123,7 +129,7 @@ def read_images(path: Path) -> list[ase.Atoms]:
 def held(image: ase.Atoms, forces_key: str) -> list[str]:
     """What an image has under the names of predictions."""
     results = image.calc.results if image.calc is not None else {}
-    names = ("energy", "stress", "energies", "charges", forces_key)
+    names = ("energy", "stress", "energies", "charges", CUTOFFS, forces_key)
     return [n for n in names if n in results or n in image.info or n in image.arrays]
 
 
@@ -133,7 +139,8 @@ def write_images(
     """Write images with their predictions as extxyz, whole or not at all.
 
     Frames get ``energy`` (eV) and, where periodic, ``stress`` (eV/Å³, positive under tension);
-    atoms get ``forces_key`` (eV/Å), ``energies`` (eV) and ``charges`` (e). All else stays.
+    atoms get ``forces_key`` (eV/Å), ``energies`` (eV), ``charges`` (e) and ``cutoffs`` (Å). All
+    else stays.
     """
     filled = [_fill(i, p, forces_key) for i, p in zip(images, predicted, strict=True)]
     with replacing(path) as temporary:
@@ -156,6 +163,7 @@ def _fill(image: ase.Atoms, predicted: Predicted, forces_key: str) -> ase.Atoms:
         xx, yy, zz = np.diag(predicted.stress)
         yz, xz, xy = (predicted.stress[a, b] for a, b in ((1, 2), (0, 2), (0, 1)))
         results["stress"] = np.array([xx, yy, zz, yz, xz, xy])
+    filled.arrays[CUTOFFS] = predicted.cutoffs
     if forces_key == FORCES:
         results[FORCES] = predicted.forces
     else:

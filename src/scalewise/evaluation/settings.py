@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -12,7 +12,7 @@ from scalewise.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 
 #: Columns that an extxyz file of predictions has anyway, or that hold labels.
 TAKEN: Final = frozenset(
-    {"species", "pos", "positions", "numbers", "energies", "charges", "energy", "stress"}
+    {"species", "pos", "positions", "numbers", "energies", "charges", "cutoffs", "energy", "stress"}
     | {ENERGY_KEY, FORCES_KEY, STRESS_KEY}
 )
 
@@ -22,8 +22,11 @@ class Predict(Settings):
 
     forces_key: str = Field("forces", description="column the predicted forces are written to")
     cutoff: Length | None = Field(
-        None, description="Å, one for all atoms, at most the network's; default: the network's"
+        None,
+        description="Å, one for all atoms, at most the network's; default: the router's choice, or "
+        "the network's",
     )
+    long: bool = Field(True, description="long range, where the network was trained without, too")
     check_units: bool = Field(True, description="refuse positions that do not look like Å")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -35,8 +38,8 @@ class Predict(Settings):
         return value
 
 
-class Evaluate(Settings):
-    """Which labelled frames ``scalewise evaluate`` scores, and how."""
+class Scored(Settings):
+    """Which labelled frames are scored, and what their errors are resampled over."""
 
     forces_key: str = Field(FORCES_KEY, description="column of the labelled forces, eV/Å")
     energy_key: str = Field(ENERGY_KEY, description="frame key of the labelled energy, eV")
@@ -53,14 +56,10 @@ class Evaluate(Settings):
         None, description="frame key of groups that are resampled together; default: the split's"
     )
     block: Count = Field(5, description="frames per bootstrap block, where groups are not known")
-    cutoff: Length | None = Field(
-        None, description="Å, one for all atoms, at most the network's; default: the network's"
-    )
     ions: dict[str, int] = Field(
         default_factory=lambda: {"Na": 1, "Cl": -1},
         description="element: sign of its charge, for the regimes",
     )
-    bins: Count = Field(6, description="of each distance, with equally many atoms")
     bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -71,9 +70,21 @@ class Evaluate(Settings):
         return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Evaluate:
+    def _consistent(self) -> Self:
         if self.split is not None and self.split_key is not None:
             raise ValueError("give split or split_key, not both")
         if self.role is not None and (not self.role or len(set(self.role)) != len(self.role)):
             raise ValueError(f"role={list(self.role)} must name one or more roles, each once")
         return self
+
+
+class Evaluate(Scored):
+    """Which labelled frames ``scalewise evaluate`` scores, and how."""
+
+    cutoff: Length | None = Field(
+        None,
+        description="Å, one for all atoms, at most the network's; default: the router's choice, or "
+        "the network's",
+    )
+    long: bool = Field(True, description="long range, where the network was trained without, too")
+    bins: Count = Field(6, description="of each distance, with equally many atoms")

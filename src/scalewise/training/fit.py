@@ -8,7 +8,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from scalewise import checkpoint
 from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
-from scalewise.potential.derivative import Differentiator, compiler_found
+from scalewise.potential.derivative import Derivatives, Differentiator, Weights, compiler_found
 from scalewise.potential.network import Network
 from scalewise.potential.potential import Potential
+from scalewise.potential.router import RoutedNetwork, ScaleRouter
 from scalewise.training.log import Log
 from scalewise.training.loss import Errors, loss
 from scalewise.training.muon import Muon
+from scalewise.training.price import follow, neighbours_cost
+from scalewise.training.rungs import Drawn, at_scale, draw, judged
 from scalewise.training.samples import Sample, deal, join
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import Train
@@ -51,6 +54,7 @@ class Job:
     scale: float
     digest: str
     out: Path
+    start: dict[str, Tensor] | None = None
 
 
 #: Told the share of the budget that is spent after each step, with the errors after a validation.
@@ -76,25 +80,36 @@ class Trainer:
     fabric: Fabric
     job: Job
     listener: Listener = _silent
-    network: Network = field(init=False)
+    network: Network | RoutedNetwork = field(init=False)
     state: State = field(init=False)
     log: Log | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
         _seed(settings.seed)
-        self.network = Network(settings.network, job.baseline.elements)
-        self.network.scale.fill_(job.scale)
+        network = Network(settings.network, job.baseline.elements)
+        network.scale.fill_(job.scale)
+        if job.start is not None:
+            network.load_state_dict(job.start)
+        matrices = network.matrices()
+        self.network = network
+        if settings.route is not None:
+            self.network = RoutedNetwork(network, ScaleRouter.of(network, settings.route.router))
+            matrices = [f"network.{name}" for name in matrices]
         self.network.to(self.fabric.device)
         # weights and averages are parameters, and none is the network's own: compiled code looks
         # at both, and would be compiled again for the other
         weights, average = (_copies(self.network) for _ in range(2))
-        matrices = self.network.matrices()
-        rest = [w for name, w in weights.items() if name not in matrices]
-        optimizers = [
-            Muon([weights[name] for name in matrices], lr=settings.learning_rate),
-            torch.optim.Adam(rest, lr=settings.adam_rate, betas=(0.9, 0.99)),
+        if settings.freeze:
+            for name, weight in weights.items():
+                weight.requires_grad_(name.startswith("router."))
+        rest = [w for n, w in weights.items() if n not in matrices and w.requires_grad]
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(rest, lr=settings.adam_rate, betas=(0.9, 0.99))
         ]
+        if not settings.freeze:
+            mixing = [weights[name] for name in matrices]
+            optimizers = [Muon(mixing, lr=settings.learning_rate), *optimizers]
         self.state = State(weights, average, optimizers)
         self.differentiate = Differentiator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
@@ -172,18 +187,29 @@ class Trainer:
 
     def _step(self, samples: list[Sample]) -> None:
         settings, progress = self.job.settings, self.state.progress
-        sample = join(samples).to(self.fabric.device)
-        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
-        value = loss(found, sample, settings.loss)
-        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        whole = join(samples).to(self.fabric.device)
+        drawn = draw(settings, progress.step)
+        sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
+        value = total = loss(found, sample, settings.loss)
+        longest = torch.zeros_like(value)
+        if drawn.routed:
+            with torch.no_grad():
+                one_scale = replace(drawn, routed=False)
+                _, reference = self._found(whole, one_scale, self.state.weights)
+                longest = loss(reference, whole, settings.loss)
+            cost = neighbours_cost(found.cutoffs, settings.network.cutoff)
+            total = value + progress.price * longest * cost
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
-        shared = self._shared(gradients, value)
+        shared = self._shared(gradients, value, longest)
         size, mean, progress.elapsed = self._checked(gradients, shared, sample)
+        if drawn.routed and settings.route is not None:
+            follow(progress, mean, float(shared[-2]), settings.route.tolerance)
         torch._foreach_mul_(gradients, min(1.0, settings.clip / (size + 1e-12)))
         factor = rate(self._fraction(), settings.warmup)
-        for optimizer, base in zip(
-            self.state.optimizers, (settings.learning_rate, settings.adam_rate), strict=True
-        ):
+        for optimizer in self.state.optimizers:
+            muon = isinstance(optimizer, Muon)
+            base = settings.learning_rate if muon else settings.adam_rate
             for group in optimizer.param_groups:
                 group["lr"] = base * factor
             optimizer.step()
@@ -194,13 +220,21 @@ class Trainer:
             self.log.count(mean, size)
         self.listener(self._fraction(), {})
 
-    def _shared(self, gradients: list[Tensor], value: Tensor) -> Tensor:
-        """All gradients, the loss and the clock in one vector, averaged over processes."""
-        place = value.new_tensor([float(value.detach()), self.clock.seconds])
+    def _found(
+        self, sample: Sample, drawn: Drawn, weights: Weights, rank: int = 0
+    ) -> tuple[Sample, Derivatives]:
+        """The sample at a scale, and what the network finds there."""
+        there, scale = at_scale(sample, drawn, self.job.settings.network, rank)
+        return there, self.differentiate(there.graph, there.positions, scale=scale, weights=weights)
+
+    def _shared(self, gradients: list[Tensor], value: Tensor, longest: Tensor) -> Tensor:
+        """All gradients, the losses and the clock in one vector, averaged over processes."""
+        losses = [float(v.detach()) for v in (value, longest)]
+        place = value.new_tensor([*losses, self.clock.seconds])
         flat = torch.cat([*(g.reshape(-1) for g in gradients), place])
         if self.fabric.world_size > 1:
             flat = self._reduced(flat, "mean")
-            parts = torch.split(flat[:-2], [g.numel() for g in gradients])
+            parts = torch.split(flat[:-3], [g.numel() for g in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.reshape(gradient.shape))
         return flat
@@ -214,8 +248,8 @@ class Trainer:
     def _checked(
         self, gradients: list[Tensor], shared: Tensor, sample: Sample
     ) -> tuple[float, float, float]:
-        size = float(torch.linalg.vector_norm(shared[:-2]))
-        mean, seconds = (float(v) for v in shared[-2:])
+        size = float(torch.linalg.vector_norm(shared[:-3]))
+        mean, _, seconds = (float(v) for v in shared[-3:])
         if not (math.isfinite(size) and math.isfinite(mean)):
             raise InputError(
                 f"training, step {self.state.progress.step}",
@@ -241,18 +275,22 @@ class Trainer:
     def _validate(self) -> None:
         settings, progress = self.job.settings, self.state.progress
         started = self.clock.seconds
-        errors, total = Errors.none(), torch.zeros(3, dtype=torch.float64)
+        scales = judged(settings)
+        errors = [Errors.none() for _ in scales]
+        total = torch.zeros(4, dtype=torch.float64)
         # what was compiled for training would be compiled again for use without gradients
         with torch.set_grad_enabled(self.differentiate.compiled):
             for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
                 moved = sample.to(self.fabric.device)
-                found = self.differentiate(moved.graph, moved.positions, weights=self.state.average)
-                errors.add(found, moved)
-                value = float(loss(found, moved, settings.loss).detach())
-                total += torch.tensor([value, 1.0, 0.0])
+                for drawn, seen in zip(scales.values(), errors, strict=True):
+                    there, found = self._found(moved, drawn, self.state.average)
+                    seen.add(found, there)
+                    value = float(loss(found, there, settings.loss).detach())
+                    cost = neighbours_cost(found.cutoffs.detach(), settings.network.cutoff)
+                    total += torch.tensor([value, 1.0, 0.0, float(cost) * drawn.routed])
         total[2] = (self.clock.seconds - started) / self.fabric.world_size
         if self.fabric.world_size > 1:
-            errors = Errors(self._reduced(errors.sums, "sum"))
+            errors = [Errors(self._reduced(e.sums, "sum")) for e in errors]
             total = self._reduced(total, "sum")
         # the same in every process, or one would validate while another trains
         progress.reserve = float(total[2])
@@ -262,12 +300,20 @@ class Trainer:
             int(self._fraction() * settings.validations), progress.validations + 1
         )
         progress.stale += 1
-        if value < progress.best:
+        better = value < progress.best
+        if better:
             progress.best, progress.stale = value, 0
-            self._write_model(errors.means())
+        if better or settings.route is not None:
+            # of a router the last weights count: the loss alone would keep the dearest ones
+            self._write_model(errors[0].means())
         if settings.patience is not None and progress.stale >= settings.patience:
             progress.finished = True
-        report = {"valid_loss": value, **errors.means()}
+        report = {"valid_loss": value, **errors[0].means()}
+        for name, seen in zip(scales, errors, strict=True):
+            report[f"forces_mae{name}"] = seen.means()["forces_mae"]
+        if settings.route is not None:
+            report["cost_routed"] = float(total[3] / total[1]) * len(scales)
+            report["price"] = progress.price
         if self.log is not None:
             self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
         self.listener(self._fraction(), report)
@@ -276,16 +322,22 @@ class Trainer:
     def _write_model(self, errors: dict[str, float]) -> None:
         if not self.fabric.is_global_zero:
             return
-        network = Network(self.job.settings.network, self.job.baseline.elements)
+        settings = self.job.settings
+        network = Network(settings.network, self.job.baseline.elements)
+        whole: nn.Module = network
+        if settings.route is not None:
+            whole = RoutedNetwork(network, ScaleRouter.of(network, settings.route.router))
         state = {**self.network.state_dict(), **self.state.average}
-        network.load_state_dict({k: v.detach().cpu() for k, v in state.items()})
+        whole.load_state_dict({k: v.detach().cpu() for k, v in state.items()})
         info = {
             "settings": self.job.settings.model_dump(mode="json"),
             "step": self.state.progress.step,
             "seconds": round(self.state.progress.elapsed, 1),
             "valid": errors,
         }
-        checkpoint.write(self.job.out / MODEL, Potential(network, self.job.baseline, info))
+        router = whole.router if isinstance(whole, RoutedNetwork) else None
+        potential = Potential(network, self.job.baseline, info, router=router)
+        checkpoint.write(self.job.out / MODEL, potential)
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from scalewise.config import Count, Fraction, Settings
-from scalewise.potential.settings import Network
+from scalewise.potential.settings import Network, Route
 from scalewise.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 
 
@@ -45,6 +45,38 @@ class Loss(Settings):
     delta: float = Field(0.01, gt=0, description="eV/Å and, for energies, eV per 10 atoms")
 
 
+class Rungs(Settings):
+    """Shares of the training steps of a ladder; the rest have one cutoff from anywhere on it."""
+
+    longest: float = Field(0.25, ge=0, le=1, description="steps at the longest cutoff")
+    shortest: float = Field(0.1, ge=0, le=1, description="steps at the shortest cutoff")
+    mixed: float = Field(0.15, ge=0, le=1, description="steps with a cutoff of its own per atom")
+    without_long: float = Field(
+        0.3, ge=0, le=1, description="steps without long range, where it is a rung of the ladder"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Rungs:
+        total = self.longest + self.shortest + self.mixed
+        if total > 1.0:
+            raise ValueError(f"longest + shortest + mixed = {total:g} is more than all steps")
+        return self
+
+
+class Routing(Route):
+    """A router, and what it is trained for: the cheapest cutoffs that cost hardly any accuracy."""
+
+    tolerance: float = Field(
+        0.01, ge=0, description="loss that the router may cost, over that of the longest scale"
+    )
+    share: Fraction = Field(0.4, description="steps with the router's cutoffs")
+
+    @property
+    def router(self) -> Route:
+        """What of it belongs to the router itself."""
+        return Route(**{name: getattr(self, name) for name in Route.model_fields})
+
+
 class Train(Settings):
     """Training: data, network, budget, optimiser, machine."""
 
@@ -52,6 +84,12 @@ class Train(Settings):
     data: Data = Data()
     network: Network = Network.model_validate({})
     loss: Loss = Loss()
+    rungs: Rungs = Rungs()
+    route: Routing | None = Field(
+        None, description="a router of the ladder's cutoffs; `route.by=environment` asks for one"
+    )
+    start: Path | None = Field(None, description="folder of a potential to start from")
+    freeze: bool = Field(False, description="keep the network of `start`, train the router alone")
     minutes: float | None = Field(
         None, gt=0, description="wall-clock budget; the schedule is fitted to it"
     )
@@ -74,3 +112,13 @@ class Train(Settings):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tensorboard: bool = Field(False, description="write events beside log.csv")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Train:
+        if self.route is not None and self.start is None and not self.network.ladder:
+            raise ValueError(
+                "route needs a ladder of scales to choose from: give network.ladder (--ladder)"
+            )
+        if self.freeze and (self.start is None or self.route is None):
+            raise ValueError("freeze=true trains a router alone: give start and route.by, too")
+        return self

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scalewise import checkpoint
 from scalewise.artifacts import write_json
 from scalewise.data.duplicates import find_duplicates
 from scalewise.data.frames import Frame, read
@@ -22,6 +23,8 @@ from scalewise.data.manifest import (
 from scalewise.doctor.split import deal_groups, read_groups, read_roles
 from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
+from scalewise.potential.graph import check_elements
+from scalewise.potential.potential import Potential
 from scalewise.training.fit import STATE, Job, Show, run, silent
 from scalewise.training.samples import prepare
 from scalewise.training.settings import Data, Train
@@ -50,6 +53,7 @@ def train(
     InputError
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
+    settings, first = _from(settings)
     frames = read(
         path,
         forces_key=settings.data.forces_key,
@@ -66,7 +70,10 @@ def train(
     members = {role: [frames[k] for k in manifest.members(role)] for role in ("train", "valid")}
     say(", ".join(f"{len(v)} frames to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
-    baseline = Baseline.fit(members["train"], elements)
+    baseline = Baseline.fit(members["train"], elements) if first is None else first.baseline
+    if first is not None:
+        for frame in frames:
+            check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
         prepare(members[role], baseline, settings.network, torch.float32)
         for role in ("train", "valid")
@@ -79,9 +86,31 @@ def train(
         scale=_scale(members["train"]),
         digest=digest,
         out=out,
+        start=None if first is None else first.network.state_dict(),
     )
     run(job, show)
     return out / "model"
+
+
+def _from(settings: Train) -> tuple[Train, Potential | None]:
+    """Take the network of the potential to start from, if there is one."""
+    if settings.start is None:
+        return settings, None
+    first = checkpoint.read(checkpoint.locate(settings.start))
+    network = first.network.settings
+    if settings.network != Train().network and settings.network != network:
+        raise InputError(
+            "key 'network'",
+            f"another network than that of {settings.start}",
+            "Leave it out: a training that starts from a potential keeps its network.",
+        )
+    if settings.route is not None and not network.ladder:
+        raise InputError(
+            str(settings.start),
+            f"a potential of one scale, {network.cutoff:g} Å",
+            "A router needs a potential that was trained over a ladder (--ladder).",
+        )
+    return settings.model_copy(update={"network": network}), first
 
 
 def split(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> SplitManifest:

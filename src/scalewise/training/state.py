@@ -26,7 +26,8 @@ class Progress:
 
     ``epoch`` counts finished passes, ``elapsed`` seconds over all sessions of the run, ``stale``
     validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
-    ``validated`` when the last one ended.
+    ``validated`` when the last one ended. Of a router, ``price`` is the relative loss it may pay
+    for all neighbours of the longest scale, ``excess`` its running relative loss over that scale.
     """
 
     step: int = 0
@@ -37,6 +38,8 @@ class Progress:
     validations: int = 0
     reserve: float = 0.0
     validated: float = 0.0
+    price: float = 0.05
+    excess: float = 0.0
     finished: bool = False
 
 

@@ -1,0 +1,227 @@
+"""Error against cutoff, with and without long range, beside what each scale costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+import scalewise
+from scalewise import checkpoint
+from scalewise.artifacts import write_json
+from scalewise.data.frames import Frame, read
+from scalewise.errors import InputError
+from scalewise.evaluation.choice import choose
+from scalewise.evaluation.evaluate import plain
+from scalewise.evaluation.floor import Floor
+from scalewise.evaluation.model import open_model
+from scalewise.evaluation.predict import known
+from scalewise.evaluation.score import Resampling, score
+from scalewise.evaluation.subsets import regime_members, symbol
+from scalewise.ladder.curve_figure import draw_curve
+from scalewise.ladder.rung import Measured, Rung, Watch, ladder_rungs, measure
+from scalewise.ladder.settings import Curve
+from scalewise.potential.potential import Potential
+from scalewise.report.style import save, styled
+
+SCHEMA: Final = 1
+UNITS: Final = {
+    "cutoff": "Å",
+    "mae, rmse": "meV/Å, mean over components",
+    "ratio": "MAE over that of the longest scale",
+    "over_single": "MAE of the ladder over that of a potential trained for this scale alone",
+    "cost": "µs/atom, energy, forces and stress with a neighbour list that exists",
+    "interval": "95 %, over groups of frames",
+}
+
+Say = Callable[[str], None]
+
+
+def curve(
+    model: Path,
+    data: Path,
+    settings: Curve,
+    *,
+    say: Say = lambda _: None,
+    watch: Watch = iter,
+) -> dict[str, Any]:
+    """Measure errors and cost of the scales of one potential; return the content of curve.json.
+
+    Parameters
+    ----------
+    model
+        Folder of a potential that was trained over a ladder, or of the run that trained it.
+    data
+        extxyz with labelled forces, eV/Å.
+    settings
+        Which scales, on which frames.
+    say, watch
+        Called with one line per stage; goes through the frames and shows progress.
+
+    Raises
+    ------
+    InputError
+        A potential of one scale; a cutoff it was not trained for; whatever is wrong with the data.
+    """
+    potential = open_model(model, device=settings.device)
+    singles = [open_model(path, device=settings.device) for path in settings.singles]
+    rungs = _rungs(model, potential, singles, settings)
+    say(f"Reading {data}")
+    frames = read(
+        data,
+        forces_key=settings.forces_key,
+        energy_key=settings.energy_key,
+        stress_key=settings.stress_key,
+        check_units=settings.check_units,
+    )
+    choice = choose(data, frames, settings, checkpoint.locate(model).resolve().parent)
+    scored = known(potential, [frames[k] for k in choice.scored])
+    say(f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}")
+    measured = measure(scored, rungs, watch)
+    subjects = _Subjects(
+        scored,
+        choice.group[choice.scored],
+        Floor.estimate(frames, choice.group, settings.seed),
+        Resampling(settings.seed, settings.bootstrap),
+    )
+    results = {
+        "schema": SCHEMA,
+        "scalewise": scalewise.__version__,
+        "units": UNITS,
+        "model": {"folder": str(model), "ladder": list(potential.network.settings.ladder)},
+        "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
+        "choice": {
+            "roles": list(choice.members),
+            "scored": len(scored),
+            "how": choice.how,
+            "groups": choice.grouped,
+        },
+        "warnings": list(choice.warnings),
+        "scales": _describe(rungs, measured, scored),
+        "reference": _reference(rungs),
+        "subsets": subjects.score(measured, rungs, settings),
+        "device": potential.device.type,
+        "threads": torch.get_num_threads(),
+    }
+    found: dict[str, Any] = plain(results)
+    return found
+
+
+def write_all(results: dict[str, Any], out: Path) -> list[Path]:
+    """Write curve.json and the figure below ``out``; return their paths."""
+    write_json(out / "curve.json", results)
+    with styled():
+        figures = save(draw_curve(results), out / "figures" / "curve")
+    return [out / "curve.json", *figures]
+
+
+def _rungs(
+    model: Path, potential: Potential, singles: Sequence[Potential], settings: Curve
+) -> list[Rung]:
+    network = potential.network.settings
+    if not network.ladder:
+        raise InputError(
+            str(model),
+            f"a potential of one scale, {network.cutoff:g} Å",
+            "Train one over a ladder: scalewise train DATA --ladder 3,6.5,long",
+        )
+    given = settings.cutoffs
+    if given is None:
+        even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2))
+        given = tuple(float(v) for v in even.round(3))
+    # every single potential is compared with the ladder at its own scale
+    lengths = sorted({*given, *(s.cutoff for s in singles if s.cutoff <= network.cutoff)})
+    beside = [
+        Rung(single, single.cutoff, single.network.settings.charges, str(path))
+        for single, path in zip(singles, settings.singles, strict=True)
+    ]
+    return [*ladder_rungs(potential, lengths), *beside]
+
+
+def _reference(rungs: Sequence[Rung]) -> int:
+    """The ladder's longest scale."""
+    own = [k for k, rung in enumerate(rungs) if not rung.name]
+    return max(own, key=lambda k: (rungs[k].long, rungs[k].cutoff))
+
+
+def _describe(
+    rungs: Sequence[Rung], measured: Measured, frames: Sequence[Frame]
+) -> list[dict[str, Any]]:
+    """Scales and their cost; the first frame pays for what is set up once and is left out."""
+    atoms = np.array([len(f.numbers) for f in frames])
+    first = int(len(frames) > 1)
+    each = 1e6 * np.median((measured.seconds / np.maximum(atoms, 1))[:, first:], axis=1)
+    return [
+        {
+            "single": rung.name or None,
+            "cutoff": rung.cutoff,
+            "long": rung.long,
+            "neighbours": measured.neighbours[k],
+            "cost": each[k],
+        }
+        for k, rung in enumerate(rungs)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Subjects:
+    """The atoms that are scored, and how errors are resampled."""
+
+    frames: Sequence[Frame]
+    group: np.ndarray
+    floor: Floor
+    resampling: Resampling
+
+    def score(
+        self, measured: Measured, rungs: Sequence[Rung], settings: Curve
+    ) -> list[dict[str, Any]]:
+        """Errors of all atoms, of each element and of each regime, scale by scale."""
+        numbers = np.concatenate([f.numbers for f in self.frames])
+        block = np.repeat(self.group, [len(f.numbers) for f in self.frames])
+        subsets = [("all", "all", np.ones(len(numbers), dtype=bool))]
+        subsets += [("element", symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
+        regimes = regime_members(self.frames, settings.ions)
+        subsets += [("regime", name, member) for name, member in regimes.items() if member.any()]
+        return [
+            {
+                "kind": kind,
+                "name": name,
+                "atoms": int(member.sum()),
+                **self.floor.beside(numbers[member]),
+                "scales": self._scales(measured.errors[:, member], block[member], rungs),
+            }
+            for kind, name, member in subsets
+        ]
+
+    def _scales(
+        self, errors: np.ndarray, block: np.ndarray, rungs: Sequence[Rung]
+    ) -> list[dict[str, Any]]:
+        absolute = np.abs(errors).sum(axis=2)
+        longest = _reference(rungs)
+        found = []
+        for k, rung in enumerate(rungs):
+            row = score(errors[k], block, self.resampling)
+            row |= self._ratio("ratio", absolute[k], absolute[longest], block)
+            if rung.name:
+                own = next((m for m, other in enumerate(rungs) if _same(other, rung)), None)
+                if own is not None:
+                    row |= self._ratio("over_single", absolute[own], absolute[k], block)
+            found.append(row)
+        return found
+
+    def _ratio(
+        self, name: str, top: np.ndarray, bottom: np.ndarray, block: np.ndarray
+    ) -> dict[str, Any]:
+        interval = self.resampling.ratio(top, bottom, block)
+        return {
+            name: float(top.sum() / bottom.sum()) if bottom.sum() > 0 else None,
+            f"{name}_interval": None if interval is None else [interval.low, interval.high],
+        }
+
+
+def _same(ladder: Rung, single: Rung) -> bool:
+    return not ladder.name and (ladder.cutoff, ladder.long) == (single.cutoff, single.long)

@@ -1,0 +1,88 @@
+"""Rungs of a ladder, measured: errors and wall time of every scale on the same frames."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from scalewise.data import neighbours
+from scalewise.data.frames import Frame
+from scalewise.errors import InputError
+from scalewise.potential.potential import Potential
+
+#: Goes through frames and shows how far it is.
+Watch = Callable[[Sequence[Frame]], Iterable[Frame]]
+
+
+@dataclass(frozen=True, eq=False)
+class Rung:
+    """One scale for all atoms: a cutoff, Å, and whether long range acts; and whose scale it is."""
+
+    potential: Potential
+    cutoff: float
+    long: bool
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What every rung did on the same frames.
+
+    Attributes
+    ----------
+    errors
+        Predicted minus labelled force, eV/Å [rungs, atoms, 3].
+    seconds
+        Of energy, forces and stress with a neighbour list that exists [rungs, frames].
+    neighbours
+        Mean number of neighbours of an atom [rungs].
+    """
+
+    errors: Float[np.ndarray, "rungs atoms 3"]
+    seconds: Float[np.ndarray, "rungs frames"]
+    neighbours: Float[np.ndarray, " rungs"]
+
+
+def ladder_rungs(potential: Potential, cutoffs: Sequence[float]) -> list[Rung]:
+    """Rungs of a potential at each cutoff, with long range and, where it is switched, without.
+
+    Raises
+    ------
+    InputError
+        A cutoff (Å) that the potential was not trained for.
+    """
+    settings = potential.network.settings
+    for cutoff in cutoffs:
+        if not settings.shortest <= cutoff <= settings.cutoff:
+            raise InputError(
+                "key 'cutoffs'",
+                f"{cutoff:g} Å",
+                f"The network was trained from {settings.shortest:g} to {settings.cutoff:g} Å; "
+                "another range is trained with `scalewise train --ladder`.",
+            )
+    kinds = (False, True) if settings.switched else (settings.charges,)
+    return [Rung(potential, cutoff, long) for long in kinds for cutoff in cutoffs]
+
+
+def measure(frames: Sequence[Frame], rungs: Sequence[Rung], watch: Watch = iter) -> Measured:
+    """Predict every frame at every rung, the rungs in turn, so that all share the same machine."""
+    errors: list[list[np.ndarray]] = [[] for _ in rungs]
+    seconds = np.zeros((len(rungs), len(frames)))
+    counts, atoms = np.zeros(len(rungs)), 0
+    lengths = np.array([rung.cutoff for rung in rungs])
+    for at, frame in enumerate(watch(frames)):
+        graphs = {id(r.potential): r.potential.graph(frame) for r in rungs}
+        for k, rung in enumerate(rungs):
+            graph = graphs[id(rung.potential)]
+            start = time.perf_counter()
+            found = rung.potential.derivatives(graph, frame.positions, rung.cutoff, long=rung.long)
+            seconds[k, at] = time.perf_counter() - start
+            errors[k].append(found.forces.double().cpu().numpy() - frame.forces)
+        pairs = neighbours.build(frame, float(lengths.max()), full=True, images=True)
+        counts += (pairs.distance[:, None] < lengths).sum(axis=0)
+        atoms += len(frame.numbers)
+    return Measured(np.stack([np.concatenate(e) for e in errors]), seconds, counts / max(atoms, 1))

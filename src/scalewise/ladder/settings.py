@@ -1,0 +1,28 @@
+"""Settings of the commands that work on a ladder of scales."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from scalewise.config import Count, Length
+from scalewise.evaluation.settings import Scored
+
+
+class Curve(Scored):
+    """Which scales ``scalewise curve`` looks at, on which frames."""
+
+    cutoffs: tuple[Length, ...] | None = Field(
+        None, description="Å, rising; default: `points` of them, evenly over the ladder"
+    )
+    points: Count = Field(8, description="cutoffs, where they are not given")
+    singles: tuple[Path, ...] = Field(
+        (), description="potentials trained for one scale each, for comparison at that scale"
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Curve:
+        if self.cutoffs is not None and sorted(set(self.cutoffs)) != list(self.cutoffs):
+            raise ValueError(f"cutoffs={list(self.cutoffs)} must rise, each one given once")
+        return self

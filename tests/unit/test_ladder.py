@@ -17,7 +17,9 @@ from scalewise import checkpoint
 from scalewise.config import load
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
+from scalewise.evaluation.score import Resampling
 from scalewise.ladder.curve import curve, write_all
+from scalewise.ladder.range import judge_range, shortest_enough
 from scalewise.ladder.settings import Curve
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.settings import Network
@@ -202,6 +204,8 @@ def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     assert names[:3] == ["all", "Na", "Cl"]
     whole = found["subsets"][0]["scales"]
     assert whole[5]["ratio"] == 1.0
+    assert whole[5]["longer"]["answer"] == "not needed"
+    assert found["subsets"][0]["enough"] in (3.0, 3.75, 4.5)
     predicted = checkpoint.read(trained / "model")
     errors = [
         np.abs(predicted.predict(f, cutoffs=3.75, long=False).forces - f.forces).mean()
@@ -214,6 +218,36 @@ def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     paths = write_all(found, tmp_path)
     assert [p.name for p in paths] == ["curve.json", "curve.png", "curve.svg"]
     assert json.loads(paths[0].read_text())["reference"] == 5
+
+
+def test_a_longer_scale_is_needed_where_it_was_planted_and_nowhere_else() -> None:
+    rng = np.random.default_rng(0)
+    block = np.repeat(np.arange(40), 25)
+    base = np.abs(rng.standard_normal(1000))
+    # scales of equal error but for their own luck, and a short one that is worse
+    noise = 0.05 * rng.standard_normal((3, 1000))
+    absolute = np.abs(base + noise) * np.array([1.1, 1.0, 1.0])[:, None]
+    resampling = Resampling(seed=0, resamples=300)
+    found = judge_range(absolute, 2, block, resampling, min_gain=0.02, alpha=0.05)
+    assert [v.answer for v in found] == ["needed", "not needed", "not needed"]
+    assert found[0].gain == pytest.approx(1 - 1 / 1.1, abs=0.01)
+    assert shortest_enough([3.0, 4.0, 5.0], found) == 4.0
+    few = judge_range(absolute[:, :50], 2, block[:50], resampling, min_gain=0.02, alpha=0.05)
+    assert [v.answer for v in few] == ["cannot tell", "cannot tell", "not needed"]
+
+
+def test_a_longer_scale_is_hardly_ever_said_to_be_needed_where_it_is_not() -> None:
+    wrong = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        block = np.repeat(np.arange(15), 20)
+        base = np.abs(rng.standard_normal(300))
+        absolute = np.abs(base + 0.2 * rng.standard_normal((4, 300)))
+        resampling = Resampling(seed=seed, resamples=200)
+        found = judge_range(absolute, 3, block, resampling, min_gain=0.001, alpha=0.05)
+        wrong += any(v.answer == "needed" for v in found)
+    # 5 % of 200 with three standard errors of a binomial
+    assert wrong <= 10 + 3 * (200 * 0.05 * 0.95) ** 0.5
 
 
 def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from scalewise.evaluation.predict import known
 from scalewise.evaluation.score import Resampling, score
 from scalewise.evaluation.subsets import regime_members, symbol
 from scalewise.ladder.curve_figure import draw_curve
+from scalewise.ladder.range import RangeVerdict, judge_range, shortest_enough
 from scalewise.ladder.rung import Measured, Rung, Watch, ladder_rungs, measure
 from scalewise.ladder.settings import Curve
 from scalewise.potential.potential import Potential
@@ -34,6 +35,8 @@ UNITS: Final = {
     "mae, rmse": "meV/Å, mean over components",
     "ratio": "MAE over that of the longest scale",
     "over_single": "MAE of the ladder over that of a potential trained for this scale alone",
+    "longer": "whether the longest scale is needed: answer, gain (share of the error), p",
+    "enough": "Å, the shortest cutoff beyond which nothing longer is needed",
     "cost": "µs/atom, energy, forces and stress with a neighbour list that exists",
     "interval": "95 %, over groups of frames",
 }
@@ -192,21 +195,37 @@ class _Subjects:
                 "name": name,
                 "atoms": int(member.sum()),
                 **self.floor.beside(numbers[member]),
-                "scales": self._scales(measured.errors[:, member], block[member], rungs),
+                "scales": (
+                    scales := self._scales(
+                        measured.errors[:, member], block[member], rungs, settings
+                    )
+                ),
+                "enough": _enough(rungs, scales),
             }
             for kind, name, member in subsets
         ]
 
     def _scales(
-        self, errors: np.ndarray, block: np.ndarray, rungs: Sequence[Rung]
+        self, errors: np.ndarray, block: np.ndarray, rungs: Sequence[Rung], settings: Curve
     ) -> list[dict[str, Any]]:
         absolute = np.abs(errors).sum(axis=2)
         longest = _reference(rungs)
+        own_scales = [k for k, rung in enumerate(rungs) if not rung.name]
+        verdicts = judge_range(
+            absolute[own_scales],
+            own_scales.index(longest),
+            block,
+            self.resampling,
+            min_gain=settings.min_gain,
+            alpha=settings.alpha,
+        )
         found = []
         for k, rung in enumerate(rungs):
             row = score(errors[k], block, self.resampling)
             row |= self._ratio("ratio", absolute[k], absolute[longest], block)
-            if rung.name:
+            if not rung.name:
+                row["longer"] = asdict(verdicts[own_scales.index(k)])
+            else:
                 own = next((m for m, other in enumerate(rungs) if _same(other, rung)), None)
                 if own is not None:
                     row |= self._ratio("over_single", absolute[own], absolute[k], block)
@@ -221,6 +240,14 @@ class _Subjects:
             name: float(top.sum() / bottom.sum()) if bottom.sum() > 0 else None,
             f"{name}_interval": None if interval is None else [interval.low, interval.high],
         }
+
+
+def _enough(rungs: Sequence[Rung], scales: Sequence[dict[str, Any]]) -> float | None:
+    """The shortest cutoff, with the long range that there is, beyond which nothing is needed."""
+    long = rungs[_reference(rungs)].long
+    places = [k for k, rung in enumerate(rungs) if not rung.name and rung.long == long]
+    verdicts = [RangeVerdict(**scales[k]["longer"]) for k in places]
+    return shortest_enough([rungs[k].cutoff for k in places], verdicts)
 
 
 def _same(ladder: Rung, single: Rung) -> bool:

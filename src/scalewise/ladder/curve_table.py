@@ -18,7 +18,7 @@ def print_curve(results: Section, console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for k, name in enumerate(["cutoff", "long", *(s["name"] for s in subsets)]):
         table.add_column(name, justify="right" if k != 1 else "left", no_wrap=True)
-    for name in ("/longest", "95 %", "neighbours", "µs/atom"):
+    for name in ("/longest", "95 %", "longer", "neighbours", "µs/atom"):
         table.add_column(name, justify="right", no_wrap=True)
     for k, scale in enumerate(results["scales"]):
         if scale["single"] is None:
@@ -28,8 +28,19 @@ def print_curve(results: Section, console: Console) -> None:
     console.print(f"\n{head}", style="bold", markup=False, highlight=False)
     console.print(table)
     _print_singles(results, console)
-    text = f"/longest: over the longest scale; intervals over {results['choice']['groups']}"
+    pays = 100 * results["data"]["settings"]["min_gain"]
+    text = (
+        f"/longest: over the longest scale; longer: whether it is needed, to save {pays:g} % of "
+        f"the error; intervals over {results['choice']['groups']}"
+    )
     console.print(text, style="dim", markup=False, highlight=False)
+    for subset in subsets:
+        enough = subset["enough"]
+        long = " with long range" * results["scales"][results["reference"]]["long"]
+        line = "only the longest scale is known to be enough"
+        if enough is not None and enough < results["scales"][results["reference"]]["cutoff"]:
+            line = f"beyond {enough:g} Å{long}, nothing longer is needed"
+        console.print(f"{subset['name']}: {line}", markup=False, highlight=False)
     for warning in results["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
@@ -44,6 +55,7 @@ def _row(k: int, scale: Section, results: Section, subsets: list[Section]) -> li
         *errors,
         ratio,
         _interval(whole["ratio_interval"]),
+        whole["longer"]["answer"],
         f"{scale['neighbours']:.0f}",
         f"{scale['cost']:.0f}",
     ]

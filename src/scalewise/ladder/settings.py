@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from scalewise.config import Count, Length
+from scalewise.config import Count, Fraction, Length
 from scalewise.evaluation.settings import Scored
 
 
@@ -17,6 +17,12 @@ class Curve(Scored):
         None, description="Å, rising; default: `points` of them, evenly over the ladder"
     )
     points: Count = Field(8, description="cutoffs, where they are not given")
+    min_gain: float = Field(
+        0.01, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
+    )
+    alpha: Fraction = Field(
+        0.05, description="probability of a wrong `needed` among the scales of one subset"
+    )
     singles: tuple[Path, ...] = Field(
         (), description="potentials trained for one scale each, for comparison at that scale"
     )

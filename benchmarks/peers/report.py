@@ -11,6 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from benchmarks.peers.registry import PEERS
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
 STYLES = {"common": ("-", "o"), "own": ("--", "s")}
 
@@ -72,7 +73,7 @@ def curves(results: list[dict[str, Any]]) -> dict[tuple[str, str], list[tuple[fl
 
 
 def figure(results: list[dict[str, Any]], file: Path) -> None:
-    fig, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    fig, axes = plt.subplots(figsize=(6.4, 5.2), layout="constrained")
     for (peer, recipe), points in curves(results).items():
         line, marker = STYLES[recipe]
         known = PEERS.get(peer)
@@ -85,11 +86,14 @@ def figure(results: list[dict[str, Any]], file: Path) -> None:
         )
     axes.set(xscale="log", yscale="log", xlabel="training time, minutes on one thread")
     axes.set_ylabel("test force error, meV/Å (mean absolute component)")
-    for axis in (axes.xaxis, axes.yaxis):
+    for axis, ticks in ((axes.xaxis, (1, 2, 5, 10, 30)), (axes.yaxis, (1, 2, 5))):
+        axis.set_major_locator(
+            FixedLocator(ticks) if axis is axes.xaxis else LogLocator(subs=ticks)
+        )
         axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}")
-    axes.grid(which="both", alpha=0.2)
-    axes.legend(fontsize=8)
+        axis.set_minor_locator(NullLocator())
+    axes.grid(alpha=0.2)
+    fig.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     fig.savefig(file, dpi=160)
     plt.close(fig)
 

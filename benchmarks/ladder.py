@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--name", default="ladder", help="folder of the ladder's training")
     parser.add_argument("--out", type=Path, default=Path("runs/ladder"))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # words may stand anywhere
     rungs = [float(v) for v in options.rungs.split(",")]
     smearing = float([v for v in options.ladder.split(",") if v != "long"][-1]) / 4
     jobs = {

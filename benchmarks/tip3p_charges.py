@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("words", nargs="*", metavar="key=value")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--out", type=Path, default=Path("runs/tip3p"))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()  # words may stand anywhere
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)
     file = options.out / "frames.xyz"

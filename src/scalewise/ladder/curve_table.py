@@ -13,47 +13,46 @@ Section = Mapping[str, Any]
 
 
 def print_curve(results: Section, console: Console) -> None:
-    """Print, scale by scale, errors of all atoms and of each element, and the cost."""
+    """Print errors of all atoms and of each element, then what each scale is worth and costs."""
     subsets = [s for s in results["subsets"] if s["kind"] != "regime"]
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for k, name in enumerate(["cutoff", "long", *(s["name"] for s in subsets)]):
-        table.add_column(name, justify="right" if k != 1 else "left", no_wrap=True)
-    for name in ("/longest", "95 %", "longer", "neighbours", "µs/atom"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for k, scale in enumerate(results["scales"]):
-        if scale["single"] is None:
-            table.add_row(*_row(k, scale, results, subsets))
+    own = [k for k, scale in enumerate(results["scales"]) if scale["single"] is None]
     count = results["choice"]["scored"]
     head = f"Forces of {count} frames ({', '.join(results['choice']['roles'])}), MAE in meV/Å"
     console.print(f"\n{head}", style="bold", markup=False, highlight=False)
-    console.print(table)
+    errors = _table("scale", *(s["name"] for s in subsets))
+    for k in own:
+        found = [_short(s["scales"][k]["mae"]) for s in subsets]
+        errors.add_row(_name(results["scales"][k]), *found)
+    console.print(errors)
+    console.print("\nWhat each scale is worth and costs", style="bold", highlight=False)
+    worth = _table("scale", "error/longest", "95 %", "longer", "neighbours", "µs/atom")
+    for k in own:
+        worth.add_row(*_worth(k, results))
+    console.print(worth)
     _print_singles(results, console)
-    pays = 100 * results["data"]["settings"]["min_gain"]
-    text = (
-        f"/longest: over the longest scale; longer: whether it is needed, to save {pays:g} % of "
-        f"the error; intervals over {results['choice']['groups']}"
-    )
-    console.print(text, style="dim", markup=False, highlight=False)
-    for subset in subsets:
-        enough = subset["enough"]
-        long = " with long range" * results["scales"][results["reference"]]["long"]
-        line = "only the longest scale is known to be enough"
-        if enough is not None and enough < results["scales"][results["reference"]]["cutoff"]:
-            line = f"beyond {enough:g} Å{long}, nothing longer is needed"
-        console.print(f"{subset['name']}: {line}", markup=False, highlight=False)
-    for warning in results["warnings"]:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    _print_end(results, subsets, console)
 
 
-def _row(k: int, scale: Section, results: Section, subsets: list[Section]) -> list[str]:
-    whole = results["subsets"][0]["scales"][k]
-    errors = [f"{s['scales'][k]['mae']:.1f}" for s in subsets]
-    ratio = "" if whole["ratio"] is None else f"{whole['ratio']:.3f}"
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if k else "left", no_wrap=True)
+    return table
+
+
+def _name(scale: Section) -> str:
+    return f"{scale['cutoff']:.2f} Å" + " + long" * scale["long"]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _worth(k: int, results: Section) -> list[str]:
+    scale, whole = results["scales"][k], results["subsets"][0]["scales"][k]
     return [
-        f"{scale['cutoff']:.2f} Å",
-        "yes" if scale["long"] else "no",
-        *errors,
-        ratio,
+        _name(scale),
+        "" if whole["ratio"] is None else f"{whole['ratio']:.3f}",
         _interval(whole["ratio_interval"]),
         whole["longer"]["answer"],
         f"{scale['neighbours']:.0f}",
@@ -61,8 +60,27 @@ def _row(k: int, scale: Section, results: Section, subsets: list[Section]) -> li
     ]
 
 
+def _print_end(results: Section, subsets: list[Section], console: Console) -> None:
+    pays = 100 * results["data"]["settings"]["min_gain"]
+    text = (
+        f"longer: whether the longest scale is needed, to save {pays:g} % of the error; intervals "
+        f"over {results['choice']['groups']}"
+    )
+    console.print(text, style="dim", markup=False, highlight=False)
+    longest = results["scales"][results["reference"]]
+    for subset in subsets:
+        enough = subset["enough"]
+        line = "only the longest scale is known to be enough"
+        if enough is not None and enough < longest["cutoff"]:
+            long = " with long range" * longest["long"]
+            line = f"beyond {enough:g} Å{long}, nothing longer is needed"
+        console.print(f"{subset['name']}: {line}", markup=False, highlight=False)
+    for warning in results["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
 def _interval(ends: list[float] | None) -> str:
-    return "" if ends is None else f"{ends[0]:.3f} {ends[1]:.3f}"
+    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _print_singles(results: Section, console: Console) -> None:

@@ -403,7 +403,8 @@ def _copies(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _compiles(settings: Train) -> bool:
-    if settings.compile != "auto":
+    if settings.compile != "auto" or settings.network.ladder:
+        # the steps of a ladder have many shapes: how often they are compiled again is not measured
         return settings.compile == "always"
     return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()
 

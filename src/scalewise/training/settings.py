@@ -105,7 +105,9 @@ class Train(Settings):
     )
     validations: Count = Field(20, description="over the whole budget")
     compile: Literal["auto", "always", "never"] = Field(
-        "auto", description="torch.compile; auto: if the budget is long enough to pay for it"
+        "auto",
+        description="torch.compile; auto: if the budget is long enough to pay for it, and there is "
+        "no ladder",
     )
     processes: Count = Field(
         1, description="data-parallel processes, each with one thread on a CPU"
@@ -119,6 +121,8 @@ class Train(Settings):
             raise ValueError(
                 "route needs a ladder of scales to choose from: give network.ladder (--ladder)"
             )
+        if self.route is not None and self.compile == "always":
+            raise ValueError("a router is trained without torch.compile: leave compile out")
         if self.freeze and (self.start is None or self.route is None):
             raise ValueError("freeze=true trains a router alone: give start and route.by, too")
         return self

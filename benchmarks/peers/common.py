@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+import torch._functorch.config  # not every peer imports it
 from ase import Atoms
 from benchmarks.peers import data
 from benchmarks.peers.clock import COUNTED, Clock, name

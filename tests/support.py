@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,18 @@ def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> 
         energy=None,
         molecule=np.arange(n),
         index=index,
+    )
+
+
+def doubled(frame: Frame) -> Frame:
+    """The frame beside its own image along the first axis, in one cell."""
+    return replace(
+        frame,
+        numbers=np.tile(frame.numbers, 2),
+        positions=np.concatenate([frame.positions, frame.positions + frame.cell[0]]),
+        cell=frame.cell * np.array([2.0, 1.0, 1.0])[:, None],
+        forces=np.tile(frame.forces, (2, 1)),
+        molecule=np.arange(2 * len(frame.numbers)),
     )
 
 

@@ -17,7 +17,7 @@ from scalewise.potential.network import Network
 from scalewise.potential.potential import Potential
 from scalewise.potential.scale import ORDER, Scale, describe
 from scalewise.testing import check_branch
-from support import salt_frame, untrained
+from support import doubled, salt_frame, untrained
 
 LADDER = (3.0, 5.0, "long")
 
@@ -159,14 +159,6 @@ def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbour
 
 
 def test_a_uniform_scale_is_extensive(potential: Potential, frame: Frame) -> None:
-    twice = Frame(
-        numbers=np.tile(frame.numbers, 2),
-        positions=np.concatenate([frame.positions, frame.positions + np.array([10.0, 0, 0])]),
-        cell=np.diag([20.0, 10.0, 10.0]),
-        pbc=frame.pbc,
-        forces=np.zeros((40, 3)),
-        energy=None,
-        molecule=np.arange(40),
-    )
-    one, two = (potential.predict(f, cutoffs=3.7, long=False).energy for f in (frame, twice))
+    cells = (frame, doubled(frame))
+    one, two = (potential.predict(f, cutoffs=3.7, long=False).energy for f in cells)
     assert two == pytest.approx(2 * one, rel=1e-10)

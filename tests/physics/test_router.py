@@ -12,7 +12,7 @@ import torch
 from scalewise import checkpoint
 from scalewise.data.frames import Frame
 from scalewise.potential.potential import Potential
-from support import salt_frame, untrained
+from support import doubled, salt_frame, untrained
 
 KINDS = ("element", "environment")
 
@@ -114,19 +114,24 @@ def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: 
 
 
 def test_the_energy_is_extensive(potential: Potential, frame: Frame) -> None:
-    twice = Frame(
-        numbers=np.tile(frame.numbers, 2),
-        positions=np.concatenate([frame.positions, frame.positions + np.array([10.0, 0, 0])]),
-        cell=np.diag([20.0, 10.0, 10.0]),
-        pbc=frame.pbc,
-        forces=np.zeros((40, 3)),
-        energy=None,
-        molecule=np.arange(40),
-    )
     assert potential.router is not None
     local = routed(potential.router.settings.by)
-    one, two = (local.predict(f).energy for f in (frame, twice))
+    one, two = (local.predict(f).energy for f in (frame, doubled(frame)))
     assert two == pytest.approx(2 * one, rel=1e-8)
+
+
+def test_a_router_may_choose_the_longest_cutoff(frame: Frame) -> None:
+    # in single precision 3.1 + (6.3 - 3.1) is longer than 6.3
+    potential = untrained(
+        ladder=(3.1, 6.3), dtype=torch.float32, route={"by": "element", "hidden": 4}
+    )
+    assert potential.router is not None
+    with torch.no_grad():
+        potential.router.offset.fill_(50.0)
+    found = potential.predict(frame)
+    longest = potential.predict(frame, cutoffs=found.cutoffs)
+    assert (found.cutoffs == 6.3).all()
+    np.testing.assert_allclose(found.forces, longest.forces, atol=1e-4)
 
 
 def test_a_router_survives_its_checkpoint(

@@ -170,7 +170,7 @@ class Potential:
             near = prune(graph, places, network.shortest)
             with torch.no_grad():
                 chosen = self._routed.cutoffs(near, places, graph.cell)
-            cutoffs = chosen.double().cpu().numpy()
+            cutoffs = self._lengths(chosen)
         lengths = np.full(len(positions), self.cutoff if cutoffs is None else cutoffs, dtype=float)
         if not (lengths > 0).all() or float(lengths.max(initial=0.0)) > self.cutoff:
             raise InputError(
@@ -192,6 +192,10 @@ class Potential:
         with torch.no_grad():
             found = self._differentiator(graph, places, scale=scale)
         return found if order is None else found.reordered(order)
+
+    def _lengths(self, cutoffs: torch.Tensor) -> np.ndarray:
+        """Cutoffs as numpy: in single precision the longest may be a rounding too long."""
+        return np.minimum(cutoffs.double().cpu().numpy(), self.cutoff)
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, device=self.device, dtype=self.dtype)
@@ -227,5 +231,5 @@ class Potential:
             forces=found.forces.double().cpu().numpy(),
             stress=stress,
             charges=found.charges.double().cpu().numpy(),
-            cutoffs=found.cutoffs.double().cpu().numpy(),
+            cutoffs=self._lengths(found.cutoffs),
         )

@@ -23,7 +23,8 @@ from scalewise.ladder.range import judge_range, shortest_enough
 from scalewise.ladder.settings import Curve
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.settings import Network
-from scalewise.training.fit import Job, run
+from scalewise.training.fit import Job
+from scalewise.training.launch import run
 from scalewise.training.price import follow
 from scalewise.training.rungs import Drawn, at_scale, draw, judged
 from scalewise.training.samples import prepare

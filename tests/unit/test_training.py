@@ -17,7 +17,8 @@ from scalewise.data.frames import Frame
 from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.potential import Potential
-from scalewise.training.fit import STATE, Job, run
+from scalewise.training.fit import STATE, Job
+from scalewise.training.launch import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
 from scalewise.training.samples import deal, prepare
@@ -108,6 +109,17 @@ def test_the_baseline_survives_fixed_formula_units() -> None:
     unlabelled = Baseline.fit([salt_frame()], (11, 17))
     assert unlabelled.energy(np.array([11])) == 0.0
     assert not unlabelled.spans(np.array([11, 17]))
+
+
+def test_a_potential_of_schema_one_is_upgraded() -> None:
+    # written by the last version with schema 1, and what it predicted
+    folder = Path(__file__).parents[1] / "fixtures/potential-schema-1"
+    assert json.loads((folder / "model.json").read_text())["schema"] == 1
+    potential = checkpoint.read(folder)
+    assert potential.router is None
+    assert potential.predict(salt_frame(seed=3, n=8, box=9.0)).energy == pytest.approx(
+        7.435060024, abs=1e-4
+    )
 
 
 def test_training_lowers_the_error_and_writes_its_record(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
-"""The training loop, the same for one process and for many."""
+"""The training loop of one process, the same whether it trains alone or with others."""
 
 from __future__ import annotations
 
 import logging
 import math
 import random
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +73,7 @@ def silent() -> Iterator[Listener]:
 
 @dataclass
 class Trainer:
-    """One process of a training run; see :func:`run`."""
+    """One process of a training run; see :func:`scalewise.training.launch.run`."""
 
     fabric: Fabric
     job: Job
@@ -87,14 +85,12 @@ class Trainer:
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
         _seed(settings.seed)
-        network = Network(settings.network, job.baseline.elements)
+        network, self.network = _build(job)
         network.scale.fill_(job.scale)
         if job.start is not None:
             network.load_state_dict(job.start)
         matrices = network.matrices()
-        self.network = network
         if settings.route is not None:
-            self.network = RoutedNetwork(network, ScaleRouter.of(network, settings.route.router))
             matrices = [f"network.{name}" for name in matrices]
         self.network.to(self.fabric.device)
         # weights and averages are parameters, and none is the network's own: compiled code looks
@@ -322,11 +318,7 @@ class Trainer:
     def _write_model(self, errors: dict[str, float]) -> None:
         if not self.fabric.is_global_zero:
             return
-        settings = self.job.settings
-        network = Network(settings.network, self.job.baseline.elements)
-        whole: nn.Module = network
-        if settings.route is not None:
-            whole = RoutedNetwork(network, ScaleRouter.of(network, settings.route.router))
+        network, whole = _build(self.job)
         state = {**self.network.state_dict(), **self.state.average}
         whole.load_state_dict({k: v.detach().cpu() for k, v in state.items()})
         info = {
@@ -344,58 +336,12 @@ class Trainer:
             self.state.write(self.job.out / STATE, self.job.digest)
 
 
-def run(job: Job, show: Show = silent) -> None:
-    """Train in one process, or in several started for it.
-
-    Raises
-    ------
-    InputError
-        Fewer frames than processes times batch; a loss that is not finite; the state of another
-        run in the folder.
-    """
-    settings = job.settings
-    needed = settings.processes * settings.batch
-    if len(job.train) < needed or not job.valid:
-        raise InputError(
-            "split",
-            f"{len(job.train)} frames to train and {len(job.valid)} to validate",
-            f"At least {needed} and 1 are needed: give more frames, or smaller processes or batch.",
-        )
-    if settings.batch > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
-        raise InputError(
-            "key 'batch'",
-            f"batch={settings.batch}, but some frames are periodic and some are not",
-            "They cannot share a batch: use batch=1, or one kind of frames.",
-        )
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
-    accelerator = "auto" if settings.device == "auto" else settings.device
-    if settings.processes == 1:
-        fabric = Fabric(accelerator=accelerator, devices=1)
-        fabric.launch()
-        _train(fabric, job, show)
-    else:
-        fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
-        # what is wrong with the input is wrong in every process: the first one's word is enough
-        error = fabric.launch(partial(_train_one_thread, job=job, show=show))
-        if error is not None:
-            raise error
-
-
-def _train_one_thread(fabric: Fabric, job: Job, show: Show) -> InputError | None:
-    torch.set_num_threads(1)
-    # torch interrupts its processes when their parent has died; in the background that is ignored
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        _train(fabric, job, show)
-    except InputError as error:
-        return error
-    return None
-
-
-def _train(fabric: Fabric, job: Job, show: Show) -> None:
-    with show() if fabric.is_global_zero else silent() as listener:
-        Trainer(fabric, job, listener).run()
+def _build(job: Job) -> tuple[Network, Network | RoutedNetwork]:
+    """A network with fresh weights, and the same with a router around it, if there is to be one."""
+    network, route = Network(job.settings.network, job.baseline.elements), job.settings.route
+    if route is None:
+        return network, network
+    return network, RoutedNetwork(network, ScaleRouter.of(network, route.router))
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:

@@ -31,9 +31,8 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
         super().__init__(weights, {"lr": lr, "momentum": momentum})
 
-    # the base declares two overloads for one optional argument
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # two overloads
         """Take one step with the gradients that are there."""
         for group in self.param_groups:
             weights = [w for w in group["params"] if w.grad is not None]

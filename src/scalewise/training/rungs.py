@@ -7,7 +7,7 @@ own account: a cutoff drawn evenly between them hardly ever meets them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -76,7 +76,7 @@ def at_scale(
     graph = sample.graph
     if drawn.cutoff < graph.cutoff:
         graph = prune(graph, positions, drawn.cutoff)
-    return sample.with_graph(graph), Scale(cutoff, share)
+    return replace(sample, graph=graph), Scale(cutoff, share)
 
 
 def judged(settings: Train) -> dict[str, Drawn]:

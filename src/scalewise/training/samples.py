@@ -43,10 +43,6 @@ class Sample:
     volume: Tensor
     names: tuple[str, ...]
 
-    def with_graph(self, graph: Graph) -> Sample:
-        """Return the same labels with other neighbour lists."""
-        return replace(self, graph=graph)
-
     def to(self, device: torch.device | str) -> Sample:
         """Move to a device."""
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}

@@ -25,7 +25,8 @@ from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.graph import check_elements
 from scalewise.potential.potential import Potential
-from scalewise.training.fit import STATE, Job, Show, run, silent
+from scalewise.training.fit import STATE, Job, Show, silent
+from scalewise.training.launch import run
 from scalewise.training.samples import prepare
 from scalewise.training.settings import Data, Train
 from scalewise.training.state import check_state

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
-from scalewise.data.frames import Frame
+from scalewise import checkpoint
+from scalewise.data.frames import Frame, read
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
 from scalewise.doctor.split import read_groups, read_roles
 from scalewise.errors import InputError
@@ -51,6 +52,24 @@ class Choice:
     def scored(self) -> Int[np.ndarray, " scored"]:
         """Numbers of all frames that are scored, once each, in the order of the file."""
         return np.unique(np.concatenate(list(self.members.values())))
+
+
+def read_chosen(model: Path, data: Path, settings: Scored) -> tuple[list[Frame], Choice]:
+    """Read the frames of a file, and choose those that are scored, as :func:`choose`.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data, the split or the settings.
+    """
+    frames = read(
+        data,
+        forces_key=settings.forces_key,
+        energy_key=settings.energy_key,
+        stress_key=settings.stress_key,
+        check_units=settings.check_units,
+    )
+    return frames, choose(data, frames, settings, checkpoint.locate(model).resolve().parent)
 
 
 def choose(path: Path, frames: Sequence[Frame], settings: Scored, beside: Path) -> Choice:

@@ -12,11 +12,10 @@ import numpy as np
 import torch
 
 import scalewise
-from scalewise import checkpoint
 from scalewise.artifacts import write_json
-from scalewise.data.frames import Frame, read
+from scalewise.data.frames import Frame
 from scalewise.doctor.findings import count
-from scalewise.evaluation.choice import Choice, choose
+from scalewise.evaluation.choice import Choice, read_chosen
 from scalewise.evaluation.figure import draw_distances, draw_parity
 from scalewise.evaluation.floor import Floor
 from scalewise.evaluation.model import open_model
@@ -88,14 +87,7 @@ def evaluate(
     """
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     say(f"Reading {data}")
-    frames = read(
-        data,
-        forces_key=settings.forces_key,
-        energy_key=settings.energy_key,
-        stress_key=settings.stress_key,
-        check_units=settings.check_units,
-    )
-    choice = choose(data, frames, settings, checkpoint.locate(model).resolve().parent)
+    frames, choice = read_chosen(model, data, settings)
     scored = known(potential, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
     say(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
@@ -124,7 +116,7 @@ def evaluate(
         "schema": SCHEMA,
         "scalewise": scalewise.__version__,
         "units": UNITS,
-        "model": _describe_model(model, potential, settings),
+        "model": _describe_model(model, potential, predicted),
         "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
         "choice": {"scored": len(scored), "roles": choice.how, "groups": choice.grouped},
         "warnings": [
@@ -190,12 +182,16 @@ def _broken(roles: Mapping[str, RoleData]) -> list[str]:
     return found
 
 
-def _describe_model(model: Path, potential: Potential, settings: Evaluate) -> dict[str, Any]:
+def _describe_model(
+    model: Path, potential: Potential, predicted: Sequence[Predicted]
+) -> dict[str, Any]:
+    used = np.concatenate([p.cutoffs for p in predicted])
     return {
         "folder": str(model),
         "elements": list(potential.baseline.describe()),
         "cutoff": potential.cutoff,
-        "cutoff_used": settings.cutoff or potential.cutoff,
+        # the mean: a router gives every atom its own
+        "cutoff_used": round(float(used.mean()), 4),
         "parameters": sum(w.numel() for w in potential.network.parameters()),
         "dtype": str(potential.dtype).removeprefix("torch."),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,20 +11,19 @@ import numpy as np
 import torch
 
 import scalewise
-from scalewise import checkpoint
 from scalewise.artifacts import write_json
-from scalewise.data.frames import Frame, read
+from scalewise.data.frames import Frame
 from scalewise.errors import InputError
-from scalewise.evaluation.choice import choose
+from scalewise.evaluation.choice import read_chosen
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.floor import Floor
 from scalewise.evaluation.model import open_model
-from scalewise.evaluation.predict import known
+from scalewise.evaluation.predict import Say, Watch, known
 from scalewise.evaluation.score import Resampling, score
 from scalewise.evaluation.subsets import regime_members, symbol
 from scalewise.ladder.curve_figure import draw_curve
 from scalewise.ladder.range import RangeVerdict, judge_range, shortest_enough
-from scalewise.ladder.rung import Measured, Rung, Watch, ladder_rungs, measure
+from scalewise.ladder.rung import Measured, Rung, ladder_rungs, measure
 from scalewise.ladder.settings import Curve
 from scalewise.potential.potential import Potential
 from scalewise.report.style import save, styled
@@ -40,8 +39,6 @@ UNITS: Final = {
     "cost": "µs/atom, energy, forces and stress with a neighbour list that exists",
     "interval": "95 %, over groups of frames",
 }
-
-Say = Callable[[str], None]
 
 
 def curve(
@@ -74,14 +71,7 @@ def curve(
     singles = [open_model(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(model, potential, singles, settings)
     say(f"Reading {data}")
-    frames = read(
-        data,
-        forces_key=settings.forces_key,
-        energy_key=settings.energy_key,
-        stress_key=settings.stress_key,
-        check_units=settings.check_units,
-    )
-    choice = choose(data, frames, settings, checkpoint.locate(model).resolve().parent)
+    frames, choice = read_chosen(model, data, settings)
     scored = known(potential, [frames[k] for k in choice.scored])
     say(f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}")
     measured = measure(scored, rungs, watch)

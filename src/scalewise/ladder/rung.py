@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +12,8 @@ from jaxtyping import Float
 from scalewise.data import neighbours
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
+from scalewise.evaluation.predict import Watch
 from scalewise.potential.potential import Potential
-
-#: Goes through frames and shows how far it is.
-Watch = Callable[[Sequence[Frame]], Iterable[Frame]]
 
 
 @dataclass(frozen=True, eq=False)

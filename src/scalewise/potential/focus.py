@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalewise.potential.graph import SLOTS, Graph, Lists
+from scalewise.potential.graph import SLOTS, Graph, Lists, vectors
 
 #: Slots that cost as much as one part more does (its calls have a price of their own).
 PART: Final = 4000
@@ -38,8 +38,7 @@ def focus(graph: Graph, positions: Tensor, cutoffs: Tensor) -> tuple[Graph, Tens
         The graph of the reordered atoms, and the number that each of them had [atoms]. Positions
         and whatever else speaks of atoms must be brought into this order.
     """
-    vector = positions[graph.neighbour] - positions[:, None] + graph.away
-    vector = vector + torch.bmm(graph.image, graph.cell[graph.frame])
+    vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
     square = (vector * vector).sum(dim=-1)
     # a pair has exactly opposite vectors from its two ends: they agree on who sees whom
     seeing = square < (cutoffs * cutoffs)[:, None]

@@ -330,6 +330,18 @@ def _check_overlap(frame: Frame, pairs: neighbours.Pairs) -> None:
         )
 
 
+def vectors(
+    lists: Graph | Lists, frame: Tensor, rows: slice, positions: Tensor, cell: Tensor
+) -> Tensor:
+    """From each listed atom to its neighbours, Å [rows, slots, 3]; longer than a cutoff if empty.
+
+    ``rows`` are the places of the listed atoms among ``positions`` [atoms, 3], ``frame`` [rows]
+    their frames among ``cell`` [frames, 3, 3].
+    """
+    apart = positions[lists.neighbour] - positions[rows, None] + lists.away
+    return apart + torch.bmm(lists.image, cell[frame])
+
+
 def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
     """Keep the pairs closer than ``cutoff`` (Å) at other positions [atoms, 3].
 
@@ -338,8 +350,7 @@ def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
     of the longer list, and the pairs of the electrostatics stay.
     """
     atoms = len(graph.species)
-    vector = positions[graph.neighbour] - positions[:, None] + graph.away
-    vector = vector + torch.bmm(graph.image, graph.cell[graph.frame])
+    vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
     # a pair has exactly opposite vectors from its two ends, so both are kept or neither
     kept = (vector * vector).sum(dim=-1) < cutoff * cutoff
     width = max(SLOTS, -(-int(kept.sum(dim=1).max()) // SLOTS) * SLOTS)

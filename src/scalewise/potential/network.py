@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from scalewise.potential import electrostatics
 from scalewise.potential.angular import Harmonics
 from scalewise.potential.electronegativity import first_charges
-from scalewise.potential.graph import Graph
+from scalewise.potential.graph import Graph, vectors
 from scalewise.potential.layers import DegreeLinear, Described, FieldSum, ProductLayer
 from scalewise.potential.radial import bessel, envelope
 from scalewise.potential.scale import ORDER, Scale, describe
@@ -257,16 +257,13 @@ class Network(nn.Module):
         self, part: Graph, rows: slice, positions: Tensor, cell: Tensor, cutoffs: Tensor
     ) -> Edges:
         s = self.settings
-        vector = positions[part.neighbour] - positions[rows, None] + part.away
-        vector = vector + torch.bmm(part.image, cell[part.frame])
+        vector = vectors(part, part.frame, rows, positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
         radial = bessel(distance, envelope(distance, cutoffs[rows, None]), s.cutoff, s.radial)
         angular = self.harmonics(vector / distance[..., None])
         if part.sent is None:
             return Edges(radial, angular, angular)
-        there, image, away = part.sent
-        vector = positions[there] - positions[rows, None] + away
-        vector = vector + torch.bmm(image, cell[part.frame])
+        vector = vectors(part.sent, part.frame, rows, positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
         return Edges(radial, angular, self.harmonics(vector / distance))
 

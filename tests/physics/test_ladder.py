@@ -107,7 +107,9 @@ def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame
     rng = np.random.default_rng(1)
     for cutoffs in (rng.uniform(3.0, 5.0, 20), np.where(frame.numbers == 11, 5.0, 3.0)):
         cutoff = torch.tensor(cutoffs)
-        focused, order = focus(graph, positions, cutoff)
+        found = focus(graph, positions, cutoff, always=True)
+        assert found is not None
+        focused, order = found
         listed = sum(p.neighbour.numel() for p in focused.parts)
         assert listed < graph.neighbour.numel()
         assert len(focused.reverse) == listed
@@ -119,6 +121,17 @@ def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame
             torch.testing.assert_close(getattr(found, name), getattr(expected, name))
 
 
+def test_one_list_serves_where_several_are_slower(potential: Potential, frame: Frame) -> None:
+    cutoffs = torch.linspace(3.0, 5.0, 20, dtype=torch.float64)
+    assert focus(potential.graph(frame), torch.tensor(frame.positions), cutoffs) is None
+    many = frame
+    for _ in range(7):
+        many = doubled(many)
+    long = np.arange(len(many.numbers)) % 20 == 0
+    cutoffs = torch.tensor(np.where(long, 5.0, 3.0))
+    assert focus(potential.graph(many), torch.tensor(many.positions), cutoffs) is not None
+
+
 def test_parts_can_be_worked_on_in_blocks(
     potential: Potential, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +140,7 @@ def test_parts_can_be_worked_on_in_blocks(
     monkeypatch.setattr(derivative, "BLOCKS_FROM", 1)
     monkeypatch.setattr(derivative, "BLOCK", 6)
     monkeypatch.setattr("scalewise.potential.focus.PART", 1)
+    monkeypatch.setattr("scalewise.potential.focus.WHOLE", 100.0)
     found = potential.predict(frame, cutoffs=cutoffs)
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
     np.testing.assert_allclose(found.energies, expected.energies, atol=1e-12)

@@ -44,6 +44,13 @@ def routed(kind: str, *long: str) -> Potential:
     return potential
 
 
+@pytest.fixture(autouse=True)
+def several_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small frames have lists of unlike width, too, as large ones do."""
+    monkeypatch.setattr("scalewise.potential.focus.WHOLE", 100.0)
+    monkeypatch.setattr("scalewise.potential.focus.BESIDE", 0)
+
+
 def moved(frame: Frame, step: np.ndarray) -> Frame:
     return replace(frame, positions=frame.positions + step)
 

@@ -18,11 +18,18 @@ from torch import Tensor
 
 from scalewise.potential.graph import SLOTS, Graph, Lists, vectors
 
-#: Slots that cost as much as one part more does (its calls have a price of their own).
-PART: Final = 4000
+#: Slots, of both kinds, that cost as much as one more part (benchmarks/focus.py: 1200 to 1500 of
+#: each kind at 188 and 564 atoms).
+PART: Final = 2800
+#: What all of it costs beside its slots, in slots, and what a slot of one list for all costs in
+#: slots of either kind here, where both ends need directions of their own (the same measurement).
+BESIDE: Final = 6000
+WHOLE: Final = 1.3
 
 
-def focus(graph: Graph, positions: Tensor, cutoffs: Tensor) -> tuple[Graph, Tensor]:
+def focus(
+    graph: Graph, positions: Tensor, cutoffs: Tensor, *, always: bool = False
+) -> tuple[Graph, Tensor] | None:
     """Lists for the cutoffs (Å) of single atoms, and the order that their atoms are in.
 
     Parameters
@@ -31,12 +38,15 @@ def focus(graph: Graph, positions: Tensor, cutoffs: Tensor) -> tuple[Graph, Tens
         One frame or more, listed as far as the longest of the cutoffs at least.
     positions, cutoffs
         Å [atoms, 3] and [atoms], in the order of the graph.
+    always
+        Also where one list for all is quicker: few atoms, or cutoffs that hardly differ.
 
     Returns
     -------
-    tuple
-        The graph of the reordered atoms, and the number that each of them had [atoms]. Positions
-        and whatever else speaks of atoms must be brought into this order.
+    tuple or None
+        None where one list for all is quicker. Else the graph of the reordered atoms, and the
+        number that each of them had [atoms]. Positions and whatever else speaks of atoms must be
+        brought into this order.
     """
     vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
     square = (vector * vector).sum(dim=-1)
@@ -49,6 +59,9 @@ def focus(graph: Graph, positions: Tensor, cutoffs: Tensor) -> tuple[Graph, Tens
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
     bounds = list(zip([0, *ends[:-1]], ends, strict=True))
+    taken = sum(int(w[order[a:b]].max()) * (b - a) for w in wide for a, b in bounds)
+    if not always and taken + BESIDE > WHOLE * graph.neighbour.numel():
+        return None
     shown, where = _lists(graph, order, place, seen, wide[1], bounds)
     listed, into = _lists(graph, order, place, seeing, wide[0], bounds)
     slots = sum(lists.neighbour.numel() for lists in listed)

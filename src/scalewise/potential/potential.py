@@ -183,8 +183,10 @@ class Potential:
             graph = prune(graph, places, float(lengths.max()))
         order = None
         if len(lengths) and float(lengths.min()) < float(lengths.max()) and not self.compiled:
-            graph, order = focus(graph, places, cutoff)
-            places, cutoff = places[order], cutoff[order]
+            focused = focus(graph, places, cutoff)
+            if focused is not None:
+                graph, order = focused
+                places, cutoff = places[order], cutoff[order]
         share = torch.ones_like(cutoff) if long and network.charges else None
         scale: Scale | Routed = Scale(cutoff, share)
         if near is not None:

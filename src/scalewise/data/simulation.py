@@ -43,8 +43,9 @@ SETTLING: Final = 0.05
 #: So does the water around a pair of ions at each distance: the shells of small ions exchange no
 #: water then, but orient within a picosecond or two.
 WINDOW: Final = 0.2
-#: nm that a held ion is moved at most before the water around it makes room.
-DRAG: Final = 0.03
+#: nm by which a held pair is stretched at once, and the time steps in which water makes room.
+DRAG: Final = 0.01
+DRAG_STEPS: Final = 10
 #: Å, at which the screened law's share of the forces beyond is reported.
 CUTOFFS: Final = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0)
 #: ps between readings of temperature and volume, and between reports of progress.
@@ -436,23 +437,21 @@ class Replica:
     def _hold(self, positions: Vectors, distance: float) -> Any:
         """Return a context in which the pair of ions is held ``distance`` (Å) apart.
 
-        Both ions move along the line between them, a little at a time while water makes room.
+        Both ions move along the line between them, a little at a time while the water moves on.
         """
         positions = positions.copy()
         apart = positions[1] - positions[0]
         apart -= self.cell * np.round(apart / self.cell)
         length = float(np.linalg.norm(apart))
         centre, axis = positions[0] + 0.5 * apart, apart / length
-        system = self.system(DYNAMICS_TOLERANCE, frozen=True)
-        context = self.context(system)
-        steps = max(1, int(np.ceil(abs(distance / NM - length) / (2 * DRAG))))
+        context = self._start(self.system(DYNAMICS_TOLERANCE, frozen=True), positions)
+        steps = 1 + int(abs(distance / NM - length) / DRAG)
         for d in np.linspace(length, distance / NM, steps + 1)[1:]:
+            positions = self._positions(context)
             positions[0], positions[1] = centre - 0.5 * d * axis, centre + 0.5 * d * axis
             context.setPositions(positions)
             with self._watched():
-                self.mm.LocalEnergyMinimizer.minimize(context, 10.0, 50)
-            positions = self._positions(context)
-        context = self._start(system, positions)
+                context.getIntegrator().step(DRAG_STEPS)
         for _ in self._advance(context, WINDOW * self.settings.equilibration):
             pass
         return context

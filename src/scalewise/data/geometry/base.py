@@ -153,6 +153,11 @@ class Geometry(ABC):
     def places(self, scene: Scene) -> Places:
         """Tell where every molecule of a frame is."""
 
+    def inside(self, water: Float[np.ndarray, "waters 3 3"]) -> Float[np.ndarray, "waters 3 3"]:
+        """Move whole waters so that all oxygens are between zero and the edges of the box."""
+        box = self.water_box
+        return water - (np.floor(water[:, 0] / box) * box)[:, None]
+
     def dissolve(
         self,
         water: Float[np.ndarray, "waters 3 3"],

@@ -66,6 +66,7 @@ class Crystal(Geometry):
         self, water: Float[np.ndarray, "waters 3 3"], rng: np.random.Generator, where: str
     ) -> Filling:
         """Put ions in the place of waters, and the crystal below."""
+        water = self.inside(water)
         thickness = (self.settings.cells * self.settings.lattice + GAP) / NM
         # no ion within a layer of the crystal, so that it does not begin as part of it
         height = water[:, 0, 2] * NM
@@ -87,10 +88,9 @@ class Crystal(Geometry):
     def places(self, scene: Scene) -> Places:
         """Crystal below its outermost planes; interface from there to a layer away; interior.
 
-        The outermost planes are at h, the mean distance from the middle of the outermost share of the crystal's
-        ions, which follows the crystal as the cell breathes. An ion that left the crystal, or one
-        that joined it, is where it is. Only water that would be inside the crystal is called
-        interface.
+        The outermost planes are found from the crystal's outermost ions, so that they move with the
+        crystal as the cell breathes. An ion that left the crystal, or one that joined it, is where
+        it is; water never is crystal.
         """
         z = np.abs(scene.first[:, 2] - 0.5 * scene.cell[2])
         planes = 2 * self.settings.cells

@@ -33,6 +33,7 @@ class Droplet(Geometry):
     ) -> Filling:
         """Cut a sphere out of the water, put ions in the place of some, and vacuum around."""
         radius = 0.5 * self.settings.box / NM
+        water = self.inside(water)
         inside = np.linalg.norm(water[:, 0] - radius, axis=1) < radius
         moved = water[inside] + 0.5 * self.settings.vacuum / NM
         ions, left = self.dissolve(moved, rng, where, np.full(3, np.inf))

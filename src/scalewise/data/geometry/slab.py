@@ -37,7 +37,7 @@ class Slab(Geometry):
         self, water: Float[np.ndarray, "waters 3 3"], rng: np.random.Generator, where: str
     ) -> Filling:
         """Put ions in the place of waters and vacuum above and below."""
-        raised = water + np.array([0.0, 0.0, 0.5 * self.settings.vacuum / NM])
+        raised = self.inside(water) + np.array([0.0, 0.0, 0.5 * self.settings.vacuum / NM])
         edges = np.array([*self.water_box[:2], np.inf])
         ions, left = self.dissolve(raised, rng, where, edges)
         return Filling(self.cell, ions, left, all_false(len(ions)))
@@ -45,7 +45,7 @@ class Slab(Geometry):
     def places(self, scene: Scene) -> Places:
         """Surface is what is within a layer of the mean surface, or outside of it.
 
-        A slab of constant density between -h and h has a mean distance from the middle of h/2, hence h.
+        A slab of constant density between -h and h is h/2 from its middle on average, hence h.
         """
         z = np.abs(scene.first[:, 2] - 0.5 * scene.cell[2])
         inner = 2.0 * float(z.mean()) - LAYER

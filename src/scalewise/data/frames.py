@@ -175,7 +175,9 @@ def _convert(
 def _place(atoms: ase.Atoms) -> np.ndarray | None:
     """The words of the column, if it holds words: a column of numbers is something else."""
     column = atoms.arrays.get(PLACE_KEY)
-    return column if column is not None and column.dtype.kind == "U" else None
+    if column is None or not all(isinstance(word, str) for word in column):
+        return None
+    return np.asarray(column, dtype=str)
 
 
 def _forces(

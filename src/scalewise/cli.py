@@ -138,9 +138,15 @@ def generate(
         int | None, typer.Option(min=1, help="Processes; default one a core.")
     ] = None,
 ) -> None:
-    """Simulate aqueous NaCl with OpenMM and write labelled frames.
+    r"""Simulate aqueous NaCl with OpenMM and write labelled frames.
 
     [bold]scalewise generate concentration=1 water=spce replicas=4 --out runs/spce[/bold]
+
+    [bold]scalewise generate geometry=slab --out runs/slab[/bold]  or droplet, crystal, pair: places
+    that differ
+
+    [bold]scalewise generate law=screened screening=2 --out runs/known[/bold]  labels whose range is
+    known
 
     Writes extxyz files (eV, Å) and a manifest with every check.
 

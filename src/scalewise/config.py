@@ -10,10 +10,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from scalewise.errors import InputError, did_you_mean
 
@@ -26,6 +34,19 @@ class Settings(BaseModel):
     """Base of all settings: frozen, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    #: Settings added after runs had been saved without them. At their default, which must never
+    #: change, they are not written: digests stay what they were, and finished runs are recognised.
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        for name in self.LATER:
+            if getattr(self, name) == fields[name].get_default():
+                tree.pop(name, None)
+        return tree
 
     def digest(self) -> str:
         """Return twelve hex digits that change when, and only when, a setting changes."""
@@ -42,12 +63,41 @@ class SolventReplicates(Settings):
     spacing: float = Field(1.0, gt=0, description="ps between water samples")
 
 
+#: The settings that only some geometries have, or only one law.
+OF_GEOMETRY = {
+    "vacuum": ("slab", "droplet"),
+    "cells": ("crystal",),
+    "lattice": ("crystal",),
+    "distances": ("pair",),
+}
+
+
 class Solution(Settings):
     """Aqueous NaCl from molecular dynamics with rigid water."""
 
+    LATER = frozenset({"geometry", "law", "screening", *OF_GEOMETRY})
+
+    geometry: Literal["bulk", "slab", "droplet", "crystal", "pair"] = Field(
+        "bulk",
+        description="solution everywhere; with vapour on two sides or all around; beside a crystal "
+        "of NaCl; water around one pair of ions, held",
+    )
     concentration: float = Field(2.0, gt=0, le=6.0, description="mol of NaCl per litre")
     ion_pairs: Count | None = Field(None, description="NaCl pairs; overrides concentration")
-    box: float = Field(20.0, ge=16.0, description="edge of the cubic cell before equilibration, Å")
+    box: float = Field(
+        20.0,
+        ge=16.0,
+        description="edge of the cubic cell before equilibration, Å; thickness and width of a "
+        "slab, diameter of a droplet, thickness of the solution beside a crystal",
+    )
+    vacuum: Length = Field(20.0, description="Å between a slab or droplet and its images")
+    cells: Count = Field(2, description="thickness of the crystal in its unit cells")
+    lattice: Length = Field(5.64, description="Å, edge of the crystal's unit cell along its face")
+    distances: tuple[Length, ...] = Field(
+        (2.8, 3.5, 4.2, 5.0, 6.0, 7.5),
+        min_length=1,
+        description="Å, rising: at which the pair of ions is held, each in a window of its own",
+    )
     water: Literal["tip3p", "spce", "tip3pfb", "opc3"] = "tip3p"
     ions: Literal["amber", "charmm"] = Field(
         "amber", description="the set in Amber's file of that water, or CHARMM's (tip3p, spce)"
@@ -59,11 +109,29 @@ class Solution(Settings):
     cutoff: float = Field(9.0, gt=0, description="Å, of Lennard-Jones and real-space PME")
     equilibration: float = Field(20.0, gt=0, description="ps at constant pressure")
     replicas: Count = Field(8, description="independent boxes, each from its own seed")
-    frames: Count = Field(40, description="per replica")
+    frames: Count = Field(40, description="per replica; of a pair, per replica and distance")
     spacing: float = Field(1.0, gt=0, description="ps between frames")
     replicates: SolventReplicates = SolventReplicates()
     seed: int = Field(0, ge=0)
     platform: Literal["auto", "CPU", "CUDA", "Reference"] = "auto"
+    law: Literal["forcefield", "screened"] = Field(
+        "forcefield",
+        description="what labels the frames: the force field of the dynamics, or a screened "
+        "Coulomb law of known range",
+    )
+    screening: Length = Field(2.0, description="Å, screening length of that law")
+
+    @property
+    def shortest_edge(self) -> float:
+        """Shortest edge of the cell before equilibration, Å."""
+        if self.geometry == "droplet":
+            return self.box + self.vacuum
+        return self.face if self.geometry == "crystal" else self.box
+
+    @property
+    def face(self) -> float:
+        """Edge of the crystal's face, a whole number of unit cells next to ``box``, Å."""
+        return max(1, round(self.box / self.lattice)) * self.lattice
 
     @model_validator(mode="after")
     def _consistent(self) -> Solution:
@@ -76,14 +144,44 @@ class Solution(Settings):
                 f"replicates.configurations={self.replicates.configurations} exceeds "
                 f"frames={self.frames}, from which they are taken"
             )
-        if 2 * self.cutoff > 0.98 * self.box:
+        if 2 * self.cutoff > 0.98 * self.shortest_edge:
             raise ValueError(
                 f"cutoff={self.cutoff} Å needs a box of at least {2 * self.cutoff / 0.98:.1f} Å, "
                 f"got box={self.box} Å: enlarge the box or shorten the cutoff"
             )
         if self.ions == "charmm" and self.water not in ("tip3p", "spce"):
             raise ValueError(f"the charmm ions go with water tip3p or spce, got {self.water}")
+        self._check_geometry()
         return self
+
+    def _check_geometry(self) -> None:
+        fields = type(self).model_fields
+        for key, geometries in OF_GEOMETRY.items():
+            given = getattr(self, key)
+            if given != fields[key].get_default() and self.geometry not in geometries:
+                raise ValueError(
+                    f"{key}={given} means nothing with geometry={self.geometry}: leave it out, or "
+                    f"set geometry={' or '.join(geometries)}"
+                )
+        if self.law != "screened" and self.screening != fields["screening"].get_default():
+            raise ValueError(f"screening={self.screening} needs law=screened, got law={self.law}")
+        if self.geometry in ("slab", "droplet") and self.vacuum < self.cutoff:
+            raise ValueError(
+                f"vacuum={self.vacuum} Å is less than cutoff={self.cutoff} Å: the images would "
+                "touch; enlarge the vacuum"
+            )
+        if self.geometry == "pair":
+            self._check_pair()
+
+    def _check_pair(self) -> None:
+        d = self.distances
+        if list(d) != sorted(set(d)) or d[0] < 2.0 or d[-1] > 0.45 * self.box:
+            raise ValueError(
+                f"distances={list(d)} must rise from 2 Å or more to at most "
+                f"{0.45 * self.box:.1f} Å, nine tenths of half the box of {self.box} Å"
+            )
+        if self.ion_pairs not in (None, 1):
+            raise ValueError(f"geometry=pair has one pair of ions, got ion_pairs={self.ion_pairs}")
 
 
 #: Rows of the report that are not branches.
@@ -162,6 +260,8 @@ class Split(Settings):
 class RegimeSettings(Settings):
     """A subset of atoms named by a physical condition."""
 
+    LATER = frozenset({"place"})
+
     name: str
     elements: tuple[str, ...] | None = None
     nearest: Literal["ion", "counterion"] | tuple[str, ...] | None = Field(
@@ -169,13 +269,14 @@ class RegimeSettings(Settings):
     )
     above: float = Field(0.0, ge=0.0, description="Å")
     below: float | None = Field(None, gt=0.0, description="Å; none: no upper bound")
+    place: str | None = Field(None, description="place of the atom, by the column of that name")
 
     @model_validator(mode="after")
     def _consistent(self) -> RegimeSettings:
         bounded = self.above > 0 or self.below is not None
         if bounded and self.nearest is None:
             raise ValueError(f"regime '{self.name}' bounds a distance: say to the nearest what")
-        if self.name == "all" and (bounded or self.elements is not None):
+        if self.name == "all" and (bounded or self.elements is not None or self.place is not None):
             raise ValueError("regime 'all' holds every atom: give the subset another name")
         return self
 

@@ -18,6 +18,8 @@ FORCES_KEY: Final = "REF_forces"
 STRESS_KEY: Final = "REF_stress"
 #: Per-atom integer: atoms of one molecule share it; pairs inside a molecule are excluded.
 MOLECULE_KEY: Final = "molecule"
+#: Per-atom word: where the atom is, such as interior, surface, crystal, interface.
+PLACE_KEY: Final = "place"
 
 NM: Final = float(ase.units.nm)  # Å
 KJ_PER_MOL: Final = float(ase.units.kJ / ase.units.mol)  # eV

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from scalewise.config import Solution
-from scalewise.data import simulation, solution
+from scalewise.data import forcefield, simulation, solution
 from scalewise.errors import InputError
 from scalewise.quantities import FORCES_KEY, KJ_PER_MOL, KJ_PER_MOL_NM, MOLECULE_KEY, NM
 
@@ -79,7 +79,7 @@ def test_charmm_without_the_slow_table_is_the_same(
     box.positions[box.pairs] = box.positions[0] + [0.0, 0.0, 0.25]  # a contact pair
     fast = box.snapshot(box.positions, {})
     box.labels = None
-    monkeypatch.setattr(simulation, "_merge_lennard_jones", lambda *a: None)
+    monkeypatch.setattr(simulation, "merge_lennard_jones", lambda *a: None)
     slow = box.snapshot(box.positions, {})
     assert fast.energy == pytest.approx(slow.energy, rel=1e-9)
     np.testing.assert_allclose(fast.forces, slow.forces, rtol=1e-7, atol=1e-8)
@@ -106,7 +106,7 @@ def test_masses_move_to_hydrogen_and_keep_their_sum() -> None:
     assert sum(masses[2 * box.pairs :][:3]) == pytest.approx(18.015, abs=0.01)
 
 
-@pytest.mark.parametrize(("water", "ions"), simulation.FORCE_FIELDS)
+@pytest.mark.parametrize(("water", "ions"), forcefield.FORCE_FIELDS)
 def test_every_force_field_builds_a_neutral_switched_system(water: str, ions: str) -> None:
     box = simulation.Replica(tiny(water=water, ions=ions), 0)
     system = box.system(1e-3)
@@ -127,7 +127,7 @@ def test_ions_start_apart_and_concentration_counts() -> None:
     assert box.pairs == round(4.0 * 6.02214076e-4 * 16.0**3)
     ions = box.positions[: 2 * box.pairs]
     d = ions[:, None] - ions[None]
-    d -= box.edge * np.round(d / box.edge)
+    d -= box.cell * np.round(d / box.cell)
     distance = np.linalg.norm(d, axis=2)[np.triu_indices(len(ions), 1)]
     assert distance.min() * NM >= 4.0
 
@@ -169,7 +169,7 @@ def test_labels_on_disk_belong_to_the_positions_on_disk(
 ) -> None:
     atoms = ase.io.read(made[0] / "replicates-01.extxyz", "-1")
     box = simulation.Replica(tiny(platform="Reference"), 1)
-    box.edge = atoms.cell.lengths()[0] / NM
+    box.cell = atoms.cell.lengths() / NM
     again = box.snapshot(atoms.positions / NM, {})
     np.testing.assert_allclose(again.forces, atoms.arrays[FORCES_KEY], atol=1e-3)
     assert again.energy == pytest.approx(atoms.info["REF_energy"], abs=0.1 * KJ_PER_MOL)
@@ -357,7 +357,7 @@ def test_unknown_platform_lists_the_known() -> None:
     if "CUDA" in platforms:
         pytest.skip("CUDA is there")
     with pytest.raises(InputError, match="Reference, CPU"):
-        simulation.platform_name(settings)
+        forcefield.platform_name(settings)
 
 
 def test_stopping_leaves_no_partial_files(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import ase
 import ase.io
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from scalewise.errors import InputError, did_you_mean
-from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY
+from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
 
 #: Root-mean-square force above which eV/Å is implausible for condensed matter below 10^4 K. The
 #: same forces in kJ/mol/nm are 965 times larger, in kcal/mol/Å 23 times, in Ha/bohr 51 times less.
@@ -39,6 +39,8 @@ class Frame:
         Total energy, where the file has one.
     stress
         Stress [3, 3], eV/Å³, positive under tension, where the file has one.
+    place
+        Where each atom is [atoms], a word of the file's maker, where the file has the column.
     molecule
         Molecule number of each atom [atoms]; pairs inside a molecule do not interact. Without
         molecules every atom has its own number.
@@ -57,6 +59,7 @@ class Frame:
     index: int = 0
     info: dict[str, Any] = field(default_factory=dict)
     stress: Float[np.ndarray, "3 3"] | None = None
+    place: Shaped[np.ndarray, " atoms"] | None = None
 
     @property
     def where(self) -> str:
@@ -86,6 +89,7 @@ class Frame:
             self.source,
             self.index,
             self.info,
+            place=None if self.place is None else self.place[keep],
         )
 
 
@@ -164,7 +168,16 @@ def _convert(
         source=str(path),
         index=index,
         info=dict(atoms.info),
+        place=_place(atoms),
     )
+
+
+def _place(atoms: ase.Atoms) -> np.ndarray | None:
+    """The words of the column, if it holds words: a column of numbers is something else."""
+    column = atoms.arrays.get(PLACE_KEY)
+    if column is None or not all(isinstance(word, str) for word in column):
+        return None
+    return np.asarray(column, dtype=str)
 
 
 def _forces(

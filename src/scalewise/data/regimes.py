@@ -45,6 +45,15 @@ def default_regimes(
     return tuple(regimes)
 
 
+def place_regimes(frames: Sequence[Frame]) -> tuple[RegimeSettings, ...]:
+    """Return one regime per place, ``place_surface`` for the place surface; none if all is one."""
+    known = [np.unique(f.place) for f in frames if f.place is not None]
+    places = sorted({str(p) for found in known for p in found})
+    if len(places) == 1 and len(known) == len(frames):
+        return ()
+    return tuple(RegimeSettings(name=f"place_{p}", place=p) for p in places)
+
+
 def nearest(
     frame: Frame, partners: Mapping[str, Sequence[str]], cutoff: float
 ) -> Float[np.ndarray, " atoms"]:
@@ -86,6 +95,8 @@ def membership(
     inside = np.ones(len(frame.numbers), dtype=bool)
     if regime.elements is not None:
         inside &= frame.mask(regime.elements)
+    if regime.place is not None:
+        inside &= False if frame.place is None else frame.place == regime.place
     if regime.nearest is not None:
         elements = sorted(set(frame.symbols))
         distance = nearest(frame, partners_of(regime, elements, ions), cutoff)

@@ -11,40 +11,49 @@ dynamics use a looser PME than the labels, which come from a context of their ow
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from jaxtyping import Float, Int
+from ase.data import atomic_numbers
+from jaxtyping import Bool, Float, Int, Shaped
 
 from scalewise.config import Solution
+from scalewise.data.forcefield import (
+    FORCE_FIELDS,
+    merge_lennard_jones,
+    platform_name,
+    require_openmm,
+)
+from scalewise.data.frames import Frame
+from scalewise.data.geometry import geometry_of
+from scalewise.data.geometry.base import Scene, middle
 from scalewise.errors import InputError
 from scalewise.quantities import KJ_PER_MOL, KJ_PER_MOL_NM, NM
 
-#: (water, ions): the file that ships with OpenMM, and where its ions come from.
-FORCE_FIELDS: Final = {
-    ("tip3p", "amber"): ("amber14/tip3p.xml", "Joung-Cheatham 2008, TIP3P set"),
-    ("spce", "amber"): ("amber14/spce.xml", "Joung-Cheatham 2008, SPC/E set"),
-    ("tip3pfb", "amber"): ("amber14/tip3pfb.xml", "Joung-Cheatham 2008, TIP3P set"),
-    ("opc3", "amber"): ("amber14/opc3.xml", "Sengupta 2021, hydration free energy set"),
-    ("tip3p", "charmm"): ("charmm36/water.xml", "Beglov-Roux 1994 with NBFIX"),
-    ("spce", "charmm"): ("charmm36/spce.xml", "Beglov-Roux 1994 with NBFIX"),
-}
 #: Relative force tolerance of PME in the dynamics, in the labels, and in the check of the labels.
 DYNAMICS_TOLERANCE: Final = 5e-4
 LABEL_TOLERANCE: Final = 1e-5
 CHECK_TOLERANCE: Final = 1e-7
 #: Lennard-Jones is switched off smoothly from this share of the cutoff on.
 SWITCH: Final = 0.85
-#: Å between any two ions at the start.
-ION_DISTANCE: Final = 4.0
 #: Settling in the fixed cell takes this share of the equilibration time.
 SETTLING: Final = 0.05
+#: So does the water around a pair of ions at each distance: the shells of small ions exchange no
+#: water then, but orient within a picosecond or two.
+WINDOW: Final = 0.2
+#: nm by which a held pair is stretched at once, and the time steps in which water makes room.
+DRAG: Final = 0.01
+DRAG_STEPS: Final = 10
+#: Å, at which the screened law's share of the forces beyond is reported.
+CUTOFFS: Final = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0, 15.0, 20.0)
 #: ps between readings of temperature and volume, and between reports of progress.
 READING: Final = 0.1
 
-_MOLAR: Final = 6.02214076e-4  # particles per Å3
+if TYPE_CHECKING:
+    from scalewise.data.screened import ScreenedLaw
+
 _GRAM_PER_CM3: Final = 1.66053906660e-3  # u/nm3
 
 Vectors = Float[np.ndarray, "atoms 3"]
@@ -53,13 +62,20 @@ Tick = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A labelled configuration: Å, eV, eV/Å; ``keys`` go to the frame's header."""
+    """A labelled configuration: Å, eV, eV/Å; ``keys`` go to the frame's header.
 
-    edge: float
+    ``beyond`` holds, for a law of known range, the mean absolute force component from pairs beyond
+    each of ``CUTOFFS``, and that of all pairs.
+    """
+
+    cell: Float[np.ndarray, " 3"]
     positions: Vectors
     energy: float
     forces: Vectors
     keys: dict[str, int | float]
+    place: Shaped[np.ndarray, " atoms"]
+    density: float | None
+    beyond: Float[np.ndarray, " cutoffs"] | None
 
 
 @dataclass(frozen=True)
@@ -71,40 +87,6 @@ class Sampled:
     production: list[Snapshot]
     replicates: list[Snapshot]
     report: dict[str, Any]
-
-
-def require_openmm() -> Any:
-    """Return the module ``openmm``, or say how to get it."""
-    try:
-        import openmm
-        import openmm.app
-    except ImportError:
-        raise InputError(
-            "scalewise generate", "OpenMM is not installed", "Run: pip install 'scalewise[openmm]'."
-        ) from None
-    return openmm
-
-
-def platform_name(settings: Solution) -> str:
-    """Return the OpenMM platform that the settings lead to on this machine."""
-    mm = require_openmm()
-    offered = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]
-    if settings.platform == "auto":
-        return "CUDA" if "CUDA" in offered else "CPU"
-    if settings.platform not in offered:
-        raise InputError(
-            f"platform={settings.platform}",
-            "this OpenMM does not offer it",
-            f"Choose one of: {', '.join(offered)}.",
-        )
-    return settings.platform
-
-
-def ion_pairs(settings: Solution) -> int:
-    """Return the number of NaCl pairs in one box."""
-    if settings.ion_pairs is not None:
-        return settings.ion_pairs
-    return max(1, round(settings.concentration * _MOLAR * settings.box**3))
 
 
 def seed_of(settings: Solution, replica: int) -> int:
@@ -122,8 +104,10 @@ def duration(settings: Solution, replica: int) -> float:
     """Return the ps of dynamics of one replica."""
     r = settings.replicates
     extra = r.configurations * r.samples * r.spacing if has_replicates(settings, replica) else 0.0
-    production = settings.frames * settings.spacing
-    return (1.0 + SETTLING) * settings.equilibration + production + extra
+    windows = len(geometry_of(settings).distances)
+    production = windows * settings.frames * settings.spacing
+    settling = SETTLING + (WINDOW * windows if settings.geometry == "pair" else 0.0)
+    return (1.0 + settling) * settings.equilibration + production + extra
 
 
 def simulate(settings: Solution, replica: int, tick: Tick = lambda ps: None) -> Sampled:
@@ -154,13 +138,20 @@ def simulate(settings: Solution, replica: int, tick: Tick = lambda ps: None) -> 
         "seed": run.seed,
         "platform": run.platform,
         "ion_pairs": run.pairs,
+        "dissolved_pairs": run.geometry.pairs,
         "waters": int(run.molecules[-1]) + 1 - 2 * run.pairs,
-        "edge": run.edge * NM,
-        "density": density,
+        "edge": float(run.cell[0]) * NM,
+        "cell": [float(length) * NM for length in run.cell],
+        "density": density if density is not None else _mean([s.density for s in production]),
+        "places": _counts(run.geometry.words, production),
         "temperature": float(np.mean(temperatures)),
         "temperature_error": standard_error(np.array(temperatures)),
         "label_error": run.label_error(states[-1]),
-        **_drift(np.array([s.energy for s in production]) / len(run.molecules)),
+        **_drift(
+            np.array([s.energy for s in production]).reshape(-1, settings.frames)
+            / len(run.molecules)
+        ),
+        **_share_beyond(production),
     }
     return Sampled(run.symbols, run.molecules, production, replicates, report)
 
@@ -181,15 +172,37 @@ def standard_error(series: Float[np.ndarray, " times"]) -> float | None:
     return float(np.sqrt(variance / n * (1.0 + c) / (1.0 - c)))
 
 
-def _drift(energies: Float[np.ndarray, " times"]) -> dict[str, float | None]:
-    """Return the second half minus the first half, with its standard error."""
-    half = len(energies) // 2
+def _drift(energies: Float[np.ndarray, "windows times"]) -> dict[str, float | None]:
+    """Return the second half minus the first half of every window, with its standard error."""
+    half = energies.shape[1] // 2
     if half == 0:
         return {"drift": None, "drift_error": None}
-    first, second = energies[:half], energies[len(energies) - half :]
+    if len(energies) > 1:  # windows differ in energy, which is no drift
+        energies = energies - energies.mean(axis=1, keepdims=True)
+    first, second = energies[:, :half].ravel(), energies[:, energies.shape[1] - half :].ravel()
     a, b = standard_error(first), standard_error(second)
     error = None if a is None or b is None else (a**2 + b**2) ** 0.5
     return {"drift": float(second.mean() - first.mean()), "drift_error": error}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _counts(words: Sequence[str], frames: list[Snapshot]) -> dict[str, float]:
+    """Mean number of atoms in each place."""
+    return {w: float(np.mean([(f.place == w).sum() for f in frames])) for w in words}
+
+
+def _share_beyond(frames: list[Snapshot]) -> dict[str, Any]:
+    """Share of the forces from pairs beyond each cutoff, of a law that knows it."""
+    found = [f.beyond for f in frames if f.beyond is not None]
+    if not found:
+        return {}
+    mean = np.mean(found, axis=0)
+    shares = (mean[:-1] / mean[-1]).tolist()
+    return {"beyond": {f"{c:g}": share for c, share in zip(CUTOFFS, shares, strict=True)}}
 
 
 class Replica:
@@ -201,50 +214,34 @@ class Replica:
         self.seed = seed_of(settings, replica)
         self.rng = np.random.default_rng(self.seed)
         self.platform = platform_name(settings)
-        self.pairs = ion_pairs(settings)
-        self.edge = settings.box / NM
+        self.geometry = geometry_of(settings)
+        self.pairs = self.geometry.crystal_pairs + self.geometry.pairs
         self.time = 0.0
         self.file, _ = FORCE_FIELDS[settings.water, settings.ions]
         self.forcefield = self.mm.app.ForceField(self.file)
         self._fill()
         self.labels: Any = None
+        self.law: ScreenedLaw | None = None
 
     # -- building ---------------------------------------------------------------------------------
 
     def _fill(self) -> None:
-        """Fill the box with water and put ions in the place of some."""
+        """Fill the box with water and let the geometry make of it what it is."""
         app, nm = self.mm.app, self.mm.unit.nanometer
         modeller = app.Modeller(app.Topology(), [] * nm)
         model = "spce" if self.settings.water == "spce" else "tip3p"
-        box = self.mm.Vec3(self.edge, self.edge, self.edge) * nm
+        box = self.mm.Vec3(*map(float, self.geometry.water_box)) * nm
         modeller.addSolvent(self.forcefield, model=model, boxSize=box)
         atoms = np.array(modeller.positions.value_in_unit(nm)).reshape(-1, 3, 3)
-        places = self._ion_sites(atoms[:, 0])
-        water = np.delete(atoms, places, axis=0)
-        self.positions = np.concatenate([atoms[places, 0], water.reshape(-1, 3)])
-        n = self.pairs
-        self.symbols = ["Na"] * n + ["Cl"] * n + ["O", "H", "H"] * len(water)
-        waters = 2 * n + np.repeat(np.arange(len(water)), 3)
-        self.molecules = np.concatenate([np.arange(2 * n), waters])
+        filling = self.geometry.fill(atoms, self.rng, f"replica {self.replica}")
+        self.cell = filling.cell
+        self.positions = np.concatenate([filling.ions, filling.water.reshape(-1, 3)])
+        n, waters = self.pairs, len(filling.water)
+        self.symbols = ["Na"] * n + ["Cl"] * n + ["O", "H", "H"] * waters
+        self.molecules = np.concatenate([np.arange(2 * n), 2 * n + np.repeat(np.arange(waters), 3)])
         self.first = np.unique(self.molecules, return_index=True)[1]
+        self.lattice = np.concatenate([filling.lattice, np.zeros(waters, dtype=bool)])
         self.topology = self._topology()
-
-    def _ion_sites(self, oxygen: Vectors) -> list[int]:
-        """Choose waters at random that are far enough from each other."""
-        chosen: list[int] = []
-        for candidate in self.rng.permutation(len(oxygen)):
-            d = oxygen[chosen] - oxygen[candidate]
-            d -= self.edge * np.round(d / self.edge)
-            if not chosen or np.linalg.norm(d, axis=1).min() * NM >= ION_DISTANCE:
-                chosen.append(int(candidate))
-            if len(chosen) == 2 * self.pairs:
-                return chosen
-        raise InputError(
-            f"replica {self.replica}",
-            f"only {len(chosen)} of {2 * self.pairs} ions fit {ION_DISTANCE} Å apart into a box of "
-            f"{self.settings.box} Å",
-            "Lower concentration or ion_pairs, or enlarge box.",
-        )
 
     def _topology(self) -> Any:
         app = self.mm.app
@@ -264,8 +261,7 @@ class Replica:
     def system(self, tolerance: float, *, frozen: bool = False) -> Any:
         """Return the OpenMM system at the present cell; ``frozen`` ions have no mass."""
         mm, nm = self.mm, self.mm.unit.nanometer
-        edge = self.edge
-        self.topology.setUnitCellDimensions(mm.Vec3(edge, edge, edge) * nm)
+        self.topology.setUnitCellDimensions(mm.Vec3(*map(float, self.cell)) * nm)
         cutoff = self.settings.cutoff / NM
         system = self.forcefield.createSystem(
             self.topology,
@@ -275,7 +271,7 @@ class Replica:
             removeCMMotion=False,
             ewaldErrorTolerance=tolerance,
         )
-        _merge_lennard_jones(mm, system, self.pairs)
+        merge_lennard_jones(mm, system, self.pairs)
         for force in system.getForces():
             if isinstance(force, mm.NonbondedForce | mm.CustomNonbondedForce):
                 force.setUseSwitchingFunction(True)
@@ -361,46 +357,109 @@ class Replica:
             f"Shorten cutoff, or enlarge box beyond {self.settings.box} Å.",
         )
 
-    def equilibrate(self) -> float:
-        """Find the cell at constant pressure, settle in it; return the density in g/cm3."""
+    def equilibrate(self) -> float | None:
+        """Find the cell at constant pressure where it breathes, settle in it.
+
+        Return the density in g/cm3 where one density fills the cell.
+        """
         s = self.settings
         system = self.system(DYNAMICS_TOLERANCE)
-        barostat = self.mm.MonteCarloBarostat(s.pressure, s.temperature)
-        barostat.setRandomNumberSeed(self._draw())
-        system.addForce(barostat)
+        breathing = np.array(self.geometry.breathing)
+        if breathing.any():
+            system.addForce(self._barostat())
         context = self._start(system, self.positions, minimize=True)
         edges = [self._edge_of(context) for _ in self._advance(context, s.equilibration)]
-        self.edge = float(np.cbrt(np.mean(np.array(edges[len(edges) // 2 :]) ** 3)))
-        if self.edge < 2 * s.cutoff / NM:
-            raise self._too_small(f"replica {self.replica} after equilibration")
         positions = self._positions(context)
-        sums = [np.bincount(self.molecules, weights=positions[:, k]) for k in range(3)]
-        centres = np.stack(sums, axis=1) / np.bincount(self.molecules)[:, None]
-        positions += (self.edge / edges[-1] - 1.0) * centres[self.molecules]
+        if breathing.any():
+            # the mean volume; edges that do not breathe share none of its change
+            last, edge = edges[-1], float(np.cbrt(np.mean(np.array(edges[len(edges) // 2 :]) ** 3)))
+            before = self._stretched(last, breathing)
+            self.cell = self._stretched(edge, breathing)
+            if self.cell.min() < 2 * s.cutoff / NM:
+                raise self._too_small(f"replica {self.replica} after equilibration")
+            sums = [np.bincount(self.molecules, weights=positions[:, k]) for k in range(3)]
+            centres = np.stack(sums, axis=1) / np.bincount(self.molecules)[:, None]
+            positions += ((self.cell / before - 1.0) * centres)[self.molecules]
         self.running = self._start(self.system(DYNAMICS_TOLERANCE), positions)
         for _ in self._advance(self.running, SETTLING * s.equilibration):
             pass
+        if not breathing.all():
+            return None
         mass = sum(system.getParticleMass(i)._value for i in range(system.getNumParticles()))
-        return float(mass / self.edge**3 * _GRAM_PER_CM3)
+        return float(mass / self.cell.prod() * _GRAM_PER_CM3)
+
+    def _barostat(self) -> Any:
+        s, breathing = self.settings, self.geometry.breathing
+        if all(breathing):
+            barostat = self.mm.MonteCarloBarostat(s.pressure, s.temperature)
+        else:
+            pressure = self.mm.Vec3(s.pressure, s.pressure, s.pressure)
+            barostat = self.mm.MonteCarloAnisotropicBarostat(pressure, s.temperature, *breathing)
+        barostat.setRandomNumberSeed(self._draw())
+        return barostat
+
+    def _stretched(self, edge: float, breathing: Bool[np.ndarray, " 3"]) -> np.ndarray:
+        """The cell with the volume of a cube of that edge; only breathing edges change."""
+        if breathing.all():
+            return np.full(3, edge)
+        factor = edge**3 / self.cell.prod()
+        return np.asarray(
+            np.where(breathing, self.cell * factor ** (1 / breathing.sum()), self.cell)
+        )
 
     def produce(self) -> tuple[list[Snapshot], list[Vectors], list[float]]:
         """Return labelled frames, their unwrapped positions, and readings of the temperature."""
         s = self.settings
-        begin, context = self.time, self.running
-        thermometer = self._thermometer(context.getSystem())
-        frames, states, temperatures = [], [], []
-        for frame in range(s.frames):
-            for _ in self._advance(context, s.spacing):
-                temperatures.append(thermometer(context))
-            states.append(self._positions(context))
-            keys = {"replica": self.replica, "frame": frame, "time": self.time - begin}
-            frames.append(self.snapshot(states[-1], keys))
+        frames: list[Snapshot] = []
+        states, temperatures = [], []
+        context = self.running
+        for distance in self.geometry.distances:
+            if distance is not None:
+                context = self._hold(self._positions(context), distance)
+            begin = self.time
+            thermometer = self._thermometer(context.getSystem())
+            for _ in range(s.frames):
+                for _ in self._advance(context, s.spacing):
+                    temperatures.append(thermometer(context))
+                states.append(self._positions(context))
+                keys: dict[str, int | float] = {
+                    "replica": self.replica,
+                    "frame": len(frames),
+                    "time": self.time - begin,
+                }
+                frames.append(self.snapshot(states[-1], keys | self._held(distance)))
         return frames, states, temperatures
+
+    @staticmethod
+    def _held(distance: float | None) -> dict[str, int | float]:
+        return {} if distance is None else {"distance": distance}
+
+    def _hold(self, positions: Vectors, distance: float) -> Any:
+        """Return a context in which the pair of ions is held ``distance`` (Å) apart.
+
+        Both ions move along the line between them, a little at a time while the water moves on.
+        """
+        positions = positions.copy()
+        apart = positions[1] - positions[0]
+        apart -= self.cell * np.round(apart / self.cell)
+        length = float(np.linalg.norm(apart))
+        centre, axis = positions[0] + 0.5 * apart, apart / length
+        context = self._start(self.system(DYNAMICS_TOLERANCE, frozen=True), positions)
+        steps = 1 + int(abs(distance / NM - length) / DRAG)
+        for d in np.linspace(length, distance / NM, steps + 1)[1:]:
+            positions = self._positions(context)
+            positions[0], positions[1] = centre - 0.5 * d * axis, centre + 0.5 * d * axis
+            context.setPositions(positions)
+            with self._watched():
+                context.getIntegrator().step(DRAG_STEPS)
+        for _ in self._advance(context, WINDOW * self.settings.equilibration):
+            pass
+        return context
 
     def _thermometer(self, system: Any) -> Callable[[Any], float]:
         """Return a function that reads the kinetic temperature (K) without evaluating forces."""
         masses = np.array([system.getParticleMass(i)._value for i in range(len(self.symbols))])
-        freedom = 3 * len(masses) - system.getNumConstraints()
+        freedom = 3 * np.count_nonzero(masses) - system.getNumConstraints()
         gas_constant = self.mm.unit.MOLAR_GAS_CONSTANT_R._value * 1e-3  # kJ/mol/K
 
         def read(context: Any) -> float:
@@ -424,7 +483,12 @@ class Replica:
                 "sample": sample,
                 "time": self.time - begin,
             }
-            yield self.snapshot(self._positions(context), keys)
+            held = (
+                self.geometry.distances[frame // self.settings.frames]
+                if self.settings.geometry == "pair"
+                else None
+            )
+            yield self.snapshot(self._positions(context), keys | self._held(held))
 
     def _positions(self, context: Any) -> Vectors:
         state = context.getState(positions=True)
@@ -437,21 +501,83 @@ class Replica:
 
     def snapshot(self, positions: Vectors, keys: dict[str, int | float]) -> Snapshot:
         """Label a configuration; whole molecules are wrapped by their first atom."""
+        if not np.isfinite(positions).all():
+            raise self._failed("a position is not a number")
+        positions = positions + self._shift(positions)
+        anchors = positions[self.first]
+        wrapped = positions - (np.floor(anchors / self.cell) * self.cell)[self.molecules]
+        energy, forces, beyond = self._label(positions, wrapped)
+        if not (np.isfinite(energy) and np.isfinite(forces).all()):
+            raise self._failed("a label is not a number")
+        place, density = self._places(wrapped)
+        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in keys.items()}
+        return Snapshot(
+            self.cell * NM, wrapped * NM, energy, forces, rounded, place, density, beyond
+        )
+
+    def _shift(self, positions: Vectors) -> np.ndarray:
+        """What brings the crystal, or else all molecules, to the middle of the centred axes."""
+        axes = self.geometry.centred
+        if not any(axes):
+            return np.zeros(3)
+        of = self.first[self.lattice] if self.lattice.any() else self.first
+        centre = middle(positions[of], self.cell, axes)
+        return np.where(axes, 0.5 * self.cell - centre, 0.0)
+
+    def _places(self, wrapped: Vectors) -> tuple[np.ndarray, float | None]:
+        """The place of every atom, and the density (g/cm3) of the interior."""
+        symbols = np.array(self.symbols)[self.first]
+        found = self.geometry.places(
+            Scene(self.cell * NM, wrapped[self.first] * NM, symbols, self.lattice)
+        )
+        if not found.interior:
+            return found.names[self.molecules], None
+        weight = np.select([symbols == "Na", symbols == "Cl"], [22.990, 35.453], 18.015)
+        mass = float(weight[found.names == "interior"].sum())
+        density = mass / (found.interior / NM**3) * _GRAM_PER_CM3
+        return found.names[self.molecules], density
+
+    def _label(
+        self, positions: Vectors, wrapped: Vectors
+    ) -> tuple[float, Vectors, Float[np.ndarray, " cutoffs"] | None]:
+        """Energy (eV), forces (eV/Å), and what of them lies beyond each cutoff, where known."""
+        if self.settings.law == "screened":
+            if self.law is None:
+                from scalewise.data.screened import ScreenedLaw  # brings PyTorch: only if needed
+
+                self.law = ScreenedLaw(self._charges(), self.settings.screening)
+            found = self.law.label(self._frame(wrapped), CUTOFFS)
+            beyond = np.abs(np.concatenate([found.beyond, found.forces[None]])).mean(axis=(1, 2))
+            return found.energy, found.forces, beyond
         if self.labels is None:
             self.labels = self.context(self.system(LABEL_TOLERANCE), exact=True)
         with self._watched():
             energy, forces = _evaluate(self.labels, positions)
-        if not (np.isfinite(energy) and np.isfinite(forces).all()):
-            raise self._failed("a label is not a number")
-        anchors = positions[self.first]
-        wrapped = positions - (np.floor(anchors / self.edge) * self.edge)[self.molecules]
-        rounded = {k: round(v, 6) if isinstance(v, float) else v for k, v in keys.items()}
-        return Snapshot(
-            self.edge * NM, wrapped * NM, energy * KJ_PER_MOL, forces * KJ_PER_MOL_NM, rounded
+        return energy * KJ_PER_MOL, forces * KJ_PER_MOL_NM, None
+
+    def _frame(self, wrapped: Vectors) -> Frame:
+        return Frame(
+            numbers=np.array([atomic_numbers[s] for s in self.symbols]),
+            positions=wrapped * NM,
+            cell=np.diag(self.cell * NM),
+            pbc=np.ones(3, dtype=bool),
+            forces=np.zeros_like(wrapped),
+            energy=None,
+            molecule=self.molecules,
+            source=f"replica {self.replica}",
         )
+
+    def _charges(self) -> dict[str, float]:
+        """Charge (e) of each element in the force field."""
+        forces = self.system(DYNAMICS_TOLERANCE).getForces()
+        coulomb = next(f for f in forces if isinstance(f, self.mm.NonbondedForce))
+        charges = [coulomb.getParticleParameters(i)[0]._value for i in range(len(self.symbols))]
+        return dict(zip(self.symbols, charges, strict=True))
 
     def label_error(self, positions: Vectors) -> float:
         """Return the mean error of a force component (eV/Å) against tight double precision."""
+        if self.settings.law == "screened":
+            return 0.0  # the sum is exact
         exact = self.context(self.system(CHECK_TOLERANCE), reference=True)
         errors = _evaluate(self.labels, positions)[1] - _evaluate(exact, positions)[1]
         return float(np.abs(errors).mean() * KJ_PER_MOL_NM)
@@ -462,38 +588,3 @@ def _evaluate(context: Any, positions: Vectors) -> tuple[float, Vectors]:
     state = context.getState(energy=True, forces=True)
     forces = np.asarray(state.getForces(asNumpy=True)._value, dtype=float)
     return float(state.getPotentialEnergy()._value), forces
-
-
-def _merge_lennard_jones(mm: Any, system: Any, pairs: int) -> None:
-    """Move the tabulated Lennard-Jones of the charmm files into the fast standard force.
-
-    A custom force over all pairs is 40 times slower on a CPU. Only Na-Cl departs from the
-    combination rules (NBFIX): a custom force over these few pairs makes up the difference.
-    """
-    forces = list(system.getForces())
-    tables = [i for i, f in enumerate(forces) if isinstance(f, mm.CustomNonbondedForce)]
-    if not tables:
-        return
-    table = forces[tables[0]]
-    standard = next(f for f in forces if isinstance(f, mm.NonbondedForce))
-    functions = [table.getTabulatedFunction(i).getFunctionParameters() for i in (0, 1)]
-    a, b = (np.array(values).reshape(n, m) for n, m, values in functions)
-    kind = [int(table.getParticleParameters(i)[0]) for i in range(system.getNumParticles())]
-    sigma, epsilon = (a / b).diagonal() ** (1 / 6), (b**2 / (4 * a)).diagonal()
-    for i, k in enumerate(kind):
-        charge = standard.getParticleParameters(i)[0]
-        standard.setParticleParameters(i, charge, sigma[k], epsilon[k])
-    mixed = (0.5 * (sigma[:, None] + sigma)) ** 6
-    depth = 4.0 * np.sqrt(epsilon[:, None] * epsilon)
-    na, cl = kind[0], kind[pairs]
-    da, db = (a - depth * mixed**2)[na, cl], (b - depth * mixed)[na, cl]
-    extra = mm.CustomNonbondedForce(f"{float(da)!r}/r^12 - ({float(db)!r})/r^6")
-    extra.setNonbondedMethod(mm.CustomNonbondedForce.CutoffPeriodic)
-    extra.setCutoffDistance(table.getCutoffDistance())
-    extra.addInteractionGroup(range(pairs), range(pairs, 2 * pairs))
-    for _ in kind:
-        extra.addParticle([])
-    for i in range(table.getNumExclusions()):
-        extra.addExclusion(*table.getExclusionParticles(i))
-    system.removeForce(tables[0])
-    system.addForce(extra)

@@ -32,9 +32,10 @@ from rich.table import Table
 import scalewise
 from scalewise import artifacts
 from scalewise.config import Solution
-from scalewise.data import simulation
+from scalewise.data import forcefield, simulation
+from scalewise.data.geometry import geometry_of
 from scalewise.errors import InputError
-from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY
+from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
 
 SCHEMA: Final = 1
 #: g/cm3 of the pure water at 300 K and 1 bar, and what one mol of NaCl per litre adds.
@@ -42,6 +43,8 @@ WATER_DENSITY: Final = {"tip3p": 0.982, "spce": 0.997, "tip3pfb": 0.995, "opc3":
 SALT_DENSITY: Final = 0.038
 #: Largest tolerated deviations; a temperature may also be four standard errors off.
 DENSITY_TOLERANCE: Final = 0.05
+#: The interior holds few molecules, and its bounds are those of a mean surface.
+INTERIOR_TOLERANCE: Final = 0.1
 TEMPERATURE_TOLERANCE: Final = 0.03
 ERRORS_TOLERANCE: Final = 4.0
 #: Largest tolerated error of a label's force component, eV/Å.
@@ -75,7 +78,7 @@ def generate(
     _claim(settings, folder)
     missing = [r for r in range(settings.replicas) if _finished(settings, folder, r) is None]
     if missing:
-        simulation.platform_name(settings)  # fails early
+        forcefield.platform_name(settings)  # fails early
         (folder / "manifest.json").unlink(missing_ok=True)
         missing.sort(key=lambda r: -simulation.duration(settings, r))
         _run(settings, folder, missing, workers or _cores(), progress)
@@ -190,9 +193,10 @@ def _save(settings: Solution, folder: Path, sampled: simulation.Sampled) -> None
 
 
 def _atoms(sampled: simulation.Sampled, frame: simulation.Snapshot) -> ase.Atoms:
-    atoms = ase.Atoms(sampled.symbols, frame.positions, cell=[frame.edge] * 3, pbc=True)
+    atoms = ase.Atoms(sampled.symbols, frame.positions, cell=frame.cell, pbc=True)
     atoms.arrays[FORCES_KEY] = np.asarray(frame.forces)
     atoms.arrays[MOLECULE_KEY] = np.asarray(sampled.molecules)
+    atoms.arrays[PLACE_KEY] = np.asarray(frame.place)
     atoms.info = {ENERGY_KEY: frame.energy, **frame.keys}
     return atoms
 
@@ -309,7 +313,7 @@ def _manifest(settings: Solution, folder: Path) -> Manifest:
         raise InputError(str(folder), "files changed while it was being filled", "Run again.")
     whole = [r for r in records if r is not None]
     replicas = [r["report"] for r in whole]
-    file, ions = simulation.FORCE_FIELDS[settings.water, settings.ions]
+    file, ions = forcefield.FORCE_FIELDS[settings.water, settings.ions]
     r = settings.replicates
     return {
         "schema": SCHEMA,
@@ -320,11 +324,21 @@ def _manifest(settings: Solution, folder: Path) -> Manifest:
         "force_field": {"file": file, "ions": ions},
         "platform": _joined(report["platform"] for report in replicas),
         "units": {"length": "Å", "energy": "eV", "time": "ps", "density": "g/cm3"},
-        "frames": settings.replicas * settings.frames,
+        "frames": settings.replicas * settings.frames * len(geometry_of(settings).distances),
         "replicate_frames": r.replicas * r.configurations * r.samples,
+        **_law(settings, replicas),
         "replicas": replicas,
         "checks": _checks(settings, replicas),
     }
+
+
+def _law(settings: Solution, replicas: list[dict[str, Any]]) -> dict[str, Any]:
+    """The law that labels, if it is not the force field, and how far its forces reach."""
+    if settings.law != "screened":
+        return {}
+    shares = [r["beyond"] for r in replicas]
+    mean = {c: float(np.mean([share[c] for share in shares])) for c in shares[0]}
+    return {"law": {"name": "screened", "screening": settings.screening, "beyond": mean}}
 
 
 def _joined(values: Any) -> str:
@@ -358,7 +372,12 @@ def _check_temperature(settings: Solution, replicas: list[dict[str, Any]]) -> tu
 
 
 def _check_density(settings: Solution, replicas: list[dict[str, Any]]) -> tuple[bool, str]:
-    mean = float(np.mean([r["density"] for r in replicas]))
+    known = [r["density"] for r in replicas if r["density"] is not None]
+    if not known:
+        return True, "no interior thicker than a layer, and so no density to tell."
+    mean = float(np.mean(known))
+    if settings.geometry not in ("bulk", "pair"):
+        return _check_interior(settings, replicas, mean)
     if abs(settings.temperature - 300.0) > 20.0 or settings.pressure > 200.0:
         return True, f"{mean:.3f} g/cm3; no reference away from 300 K and 1 bar."
     volume = float(np.mean([r["edge"] ** 3 for r in replicas]))
@@ -369,6 +388,19 @@ def _check_density(settings: Solution, replicas: list[dict[str, Any]]) -> tuple[
         f"{mean:.3f} g/cm3 on average, about {expected:.3f} expected of {settings.water} with "
         f"{molarity:.2f} mol/l NaCl; furthest off is replica {worst['replica']} with "
         f"{worst['density']:.3f} (tolerated: {100 * DENSITY_TOLERANCE:g} %)."
+    )
+
+
+def _check_interior(
+    settings: Solution, replicas: list[dict[str, Any]], mean: float
+) -> tuple[bool, str]:
+    """Density away from surfaces; salt avoids surfaces, so that its share there is not known."""
+    pure = WATER_DENSITY[settings.water]
+    volume = geometry_of(settings).volume
+    expected = pure + SALT_DENSITY * replicas[0]["dissolved_pairs"] / volume / 6.02214076e-4
+    return abs(mean / expected - 1.0) <= INTERIOR_TOLERANCE, (
+        f"{mean:.3f} g/cm3 in the interior on average, about {expected:.3f} expected of "
+        f"{settings.water} with its salt (tolerated: {100 * INTERIOR_TOLERANCE:g} %)."
     )
 
 

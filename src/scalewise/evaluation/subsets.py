@@ -23,20 +23,24 @@ FEWEST: Final = 30
 def regime_members(
     frames: Sequence[Frame], ions: Mapping[str, int]
 ) -> dict[str, Bool[np.ndarray, " atoms"]]:
-    """Atoms of all frames in each automatic regime of the ions; none without both charges.
+    """Atoms of all frames in each place of their column, and in each automatic regime of the ions.
 
-    Cells lower than the regimes' distances (6 Å) have no regimes.
+    Regimes of the ions need both charges, and cells no lower than their distances (6 Å).
     """
     elements = sorted({e for f in frames for e in set(f.symbols)})
+    places = {
+        regime.name: np.concatenate([regimes.membership(regime, f, ions, 0.0) for f in frames])
+        for regime in regimes.place_regimes(frames)
+    }
     found = {}
     for regime in regimes.default_regimes(elements, ions, ())[1:]:
         reach = max(regime.above, regime.below or 0.0)
         try:
             parts = [regimes.membership(regime, f, ions, reach) for f in frames]
         except InputError:  # a cell below the reach; all else was checked by the prediction
-            return {}
+            return places
         found[regime.name] = np.concatenate(parts)
-    return found
+    return found | places
 
 
 def nearest(

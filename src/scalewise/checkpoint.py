@@ -28,7 +28,7 @@ from scalewise.potential.router import ScaleRouter
 from scalewise.potential.settings import Network as NetworkSettings
 from scalewise.potential.settings import Route
 
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
 ROUTER: Final = "router."
@@ -39,8 +39,16 @@ def _without_router(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "router": None}
 
 
+def _without_switch(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 3 fades neighbours over a width of its own; before, it was all of the cutoff."""
+    return {**document, "network": {"switch": None, **document["network"]}}
+
+
 #: From schema n to n + 1, on the content of model.json.
-UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {1: _without_router}
+UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    1: _without_router,
+    2: _without_switch,
+}
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 
 #: eV; rounding differs between machines and devices, another network by far more.

@@ -50,9 +50,27 @@ def test_the_scale_is_told_in_functions_of_equal_size() -> None:
     assert (off[:, -1] == 0).all()
 
 
+def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
+    # ions 3 Å apart: no neighbour fades at 3.6 Å and beyond, whatever the scale
+    network = untrained(ladder=(3.0, 5.0)).network
+    settings = network.settings.model_copy(update={"ladder": ()})
+    pair = replace(
+        frame,
+        numbers=np.array([11, 17]),
+        positions=np.array([[1.0, 1.0, 1.0], [4.0, 1.0, 1.0]]),
+        forces=np.zeros((2, 3)),
+        molecule=np.arange(2),
+    )
+    untold = Network(settings, (11, 17), torch.float64)
+    shared = Potential(untold, untrained().baseline)
+    energies = [shared.predict(pair, cutoffs=c).energy for c in (3.4, 3.6, 4.3, 5.0)]
+    np.testing.assert_allclose(energies[2:], energies[1], rtol=0, atol=1e-12)
+    assert abs(energies[0] - energies[1]) > 1e-6
+
+
 def test_a_network_begins_as_one_that_is_not_told(frame: Frame) -> None:
     torch.manual_seed(0)
-    plain = untrained(cutoff=5.0)
+    plain = untrained(cutoff=5.0, switch=0.5)
     ladder = Network(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
     ladder.load_state_dict(plain.network.state_dict(), strict=False)
     found = Potential(ladder, plain.baseline).predict(frame)

@@ -93,6 +93,14 @@ def test_smearing_follows_the_cutoff_unless_it_is_given() -> None:
     assert load(Train, None, ["network.cutoff=4", "network.smearing=1.2"]).network.smearing == 1.2
 
 
+def test_a_ladder_switches_near_the_cutoff_unless_told_otherwise() -> None:
+    assert load(Train, None, []).network.switch is None
+    assert load(Train, None, ["network.ladder=[3,5]"]).network.switch == 0.5
+    assert load(Train, None, ["network.ladder=[3,5]", "network.switch=null"]).network.switch is None
+    with pytest.raises(InputError, match="longer than the shortest cutoff, 3 Å"):
+        load(Train, None, ["network.ladder=[3,5]", "network.switch=3.5"])
+
+
 def test_the_rate_rises_and_falls_to_zero() -> None:
     rates = [rate(x, 0.1) for x in np.linspace(0, 1, 50)]
     assert max(rates) == pytest.approx(1.0, abs=1e-2)

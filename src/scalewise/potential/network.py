@@ -259,7 +259,8 @@ class Network(nn.Module):
         s = self.settings
         vector = vectors(part, part.frame, rows, positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
-        radial = bessel(distance, envelope(distance, cutoffs[rows, None]), s.cutoff, s.radial)
+        ending = envelope(distance, cutoffs[rows, None], s.switch)
+        radial = bessel(distance, ending, s.cutoff, s.radial)
         angular = self.harmonics(vector / distance[..., None])
         if part.sent is None:
             return Edges(radial, angular, angular)

@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 
-def envelope(distance: Tensor, cutoff: Tensor) -> Tensor:
+def envelope(distance: Tensor, cutoff: Tensor, width: float | None = None) -> Tensor:
     r"""Switch from 1 to 0 at the cutoff, with two continuous derivatives.
 
-    .. math:: f(u) = 1 - 10 u^3 + 15 u^4 - 6 u^5, \qquad u = \min(r / r_\mathrm{cut}, 1)
+    .. math:: f(u) = 1 - 10 u^3 + 15 u^4 - 6 u^5, \qquad
+       u = \min(\max(1 + (r - r_\mathrm{cut}) / w, 0), 1)
+
+    over the last ``width`` w of the cutoff, Å; by default over all of it. With a width, what is
+    nearer than :math:`r_\mathrm{cut} - w` is the same at every cutoff.
 
     Its first and second derivatives vanish at both ends, so energies and forces stay smooth while
     a neighbour crosses the cutoff, or the cutoff moves across a neighbour.
@@ -21,7 +25,10 @@ def envelope(distance: Tensor, cutoff: Tensor) -> Tensor:
     >>> envelope(torch.tensor([0.0, 2.5, 5.0, 7.0]), torch.tensor(5.0))
     tensor([1.0000, 0.5000, 0.0000, 0.0000])
     """
-    u = torch.clamp(distance / cutoff, max=1.0)
+    if width is None:
+        u = torch.clamp(distance / cutoff, max=1.0)
+    else:
+        u = torch.clamp(1.0 + (distance - cutoff) / width, min=0.0, max=1.0)
     return 1.0 - u * u * u * (10.0 + u * (6.0 * u - 15.0))
 
 

@@ -16,6 +16,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 }
 #: Smearing over cutoff, where it is not given: the pair sum has then fallen to 6e-5 at the cutoff.
 SMEARING: Final = 0.25
+#: Å before the cutoff over which a ladder's neighbours fade, where it is not given.
+SWITCH: Final = 0.5
 
 
 class Route(Settings):
@@ -42,6 +44,11 @@ class Network(Settings):
     )
     channels: Count = Field(32, description="functions on the sphere per atom")
     hidden: Count = Field(64, description="width of the networks on the invariants")
+    switch: Length | None = Field(
+        None,
+        description="Å before the cutoff over which a neighbour fades; `null`: over all of the "
+        "cutoff; default: 0.5 with a ladder, whose scales then share what is nearer, else `null`",
+    )
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     radial: Count = Field(8, description="Bessel functions")
@@ -59,6 +66,7 @@ class Network(Settings):
         ladder = values.get("ladder")
         if isinstance(ladder, list | tuple) and ladder:
             rungs = [v for v in ladder if isinstance(v, int | float)]
+            filled["switch"] = SWITCH
             values = {"charges": "long" in ladder, **values}
             if rungs:
                 values = {"cutoff": float(rungs[-1]), **values}
@@ -70,6 +78,11 @@ class Network(Settings):
     def _consistent(self) -> Network:
         if self.ladder:
             self._check_ladder()
+        if self.switch is not None and self.switch > self.shortest:
+            raise ValueError(
+                f"switch={self.switch:g} Å is longer than the shortest cutoff, "
+                f"{self.shortest:g} Å: give a shorter one"
+            )
         if self.charges and self.cutoff < 3.0 * self.smearing:
             raise ValueError(
                 f"cutoff={self.cutoff} Å is below 3 smearing = {3 * self.smearing:g} Å, where the "

@@ -39,6 +39,9 @@ MODEL, STATE = "model", "state.safetensors"
 #: Minutes of training from which compiling pays: two lost, a third of each step won
 #: (benchmarks/speed.py).
 COMPILE_PAYS = 8.0
+#: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
+#: another scale, and its signs with it: at the full rate these weights would walk at random.
+TOLD = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +102,15 @@ class Trainer:
         if settings.freeze:
             for name, weight in weights.items():
                 weight.requires_grad_(name.startswith("router."))
-        rest = [w for n, w in weights.items() if n not in matrices and w.requires_grad]
+        rest = [n for n, w in weights.items() if n not in matrices and w.requires_grad]
+        kinds = {1.0: [n for n in rest if not _told(n)], TOLD: [n for n in rest if _told(n)]}
+        groups = [
+            {"params": [weights[n] for n in names], "share": share}
+            for share, names in kinds.items()
+            if names
+        ]
         optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(rest, lr=settings.adam_rate, betas=(0.9, 0.99))
+            torch.optim.Adam(groups, lr=settings.adam_rate, betas=(0.9, 0.99))
         ]
         if not settings.freeze:
             mixing = [weights[name] for name in matrices]
@@ -207,7 +216,7 @@ class Trainer:
             muon = isinstance(optimizer, Muon)
             base = settings.learning_rate if muon else settings.adam_rate
             for group in optimizer.param_groups:
-                group["lr"] = base * factor
+                group["lr"] = base * factor * group.get("share", 1.0)
             optimizer.step()
             optimizer.zero_grad()
         progress.step += 1
@@ -342,6 +351,11 @@ def _build(job: Job) -> tuple[Network, Network | RoutedNetwork]:
     if route is None:
         return network, network
     return network, RoutedNetwork(network, ScaleRouter.of(network, route.router))
+
+
+def _told(name: str) -> bool:
+    """Whether a weight says what a network makes of the scale it is told."""
+    return name.rpartition("network.")[2].startswith("told_")
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 Most steps give all atoms one cutoff, and cost what that cutoff costs. Some give every atom a cutoff
 of its own, so that atoms of unlike scale work together. The ends of the ladder are drawn on their
-own account: a cutoff drawn evenly between them hardly ever meets them.
+own account: a cutoff drawn between them hardly ever meets them. Short cutoffs are drawn more often
+than long ones: the error falls steeply there, and their steps are cheap.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def draw(settings: Train, step: int) -> Drawn:
         return Drawn(low, None, long)
     if kind < rungs.longest + rungs.shortest + rungs.mixed:
         return Drawn(high, (seed, 2, step), long)
-    return Drawn(float(low + (high - low) * place), None, long)
+    return Drawn(float(low * (high / low) ** place), None, long)
 
 
 def at_scale(

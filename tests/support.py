@@ -83,4 +83,6 @@ def untrained(
             router.offset.copy_(torch.linspace(-0.5, 0.5, len(elements)))
             if router.settings.by == "environment":
                 nn.init.normal_(router.second.weight, std=1.5)
+            if router.settings.by == "regime":
+                router.change.fill_(-1.0)
     return Potential(network, baseline, router=router)

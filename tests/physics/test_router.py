@@ -11,10 +11,11 @@ import torch
 
 from scalewise import checkpoint
 from scalewise.data.frames import Frame
+from scalewise.errors import InputError
 from scalewise.potential.potential import Potential
 from support import doubled, salt_frame, untrained
 
-KINDS = ("element", "environment")
+KINDS = ("element", "regime", "environment")
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -29,7 +30,8 @@ def frame() -> Frame:
 
 def routed(kind: str, *long: str) -> Potential:
     """A potential whose cutoffs are spread over its ladder: untrained features hardly vary."""
-    potential = untrained(ladder=(3.5, 5.0, *long), route={"by": kind, "hidden": 4})
+    near = {"near": ("Na",), "within": 3.4} if kind == "regime" else {}
+    potential = untrained(ladder=(3.5, 5.0, *long), route={"by": kind, "hidden": 4, **near})
     router = potential.router
     assert router is not None
     if kind == "environment":
@@ -77,7 +79,7 @@ def test_forces_are_those_of_the_energy(potential: Potential, frame: Frame) -> N
         assert -(up - down) / 2e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
     given = potential.predict(frame, cutoffs=found.cutoffs)
     assert given.energy == pytest.approx(found.energy, abs=1e-9)
-    if potential.router is not None and potential.router.settings.by == "environment":
+    if potential.router is not None and potential.router.settings.by != "element":
         # the gradient of the scale is part of the force
         assert np.abs(given.forces - found.forces).max() > 1e-3
 
@@ -139,6 +141,35 @@ def test_a_router_may_choose_the_longest_cutoff(frame: Frame) -> None:
     longest = potential.predict(frame, cutoffs=found.cutoffs)
     assert (found.cutoffs == 6.3).all()
     np.testing.assert_allclose(found.forces, longest.forces, atol=1e-4)
+
+
+def test_the_regime_is_the_neighbourhood_of_its_elements(frame: Frame) -> None:
+    potential = routed("regime")
+    assert potential.router is not None
+    cutoffs = potential.predict(frame).cutoffs
+    delta = frame.positions[:, None] - frame.positions[frame.numbers == 11]
+    delta -= 10.0 * np.round(delta / 10.0)
+    distance = np.linalg.norm(delta, axis=2)
+    distance[distance == 0] = np.inf
+    far = distance.min(axis=1) > 3.4
+    close = distance.min(axis=1) < 2.4
+    offset = potential.router.offset.numpy()[(frame.numbers == 17).astype(int)]
+    for member, change in ((far, 0.0), (close, -1.0)):
+        assert member.any()
+        expected = 3.5 + 1.5 / (1.0 + np.exp(-(offset + change)))
+        np.testing.assert_allclose(cutoffs[member], expected[member], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("near", "message"),
+    [
+        ({"near": ("K",)}, "does not know"),
+        ({"near": ("Na",), "within": 4.0}, r"at most 3\.5"),
+    ],
+)
+def test_a_regime_that_cannot_be_seen_is_refused(near: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        untrained(ladder=(3.5, 5.0), route={"by": "regime", **near})
 
 
 def test_a_router_survives_its_checkpoint(

@@ -64,6 +64,8 @@ def test_the_ladder_says_what_is_longest_and_whether_there_are_charges() -> None
         (["rungs.longest=0.8", "rungs.mixed=0.3"], "more than all steps"),
         (["route.by=element"], "needs a ladder"),
         (["freeze=true"], "give start"),
+        ([*LADDER, "route.by=regime"], "needs the elements"),
+        ([*LADDER, "route.near=[Na]"], "contradict"),
         ([*LADDER, "route.by=element", "compile=always"], "without torch.compile"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -23,11 +23,28 @@ SWITCH: Final = 0.5
 class Route(Settings):
     """How a router gives every atom its cutoff."""
 
-    by: Literal["element", "environment"] = Field(
-        "environment", description="one cutoff per element, or by what is nearest to each atom"
+    by: Literal["element", "regime", "environment"] = Field(
+        "environment",
+        description="one cutoff per element; two, by whether an atom of `near` is close; or a "
+        "function of what is nearest to each atom",
+    )
+    near: tuple[str, ...] = Field(
+        (), description="elements whose neighbourhood is a regime of its own, for `by=regime`"
+    )
+    within: Length | None = Field(
+        None, description="Å, where that neighbourhood ends; default: the shortest cutoff"
     )
     hidden: Count = Field(16, description="width of the network on the environment")
     start: Fraction = Field(0.7, description="where on the ladder training starts, from 0 to 1")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.by == "regime") != bool(self.near):
+            raise ValueError(
+                f"by={self.by} and near={list(self.near)} contradict each other: by=regime needs "
+                "the elements that make the regime, such as near=[Na,Cl], and nothing else does"
+            )
+        return self
 
 
 class Network(Settings):

@@ -6,9 +6,15 @@ STAMP := $(VENV)/.installed
 
 .PHONY: demo test lint slow clean
 
-# The study of salt water, end to end; results below runs/demo.
+# The study of salt water, end to end, then one training for a ladder of scales on the same frames,
+# with its curve of error against cutoff; results below runs/demo.
 demo: $(STAMP)
 	$(BIN)/scalewise study --out runs/demo
+	cat runs/demo/solution-*/replica-*.extxyz > runs/demo/solution.extxyz
+	$(BIN)/scalewise train runs/demo/solution.extxyz --ladder 3,5.5,long --minutes 2.5 \
+		--out runs/demo/ladder processes=2 data.group_key=replica data.test=0.4
+	$(BIN)/scalewise curve runs/demo/ladder runs/demo/solution.extxyz --out runs/demo/curve \
+		points=4 frames=30
 
 # Lint, types, the fast tests, and the README's commands on a small configuration.
 test: lint

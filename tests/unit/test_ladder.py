@@ -222,6 +222,9 @@ def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     paths = write_all(found, tmp_path)
     assert [p.name for p in paths] == ["curve.json", "curve.png", "curve.svg"]
     assert json.loads(paths[0].read_text())["reference"] == 5
+    few = curve(trained, trained / "test.xyz", settings.model_copy(update={"frames": 3}))
+    assert few["choice"]["scored"] == 3
+    assert few["subsets"][0]["atoms"] == 24
 
 
 def test_a_longer_scale_is_needed_where_it_was_planted_and_nowhere_else() -> None:

@@ -53,6 +53,13 @@ class Choice:
         """Numbers of all frames that are scored, once each, in the order of the file."""
         return np.unique(np.concatenate(list(self.members.values())))
 
+    def spread(self, most: int | None) -> Int[np.ndarray, " chosen"]:
+        """At most so many of the scored frames, evenly spread over the file; none: all of them."""
+        scored = self.scored
+        if most is None or most >= len(scored):
+            return scored
+        return scored[np.linspace(0, len(scored) - 1, most).round().astype(int)]
+
 
 def read_chosen(model: Path, data: Path, settings: Scored) -> tuple[list[Frame], Choice]:
     """Read the frames of a file, and choose those that are scored, as :func:`choose`.

@@ -72,12 +72,13 @@ def curve(
     rungs = _rungs(model, potential, singles, settings)
     say(f"Reading {data}")
     frames, choice = read_chosen(model, data, settings)
-    scored = known(potential, [frames[k] for k in choice.scored])
+    chosen = choice.spread(settings.frames)
+    scored = known(potential, [frames[k] for k in chosen])
     say(f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}")
     measured = measure(scored, rungs, watch)
     subjects = _Subjects(
         scored,
-        choice.group[choice.scored],
+        choice.group[chosen],
         Floor.estimate(frames, choice.group, settings.seed),
         Resampling(settings.seed, settings.bootstrap),
     )

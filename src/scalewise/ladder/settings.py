@@ -17,6 +17,9 @@ class Curve(Scored):
         None, description="Å, rising; default: `points` of them, evenly over the ladder"
     )
     points: Count = Field(8, description="cutoffs, where they are not given")
+    frames: Count | None = Field(
+        None, description="look at so many of the frames at most, evenly spread; default: at all"
+    )
     min_gain: float = Field(
         0.01, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
     )

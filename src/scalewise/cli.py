@@ -343,6 +343,35 @@ def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve"
     console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
+@app.command()
+def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refine")) -> None:
+    r"""Find the fewest and cheapest scales of a ladder that lose hardly any accuracy.
+
+    [bold]scalewise refine runs/ladder dft.xyz[/bold]  at most 1 % worse, 2 % for any element
+
+    [bold]scalewise refine runs/ladder dft.xyz tolerance=0.03 by=regime near=\[Na,Cl][/bold]
+
+    [bold]scalewise refine runs/ladder dft.xyz microseconds=150[/bold]  the best at that cost
+
+    Writes refine.json, figures/ and model/, a potential that gives every atom its scale.
+    """
+    from scalewise.config import load
+    from scalewise.ladder.settings import Refine
+
+    config, data, pairs = _with_one_file("refine", words or [])
+    settings = load(Refine, config, pairs)
+
+    from scalewise.ladder.refine import refine as run
+    from scalewise.ladder.refine import write_all
+    from scalewise.ladder.refine_table import print_refined
+
+    console = Console()
+    found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
+    paths = write_all(found, model, out)
+    print_refined(found.results, console)
+    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+
+
 def _with_one_file(command: str, words: Sequence[str]) -> tuple[Path | None, Path, list[str]]:
     config, files, pairs = _sort(words)
     if len(files) != 1:

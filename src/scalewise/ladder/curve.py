@@ -236,9 +236,12 @@ class _Subjects:
 def _enough(rungs: Sequence[Rung], scales: Sequence[dict[str, Any]]) -> float | None:
     """The shortest cutoff, with the long range that there is, beyond which nothing is needed."""
     long = rungs[_reference(rungs)].long
-    places = [k for k, rung in enumerate(rungs) if not rung.name and rung.long == long]
-    verdicts = [RangeVerdict(**scales[k]["longer"]) for k in places]
-    return shortest_enough([rungs[k].cutoff for k in places], verdicts)
+    own = [
+        (rung.cutoff, RangeVerdict(**scale["longer"]))
+        for rung, scale in zip(rungs, scales, strict=True)
+        if not rung.name and rung.long == long and rung.cutoff is not None
+    ]
+    return shortest_enough([c for c, _ in own], [v for _, v in own])
 
 
 def _same(ladder: Rung, single: Rung) -> bool:

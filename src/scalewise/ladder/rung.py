@@ -18,10 +18,13 @@ from scalewise.potential.potential import Potential
 
 @dataclass(frozen=True, eq=False)
 class Rung:
-    """One scale for all atoms: a cutoff, Å, and whether long range acts; and whose scale it is."""
+    """One scale for all atoms: a cutoff, Å, and whether long range acts; and whose scale it is.
+
+    Without a cutoff, the potential's router gives every atom its own.
+    """
 
     potential: Potential
-    cutoff: float
+    cutoff: float | None
     long: bool
     name: str = ""
 
@@ -71,16 +74,16 @@ def measure(frames: Sequence[Frame], rungs: Sequence[Rung], watch: Watch = iter)
     errors: list[list[np.ndarray]] = [[] for _ in rungs]
     seconds = np.zeros((len(rungs), len(frames)))
     counts, atoms = np.zeros(len(rungs)), 0
-    lengths = np.array([rung.cutoff for rung in rungs])
+    longest = max(r.potential.cutoff if r.cutoff is None else r.cutoff for r in rungs)
     for at, frame in enumerate(watch(frames)):
         graphs = {id(r.potential): r.potential.graph(frame) for r in rungs}
+        pairs = neighbours.build(frame, longest, full=True, images=True)
         for k, rung in enumerate(rungs):
             graph = graphs[id(rung.potential)]
             start = time.perf_counter()
             found = rung.potential.derivatives(graph, frame.positions, rung.cutoff, long=rung.long)
             seconds[k, at] = time.perf_counter() - start
             errors[k].append(found.forces.double().cpu().numpy() - frame.forces)
-        pairs = neighbours.build(frame, float(lengths.max()), full=True, images=True)
-        counts += (pairs.distance[:, None] < lengths).sum(axis=0)
+            counts[k] += (pairs.distance < found.cutoffs.double().cpu().numpy()[pairs.i]).sum()
         atoms += len(frame.numbers)
     return Measured(np.stack([np.concatenate(e) for e in errors]), seconds, counts / max(atoms, 1))

@@ -10,7 +10,8 @@ from typing import Any
 
 from scalewise.config import Doctor, Settings, Study
 from scalewise.evaluation.settings import Evaluate, Predict
-from scalewise.ladder.settings import Curve
+from scalewise.ladder.settings import Curve, Refine
+from scalewise.prove.settings import Prove
 from scalewise.training.settings import Train
 
 HEAD = """# Settings
@@ -37,6 +38,8 @@ COMMANDS: dict[str, type[Settings]] = {
     "predict": Predict,
     "evaluate": Evaluate,
     "curve": Curve,
+    "refine": Refine,
+    "prove": Prove,
 }
 
 

@@ -15,7 +15,7 @@ import scalewise
 from scalewise.errors import InputError
 
 #: Commands that go on where they were interrupted.
-CONTINUES = ("study", "generate", "train")
+CONTINUES = ("study", "generate", "train", "prove")
 
 
 class Commands(TyperGroup):
@@ -369,6 +369,57 @@ def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refin
     found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
     paths = write_all(found, model, out)
     print_refined(found.results, console)
+    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+
+
+@app.command()
+def prove(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="DATA [CONFIG] [key=value]...", show_default=False),
+    ] = None,
+    out: Out = Path("runs/prove"),
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall-clock budget of each of the eight trainings.")
+    ] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(help="Cutoffs, Å, from short to long, then perhaps `long`."),
+    ] = None,
+) -> None:
+    r"""Say what would help: a longer range, other scales, more frames or a larger network.
+
+    [bold]scalewise prove dft.xyz --ladder 3,6.5,long --minutes 5[/bold]  eight trainings: all
+    frames, half, a quarter, half the channels, two seeds each
+
+    Writes prove.json and figures/ below --out. Settings of scalewise train hold, too.
+
+    Interrupted, it continues.
+    """
+    from scalewise.config import load
+
+    config, files, pairs = _sort(words or [])
+    if len(files) != 1:
+        found = f"{len(files)} extxyz files given"
+        raise InputError("prove", found, "Give one: scalewise prove dft.xyz --ladder 3,6.5,long")
+    from scalewise.prove.settings import Prove
+
+    values: dict[str, Any] = {} if minutes is None else {"minutes": minutes}
+    if ladder is not None:
+        values["network.ladder"] = _rungs(ladder)
+    settings = load(Prove, config, pairs, values)
+
+    from scalewise.prove.run import prove as run
+    from scalewise.prove.run import write_all
+    from scalewise.prove.table import print_proof
+    from scalewise.training.bar import training_bar
+
+    console = Console()
+    results = run(
+        files[0], settings, out, say=_quietly(console), watch=_watched(console), show=training_bar
+    )
+    paths = write_all(results, out)
+    print_proof(results, console)
     console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 

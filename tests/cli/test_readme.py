@@ -44,8 +44,14 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "train":
         minutes = command.index("--minutes") + 1
         return [*command[:minutes], "0.1", *command[minutes + 1 :], *SMALL_NETWORK]
+    if command[1] == "prove":
+        minutes = command.index("--minutes") + 1
+        words = ["points=2", "frames=4", "network.layers=1"]
+        return [*command[:minutes], "0.03", *command[minutes + 1 :], *SMALL_NETWORK, *words]
     if command[1] == "curve":
         return [*command, "points=2"]
+    if command[1] == "refine":
+        return [*command, "prices=1", "steps=2", "fit=train"]
     if command[1] == "generate":
         return [*command, str(ROOT / "configs/small-solution.yaml")]
     return command

@@ -25,6 +25,7 @@ LAYERS = (
     {"report", "doctor"},
     {"training", "evaluation", "deploy"},
     {"ladder"},
+    {"prove"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

@@ -1,0 +1,1 @@
+"""What limits a trained potential: its range, its scales, its data or its size."""

@@ -1,0 +1,271 @@
+"""Train, score, judge: what limits a potential of these frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+import scalewise
+from scalewise.artifacts import write_json
+from scalewise.data.frames import Frame, read
+from scalewise.data.manifest import SplitManifest
+from scalewise.evaluation.evaluate import plain
+from scalewise.evaluation.floor import Floor
+from scalewise.evaluation.model import open_model
+from scalewise.evaluation.predict import Say, Watch, known
+from scalewise.evaluation.subsets import regime_members, symbol
+from scalewise.ladder.rung import Rung, ladder_rungs, measure
+from scalewise.prove.figure import draw_proof
+from scalewise.prove.scored import Absolute, Scored, place
+from scalewise.prove.settings import SHARES, Prove
+from scalewise.prove.trainings import Training, base_split, plan
+from scalewise.prove.verdict import Change, Verdict, judge, limit
+from scalewise.report.style import save, styled
+from scalewise.training.fit import Listener, silent
+from scalewise.training.start import train
+
+SCHEMA: Final = 1
+UNITS: Final = {
+    "cutoff": "Å",
+    "mae": "meV/Å, mean over components and replicas, at every scale",
+    "mae_floor": "meV/Å, of Gaussian label noise of the estimated size",
+    "gain": "share of the error that a step saved; its interval is 95 %",
+    "again": "share that the next doubling of the frames would save by a power law",
+}
+
+Show = Callable[[], AbstractContextManager[Listener]]
+
+
+def prove(
+    path: Path,
+    settings: Prove,
+    out: Path,
+    *,
+    say: Say = lambda _: None,
+    watch: Watch = iter,
+    show: Show = silent,
+) -> dict[str, Any]:
+    """Train what is missing below ``out``, score everything; return the content of prove.json.
+
+    Parameters
+    ----------
+    path
+        extxyz with labels, eV and Å.
+    settings
+        Of the trainings, and what is asked.
+    out
+        Trainings go below ``out/trainings``; those that are there are used again.
+    say, watch, show
+        Called with one line per stage; goes through frames; opens the bar of a training.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data; a role that no frame has; a loss that is not finite.
+    """
+    data = settings.data
+    frames = read(
+        path,
+        forces_key=data.forces_key,
+        energy_key=data.energy_key,
+        stress_key=data.stress_key,
+        check_units=data.check_units,
+    )
+    manifest = base_split(path, frames, settings)
+    manifest.members(settings.role)  # complains before hours of training
+    trainings = plan(manifest, settings, out)
+    time = f", {settings.minutes * len(trainings):g} minutes" if settings.minutes else ""
+    say(f"{len(trainings)} trainings{time}; those that are finished are used again")
+    for k, training in enumerate(trainings, 1):
+        say(f"{k} of {len(trainings)}: {training.name}, replica {training.replica}")
+        train(path, training.settings, training.folder, show=show)
+    write_json(out / "settings.json", settings.model_dump(mode="json"))
+    return _judge(frames, manifest, trainings, settings, say, watch)
+
+
+def write_all(results: dict[str, Any], out: Path) -> list[Path]:
+    """Write prove.json and the figure below ``out``; return their paths."""
+    write_json(out / "prove.json", results)
+    with styled():
+        figures = save(draw_proof(results), out / "figures" / "prove")
+    return [out / "prove.json", *figures]
+
+
+def _judge(
+    frames: Sequence[Frame],
+    manifest: SplitManifest,
+    trainings: Sequence[Training],
+    settings: Prove,
+    say: Say,
+    watch: Watch,
+) -> dict[str, Any]:
+    network = settings.network
+    even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2)).round(3)
+    cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest, network.cutoff})
+    chosen = {role: _spread(manifest, role, settings.frames) for role in ("valid", settings.role)}
+    say(f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale")
+    scored: dict[str, Scored] = {}
+    rungs: list[Rung] = []
+    for role, members in chosen.items():
+        part = [frames[k] for k in members]
+        absolute: dict[str, list[np.ndarray]] = {}
+        for training in trainings:
+            potential = open_model(training.folder, device=settings.device)
+            part = list(known(potential, part))
+            rungs = ladder_rungs(potential, cutoffs)
+            errors = np.abs(measure(part, rungs, watch).errors).sum(axis=2)
+            absolute.setdefault(training.name, []).append(errors)
+        scored[role] = _scored(absolute, part, np.array(manifest.group)[members], settings)
+    test, valid = scored[settings.role], scored["valid"]
+    best = int(valid.mean("whole").argmin())
+    part = [frames[k] for k in chosen[settings.role]]
+    numbers = np.concatenate([f.numbers for f in part])
+    floor = Floor.estimate(frames, np.array(manifest.group), settings.seed)
+    subsets = [("all", np.ones(len(numbers), dtype=bool))]
+    subsets += [(symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
+    counts = {t.name: t.frames for t in trainings}
+    places = _Places(
+        at=place(rungs, settings.cutoff, long=network.charges),
+        longest=place(rungs, network.cutoff, long=network.charges),
+        without=place(rungs, network.cutoff, long=False) if network.switched else None,
+        best=best,
+    )
+    results = {
+        "schema": SCHEMA,
+        "scalewise": scalewise.__version__,
+        "units": UNITS,
+        "data": {
+            **manifest.data.model_dump(),
+            "settings": settings.model_dump(mode="json"),
+            "role": settings.role,
+            "scored": len(part),
+            "groups": len(np.unique(test.block)),
+        },
+        "questions": _questions(settings, counts),
+        "trainings": [
+            {"name": t.name, "replica": t.replica, "frames": t.frames, "folder": str(t.folder)}
+            for t in trainings
+        ],
+        "scales": [{"cutoff": r.cutoff, "long": r.long} for r in rungs],
+        "single": best,
+        "subsets": [
+            _describe(name, test.only(member), valid, numbers[member], places, floor, settings)
+            | {"again": _again(test.only(member), counts, best)}
+            for name, member in subsets
+        ],
+    }
+    found: dict[str, Any] = plain(results)
+    return found
+
+
+def _spread(manifest: SplitManifest, role: str, most: int | None) -> np.ndarray:
+    members = manifest.members(role)
+    if most is None or most >= len(members):
+        return members
+    return members[np.linspace(0, len(members) - 1, most).round().astype(int)]
+
+
+def _scored(
+    absolute: Absolute, frames: Sequence[Frame], group: np.ndarray, settings: Prove
+) -> Scored:
+    numbers = np.concatenate([f.numbers for f in frames])
+    block = np.repeat(group, [len(f.numbers) for f in frames])
+    kind = numbers.astype(np.int64)
+    for k, member in enumerate(regime_members(frames, settings.ions).values()):
+        kind = kind + (member.astype(np.int64) << (8 + k))
+    return Scored(absolute, block, kind)
+
+
+class _Places(dict[str, int]):
+    """Which scales the questions are about."""
+
+    def __init__(self, *, at: int, longest: int, without: int | None, best: int) -> None:
+        super().__init__(at=at, longest=longest, best=best)
+        if without is not None:
+            self["without"] = without
+
+
+def _changes(test: Scored, valid: Scored, places: Mapping[str, int]) -> dict[str, Change]:
+    best = places["best"]
+    found = {"cutoff": test.within(places["at"], places["longest"])}
+    if "without" in places:
+        found["long"] = test.within(places["without"], places["longest"])
+    found["routing"] = test.routed(valid)
+    found["data"] = test.across(("half", best), ("whole", best))
+    found["size"] = test.across(("narrow", best), ("whole", best))
+    return found
+
+
+def _questions(settings: Prove, counts: Mapping[str, int]) -> dict[str, str]:
+    network = settings.network
+    found = {"cutoff": f"a longer cutoff, {network.cutoff:g} instead of {settings.cutoff:g} Å"}
+    if network.switched:
+        found["long"] = f"long range, at {network.cutoff:g} Å"
+    return found | {
+        "routing": "a scale for each kind of atom instead of the best single one",
+        "data": f"twice the frames, {counts['whole']} instead of {counts['half']}",
+        "size": f"twice the channels, {network.channels} instead of {network.channels // 2}",
+    }
+
+
+def _describe(
+    name: str,
+    test: Scored,
+    valid: Scored,
+    numbers: np.ndarray,
+    places: Mapping[str, int],
+    floor: Floor,
+    settings: Prove,
+) -> dict[str, Any]:
+    kinds = set(np.unique(test.kind).tolist())
+    choose = valid.only(np.isin(valid.kind, sorted(kinds)))
+    usable = len(choose.kind) > 0
+    changes = _changes(test, choose if usable else test, places)
+    if not usable:
+        changes.pop("routing")
+    verdicts = judge(
+        changes,
+        min_gain=settings.min_gain,
+        alpha=settings.alpha,
+        seed=settings.seed,
+        resamples=settings.bootstrap,
+    )
+    return {
+        "name": name,
+        "atoms": len(numbers),
+        **floor.beside(numbers),
+        "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
+        "verdicts": [asdict(v) for v in verdicts],
+        "limit": limit(verdicts),
+        "cutoff_by_frames": {
+            name: _gain(test.within(places["at"], places["longest"], name), settings)
+            for name in (*SHARES, "whole")
+        },
+    }
+
+
+def _gain(change: Change, settings: Prove) -> dict[str, float | None]:
+    """What a longer cutoff saves with so many frames: where it grows, range waits for data."""
+    found: Verdict = judge(
+        {"cutoff": change},
+        min_gain=settings.min_gain,
+        alpha=settings.alpha,
+        seed=settings.seed,
+        resamples=settings.bootstrap,
+    )[0]
+    return {"gain": found.gain, "low": found.low, "high": found.high}
+
+
+def _again(test: Scored, counts: Mapping[str, int], best: int) -> float:
+    """Gain of the next doubling, by a power law through the three sizes."""
+    names = (*SHARES, "whole")
+    x = np.log2([counts[n] for n in names])
+    if np.ptp(x) == 0:
+        return 0.0
+    slope = np.polyfit(x, np.log([test.mean(n)[best] for n in names]), 1)[0]
+    return float(1.0 - np.exp(slope))

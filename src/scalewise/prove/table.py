@@ -1,0 +1,66 @@
+"""The terminal's view of prove.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+Section = Mapping[str, Any]
+
+
+def print_proof(results: Section, console: Console) -> None:
+    """Print the verdicts for all atoms, what limits them, and each element's answers."""
+    whole = results["subsets"][0]
+    best = results["scales"][results["single"]]
+    floor = whole["mae_floor"]
+    beside = "" if floor is None else f"; labels alone have {floor:.3g}"
+    console.print("\nWhat would help", style="bold")
+    error = whole["mae"]["whole"][results["single"]]
+    long = " with long range" * best["long"]
+    line = f"Best single scale: {best['cutoff']:g} Å{long}, {error:.3g} meV/Å{beside}"
+    console.print(line, markup=False, highlight=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for k, column in enumerate(("remedy", "answer", "saved", "95 %")):
+        table.add_column(column, justify="right" if k > 1 else "left", no_wrap=k > 0)
+    for verdict in whole["verdicts"]:
+        gain = verdict["gain"]
+        table.add_row(
+            results["questions"][verdict["question"]],
+            verdict["answer"],
+            "" if gain is None else f"{100 * gain:.1f} %",
+            "" if gain is None else f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}",
+        )
+    console.print(table)
+    _print_end(results, console)
+
+
+def _print_end(results: Section, console: Console) -> None:
+    whole = results["subsets"][0]
+    asked = results["questions"]
+    if whole["limit"] is not None:
+        text = f"What limits it most: {asked[whole['limit']].split(',')[0]} saved most."
+    elif any(v["answer"] == "needed" for v in whole["verdicts"]):
+        text = "What is needed is known, but not what would save most: see the intervals."
+    else:
+        text = "Nothing that was asked about is known to be needed."
+    console.print(text, markup=False, highlight=False)
+    console.print(
+        f"Another doubling of the frames would save {100 * whole['again']:.0f} %, by a power law.",
+        markup=False,
+        highlight=False,
+    )
+    for subset in results["subsets"][1:]:
+        needed = [v["question"] for v in subset["verdicts"] if v["answer"] == "needed"]
+        line = f"{subset['name']}: needed: {', '.join(needed) or 'nothing that is known'}"
+        console.print(line, markup=False, highlight=False)
+    settings = results["data"]["settings"]
+    text = (
+        f"saved: share of the force error ({results['data']['role']}, "
+        f"{results['data']['scored']} frames in {results['data']['groups']} groups); needed: at "
+        f"least {100 * settings['min_gain']:g} %; intervals hold test frames and training"
+    )
+    console.print(text, style="dim", markup=False, highlight=False)

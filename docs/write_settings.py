@@ -11,6 +11,7 @@ from typing import Any
 from scalewise.config import Doctor, Settings, Study
 from scalewise.evaluation.settings import Evaluate, Predict
 from scalewise.ladder.settings import Curve, Refine
+from scalewise.locality.settings import Locality
 from scalewise.prove.settings import Prove
 from scalewise.training.settings import Train
 
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type[Settings]] = {
     "curve": Curve,
     "refine": Refine,
     "prove": Prove,
+    "locality": Locality,
 }
 
 

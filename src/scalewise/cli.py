@@ -15,7 +15,7 @@ import scalewise
 from scalewise.errors import InputError
 
 #: Commands that go on where they were interrupted.
-CONTINUES = ("study", "generate", "train", "prove")
+CONTINUES = ("study", "generate", "train", "prove", "locality")
 
 
 class Commands(TyperGroup):
@@ -423,6 +423,54 @@ def prove(
     console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
+@app.command()
+def locality(
+    frames: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FRAMES",
+            help="Folder of scalewise generate, or an extxyz file to start from.",
+            show_default=False,
+        ),
+    ],
+    words: SolutionWords = None,
+    out: Out = Path("runs/locality"),
+) -> None:
+    r"""Before training: the error that no model of a given range can beat.
+
+    [bold]scalewise locality runs/solution workers=2[/bold]  the force field of scalewise generate
+
+    [bold]scalewise locality start.xyz calculator=ase.calculators.emt:EMT
+    radii=\[3,4,5][/bold]  any ASE calculator
+
+    [bold]scalewise locality runs/solution against=runs/curve/curve.json[/bold]  beside a model
+
+    Needs the reference alone: holds what is near an atom, resamples the rest, and writes how far
+    the force spreads. locality.json and figures/ below --out.
+
+    Interrupted, it continues.
+    """
+    from scalewise.config import load
+    from scalewise.locality.settings import Locality
+
+    config, files, pairs = _sort(words or [])
+    if files:
+        raise InputError(f"argument '{files[0]}'", "a second file of frames", "Leave it out.")
+    settings = load(Locality, config, pairs)
+
+    from scalewise.locality.run import locality as run
+    from scalewise.locality.run import write_all
+    from scalewise.locality.table import print_locality
+
+    console = Console()
+    results = run(
+        frames, settings, out, say=_quietly(console), watch=_watched(console, "Resampling")
+    )
+    paths = write_all(results, out)
+    print_locality(results, console)
+    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+
+
 def _with_one_file(command: str, words: Sequence[str]) -> tuple[Path | None, Path, list[str]]:
     config, files, pairs = _sort(words)
     if len(files) != 1:
@@ -435,14 +483,14 @@ def _quietly(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, style="dim", markup=False, highlight=False)
 
 
-def _watched(console: Console) -> Callable[[Sequence[Any]], Iterable[Any]]:
+def _watched(
+    console: Console, doing: str = "Predicting"
+) -> Callable[[Sequence[Any]], Iterable[Any]]:
     """A bar that vanishes when done; none where nobody watches."""
     from rich.progress import track
 
     shown = console.is_terminal
-    return lambda frames: track(
-        frames, "Predicting", console=console, transient=True, disable=not shown
-    )
+    return lambda frames: track(frames, doing, console=console, transient=True, disable=not shown)
 
 
 @app.command()

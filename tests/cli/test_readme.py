@@ -44,6 +44,9 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "train":
         minutes = command.index("--minutes") + 1
         return [*command[:minutes], "0.1", *command[minutes + 1 :], *SMALL_NETWORK]
+    if command[1] == "locality":
+        quick = ["radii=[3]", "atoms=3", "samples=4", "elements=[Na]", "settling=0.1"]
+        return [*command, *quick, "spacing=0.1"]
     if command[1] == "prove":
         minutes = command.index("--minutes") + 1
         words = ["points=2", "frames=4", "network.layers=1"]

@@ -25,7 +25,7 @@ LAYERS = (
     {"report", "doctor"},
     {"training", "evaluation", "deploy"},
     {"ladder"},
-    {"prove"},
+    {"prove", "locality"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

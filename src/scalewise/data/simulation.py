@@ -490,6 +490,30 @@ class Replica:
             )
             yield self.snapshot(self._positions(context), keys | self._held(held))
 
+    def around(
+        self,
+        positions: Vectors,
+        held: Bool[np.ndarray, " atoms"],
+        settling: float,
+        spacing: float,
+        samples: int,
+    ) -> Iterator[Vectors]:
+        """Yield forces (eV/Å) with whole molecules held at ``positions`` (nm) while others move.
+
+        ``settling`` and ``spacing`` are ps before the first sample and between samples.
+        """
+        system = self.system(DYNAMICS_TOLERANCE)
+        for k in reversed(range(system.getNumConstraints())):
+            if held[system.getConstraintParameters(k)[0]]:
+                system.removeConstraint(k)  # what has no mass takes none
+        for atom in np.flatnonzero(held).tolist():
+            system.setParticleMass(atom, 0.0)
+        context = self._start(system, positions)
+        for k in range(samples):
+            for _ in self._advance(context, spacing if k else settling):
+                pass
+            yield self.snapshot(self._positions(context), {}).forces
+
     def _positions(self, context: Any) -> Vectors:
         state = context.getState(positions=True)
         return np.asarray(state.getPositions(asNumpy=True)._value, dtype=float)

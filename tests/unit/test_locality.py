@@ -1,0 +1,182 @@
+"""The bound on the error of models of short range: planted spreads, held atoms, both references."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.io
+import ase.units
+import numpy as np
+import pytest
+from ase.calculators.calculator import Calculator, all_changes
+
+from scalewise.config import load
+from scalewise.data.frames import read
+from scalewise.errors import InputError
+from scalewise.locality import run as module
+from scalewise.locality.reference import AseReference, SolutionReference
+from scalewise.locality.run import held_around, locality, write_all
+from scalewise.locality.settings import Locality
+from scalewise.locality.spread import absolute_bound, memory, square_bound
+
+#: eV/Å²: of the spring that ties each atom to its place, and of that between far pairs.
+OWN, FAR = 2.0, 0.2
+PLACES = np.array([[0.0, 0.0, 0.0], [0.0, 3.0, 0.0], [6.0, 0.0, 0.0]])
+
+
+class Springs(Calculator):
+    """Atoms on springs; the first is tied to the last as well, beyond any short radius."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        moved = self.atoms.positions - PLACES
+        apart = moved[0] - moved[2]
+        forces = -OWN * moved
+        forces[0] -= FAR * apart
+        forces[2] += FAR * apart
+        energy = 0.5 * OWN * (moved**2).sum() + 0.5 * FAR * (apart**2).sum()
+        self.results = {"energy": energy, "forces": forces}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "frames.xyz"
+    atoms = ase.Atoms("NaHCl", PLACES, cell=np.diag([30.0, 30.0, 30.0]), pbc=True)
+    ase.io.write(path, [atoms] * 4, format="extxyz")
+    return path
+
+
+def words(*given: str) -> Locality:
+    fixed = ["calculator=test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
+    return load(Locality, None, [*fixed, "elements=[Na]", "settling=1", "spacing=0.5", *given])
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "test_locality", sys.modules[__name__])
+
+
+def test_the_bounds_of_a_gaussian() -> None:
+    rng = np.random.default_rng(0)
+    forces = 0.3 * rng.standard_normal((4000, 8, 3))
+    absolute = np.mean([absolute_bound(f) for f in forces])
+    assert absolute == pytest.approx(0.3 / np.sqrt(np.pi), rel=0.01)
+    assert absolute < 0.3 * np.sqrt(2 / np.pi)  # what the mean is off by, the best there is
+    assert np.mean([square_bound(f) for f in forces]) == pytest.approx(0.09, rel=0.02)
+    assert memory(forces) == pytest.approx(-1 / 8, abs=0.02)
+    assert memory(np.ones((3, 4, 3))) is None
+
+
+def test_what_remembers_is_told() -> None:
+    rng = np.random.default_rng(0)
+    forces = np.cumsum(rng.standard_normal((50, 8, 3)), axis=1)
+    found = memory(forces)
+    assert found is not None
+    assert found > 0.3
+
+
+def test_what_is_near_is_held_images_included(file: Path) -> None:
+    frame = read(file, labelled=False)[0]
+    assert held_around(frame, 0, 4.0).tolist() == [True, True, False]
+    assert held_around(frame, 0, 7.0).tolist() == [True, True, True]
+
+
+def test_held_atoms_stay_where_they_are(file: Path) -> None:
+    frame = read(file, labelled=False)[0]
+    seen: list[np.ndarray] = []
+
+    class Watched(Springs):
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            super().calculate(*args, **kwargs)
+            seen.append(self.atoms.positions.copy())
+
+    held = np.array([True, True, False])
+    list(AseReference(Watched, {}).resample(frame, held, words("samples=4"), seed=1))
+    positions = np.stack(seen)
+    assert (positions[:, :2] == PLACES[:2]).all()
+    assert np.ptp(positions[:, 2], axis=0).min() > 0
+
+
+def test_the_spread_is_that_of_what_moves(file: Path, tmp_path: Path) -> None:
+    # with the first two held, F0 spreads by the far spring alone: Var(F) = FAR² kT / (OWN + FAR)
+    found = locality(file, words("atoms=24", "samples=8"), tmp_path / "out")
+    near, far = found["elements"][0]["radii"]
+    expected = 1e3 * FAR * np.sqrt(300 * ase.units.kB / (OWN + FAR))
+    assert near["rmse"] == pytest.approx(expected, rel=0.1)
+    assert near["mae"] == pytest.approx(expected / np.sqrt(np.pi), rel=0.1)
+    assert near["mae_interval"][0] < expected / np.sqrt(np.pi) < near["mae_interval"][1]
+    assert far["mae"] == far["rmse"] == 0.0
+
+
+def test_samples_are_kept_and_drawn_the_same_again(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = words("atoms=3", "samples=4", "settling=0.1", "spacing=0.1")
+    first = locality(file, few, tmp_path / "one")
+    assert locality(file, few, tmp_path / "two")["elements"] == first["elements"]
+    paths = write_all(first, tmp_path / "one")
+    assert [p.name for p in paths] == ["locality.json", "locality.png", "locality.svg"]
+    assert json.loads(paths[0].read_text())["radii"] == [4.0, 8.0]
+
+    def never(*_: Any) -> Any:
+        raise AssertionError("resampled again")
+
+    monkeypatch.setattr(module, "_one", never)
+    assert locality(file, few, tmp_path / "one")["elements"] == first["elements"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["calculator=ase.calculators.nothing:None"], "cannot be made"),
+        (["calculator=ase.calculators.lj"], "module:Class"),
+        (["arguments={wrong: 1}", "calculator=builtins:int"], "cannot be made"),
+        (["radii=[4,20]"], "half of the cell"),
+        (["radii=[5,4]"], "must rise"),
+        (["elements=[K]"], "no frame has K"),
+        (["calculator=null"], "not the settings of a generated solution"),
+        (["calculator=null", "arguments={a: 1}"], "belong to a calculator"),
+    ],
+)
+def test_bad_input_is_refused(file: Path, tmp_path: Path, given: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        locality(file, words(*given), tmp_path / "out")
+
+
+def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no replica"):
+        locality(tmp_path, load(Locality, None, []), tmp_path / "out")
+
+
+def test_water_around_a_held_ion_moves_and_the_ion_does_not(tmp_path: Path) -> None:
+    pytest.importorskip("openmm")
+    from scalewise.config import Solution
+    from scalewise.data import solution
+
+    root = Path(__file__).parents[2]
+    config = load(
+        Solution, root / "configs/small-solution.yaml", ["replicas=1", "replicates.replicas=0"]
+    )
+    solution.generate(config, tmp_path, workers=1, progress=False)
+    reference = SolutionReference.read(tmp_path)
+    frame = read(tmp_path / "replica-00.extxyz", labelled=False)[0]
+    held = reference.whole(frame, held_around(frame, 0, 3.0))
+    assert held.sum() % 3 == 1  # the ion and whole waters
+    settings = load(Locality, None, ["samples=4", "settling=0.05", "spacing=0.05"])
+    forces = [f[0] for f in reference.resample(frame, held, settings, seed=3)]
+    again = [f[0] for f in reference.resample(frame, held, settings, seed=3)]
+    np.testing.assert_allclose(forces, again, atol=1e-6)
+    assert np.ptp(forces, axis=0).min() > 1e-4
+    everything = np.ones_like(held)
+    still = [f[0] for f in reference.resample(frame, everything, settings, seed=3)]
+    labelled = read(tmp_path / "replica-00.extxyz")[0].forces[0]
+    np.testing.assert_allclose(still, np.tile(labelled, (4, 1)), atol=2e-4)

@@ -49,7 +49,7 @@ class Springs(Calculator):
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "frames.xyz"
     atoms = ase.Atoms("NaHCl", PLACES, cell=np.diag([30.0, 30.0, 30.0]), pbc=True)
-    ase.io.write(path, [atoms] * 4, format="extxyz")
+    ase.io.write(path, [atoms] * 24, format="extxyz")
     return path
 
 
@@ -150,6 +150,17 @@ def test_samples_are_kept_and_drawn_the_same_again(
 def test_bad_input_is_refused(file: Path, tmp_path: Path, given: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         locality(file, words(*given), tmp_path / "out")
+
+
+def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> None:
+    frames = read(file, labelled=False)
+    tagged = module._tag(frames, words("atoms=6", "radii=[4]"))
+    assert [t.frame.index for t in tagged] == [0, 5, 9, 14, 18, 23]
+    every = module._tag(frames, words("atoms=50", "radii=[4]"))
+    assert len({(t.frame.index, t.atom) for t in every}) == len(every) == 24
+    assert len({t.seed for t in every}) == 24
+    with pytest.raises(InputError, match="2 atoms of Na"):
+        module._tag(frames[:2], words())
 
 
 def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:

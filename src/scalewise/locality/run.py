@@ -39,6 +39,8 @@ UNITS: Final = {
     "interval": "95 %, over tagged atoms",
     "memory": "correlation of neighbouring samples: above 0.3, samples are not independent",
 }
+#: Tagged atoms that an interval needs.
+FEWEST: Final = 3
 #: Goes through tagged atoms, which it can count, and shows progress.
 Watch = Callable[[Any], Iterable[Any]]
 #: Correlation of neighbouring samples above which the bound is markedly too low.
@@ -162,10 +164,19 @@ def _tag(frames: Sequence[Frame], settings: Locality) -> list[Tagged]:
     for name in names:
         number = int(atomic_numbers[name])
         rng = np.random.default_rng((settings.seed, number))
-        having = [k for k, f in enumerate(frames) if (f.numbers == number).any()]
-        for place in np.linspace(0, len(having) - 1, settings.atoms).round().astype(int):
-            frame = frames[having[place]]
-            atom = int(rng.choice(np.flatnonzero(frame.numbers == number)))
+        places = [
+            (k, int(atom))
+            for k, f in enumerate(frames)
+            for atom in rng.permutation(np.flatnonzero(f.numbers == number))
+        ]
+        if len(places) < FEWEST:
+            raise InputError(
+                str(frames[0].source),
+                f"{len(places)} atoms of {name} in all frames",
+                f"At least {FEWEST} are needed for an interval: give more frames, or elements=...",
+            )
+        chosen = np.linspace(0, len(places) - 1, min(settings.atoms, len(places)))
+        for frame, atom in ((frames[k], a) for k, a in (places[int(c)] for c in chosen.round())):
             for radius in settings.radii:
                 _check_radius(frame, radius)
                 key = (settings.seed, number, frame.index, atom, round(1e3 * radius))

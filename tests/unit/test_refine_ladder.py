@@ -58,13 +58,12 @@ class Planted:
         return self.errors(np.full(len(self.optima), self.longest))
 
     def gradient(
-        self, lengths: np.ndarray, which: list[int], start: Errors, slack: float = 0.0
+        self, lengths: np.ndarray, which: list[int], start: Errors, beyond: np.ndarray
     ) -> np.ndarray:
         each = self.each[which].mean(axis=0)
         slope = each * np.array(self.share) * 0.2 * (lengths - np.array(self.optima))
         longest = each * self._losses(np.full(len(self.optima), self.longest))
-        over = start.over(self.reference)[1] - 1.0 - self.worst + slack
-        over += (each * self._losses(lengths) - start.losses[which].mean(axis=0)) / longest
+        over = beyond + (each * self._losses(lengths) - start.losses[which].mean(axis=0)) / longest
         return slope / longest.sum() + 4.0 * (over > 0) * slope / longest
 
     def neighbours(self, lengths: np.ndarray) -> tuple[float, np.ndarray]:
@@ -155,7 +154,8 @@ def test_the_router_of_a_pool_gives_its_cutoffs(objective: Objective) -> None:
 def test_the_gradient_by_cutoffs_is_that_of_the_objective(objective: Objective) -> None:
     lengths = lengths_of(objective)
     start, every = objective.errors(lengths), [0, 1, 2]
-    found = objective.gradient(lengths, every, start)
+    beyond = start.over(objective.reference)[1] - 1.0
+    found = objective.gradient(lengths, every, start, beyond)
 
     def whole(moved: np.ndarray) -> float:
         loss, elements, _ = objective.errors(moved).over(objective.reference)

@@ -67,6 +67,13 @@ class Errors:
         neighbours = self.neighbours.sum() / longest.neighbours.sum()
         return float(own.sum() / other.sum()), each, float(neighbours)
 
+    def and_of(self, other: Errors) -> Errors:
+        """Of these frames and of others."""
+        return Errors(
+            np.concatenate([self.losses, other.losses]),
+            np.concatenate([self.neighbours, other.neighbours]),
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class _Held:
@@ -190,7 +197,7 @@ class Objective:
         lengths: Float[np.ndarray, " groups"],
         which: Sequence[int],
         start: Errors,
-        slack: float = 0.0,
+        beyond: Float[np.ndarray, " elements"],
     ) -> Float[np.ndarray, " groups"]:
         """Derivative of J without its price, by each group's cutoff, 1/Å.
 
@@ -201,11 +208,11 @@ class Objective:
         which
             Frames on which it is estimated.
         start
-            Errors of all frames at other cutoffs nearby. Whether an element is worse than it may be
-            is judged by these and by what changed since on the chosen frames: few frames alone
-            would say it of rare elements by chance.
-        slack
-            How far below its bound an element counts as worse already.
+            Errors at other cutoffs nearby.
+        beyond
+            By how much each element was worse there than it may be, on as many frames as there are.
+            Whether it is now is judged by that and by what changed since on the chosen frames: few
+            frames alone would say it of rare elements by chance.
         """
         shares = self._shares(lengths).requires_grad_(True)
         network = {f"network.{k}": v for k, v in self.potential.network.named_parameters()}
@@ -222,9 +229,8 @@ class Objective:
             error = (found.forces - held.forces).abs().sum(dim=1)
             sums = sums.index_add(0, held.graph.species, error)
         longest = self.reference.losses[list(which)].sum(axis=0)
-        before = start.over(self.reference)[1] - 1.0 - self.worst + slack
         change = sums - torch.as_tensor(start.losses[list(which)].sum(axis=0)).to(sums)
-        over = torch.as_tensor(before).to(sums) + change / torch.as_tensor(
+        over = torch.as_tensor(beyond).to(sums) + change / torch.as_tensor(
             np.maximum(longest, TINY)
         ).to(sums)
         loss = sums.sum() / longest.sum() + BEYOND * torch.relu(over).sum()

@@ -130,7 +130,9 @@ def refine(
     chosen = _choose(allowed, settings) if allowed else None
     refiner = _refiner(settings)
     price = found[-1].state.price if chosen is None else chosen.state.price
-    single = refiner.move(fit, Pool.single(both.longest, both.groups), price, 2 * refiner.steps)
+    single = refiner.move(
+        fit, check, Pool.single(both.longest, both.groups), price, 2 * refiner.steps
+    )
     pool = Pool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
     say(f"Scoring on {len(_spread(scored, settings))} frames; {scored.how}")
     routed = both.routed(pool.lengths())

@@ -59,7 +59,7 @@ class Judged(Protocol):
         lengths: Float[np.ndarray, " groups"],
         which: list[int],
         start: Errors,
-        slack: float = 0.0,
+        beyond: Float[np.ndarray, " elements"],
     ) -> Float[np.ndarray, " groups"]:
         """Derivative of J without its price on some frames, 1/Å."""
 
@@ -113,14 +113,14 @@ class LadderRefiner:
 
     def init(self, fit: Judged, check: Judged, pool: Pool, price: float) -> PoolState:
         """Move a pool to where this price wants it."""
-        moved = self.move(fit, pool, price, 2 * self.steps)
+        moved = self.move(fit, check, pool, price, 2 * self.steps)
         return PoolState(moved, price, (Line("move", moved, value(check, moved, price), True),))
 
     def step(self, fit: Judged, check: Judged, state: PoolState) -> PoolState:
         """Insert a scale or prune one, whichever pays; else the pool is done."""
         tried: list[Line] = []
-        for action, pool in self._proposals(fit, state):
-            moved = self.move(fit, pool, state.price, self.steps)
+        for action, pool in self._proposals(fit, check, state):
+            moved = self.move(fit, check, pool, state.price, self.steps)
             small, large = (state.pool, moved) if action == "insert" else (moved, state.pool)
             pays = self._pays(check, large, small, state.price)
             kept = pays if action == "insert" else not pays
@@ -134,7 +134,7 @@ class LadderRefiner:
         change = rise(check, large, small, price, self.seed)
         return change is not None and change[1] < 0 and sum(change) / 2 <= -self.gain
 
-    def _proposals(self, fit: Judged, state: PoolState) -> list[tuple[str, Pool]]:
+    def _proposals(self, fit: Judged, check: Judged, state: PoolState) -> list[tuple[str, Pool]]:
         pool, found = state.pool, []
         known = [line.pool.members for line in state.history]
         gaps = np.diff(pool.scales)
@@ -143,15 +143,16 @@ class LadderRefiner:
             if one.members not in known:
                 found.append(("prune", one))
         if len(pool.scales) < self.most:
-            parted = self._parted(fit, state)
+            parted = self._parted(fit, check, state)
             found += [("insert", new) for new in parted if new.members not in known]
         return found
 
-    def _parted(self, fit: Judged, state: PoolState) -> list[Pool]:
+    def _parted(self, fit: Judged, check: Judged, state: PoolState) -> list[Pool]:
         """Part the groups of each scale that disagree about where to go, most of all first."""
         pool, every = state.pool, list(range(len(fit.block)))
         lengths = pool.lengths()
-        slope = fit.gradient(lengths, every, fit.errors(lengths), SLACK)
+        start, beyond = _beyond(fit, check, lengths)
+        slope = fit.gradient(lengths, every, start, beyond + SLACK)
         slope = slope + state.price * fit.neighbours(lengths)[1]
         found = []
         for k, groups in enumerate(pool.members):
@@ -164,23 +165,25 @@ class LadderRefiner:
                 found.append((strength, k, pool.split(k, up, (low, high))))
         return [new for _, _, new in sorted(found, key=lambda item: -item[0])]
 
-    def move(self, fit: Judged, pool: Pool, price: float, steps: int) -> Pool:
+    def move(self, fit: Judged, check: Judged, pool: Pool, price: float, steps: int) -> Pool:
         """Follow the sign of the gradient: a scale's step grows while it lasts, and halves else.
 
         Rprop, as in :mod:`scalewise.scales.update`: J has kinks, where a gradient keeps its size.
         """
         scales, length = np.array(pool.scales), np.full(len(pool.scales), FIRST)
-        last, start = np.zeros(len(scales)), fit.reference
+        last = np.zeros(len(scales))
+        start, beyond = _beyond(fit, check, pool.lengths())
         rng = np.random.default_rng(self.seed)
         size = min(self.batch, len(fit.block))
         rounds = -(-steps * size // len(fit.block))
         order = np.concatenate([rng.permutation(len(fit.block)) for _ in range(rounds)])
         for t in range(steps):
             lengths = _lengths(scales, pool)
-            if t in (0, steps // 2):
-                start = fit.errors(lengths)
+            if t == steps // 2:
+                start, beyond = _beyond(fit, check, lengths)
             which = order[t * size : (t + 1) * size].tolist()
-            slope = fit.gradient(lengths, which, start) + price * fit.neighbours(lengths)[1]
+            slope = fit.gradient(lengths, which, start, beyond)
+            slope = slope + price * fit.neighbours(lengths)[1]
             sign = np.sign([slope[list(m)].sum() for m in pool.members])
             length = np.minimum(length * np.where(sign == last, GROWS, 0.5), LONGEST)
             scales = np.clip(scales - length * sign, fit.shortest, fit.longest)
@@ -194,6 +197,15 @@ def _lengths(scales: Float[np.ndarray, " scales"], pool: Pool) -> Float[np.ndarr
     for scale, groups in zip(scales, pool.members, strict=True):
         found[list(groups)] = scale
     return found
+
+
+def _beyond(
+    fit: Judged, check: Judged, lengths: Float[np.ndarray, " groups"]
+) -> tuple[Errors, Float[np.ndarray, " elements"]]:
+    """Errors of the fit, and how much worse each element is than it may be, on all frames."""
+    start = fit.errors(lengths)
+    longest = fit.reference.and_of(check.reference)
+    return start, start.and_of(check.errors(lengths)).over(longest)[1] - 1.0 - fit.worst
 
 
 def value(judged: Judged, pool: Pool, price: float) -> float:

@@ -239,6 +239,22 @@ def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
     assert whole[2]["mae"] == pytest.approx(1e3 * np.mean(errors), rel=1e-3)
 
 
+def test_the_scales_of_a_frame_are_drawn_where_they_differ(run: Path, tmp_path: Path) -> None:
+    found = refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+    pool = {"scales": [3.0, 4.0], "members": [[0], [1]]}
+    lengths = np.array([3.0, 4.0])
+    objective = Objective(
+        found.potential, Route(by="element"), labelled(1), np.arange(1), worst=0.0
+    )
+    two = replace(
+        found, results={**found.results, "pool": pool}, potential=objective.routed(lengths)
+    )
+    names = [p.name for p in write_all(two, run, tmp_path)]
+    assert names == [
+        *("refine.json", "refine.png", "refine.svg", "scales.png", "scales.svg", "model"),
+    ]
+
+
 def test_nothing_is_routed_where_nothing_is_allowed(run: Path) -> None:
     found = refine(run, run / "frames.xyz", settings(microseconds=1e-3))
     assert found.results["chosen"] is None

@@ -33,6 +33,7 @@ from scalewise.ladder.pool import Pool, group_names
 from scalewise.ladder.refine_figure import draw_refined
 from scalewise.ladder.refiner import LadderRefiner, PoolState, refine_pool
 from scalewise.ladder.rung import Rung, measure
+from scalewise.ladder.scales_figure import draw_scales
 from scalewise.ladder.settings import Refine
 from scalewise.potential.potential import Potential
 from scalewise.report.style import save, styled
@@ -54,10 +55,21 @@ UNIFORM: Final = 6
 
 @dataclass(frozen=True)
 class Refined:
-    """What refinement found: the content of refine.json, and the potential with its router."""
+    """What refinement found.
+
+    Attributes
+    ----------
+    results
+        The content of refine.json.
+    potential
+        With its router.
+    shown
+        A frame that was scored, to draw its scales.
+    """
 
     results: dict[str, Any]
     potential: Potential
+    shown: Frame
 
 
 @dataclass(frozen=True)
@@ -163,7 +175,8 @@ def refine(
         "threads": torch.get_num_threads(),
     }
     info = {**potential.info, "refined": {"from": str(model), **_pool(pool)}}
-    return Refined(plain(results), replace(routed, info=info))
+    shown = frames[int(_spread(scored, settings)[0])]
+    return Refined(plain(results), replace(routed, info=info), shown)
 
 
 def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
@@ -171,6 +184,9 @@ def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
     write_json(out / "refine.json", found.results)
     with styled():
         figures = save(draw_refined(found.results), out / "figures" / "refine")
+        if len(found.results["pool"]["scales"]) > 1:
+            cutoffs = found.potential.predict(found.shown).cutoffs
+            figures += save(draw_scales(found.shown, cutoffs), out / "figures" / "scales")
     split = checkpoint.locate(model).resolve().parent / SPLIT
     if split.is_file() and split != (out / SPLIT).resolve():
         with replacing(out / SPLIT) as temporary:

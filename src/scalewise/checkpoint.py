@@ -28,7 +28,7 @@ from scalewise.potential.router import ScaleRouter
 from scalewise.potential.settings import Network as NetworkSettings
 from scalewise.potential.settings import Route
 
-SCHEMA: Final = 3
+SCHEMA: Final = 4
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
 ROUTER: Final = "router."
@@ -44,10 +44,16 @@ def _without_switch(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "network": {"switch": None, **document["network"]}}
 
 
+def _without_inner(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 4 may have a first layer of its own range; before, all layers saw as far."""
+    return {**document, "network": {"inner": None, **document["network"]}}
+
+
 #: From schema n to n + 1, on the content of model.json.
 UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _without_router,
     2: _without_switch,
+    3: _without_inner,
 }
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 

@@ -126,6 +126,7 @@ class ScalewiseCalculator(Calculator):
             self.potential.network.elements,
             settings.cutoff + self.skin,
             smearing=settings.smearing if settings.charges else 0.0,
+            near=None if settings.inner is None else settings.inner + self.skin,
         ).to(self.potential.device, self.potential.dtype)
         self._buffered = (frame, graph)
         return graph

@@ -73,7 +73,8 @@ def focus(
     for (start, end), lists, sent in zip(bounds, listed, shown, strict=True):
         atoms = order[start:end]
         part = replace(graph, species=graph.species[atoms], frame=graph.frame[atoms], sent=sent)
-        parts.append(replace(part, **lists._asdict()))
+        near = None if graph.near is None else lists.neighbour[:, : graph.near.shape[1]]
+        parts.append(replace(part, near=near, **lists._asdict()))
     focused = replace(
         graph,
         species=graph.species[order],

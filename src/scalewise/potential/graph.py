@@ -74,6 +74,9 @@ class Graph:
         periodicity.
     cutoff
         Å; every pair closer than this is listed.
+    near
+        The first slots of ``neighbour``, which hold all neighbours that a first layer of shorter
+        range sees [atoms, fewer slots]; none: it looks at all.
     """
 
     species: Tensor
@@ -92,6 +95,7 @@ class Graph:
     largest: int
     sent: Lists | None = None
     parts: tuple[Graph, ...] = ()
+    near: Tensor | None = None
 
     @property
     def periodic(self) -> bool:
@@ -117,7 +121,8 @@ class Graph:
     def _cut(self, rows: slice) -> Graph:
         names = ("species", "neighbour", "image", "away", "frame")
         sent = None if self.sent is None else Lists(*(v[rows] for v in self.sent))
-        return replace(self, sent=sent, **{n: getattr(self, n)[rows] for n in names})
+        near = None if self.near is None else self.near[rows]
+        return replace(self, sent=sent, near=near, **{n: getattr(self, n)[rows] for n in names})
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -135,7 +140,14 @@ class Graph:
         return replace(self, **moved)
 
 
-def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: float = 0.0) -> Graph:
+def build(
+    frame: Frame,
+    elements: Sequence[int],
+    cutoff: float,
+    *,
+    smearing: float = 0.0,
+    near: float | None = None,
+) -> Graph:
     """List the neighbours of one frame (float64, on the CPU).
 
     Parameters
@@ -148,6 +160,9 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
         Å.
     smearing
         Width of the electrostatic charges, Å; zero: no charges.
+    near
+        Å, as far as the first layer sees, if less far than others; lists that are used while atoms
+        move need as much more here as in the cutoff.
 
     Raises
     ------
@@ -170,7 +185,7 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
     order = np.lexsort((pairs.distance, pairs.i))
     i, j, image = pairs.i[order], pairs.j[order], pairs.shift[order]
     count = np.bincount(i, minlength=atoms)
-    slots = max(SLOTS, -(-int(count.max(initial=0)) // SLOTS) * SLOTS)
+    slots = _slots(count)
     slot = i * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i]
     neighbour = np.repeat(np.arange(atoms), slots)
     neighbour[slot] = j
@@ -182,6 +197,7 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
     reverse = np.arange(atoms * slots)
     reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
     once = (slot < reverse[slot]) & (smearing > 0)
+    inner = _slots(np.bincount(i[pairs.distance[order] < near], minlength=atoms)) if near else slots
     periodic = bool(frame.pbc.all())
     cell = frame.cell if periodic else np.eye(3)
     charge = total_charge(frame)
@@ -200,7 +216,13 @@ def build(frame: Frame, elements: Sequence[int], cutoff: float, *, smearing: flo
         waves=wave_numbers(cell, smearing if periodic else 0.0),
         cutoff=cutoff,
         largest=atoms,
+        near=torch.from_numpy(neighbour.reshape(atoms, slots)[:, :inner]) if near else None,
     )
+
+
+def _slots(count: np.ndarray) -> int:
+    """Slots for the atom with most neighbours."""
+    return max(SLOTS, -(-int(count.max(initial=0)) // SLOTS) * SLOTS)
 
 
 def batch(graphs: Sequence[Graph]) -> Graph:
@@ -221,11 +243,13 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     frames = np.cumsum([0] + [len(g.cell) for g in graphs])
     starts, frame_starts = atoms[:-1].tolist(), frames[:-1].tolist()
     widest = [max((g.waves[a] for g in graphs), key=len) for a in range(3)]
+    neighbour = torch.cat(
+        [_widen(g.neighbour, slots) + a for g, a in zip(graphs, starts, strict=True)]
+    )
+    inner = [g.near.shape[1] for g in graphs if g.near is not None]
     return Graph(
         species=torch.cat([g.species for g in graphs]),
-        neighbour=torch.cat(
-            [_widen(g.neighbour, slots) + a for g, a in zip(graphs, starts, strict=True)]
-        ),
+        neighbour=neighbour,
         image=torch.cat([_widen(g.image, slots) for g in graphs]),
         away=torch.cat([_widen(g.away, slots, far=2.0 * g.cutoff) for g in graphs]),
         reverse=torch.cat([_reverse(g, slots, a) for g, a in zip(graphs, starts, strict=True)]),
@@ -238,6 +262,7 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         waves=(widest[0], widest[1], widest[2]),
         cutoff=graphs[0].cutoff,
         largest=max(g.largest for g in graphs),
+        near=neighbour[:, : max(inner)] if len(inner) == len(graphs) else None,
     )
 
 
@@ -267,9 +292,11 @@ def reordered(graph: Graph, order: Tensor) -> Graph:
     slots = graph.neighbour.shape[1]
     back = graph.reverse.reshape(-1, slots)[order]
     own = {n: getattr(graph, n)[order] for n in ("species", "image", "away", "frame", "place")}
+    neighbour = place[graph.neighbour[order]]
     return replace(
         graph,
-        neighbour=place[graph.neighbour[order]],
+        neighbour=neighbour,
+        near=None if graph.near is None else neighbour[:, : graph.near.shape[1]],
         reverse=(place[back // slots] * slots + back % slots).reshape(-1),
         ends=place[graph.ends],
         **own,
@@ -366,9 +393,11 @@ def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
     image[new] = graph.image.reshape(-1, 3)[old]
     away = graph.away.new_tensor([2.0 * cutoff, 0.0, 0.0]).repeat(atoms * width, 1)
     away[new] = 0.0
+    neighbour = neighbour.reshape(atoms, width)
     return replace(
         graph,
-        neighbour=neighbour.reshape(atoms, width),
+        neighbour=neighbour,
+        near=None if graph.near is None else neighbour[:, : graph.near.shape[1]],
         image=image.reshape(atoms, width, 3),
         away=away.reshape(atoms, width, 3),
         reverse=reverse,

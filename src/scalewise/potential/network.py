@@ -60,11 +60,14 @@ class Edges(NamedTuple):
         Spherical harmonics [atoms, (degree+1)², slots].
     sent
         Those of the directions in which an atom is seen [atoms, (degree+1)², slots].
+    first
+        The first layer's basis times envelope [atoms, its slots, radial].
     """
 
     radial: Tensor
     angular: Tensor
     sent: Tensor
+    first: Tensor
 
 
 class Network(nn.Module):
@@ -238,15 +241,19 @@ class Network(nn.Module):
         ``seen`` are the messages of their neighbours [rows, slots, channels], ``before`` is their
         own description in the layer before, ``told`` are functions of their scale.
         """
-        sources = self.source[graph.species[part.neighbour]] if seen is None else seen
+        basis, angular = edges.radial, edges.angular
+        if seen is None:
+            basis, angular = edges.first, angular[..., : edges.first.shape[1]]
+            listed = part.neighbour if part.near is None else part.near
+            seen = self.source[graph.species[listed]]
         bias = self.bias[k][part.species]
         if told is None:
-            radial = edges.radial @ self.radial[k]
+            radial = basis @ self.radial[k]
         else:
             own = self.radial[k] + (told @ self.told_radial[k]).reshape(-1, *self.radial[k].shape)
-            radial = torch.bmm(edges.radial, own)
+            radial = torch.bmm(basis, own)
             bias = bias + told @ self.told_bias[k]
-        density = torch.bmm(edges.angular, radial * sources).transpose(0, 1)
+        density = torch.bmm(angular, radial * seen).transpose(0, 1)
         density = density * (self.centre[k][part.species] / math.sqrt(TYPICAL_NEIGHBOURS))
         if before is not None:
             density = density + self.kept[k - 1](before)
@@ -259,14 +266,20 @@ class Network(nn.Module):
         s = self.settings
         vector = vectors(part, part.frame, rows, positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
+        waves = bessel(distance, s.cutoff, s.radial)
         ending = envelope(distance, cutoffs[rows, None], s.switch)
-        radial = bessel(distance, ending, s.cutoff, s.radial)
+        radial = first = waves * ending[..., None]
+        if s.inner is not None:
+            width = (part.neighbour if part.near is None else part.near).shape[1]
+            reach = torch.clamp(cutoffs[rows, None], max=s.inner)
+            ending = envelope(distance[:, :width], reach, s.switch)
+            first = waves[:, :width] * ending[..., None]
         angular = self.harmonics(vector / distance[..., None])
         if part.sent is None:
-            return Edges(radial, angular, angular)
+            return Edges(radial, angular, angular, first)
         vector = vectors(part.sent, part.frame, rows, positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
-        return Edges(radial, angular, self.harmonics(vector / distance))
+        return Edges(radial, angular, self.harmonics(vector / distance), first)
 
     def _messages(self, k: int, described: Described, angular: Tensor) -> Tensor:
         """The fields of atoms, as their neighbours see them [rows, slots, channels]."""

@@ -129,7 +129,13 @@ class Potential:
         """
         settings = self.network.settings
         smearing = settings.smearing if settings.charges else 0.0
-        graph = build(frame, self.network.elements, settings.cutoff, smearing=smearing)
+        graph = build(
+            frame,
+            self.network.elements,
+            settings.cutoff,
+            smearing=smearing,
+            near=settings.inner,
+        )
         return graph.to(self.device, self.dtype)
 
     def derivatives(

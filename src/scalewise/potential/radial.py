@@ -32,14 +32,13 @@ def envelope(distance: Tensor, cutoff: Tensor, width: float | None = None) -> Te
     return 1.0 - u * u * u * (10.0 + u * (6.0 * u - 15.0))
 
 
-def bessel(distance: Tensor, ending: Tensor, longest: float, size: int) -> Tensor:
-    r"""Spherical Bessel functions of order zero times an envelope [..., size].
+def bessel(distance: Tensor, longest: float, size: int) -> Tensor:
+    r"""Spherical Bessel functions of order zero [..., size].
 
-    .. math:: b_n(r) = f(r) \sqrt{2 / r_\mathrm{max}}\, \sin(n \pi r / r_\mathrm{max}) / r
+    .. math:: b_n(r) = \sqrt{2 / r_\mathrm{max}}\, \sin(n \pi r / r_\mathrm{max}) / r
 
-    After J. Gasteiger, J. Groß, S. Günnemann, ICLR 2020 (DimeNet). ``distance`` and the envelope
-    ``ending`` have the same shape.
+    After J. Gasteiger, J. Groß, S. Günnemann, ICLR 2020 (DimeNet).
     """
     order = torch.arange(1, size + 1, dtype=distance.dtype, device=distance.device)
     waves = torch.sin(distance[..., None] * (order * (math.pi / longest)))
-    return waves * (math.sqrt(2.0 / longest) * ending / distance)[..., None]
+    return waves * (math.sqrt(2.0 / longest) / distance)[..., None]

@@ -66,6 +66,11 @@ class Network(Settings):
         description="Å before the cutoff over which a neighbour fades; `null`: over all of the "
         "cutoff; default: 0.5 with a ladder, whose scales then share what is nearer, else `null`",
     )
+    inner: Length | None = Field(
+        None,
+        description="Å, as far as the first of several layers sees; `null`: as far as the others; "
+        "default: the shortest cutoff of a ladder, whose scales then share that layer, else `null`",
+    )
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     radial: Count = Field(8, description="Bessel functions")
@@ -87,6 +92,8 @@ class Network(Settings):
             values = {"charges": "long" in ladder, **values}
             if rungs:
                 values = {"cutoff": float(rungs[-1]), **values}
+                if values.get("layers", filled["layers"]) != 1:
+                    filled["inner"] = float(rungs[0])
         if isinstance(values.get("cutoff"), int | float):
             filled["smearing"] = SMEARING * values["cutoff"]
         return {**filled, **values}
@@ -100,6 +107,14 @@ class Network(Settings):
                 f"switch={self.switch:g} Å is longer than the shortest cutoff, "
                 f"{self.shortest:g} Å: give a shorter one"
             )
+        if self.inner is not None and self.layers == 1:
+            raise ValueError(f"inner={self.inner:g} Å is for the first of several layers: layers=1")
+        if self.inner is not None and self.inner > self.cutoff:
+            raise ValueError(
+                f"inner={self.inner:g} Å is longer than the cutoff, {self.cutoff:g} Å: leave it out"
+            )
+        if self.switch is not None and self.inner is not None and self.switch > self.inner:
+            raise ValueError(f"switch={self.switch:g} Å is longer than inner={self.inner:g} Å")
         if self.charges and self.cutoff < 3.0 * self.smearing:
             raise ValueError(
                 f"cutoff={self.cutoff} Å is below 3 smearing = {3 * self.smearing:g} Å, where the "

@@ -66,7 +66,9 @@ def prepare(
     return [
         _sample(
             frame,
-            build(frame, baseline.elements, network.cutoff, smearing=smearing).to(dtype=dtype),
+            build(
+                frame, baseline.elements, network.cutoff, smearing=smearing, near=network.inner
+            ).to(dtype=dtype),
             baseline,
             dtype,
         )

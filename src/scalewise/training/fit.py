@@ -41,7 +41,8 @@ MODEL, STATE = "model", "state.safetensors"
 COMPILE_PAYS = 8.0
 #: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
 #: another scale, and its signs with it: at the full rate these weights would walk at random.
-TOLD = 0.05
+import os
+TOLD = float(os.environ.get("TOLD", "0.05"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,8 @@ def judged(settings: Train) -> dict[str, Drawn]:
     found = {"": Drawn(network.cutoff, None, long)}
     if network.ladder:
         found["_middle"] = Drawn(0.5 * (network.shortest + network.cutoff), None, long)
-        found["_shortest"] = Drawn(network.shortest, None, long and not network.switched)
+        off = network.switched and settings.rungs.without_long > 0
+        found["_shortest"] = Drawn(network.shortest, None, long and not off)
     if settings.route is not None:
         found["_routed"] = Drawn(network.cutoff, None, long, routed=True)
     return found

@@ -184,7 +184,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     settings = load(Prove, None, WORDS)
     frames = read(file, check_units=False)
-    trainings = plan(base_split(file, frames, settings), settings, tmp_path)
+    trainings = plan(base_split(file, frames, settings), frames, settings, tmp_path)
     assert [(t.name, t.frames) for t in trainings[::2]] == [
         ("whole", 8),
         ("narrow", 8),

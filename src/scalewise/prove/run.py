@@ -16,11 +16,11 @@ from scalewise.data.frames import Frame, read
 from scalewise.data.manifest import SplitManifest
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.floor import Floor
-from scalewise.evaluation.model import open_model
-from scalewise.evaluation.predict import Say, Watch, known
+from scalewise.evaluation.predict import Say, Watch
 from scalewise.evaluation.subsets import regime_members, symbol
-from scalewise.ladder.rung import Rung, ladder_rungs, measure
+from scalewise.ladder.rung import Rung
 from scalewise.prove.figure import draw_proof
+from scalewise.prove.kept import absolute_errors
 from scalewise.prove.scored import Absolute, Scored, place
 from scalewise.prove.settings import SHARES, Prove
 from scalewise.prove.trainings import Training, base_split, plan
@@ -78,7 +78,7 @@ def prove(
     )
     manifest = base_split(path, frames, settings)
     manifest.members(settings.role)  # complains before hours of training
-    trainings = plan(manifest, settings, out)
+    trainings = plan(manifest, frames, settings, out)
     time = f", {settings.minutes * len(trainings):g} minutes" if settings.minutes else ""
     say(f"{len(trainings)} trainings{time}; those that are finished are used again")
     for k, training in enumerate(trainings, 1):
@@ -115,10 +115,9 @@ def _judge(
         part = [frames[k] for k in members]
         absolute: dict[str, list[np.ndarray]] = {}
         for training in trainings:
-            potential = open_model(training.folder, device=settings.device)
-            part = list(known(potential, part))
-            rungs = ladder_rungs(potential, cutoffs)
-            errors = np.abs(measure(part, rungs, watch).errors).sum(axis=2)
+            rungs, errors = absolute_errors(
+                training.folder, part, cutoffs, role, device=settings.device, watch=watch
+            )
             absolute.setdefault(training.name, []).append(errors)
         scored[role] = _scored(absolute, part, np.array(manifest.group)[members], settings)
     test, valid = scored[settings.role], scored["valid"]

@@ -63,7 +63,7 @@ def train(
         check_units=settings.data.check_units,
     )
     manifest = split(path, frames, settings.data, settings.seed)
-    digest = hashlib.sha256((settings.digest() + manifest.digest()).encode()).hexdigest()
+    digest = _digest(settings, manifest)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
     write_manifest(out / "split.json", manifest)
@@ -91,6 +91,13 @@ def train(
     )
     run(job, show)
     return out / "model"
+
+
+def _digest(settings: Train, manifest: SplitManifest) -> str:
+    """Name the settings and the data; of a split, what it says, and not where the file lies."""
+    data = settings.data.model_copy(update={"split": None})
+    words = settings.model_copy(update={"data": data}).digest()
+    return hashlib.sha256((words + manifest.digest()).encode()).hexdigest()
 
 
 def _from(settings: Train) -> tuple[Train, Potential | None]:

@@ -79,10 +79,10 @@ def prove(
     manifest = base_split(path, frames, settings)
     manifest.members(settings.role)  # complains before hours of training
     trainings = plan(manifest, frames, settings, out)
-    time = f", {settings.minutes * len(trainings):g} minutes" if settings.minutes else ""
-    say(f"{len(trainings)} trainings{time}; those that are finished are used again")
-    for k, training in enumerate(trainings, 1):
-        say(f"{k} of {len(trainings)}: {training.name}, replica {training.replica}")
+    left = [training for training in trainings if not training.finished]
+    say(_forecast(len(trainings), len(left), settings.minutes))
+    for k, training in enumerate(left, 1):
+        say(f"{k} of {len(left)}: {training.name}, replica {training.replica}")
         train(path, training.settings, training.folder, show=show)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     return _judge(frames, manifest, trainings, settings, say, watch)
@@ -94,6 +94,15 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     with styled():
         figures = save(draw_proof(results), out / "figures" / "prove")
     return [out / "prove.json", *figures]
+
+
+def _forecast(trainings: int, left: int, minutes: float | None) -> str:
+    """What is about to be trained, and how long that takes."""
+    if not left:
+        return f"{trainings} trainings, all of them finished"
+    time = f" of {minutes:g} minutes, {minutes * left:g} in all" if minutes else ""
+    done = f"; {trainings - left} more are finished" if left < trainings else ""
+    return f"{left} trainings{time}{done}; then every frame is scored at every scale"
 
 
 def _judge(

@@ -1,8 +1,8 @@
 """The trainings of a proof: all frames, half and a quarter of them, and half the channels.
 
 Every one is a ladder, so that one training gives the error at every scale. Smaller sets hold whole
-groups, are nested, and are drawn anew for each replica: which frames a half happens to hold is luck,
-too. Frames that a training does not see have a role of their own. All trainings have the same
+groups, are nested, and are drawn anew for each replica: which frames a half happens to hold is
+luck, too. Frames that a training does not see have a role of their own. All trainings have the same
 budget, minutes or steps, so that fewer frames are seen more often, and not trained less.
 """
 
@@ -20,7 +20,7 @@ from scalewise.data.manifest import SplitManifest, write_manifest
 from scalewise.errors import InputError
 from scalewise.prove.settings import SHARES, Prove
 from scalewise.training.settings import Train
-from scalewise.training.start import split
+from scalewise.training.start import is_finished, split
 
 #: Role of training frames that a smaller set leaves out.
 SPARE: Final = "spare"
@@ -28,13 +28,23 @@ SPARE: Final = "spare"
 
 @dataclass(frozen=True)
 class Training:
-    """One training: which set-up, which seed, where, and its settings."""
+    """One training: which set-up, which seed, where, its settings and the roles of its frames."""
 
     name: str
     replica: int
     folder: Path
     settings: Train
-    frames: int
+    split: SplitManifest
+
+    @property
+    def frames(self) -> int:
+        """How many frames it is trained on."""
+        return len(self.split.members("train"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train; an error where its folder holds something else."""
+        return is_finished(self.folder, self.settings, self.split)
 
 
 def base_split(path: Path, frames: Sequence[Frame], settings: Prove) -> SplitManifest:
@@ -103,24 +113,24 @@ def plan(
             data = settings.data.model_copy(
                 update={"split": out / place, "split_key": None, "group_key": None}
             )
-            size = len(chosen.members("train"))
             own = {
                 "data": data,
                 "seed": settings.seed + replica,
                 "network": networks.get(name, settings.network),
-                "epochs": _epochs(settings, len(manifest.members("train")), size),
+                "epochs": _epochs(settings, manifest, chosen),
             }
             folder = out / "trainings" / f"{name}-{replica}"
             words = settings.training.model_copy(update=own)
-            found.append(Training(name, replica, folder, words, size))
+            found.append(Training(name, replica, folder, words, chosen))
     _check_sizes(manifest, found)
     return found
 
 
-def _epochs(settings: Prove, whole: int, size: int) -> int:
+def _epochs(settings: Prove, whole: SplitManifest, chosen: SplitManifest) -> int:
     """Passes over a smaller set that are as many steps as those over the whole."""
     batch = settings.batch * settings.processes
-    return max(1, round(settings.epochs * max(whole // batch, 1) / max(size // batch, 1)))
+    steps = [max(len(m.members("train")) // batch, 1) for m in (whole, chosen)]
+    return max(1, round(settings.epochs * steps[0] / steps[1]))
 
 
 def _check_sizes(manifest: SplitManifest, trainings: Sequence[Training]) -> None:

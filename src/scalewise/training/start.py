@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def train(
     )
     run(job, show)
     return out / "model"
+
+
+def is_finished(out: Path, settings: Train, manifest: SplitManifest) -> bool:
+    """Whether a training of these settings and data, not started from another, is at its end.
+
+    Raises
+    ------
+    InputError
+        The folder holds a damaged training, or one of other settings or other data.
+    """
+    if not (out / STATE).is_file():
+        return False
+    header = check_state(out / STATE, _digest(settings, manifest))
+    return bool(json.loads(header["progress"])["finished"]) and (out / "model").is_dir()
 
 
 def _digest(settings: Train, manifest: SplitManifest) -> str:

@@ -15,7 +15,8 @@ from scalewise.config import load
 from scalewise.data.frames import read
 from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
 from scalewise.errors import InputError
-from scalewise.prove.run import _changes, prove, write_all
+from scalewise.prove.questions import changes
+from scalewise.prove.run import prove, write_all
 from scalewise.prove.scored import Scored
 from scalewise.prove.settings import Prove
 from scalewise.prove.trainings import base_split, plan, reduced
@@ -78,7 +79,7 @@ def planted(
 
 def verdicts(test: Scored, valid: Scored) -> dict[str, Verdict]:
     places: Mapping[str, int] = PLACES
-    found = judge(_changes(test, valid, places), min_gain=0.02, alpha=0.05, seed=0, resamples=200)
+    found = judge(changes(test, valid, places), min_gain=0.02, alpha=0.05, seed=0, resamples=200)
     return {v.question: v for v in found}
 
 

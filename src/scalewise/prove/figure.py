@@ -42,8 +42,8 @@ def draw_proof(results: Section) -> Figure:
 
 def _curves(ax: Axes, results: Section) -> None:
     whole = results["subsets"][0]
-    frames = {t["name"]: t["frames"] for t in results["trainings"]}
-    x = [frames[n] for n in SIZES]
+    frames = {n: [t["frames"] for t in results["trainings"] if t["name"] == n] for n in SIZES}
+    x = [round(float(np.mean(of))) for of in frames.values()]
     kept = [k for k, s in enumerate(results["scales"]) if s["long"] or not _has_long(results)]
     for c, k in enumerate(kept):
         y = [whole["mae"][n][k] for n in SIZES]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,10 +20,10 @@ from scalewise.evaluation.subsets import regime_members, symbol
 from scalewise.ladder.rung import Rung
 from scalewise.prove.figure import draw_proof
 from scalewise.prove.kept import absolute_errors
+from scalewise.prove.questions import Places, again, describe, questions
 from scalewise.prove.scored import Absolute, Scored, place
-from scalewise.prove.settings import SHARES, Prove
+from scalewise.prove.settings import Prove
 from scalewise.prove.trainings import Training, base_split, plan
-from scalewise.prove.verdict import Change, Verdict, judge, limit
 from scalewise.report.style import save, styled
 from scalewise.training.fit import Listener, silent
 from scalewise.training.start import train
@@ -136,8 +135,11 @@ def _judge(
     floor = Floor.estimate(frames, np.array(manifest.group), settings.seed)
     subsets = [("all", np.ones(len(numbers), dtype=bool))]
     subsets += [(symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
-    counts = {t.name: t.frames for t in trainings}
-    places = _Places(
+    sizes: dict[str, list[int]] = {}
+    for training in trainings:
+        sizes.setdefault(training.name, []).append(training.frames)
+    counts = {name: round(float(np.mean(of))) for name, of in sizes.items()}
+    places = Places(
         at=place(rungs, settings.cutoff, long=network.charges),
         longest=place(rungs, network.cutoff, long=network.charges),
         without=place(rungs, network.cutoff, long=False) if network.switched else None,
@@ -154,7 +156,7 @@ def _judge(
             "scored": len(part),
             "groups": len(np.unique(test.block)),
         },
-        "questions": _questions(settings, counts),
+        "questions": questions(settings, counts),
         "trainings": [
             {"name": t.name, "replica": t.replica, "frames": t.frames, "folder": str(t.folder)}
             for t in trainings
@@ -162,8 +164,8 @@ def _judge(
         "scales": [{"cutoff": r.cutoff, "long": r.long} for r in rungs],
         "single": best,
         "subsets": [
-            _describe(name, test.only(member), valid, numbers[member], places, floor, settings)
-            | {"again": _again(test.only(member), counts, best)}
+            describe(name, test.only(member), valid, numbers[member], places, floor, settings)
+            | {"again": again(test.only(member), counts, best)}
             for name, member in subsets
         ],
     }
@@ -187,93 +189,3 @@ def _scored(
     for k, member in enumerate(regime_members(frames, settings.ions).values()):
         kind = kind + (member.astype(np.int64) << (8 + k))
     return Scored(absolute, block, kind)
-
-
-class _Places(dict[str, int]):
-    """Which scales the questions are about."""
-
-    def __init__(self, *, at: int, longest: int, without: int | None, best: int) -> None:
-        super().__init__(at=at, longest=longest, best=best)
-        if without is not None:
-            self["without"] = without
-
-
-def _changes(test: Scored, valid: Scored, places: Mapping[str, int]) -> dict[str, Change]:
-    best = places["best"]
-    found = {"cutoff": test.within(places["at"], places["longest"])}
-    if "without" in places:
-        found["long"] = test.within(places["without"], places["longest"])
-    found["routing"] = test.routed(valid)
-    found["data"] = test.across(("half", best), ("whole", best))
-    found["size"] = test.across(("narrow", best), ("whole", best))
-    return found
-
-
-def _questions(settings: Prove, counts: Mapping[str, int]) -> dict[str, str]:
-    network = settings.network
-    found = {"cutoff": f"a longer cutoff, {network.cutoff:g} instead of {settings.cutoff:g} Å"}
-    if network.switched:
-        found["long"] = f"long range, at {network.cutoff:g} Å"
-    return found | {
-        "routing": "a scale for each kind of atom instead of the best single one",
-        "data": f"twice the frames, {counts['whole']} instead of {counts['half']}",
-        "size": f"twice the channels, {network.channels} instead of {network.channels // 2}",
-    }
-
-
-def _describe(
-    name: str,
-    test: Scored,
-    valid: Scored,
-    numbers: np.ndarray,
-    places: Mapping[str, int],
-    floor: Floor,
-    settings: Prove,
-) -> dict[str, Any]:
-    kinds = set(np.unique(test.kind).tolist())
-    choose = valid.only(np.isin(valid.kind, sorted(kinds)))
-    usable = len(choose.kind) > 0
-    changes = _changes(test, choose if usable else test, places)
-    if not usable:
-        changes.pop("routing")
-    verdicts = judge(
-        changes,
-        min_gain=settings.min_gain,
-        alpha=settings.alpha,
-        seed=settings.seed,
-        resamples=settings.bootstrap,
-    )
-    return {
-        "name": name,
-        "atoms": len(numbers),
-        **floor.beside(numbers),
-        "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
-        "verdicts": [asdict(v) for v in verdicts],
-        "limit": limit(verdicts),
-        "cutoff_by_frames": {
-            name: _gain(test.within(places["at"], places["longest"], name), settings)
-            for name in (*SHARES, "whole")
-        },
-    }
-
-
-def _gain(change: Change, settings: Prove) -> dict[str, float | None]:
-    """What a longer cutoff saves with so many frames: where it grows, range waits for data."""
-    found: Verdict = judge(
-        {"cutoff": change},
-        min_gain=settings.min_gain,
-        alpha=settings.alpha,
-        seed=settings.seed,
-        resamples=settings.bootstrap,
-    )[0]
-    return {"gain": found.gain, "low": found.low, "high": found.high}
-
-
-def _again(test: Scored, counts: Mapping[str, int], best: int) -> float:
-    """Gain of the next doubling, by a power law through the three sizes."""
-    names = (*SHARES, "whole")
-    x = np.log2([counts[n] for n in names])
-    if np.ptp(x) == 0:
-        return 0.0
-    slope = np.polyfit(x, np.log([test.mean(n)[best] for n in names]), 1)[0]
-    return float(1.0 - np.exp(slope))

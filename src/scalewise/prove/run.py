@@ -25,7 +25,7 @@ from scalewise.prove.scored import Absolute, Scored, place
 from scalewise.prove.settings import Prove
 from scalewise.prove.trainings import Training, base_split, plan
 from scalewise.report.style import save, styled
-from scalewise.training.fit import Listener, silent
+from scalewise.training.fit import STATE, Listener, silent
 from scalewise.training.start import train
 
 SCHEMA: Final = 1
@@ -78,11 +78,8 @@ def prove(
     manifest = base_split(path, frames, settings)
     manifest.members(settings.role)  # complains before hours of training
     trainings = plan(manifest, frames, settings, out)
-    left = [training for training in trainings if not training.finished]
-    say(_forecast(len(trainings), len(left), settings.minutes))
-    for k, training in enumerate(left, 1):
-        say(f"{k} of {len(left)}: {training.name}, replica {training.replica}")
-        train(path, training.settings, training.folder, show=show)
+    say(_forecast(trainings, settings.minutes))
+    trainings = _train(path, trainings, say, show)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     return _judge(frames, manifest, trainings, settings, say, watch)
 
@@ -95,13 +92,26 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     return [out / "prove.json", *figures]
 
 
-def _forecast(trainings: int, left: int, minutes: float | None) -> str:
+def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     """What is about to be trained, and how long that takes."""
-    if not left:
-        return f"{trainings} trainings, all of them finished"
-    time = f" of {minutes:g} minutes, {minutes * left:g} in all" if minutes else ""
-    done = f"; {trainings - left} more are finished" if left < trainings else ""
-    return f"{left} trainings{time}{done}; then every frame is scored at every scale"
+    done = sum((t.folder / STATE).is_file() for t in trainings)
+    left = len(trainings) - done
+    time = f" of {minutes:g} minutes, {minutes * len(trainings):g} in all" if minutes else ""
+    there = f"; {done} of them are there, finished or begun" if done else ""
+    then = "then every frame is scored at every scale" if left else "finished work is used again"
+    return f"{len(trainings)} trainings{time}{there}; {then}"
+
+
+def _train(path: Path, trainings: Sequence[Training], say: Say, show: Show) -> list[Training]:
+    """Train what is not finished; all others as many steps as the first."""
+    found: list[Training] = []
+    for k, planned in enumerate(trainings, 1):
+        training = planned.like(found[0]) if found else planned
+        if not training.progress.finished:
+            say(f"{k} of {len(trainings)}: {training.name}, replica {training.replica}")
+            train(path, training.settings, training.folder, show=show)
+        found.append(training)
+    return found
 
 
 def _judge(

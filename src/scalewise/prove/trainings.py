@@ -2,14 +2,18 @@
 
 Every one is a ladder, so that one training gives the error at every scale. Smaller sets hold whole
 groups, are nested, and are drawn anew for each replica: which frames a half happens to hold is
-luck, too. Frames that a training does not see have a role of their own. All trainings have the same
-budget, minutes or steps, so that fewer frames are seen more often, and not trained less.
+luck, too. Frames that a training does not see have a role of their own.
+
+The first training, on all frames, has the budget that was asked for. All others get as many steps
+and validations as it came to: fewer frames are seen more often, and not trained less, and a machine
+that is busy at one time and idle at another does not decide what is needed.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +24,8 @@ from scalewise.data.manifest import SplitManifest, write_manifest
 from scalewise.errors import InputError
 from scalewise.prove.settings import SHARES, Prove
 from scalewise.training.settings import Train
-from scalewise.training.start import is_finished, split
+from scalewise.training.start import progress_of, split
+from scalewise.training.state import Progress
 
 #: Role of training frames that a smaller set leaves out.
 SPARE: Final = "spare"
@@ -42,9 +47,20 @@ class Training:
         return len(self.split.members("train"))
 
     @property
-    def finished(self) -> bool:
-        """Whether nothing is left to train; an error where its folder holds something else."""
-        return is_finished(self.folder, self.settings, self.split)
+    def progress(self) -> Progress:
+        """How far it is; an error where its folder holds something else."""
+        return progress_of(self.folder, self.settings, self.split)
+
+    def like(self, first: Training) -> Training:
+        """The same with as many steps and validations as another training has made."""
+        with (first.folder / "log.csv").open(newline="") as stream:
+            validations = len(list(csv.DictReader(stream)))
+        budget = {
+            "minutes": None,
+            "steps": first.progress.step,
+            "validations": max(validations, 1),
+        }
+        return replace(self, settings=self.settings.model_copy(update=budget))
 
 
 def base_split(path: Path, frames: Sequence[Frame], settings: Prove) -> SplitManifest:
@@ -95,6 +111,8 @@ def plan(
 ) -> list[Training]:
     """Write the splits below ``out`` and list all trainings, those of all frames first.
 
+    All have the budget of the settings; :meth:`Training.like` gives them that of the first.
+
     Raises
     ------
     InputError
@@ -117,20 +135,12 @@ def plan(
                 "data": data,
                 "seed": settings.seed + replica,
                 "network": networks.get(name, settings.network),
-                "epochs": _epochs(settings, manifest, chosen),
             }
             folder = out / "trainings" / f"{name}-{replica}"
             words = settings.training.model_copy(update=own)
             found.append(Training(name, replica, folder, words, chosen))
     _check_sizes(manifest, found)
     return found
-
-
-def _epochs(settings: Prove, whole: SplitManifest, chosen: SplitManifest) -> int:
-    """Passes over a smaller set that are as many steps as those over the whole."""
-    batch = settings.batch * settings.processes
-    steps = [max(len(m.members("train")) // batch, 1) for m in (whole, chosen)]
-    return max(1, round(settings.epochs * steps[0] / steps[1]))
 
 
 def _check_sizes(manifest: SplitManifest, trainings: Sequence[Training]) -> None:

@@ -30,7 +30,7 @@ from scalewise.training.fit import STATE, Job, Show, silent
 from scalewise.training.launch import run
 from scalewise.training.samples import prepare
 from scalewise.training.settings import Data, Train
-from scalewise.training.state import check_state
+from scalewise.training.state import Progress, check_state
 
 Say = Callable[[str], None]
 #: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
@@ -94,8 +94,8 @@ def train(
     return out / "model"
 
 
-def is_finished(out: Path, settings: Train, manifest: SplitManifest) -> bool:
-    """Whether a training of these settings and data, not started from another, is at its end.
+def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress:
+    """How far a training of these settings and data, not started from another, has come.
 
     Raises
     ------
@@ -103,9 +103,9 @@ def is_finished(out: Path, settings: Train, manifest: SplitManifest) -> bool:
         The folder holds a damaged training, or one of other settings or other data.
     """
     if not (out / STATE).is_file():
-        return False
+        return Progress()
     header = check_state(out / STATE, _digest(settings, manifest))
-    return bool(json.loads(header["progress"])["finished"]) and (out / "model").is_dir()
+    return Progress(**json.loads(header["progress"]))
 
 
 def _digest(settings: Train, manifest: SplitManifest) -> str:

@@ -84,7 +84,7 @@ def describe(
         "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
         "verdicts": [asdict(v) for v in verdicts],
         "limit": limit(verdicts),
-        "range": _range(test, places["longest"], settings),
+        "range": ranges(test, places["longest"], settings),
         "cutoff_by_frames": {
             name: _gain(test.within(places["at"], places["longest"], name), settings)
             for name in (*SHARES, "whole")
@@ -102,7 +102,7 @@ def _judge(changes: Mapping[str, Change], settings: Prove) -> list[Verdict]:
     )
 
 
-def _range(test: Scored, longest: int, settings: Prove) -> list[dict[str, Any]]:
+def ranges(test: Scored, longest: int, settings: Prove) -> list[dict[str, Any]]:
     """What the longest scale saves over every other, with one error rate for all of them."""
     others = [k for k in range(len(test.mean("whole"))) if k != longest]
     found = _judge({str(k): test.within(k, longest) for k in others}, settings)

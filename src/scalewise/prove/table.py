@@ -69,11 +69,11 @@ def _print_end(results: Section, console: Console) -> None:
     else:
         text = "Nothing that was asked about is known to be needed."
     console.print(text, markup=False, highlight=False)
-    console.print(
-        f"Another doubling of the frames would save {100 * whole['again']:.0f} %, by a power law.",
-        markup=False,
-        highlight=False,
-    )
+    again = whole["again"]
+    text = f"Another doubling of the frames would save {100 * again:.0f} %, by a power law."
+    if again <= 0:
+        text = "More frames have saved nothing from a quarter to all of them."
+    console.print(text, markup=False, highlight=False)
     for subset in results["subsets"][1:]:
         needed = [v["question"] for v in subset["verdicts"] if v["answer"] == "needed"]
         line = f"{subset['name']}: needed: {', '.join(needed) or 'nothing that is known'}"

@@ -380,7 +380,8 @@ def prove(
     ] = None,
     out: Out = Path("runs/prove"),
     minutes: Annotated[
-        float | None, typer.Option(help="Wall-clock budget of each of the eight trainings.")
+        float | None,
+        typer.Option(help="Wall-clock budget of the first training; all make as many steps."),
     ] = None,
     ladder: Annotated[
         str | None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ase
@@ -11,11 +12,14 @@ import ase.io
 import numpy as np
 import pytest
 
+from scalewise import checkpoint
 from scalewise.config import load
-from scalewise.data.frames import read
+from scalewise.data.frames import Frame, read
 from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
 from scalewise.errors import InputError
-from scalewise.prove.run import _changes, prove, write_all
+from scalewise.prove.kept import absolute_errors
+from scalewise.prove.questions import changes, ranges
+from scalewise.prove.run import prove, write_all
 from scalewise.prove.scored import Scored
 from scalewise.prove.settings import Prove
 from scalewise.prove.trainings import base_split, plan, reduced
@@ -36,11 +40,13 @@ def planted(
     size: float = 0.0,
     routing: float = 0.0,
     training: float = 0.01,
+    drawn: float = 0.0,
     replicas: int = 2,
 ) -> tuple[Scored, Scored]:
     """Errors (test, valid) whose steps save these shares, with luck of training on top.
 
-    The scales of one training share most of its luck, as those of a ladder do.
+    The scales of one training share most of its luck, as those of a ladder do. ``drawn``: luck of
+    the frames that a smaller set holds, drawn anew for each replica.
     """
     rng = np.random.default_rng(seed)
     atoms, groups = 600, 24
@@ -55,6 +61,8 @@ def planted(
         name: rng.normal(0, training, (replicas, 1)) + rng.normal(0, 0.3 * training, (replicas, 3))
         for name in SETUPS
     }
+    for name in ("half", "quarter"):
+        luck[name] = luck[name] + rng.normal(0, drawn, (replicas, 1))
     found = []
     for _ in range(2):
         block = np.repeat(np.arange(groups), atoms // groups)
@@ -78,7 +86,7 @@ def planted(
 
 def verdicts(test: Scored, valid: Scored) -> dict[str, Verdict]:
     places: Mapping[str, int] = PLACES
-    found = judge(_changes(test, valid, places), min_gain=0.02, alpha=0.05, seed=0, resamples=200)
+    found = judge(changes(test, valid, places), min_gain=0.02, alpha=0.05, seed=0, resamples=200)
     return {v.question: v for v in found}
 
 
@@ -101,9 +109,15 @@ def test_routing_is_needed_where_kinds_of_atoms_want_other_scales() -> None:
     assert np.median([v.gain for v in found]) > 0.0
 
 
-def test_hardly_anything_is_said_to_be_needed_where_nothing_is() -> None:
+@pytest.mark.parametrize(("training", "drawn"), [(0.03, 0.0), (0.1, 0.0), (0.03, 0.1)])
+def test_hardly_anything_is_said_to_be_needed_where_nothing_is(
+    training: float, drawn: float
+) -> None:
     wrong = sum(
-        any(v.answer == "needed" for v in verdicts(*planted(seed, training=0.03)).values())
+        any(
+            v.answer == "needed"
+            for v in verdicts(*planted(seed, training=training, drawn=drawn)).values()
+        )
         for seed in range(300)
     )
     # 5 % of 300 with three standard errors of a binomial
@@ -133,6 +147,15 @@ def test_no_limit_is_named_where_two_are_alike() -> None:
     assert limit(list(found.values())) is None
 
 
+def test_the_longest_scale_is_compared_with_every_other() -> None:
+    settings = load(Prove, None, WORDS)
+    test, _ = planted(0, cutoff=0.15)
+    first, second = ranges(test, 2, settings)
+    assert (first["scale"], first["answer"]) == (0, "needed")
+    assert first["low"] < 0.15 < first["high"]
+    assert (second["scale"], second["answer"]) == (1, "not needed")
+
+
 # --------------------------------------------------------------------------- trainings
 
 
@@ -156,6 +179,27 @@ def test_smaller_sets_are_nested_and_hold_whole_groups() -> None:
         assert small.leaking_groups() == ()
         for role in ("valid", "test"):
             assert (small.members(role) == whole.members(role)).all()
+
+
+def test_a_smaller_set_holds_every_element_and_its_sizes_must_differ() -> None:
+    whole = manifest(groups=12, each=1)
+    for seed in range(10):
+        frames = [salt_frame(seed=k, n=4, box=8.0, index=k) for k in range(12)]
+        rare = int(np.random.default_rng(seed).integers(10))
+        numbers = frames[rare].numbers.copy()
+        numbers[0] = 19
+        frames[rare] = replace(frames[rare], numbers=numbers)
+        assert rare in reduced(whole, 0.25, seed, frames).members("train")
+        assert len(reduced(whole, 0.25, seed, frames).members("train")) <= 3
+
+
+@pytest.mark.parametrize("groups", [3, 4])
+def test_too_few_groups_are_refused_before_anything_is_trained(
+    file: Path, tmp_path: Path, groups: int
+) -> None:
+    frames = read(file, check_units=False)
+    with pytest.raises(InputError, match=f"{3 * (groups - 2)} in {groups - 2} groups"):
+        plan(manifest(groups), frames, load(Prove, None, WORDS), tmp_path)
 
 
 WORDS = (
@@ -184,7 +228,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     settings = load(Prove, None, WORDS)
     frames = read(file, check_units=False)
-    trainings = plan(base_split(file, frames, settings), settings, tmp_path)
+    trainings = plan(base_split(file, frames, settings), frames, settings, tmp_path)
     assert [(t.name, t.frames) for t in trainings[::2]] == [
         ("whole", 8),
         ("narrow", 8),
@@ -193,12 +237,16 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     ]
     assert [t.settings.seed for t in trainings[:2]] == [0, 1]
     assert trainings[2].settings.network.channels == 2
+    drawn = [set(t.split.members("train").tolist()) for t in trainings[6:]]
+    assert drawn[0] != drawn[1]
     split = trainings[6].settings.data.split
     assert split is not None
     assert read_manifest(split, data=file, frames=16).roles == ("train", "valid", "test", "spare")
 
 
-def test_a_proof_is_written_and_trains_nothing_twice(file: Path, tmp_path: Path) -> None:
+def test_a_proof_is_written_and_trains_nothing_twice(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = load(Prove, None, WORDS)
     results = prove(file, settings, tmp_path)
     paths = write_all(results, tmp_path)
@@ -213,9 +261,35 @@ def test_a_proof_is_written_and_trains_nothing_twice(file: Path, tmp_path: Path)
     assert len(found["trainings"]) == 8
     logs = {p: p.read_text() for p in tmp_path.glob("trainings/*/log.csv")}
     assert len(logs) == 8
-    again = prove(file, settings, tmp_path)
-    assert again == results
-    assert {p: p.read_text() for p in logs} == logs
+    # equal work: as many steps on fewer frames
+    assert {int(text.splitlines()[-1].split(",")[0]) for text in logs.values()} == {16}
+    monkeypatch.setattr("scalewise.prove.run.train", forbidden)
+    monkeypatch.setattr("scalewise.prove.kept.measure", forbidden)
+    monkeypatch.chdir(tmp_path)
+    again = prove(file, settings, Path())
+    assert again["subsets"] == results["subsets"]
+
+
+def forbidden(*_: object, **__: object) -> None:
+    raise AssertionError("finished work was done again")
+
+
+def test_kept_errors_are_of_this_model_and_these_frames(file: Path, tmp_path: Path) -> None:
+    frames = read(file, check_units=False)[-2:]
+    folder = tmp_path / "run"
+    checkpoint.write(folder / "model", untrained(seed=1, layers=1, cutoff=4.0))
+
+    def found(members: Sequence[Frame]) -> np.ndarray:
+        return absolute_errors(folder, members, [4.0], "test", device="cpu")[1]
+
+    first = found(frames)
+    assert first.shape == (1, 16)
+    assert (found(frames) == first).all()
+    assert found(frames[:1]).shape == (1, 8)
+    (folder / "errors-test.safetensors").write_bytes(b"damaged")
+    assert (found(frames) == first).all()
+    checkpoint.write(folder / "model", untrained(seed=2, layers=1, cutoff=4.0))
+    assert not (found(frames) == first).any()
 
 
 @pytest.mark.parametrize(
@@ -224,6 +298,7 @@ def test_a_proof_is_written_and_trains_nothing_twice(file: Path, tmp_path: Path)
         (["network.ladder=[]"], "needs a ladder"),
         (["route.by=element"], "leave route and start out"),
         (["at=4.5"], "below its end"),
+        (["minutes=1", "steps=10"], "give minutes or steps"),
         (["replicas=1"], "greater than or equal to 2"),
         (["role=ood"], "no frame has the role 'ood'"),
     ],

@@ -14,6 +14,10 @@ from scalewise.report.style import GREY, colour, legend_below, logarithmic, new_
 
 Section = Mapping[str, Any]
 
+#: A noise of the labels below this share of the lowest error is told, and not drawn: its line would
+#: leave the curves no room.
+LOWEST: Final = 0.5
+
 SIZES: Final = ("quarter", "half", "whole")
 NAMES: Final = {
     "cutoff": "longer cutoff",
@@ -42,21 +46,39 @@ def draw_proof(results: Section) -> Figure:
 
 def _curves(ax: Axes, results: Section) -> None:
     whole = results["subsets"][0]
-    frames = {t["name"]: t["frames"] for t in results["trainings"]}
-    x = [frames[n] for n in SIZES]
-    kept = [k for k, s in enumerate(results["scales"]) if s["long"] or not _has_long(results)]
-    for c, k in enumerate(kept):
+    frames = {n: [t["frames"] for t in results["trainings"] if t["name"] == n] for n in SIZES}
+    x = [round(float(np.mean(of))) for of in frames.values()]
+    scales, best = results["scales"], results["single"]
+    cutoffs = sorted({s["cutoff"] for s in scales})
+    for k, scale in enumerate(scales):
+        short = _has_long(results) and not scale["long"]
+        if short and scale["cutoff"] != cutoffs[-1]:
+            continue  # one line without long range shows what it does; more would only hide it
         y = [whole["mae"][n][k] for n in SIZES]
-        width = 2.6 if k == results["single"] else 1.4
-        ax.plot(x, y, "o-", color=colour(c), lw=width, label=_name(results["scales"][k]))
-    if whole["mae_floor"] is not None:
-        ax.axhline(whole["mae_floor"], color=GREY, ls=":", label="noise of the labels")
+        ax.plot(
+            x,
+            y,
+            "o--" if short else "o-",
+            color=colour(cutoffs.index(scale["cutoff"])),
+            lw=2.6 if k == best else 1.4,
+            ms=4,
+            label=_name(scale) + ", best" * (k == best),
+        )
+    floor, low = whole["mae_floor"], min(whole["mae"][n][best] for n in SIZES)
+    if floor is not None and floor > LOWEST * low:
+        ax.axhline(floor, color=GREY, ls=":", label="noise of the labels")
+    elif floor is not None:
+        text = f"noise of the labels: {floor:.2g}, far below"
+        ax.annotate(text, (0.03, 0.03), xycoords="axes fraction", fontsize=8.5, color=GREY)
+        ax.set_ylim(bottom=0.8 * low)
     ax.set_xscale("log")
     ax.set_yscale("log")
     logarithmic(ax.yaxis)
     low, high = ax.get_ylim()
-    ticks = [v * 10.0**d for d in range(-3, 5) for v in (1, 1.5, 2, 3, 5, 7)]
+    ticks = [v * 10.0**d for d in range(-3, 5) for v in (1, 1.5, 2, 3, 4, 5, 6, 7, 8)]
     ax.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.set_xlim(x[0] / 1.15, x[-1] * 1.15)
     ax.xaxis.set_major_locator(FixedLocator(x))
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xticklabels([str(v) for v in x])
@@ -80,13 +102,14 @@ def _gains(ax: Axes, results: Section) -> None:
             ha="center",
             fontsize=8.5,
             color=shade,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )
     pays = 100 * results["data"]["settings"]["min_gain"]
     ax.axvline(0.0, color="black", lw=0.8)
     ax.axvline(pays, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(verdicts)), [NAMES[v["question"]] for v in verdicts])
     ax.set_ylim(-0.6, len(verdicts) - 0.3)
-    ax.set_xlabel(f"share of the error it saved (%); dotted: {pays:g} %")
+    ax.set_xlabel(f"error saved (%); dotted: {pays:g} % pays")
 
 
 def _has_long(results: Section) -> bool:

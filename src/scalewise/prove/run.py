@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,17 +15,17 @@ from scalewise.data.frames import Frame, read
 from scalewise.data.manifest import SplitManifest
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.floor import Floor
-from scalewise.evaluation.model import open_model
-from scalewise.evaluation.predict import Say, Watch, known
+from scalewise.evaluation.predict import Say, Watch
 from scalewise.evaluation.subsets import regime_members, symbol
-from scalewise.ladder.rung import Rung, ladder_rungs, measure
+from scalewise.ladder.rung import Rung
 from scalewise.prove.figure import draw_proof
+from scalewise.prove.kept import absolute_errors
+from scalewise.prove.questions import Places, again, describe, questions
 from scalewise.prove.scored import Absolute, Scored, place
-from scalewise.prove.settings import SHARES, Prove
+from scalewise.prove.settings import Prove
 from scalewise.prove.trainings import Training, base_split, plan
-from scalewise.prove.verdict import Change, Verdict, judge, limit
 from scalewise.report.style import save, styled
-from scalewise.training.fit import Listener, silent
+from scalewise.training.fit import STATE, Listener, silent
 from scalewise.training.start import train
 
 SCHEMA: Final = 1
@@ -78,12 +77,9 @@ def prove(
     )
     manifest = base_split(path, frames, settings)
     manifest.members(settings.role)  # complains before hours of training
-    trainings = plan(manifest, settings, out)
-    time = f", {settings.minutes * len(trainings):g} minutes" if settings.minutes else ""
-    say(f"{len(trainings)} trainings{time}; those that are finished are used again")
-    for k, training in enumerate(trainings, 1):
-        say(f"{k} of {len(trainings)}: {training.name}, replica {training.replica}")
-        train(path, training.settings, training.folder, show=show)
+    trainings = plan(manifest, frames, settings, out)
+    say(_forecast(trainings, settings.minutes))
+    trainings = _train(path, trainings, say, show)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     return _judge(frames, manifest, trainings, settings, say, watch)
 
@@ -94,6 +90,28 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     with styled():
         figures = save(draw_proof(results), out / "figures" / "prove")
     return [out / "prove.json", *figures]
+
+
+def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
+    """What is about to be trained, and how long that takes."""
+    done = sum((t.folder / STATE).is_file() for t in trainings)
+    left = len(trainings) - done
+    time = f" of {minutes:g} minutes, {minutes * len(trainings):g} in all" if minutes else ""
+    there = f"; {done} of them are there, finished or begun" if done else ""
+    then = "then every frame is scored at every scale" if left else "finished work is used again"
+    return f"{len(trainings)} trainings{time}{there}; {then}"
+
+
+def _train(path: Path, trainings: Sequence[Training], say: Say, show: Show) -> list[Training]:
+    """Train what is not finished; all others as many steps as the first."""
+    found: list[Training] = []
+    for k, planned in enumerate(trainings, 1):
+        training = planned.like(found[0]) if found else planned
+        if not training.progress.finished:
+            say(f"{k} of {len(trainings)}: {training.name}, replica {training.replica}")
+            train(path, training.settings, training.folder, show=show)
+        found.append(training)
+    return found
 
 
 def _judge(
@@ -115,10 +133,9 @@ def _judge(
         part = [frames[k] for k in members]
         absolute: dict[str, list[np.ndarray]] = {}
         for training in trainings:
-            potential = open_model(training.folder, device=settings.device)
-            part = list(known(potential, part))
-            rungs = ladder_rungs(potential, cutoffs)
-            errors = np.abs(measure(part, rungs, watch).errors).sum(axis=2)
+            rungs, errors = absolute_errors(
+                training.folder, part, cutoffs, role, device=settings.device, watch=watch
+            )
             absolute.setdefault(training.name, []).append(errors)
         scored[role] = _scored(absolute, part, np.array(manifest.group)[members], settings)
     test, valid = scored[settings.role], scored["valid"]
@@ -128,8 +145,11 @@ def _judge(
     floor = Floor.estimate(frames, np.array(manifest.group), settings.seed)
     subsets = [("all", np.ones(len(numbers), dtype=bool))]
     subsets += [(symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
-    counts = {t.name: t.frames for t in trainings}
-    places = _Places(
+    sizes: dict[str, list[int]] = {}
+    for training in trainings:
+        sizes.setdefault(training.name, []).append(training.frames)
+    counts = {name: round(float(np.mean(of))) for name, of in sizes.items()}
+    places = Places(
         at=place(rungs, settings.cutoff, long=network.charges),
         longest=place(rungs, network.cutoff, long=network.charges),
         without=place(rungs, network.cutoff, long=False) if network.switched else None,
@@ -146,7 +166,7 @@ def _judge(
             "scored": len(part),
             "groups": len(np.unique(test.block)),
         },
-        "questions": _questions(settings, counts),
+        "questions": questions(settings, counts),
         "trainings": [
             {"name": t.name, "replica": t.replica, "frames": t.frames, "folder": str(t.folder)}
             for t in trainings
@@ -154,8 +174,8 @@ def _judge(
         "scales": [{"cutoff": r.cutoff, "long": r.long} for r in rungs],
         "single": best,
         "subsets": [
-            _describe(name, test.only(member), valid, numbers[member], places, floor, settings)
-            | {"again": _again(test.only(member), counts, best)}
+            describe(name, test.only(member), valid, numbers[member], places, floor, settings)
+            | {"again": again(test.only(member), counts, best)}
             for name, member in subsets
         ],
     }
@@ -179,93 +199,3 @@ def _scored(
     for k, member in enumerate(regime_members(frames, settings.ions).values()):
         kind = kind + (member.astype(np.int64) << (8 + k))
     return Scored(absolute, block, kind)
-
-
-class _Places(dict[str, int]):
-    """Which scales the questions are about."""
-
-    def __init__(self, *, at: int, longest: int, without: int | None, best: int) -> None:
-        super().__init__(at=at, longest=longest, best=best)
-        if without is not None:
-            self["without"] = without
-
-
-def _changes(test: Scored, valid: Scored, places: Mapping[str, int]) -> dict[str, Change]:
-    best = places["best"]
-    found = {"cutoff": test.within(places["at"], places["longest"])}
-    if "without" in places:
-        found["long"] = test.within(places["without"], places["longest"])
-    found["routing"] = test.routed(valid)
-    found["data"] = test.across(("half", best), ("whole", best))
-    found["size"] = test.across(("narrow", best), ("whole", best))
-    return found
-
-
-def _questions(settings: Prove, counts: Mapping[str, int]) -> dict[str, str]:
-    network = settings.network
-    found = {"cutoff": f"a longer cutoff, {network.cutoff:g} instead of {settings.cutoff:g} Å"}
-    if network.switched:
-        found["long"] = f"long range, at {network.cutoff:g} Å"
-    return found | {
-        "routing": "a scale for each kind of atom instead of the best single one",
-        "data": f"twice the frames, {counts['whole']} instead of {counts['half']}",
-        "size": f"twice the channels, {network.channels} instead of {network.channels // 2}",
-    }
-
-
-def _describe(
-    name: str,
-    test: Scored,
-    valid: Scored,
-    numbers: np.ndarray,
-    places: Mapping[str, int],
-    floor: Floor,
-    settings: Prove,
-) -> dict[str, Any]:
-    kinds = set(np.unique(test.kind).tolist())
-    choose = valid.only(np.isin(valid.kind, sorted(kinds)))
-    usable = len(choose.kind) > 0
-    changes = _changes(test, choose if usable else test, places)
-    if not usable:
-        changes.pop("routing")
-    verdicts = judge(
-        changes,
-        min_gain=settings.min_gain,
-        alpha=settings.alpha,
-        seed=settings.seed,
-        resamples=settings.bootstrap,
-    )
-    return {
-        "name": name,
-        "atoms": len(numbers),
-        **floor.beside(numbers),
-        "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
-        "verdicts": [asdict(v) for v in verdicts],
-        "limit": limit(verdicts),
-        "cutoff_by_frames": {
-            name: _gain(test.within(places["at"], places["longest"], name), settings)
-            for name in (*SHARES, "whole")
-        },
-    }
-
-
-def _gain(change: Change, settings: Prove) -> dict[str, float | None]:
-    """What a longer cutoff saves with so many frames: where it grows, range waits for data."""
-    found: Verdict = judge(
-        {"cutoff": change},
-        min_gain=settings.min_gain,
-        alpha=settings.alpha,
-        seed=settings.seed,
-        resamples=settings.bootstrap,
-    )[0]
-    return {"gain": found.gain, "low": found.low, "high": found.high}
-
-
-def _again(test: Scored, counts: Mapping[str, int], best: int) -> float:
-    """Gain of the next doubling, by a power law through the three sizes."""
-    names = (*SHARES, "whole")
-    x = np.log2([counts[n] for n in names])
-    if np.ptp(x) == 0:
-        return 0.0
-    slope = np.polyfit(x, np.log([test.mean(n)[best] for n in names]), 1)[0]
-    return float(1.0 - np.exp(slope))

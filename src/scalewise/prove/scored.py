@@ -76,6 +76,15 @@ class Scored:
         Both are chosen on other frames (``choose``) by another training than the one that is
         scored: an oracle that picks with the errors it is scored by always gains.
         """
+        before, after = self._routed(choose, name)
+        spread = []
+        for other in self.absolute:
+            ends = [np.sum(e, axis=1) for e in self._routed(choose, other)]
+            spread.append(between(np.log(ends[1] / ends[0])))
+        return Change(before, after, spread)
+
+    def _routed(self, choose: Scored, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of groups at the single scale and at that of each kind [replicas, groups]."""
         of, others = self.absolute[name], choose.absolute[name]
         before, after = [], []
         for r, errors in enumerate(of):
@@ -88,8 +97,7 @@ class Scored:
                     scale[self.kind == kind] = int(other[:, there].sum(axis=1).argmin())
             before.append(self._grouped(errors[best]))
             after.append(self._grouped(errors[scale, np.arange(len(scale))]))
-        logs = np.log([a.sum() / b.sum() for a, b in zip(after, before, strict=True)])
-        return Change(np.stack(before), np.stack(after), [between(logs)])
+        return np.stack(before), np.stack(after)
 
 
 def place(rungs: Sequence[Rung], cutoff: float, *, long: bool) -> int:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 Section = Mapping[str, Any]
+
+#: What an answer to "is the longest scale better?" says of a shorter one.
+ANSWERS: Final = {
+    "needed": "Too short beside the longest scale",
+    "not needed": "As good as the longest scale",
+    "cannot tell": "Perhaps as good as the longest scale",
+}
 
 
 def print_proof(results: Section, console: Console) -> None:
@@ -35,7 +42,21 @@ def print_proof(results: Section, console: Console) -> None:
             "" if gain is None else f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}",
         )
     console.print(table)
+    _print_range(results, console)
     _print_end(results, console)
+
+
+def _print_range(results: Section, console: Console) -> None:
+    """Print which scales the longest beats, which it does not, and of which nobody can tell."""
+    for answer, words in ANSWERS.items():
+        found = [
+            results["scales"][v["scale"]]
+            for v in results["subsets"][0]["range"]
+            if v["answer"] == answer
+        ]
+        if found:
+            named = ", ".join(f"{s['cutoff']:.3g} Å" + " + long" * s["long"] for s in found)
+            console.print(f"{words}: {named}", markup=False, highlight=False)
 
 
 def _print_end(results: Section, console: Console) -> None:
@@ -48,11 +69,11 @@ def _print_end(results: Section, console: Console) -> None:
     else:
         text = "Nothing that was asked about is known to be needed."
     console.print(text, markup=False, highlight=False)
-    console.print(
-        f"Another doubling of the frames would save {100 * whole['again']:.0f} %, by a power law.",
-        markup=False,
-        highlight=False,
-    )
+    again = whole["again"]
+    text = f"Another doubling of the frames would save {100 * again:.0f} %, by a power law."
+    if again <= 0:
+        text = "More frames have saved nothing from a quarter to all of them."
+    console.print(text, markup=False, highlight=False)
     for subset in results["subsets"][1:]:
         needed = [v["question"] for v in subset["verdicts"] if v["answer"] == "needed"]
         line = f"{subset['name']}: needed: {', '.join(needed) or 'nothing that is known'}"

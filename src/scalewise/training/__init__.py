@@ -1,1 +1,1 @@
-"""One trainer: from labelled frames to a checkpoint, within a budget of minutes or epochs."""
+"""One trainer: labelled frames to a checkpoint, within a budget of minutes, steps or epochs."""

@@ -188,7 +188,7 @@ class Trainer:
         """Share of the budget that is spent, the same in every process."""
         settings, progress = self.job.settings, self.state.progress
         if settings.minutes is None:
-            return progress.step / (settings.epochs * self._steps_per_epoch)
+            return progress.step / (settings.steps or settings.epochs * self._steps_per_epoch)
         return progress.elapsed / max(60.0 * settings.minutes - progress.reserve, 1e-9)
 
     def _step(self, samples: list[Sample]) -> None:
@@ -269,8 +269,8 @@ class Trainer:
     def _due(self) -> bool:
         """Whether to validate: evenly spaced, at the end, and never for long.
 
-        Validations together may take a tenth of a budget in minutes; a budget in epochs is the
-        same whatever the machine, and so are its validations.
+        Validations together may take a tenth of a budget in minutes; a budget in epochs or
+        steps is the same whatever the machine, and so are its validations.
         """
         progress, fraction = self.state.progress, self._fraction()
         spaced = fraction * self.job.settings.validations >= progress.validations + 1

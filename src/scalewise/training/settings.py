@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -83,6 +83,8 @@ class Routing(Route):
 class Train(Settings):
     """Training: data, network, budget, optimiser, machine."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"steps"})
+
     seed: int = Field(0, ge=0)
     data: Data = Data()
     network: Network = Network.model_validate({})
@@ -96,7 +98,12 @@ class Train(Settings):
     minutes: float | None = Field(
         None, gt=0, description="wall-clock budget; the schedule is fitted to it"
     )
-    epochs: Count = Field(100, description="passes over the training frames, without minutes")
+    steps: Count | None = Field(
+        None, description="optimiser steps, instead of minutes: the same work on any machine"
+    )
+    epochs: Count = Field(
+        100, description="passes over the training frames, without minutes and steps"
+    )
     batch: Count = Field(1, description="frames per step and process")
     learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
@@ -120,6 +127,8 @@ class Train(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Train:
+        if self.minutes is not None and self.steps is not None:
+            raise ValueError("give minutes or steps, not both")
         if self.route is not None and self.start is None and not self.network.ladder:
             raise ValueError(
                 "route needs a ladder of scales to choose from: give network.ladder (--ladder)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from scalewise.training.fit import STATE, Job, Show, silent
 from scalewise.training.launch import run
 from scalewise.training.samples import prepare
 from scalewise.training.settings import Data, Train
-from scalewise.training.state import check_state
+from scalewise.training.state import Progress, check_state
 
 Say = Callable[[str], None]
 #: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
@@ -63,7 +64,7 @@ def train(
         check_units=settings.data.check_units,
     )
     manifest = split(path, frames, settings.data, settings.seed)
-    digest = hashlib.sha256((settings.digest() + manifest.digest()).encode()).hexdigest()
+    digest = _digest(settings, manifest)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
     write_manifest(out / "split.json", manifest)
@@ -91,6 +92,27 @@ def train(
     )
     run(job, show)
     return out / "model"
+
+
+def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress:
+    """How far a training of these settings and data, not started from another, has come.
+
+    Raises
+    ------
+    InputError
+        The folder holds a damaged training, or one of other settings or other data.
+    """
+    if not (out / STATE).is_file():
+        return Progress()
+    header = check_state(out / STATE, _digest(settings, manifest))
+    return Progress(**json.loads(header["progress"]))
+
+
+def _digest(settings: Train, manifest: SplitManifest) -> str:
+    """Name the settings and the data; of a split, what it says, and not where the file lies."""
+    data = settings.data.model_copy(update={"split": None})
+    words = settings.model_copy(update={"data": data}).digest()
+    return hashlib.sha256((words + manifest.digest()).encode()).hexdigest()
 
 
 def _from(settings: Train) -> tuple[Train, Potential | None]:

@@ -70,16 +70,14 @@ def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
 
 def test_a_network_begins_as_one_that_is_not_told(frame: Frame) -> None:
     torch.manual_seed(0)
-    plain = untrained(cutoff=5.0, switch=0.5, inner=3.0)
+    plain = untrained(cutoff=5.0, switch=0.5, inner=3.5)
     ladder = Network(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
     ladder.load_state_dict(plain.network.state_dict(), strict=False)
     found = Potential(ladder, plain.baseline).predict(frame)
     np.testing.assert_allclose(found.forces, plain.predict(frame).forces, atol=1e-12)
 
 
-def test_the_first_layer_looks_at_the_first_slots_alone(
-    potential: Potential, frame: Frame
-) -> None:
+def test_the_first_layer_looks_at_the_first_slots_alone(potential: Potential, frame: Frame) -> None:
     graph = potential.graph(frame)
     assert graph.near is not None
     assert graph.near.shape[1] < graph.neighbour.shape[1]

@@ -142,10 +142,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_ladder_is_trained_and_logged_at_three_scales(trained: Path) -> None:
     lines = (trained / "log.csv").read_text().splitlines()
-    names = lines[0].split(",")
-    first, last = (dict(zip(names, line.split(","), strict=True)) for line in (lines[1], lines[-1]))
+    last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
+    nothing = 1e3 * np.mean([np.abs(f.forces).mean() for f in labelled(12)[8:]])
     for name in ("forces_mae", "forces_mae_middle", "forces_mae_shortest"):
-        assert float(last[name]) < float(first[name])
+        assert float(last[name]) < 0.8 * nothing
     network = checkpoint.read(trained / "model").network
     assert any(float(w.abs().max()) > 0 for w in network.told_radial)
 

@@ -18,6 +18,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 SMEARING: Final = 0.25
 #: Å before the cutoff over which a ladder's neighbours fade, where it is not given.
 SWITCH: Final = 0.5
+#: Å that the first layer of a ladder sees beyond the shortest cutoff, where it is not given.
+BEYOND: Final = 0.5
 
 
 class Route(Settings):
@@ -69,7 +71,7 @@ class Network(Settings):
     inner: Length | None = Field(
         None,
         description="Å, as far as the first of several layers sees; `null`: as far as the others; "
-        "default: the shortest cutoff of a ladder, whose scales then share that layer, else `null`",
+        "default: 0.5 more than a ladder's shortest cutoff, else `null`",
     )
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
@@ -93,7 +95,7 @@ class Network(Settings):
             if rungs:
                 values = {"cutoff": float(rungs[-1]), **values}
                 if values.get("layers", filled["layers"]) != 1:
-                    filled["inner"] = float(rungs[0])
+                    filled["inner"] = min(rungs[0] + BEYOND, float(rungs[-1]))
         if isinstance(values.get("cutoff"), int | float):
             filled["smearing"] = SMEARING * values["cutoff"]
         return {**filled, **values}

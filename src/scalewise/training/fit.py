@@ -41,8 +41,7 @@ MODEL, STATE = "model", "state.safetensors"
 COMPILE_PAYS = 8.0
 #: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
 #: another scale, and its signs with it: at the full rate these weights would walk at random.
-import os
-TOLD = float(os.environ.get("TOLD", "0.05"))
+TOLD = 0.02
 
 
 @dataclass(frozen=True, eq=False)

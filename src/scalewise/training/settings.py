@@ -51,11 +51,11 @@ class Rungs(Settings):
     It is drawn from anywhere on the ladder, its logarithm evenly: short ones more often.
     """
 
-    longest: float = Field(0.15, ge=0, le=1, description="steps at the longest cutoff")
-    shortest: float = Field(0.05, ge=0, le=1, description="steps at the shortest cutoff")
-    mixed: float = Field(0.1, ge=0, le=1, description="steps with a cutoff of its own per atom")
+    longest: float = Field(0.05, ge=0, le=1, description="steps at the longest cutoff")
+    shortest: float = Field(0.15, ge=0, le=1, description="steps at the shortest cutoff")
+    mixed: float = Field(0.05, ge=0, le=1, description="steps with a cutoff of its own per atom")
     without_long: float = Field(
-        0.1, ge=0, le=1, description="steps without long range, where it is a rung of the ladder"
+        0.05, ge=0, le=1, description="steps without long range, where it is a rung of the ladder"
     )
 
     @model_validator(mode="after")

@@ -37,6 +37,7 @@ LADDER = ("network.ladder=[3.0,4.5,long]",)
 WORDS = (
     *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
     *("network.layers=1", "device=cpu", "epochs=30", "validations=3", *LADDER),
+    "rungs.without_long=0.3",
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,17 @@ import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
 
+from scalewise import checkpoint
 from scalewise.config import load
 from scalewise.data.frames import read
 from scalewise.errors import InputError
 from scalewise.locality import run as module
+from scalewise.locality.against import force_reach, read_against
 from scalewise.locality.reference import AseReference, SolutionReference
 from scalewise.locality.run import held_around, locality, write_all
 from scalewise.locality.settings import Locality
 from scalewise.locality.spread import absolute_bound, memory, square_bound
+from support import salt_frame, untrained
 
 #: eV/Å²: of the spring that ties each atom to its place, and of that between far pairs.
 OWN, FAR = 2.0, 0.2
@@ -191,3 +195,35 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(tmp_path: Path) -> N
     still = [f[0] for f in reference.resample(frame, everything, settings, seed=3)]
     labelled = read(tmp_path / "replica-00.extxyz")[0].forces[0]
     np.testing.assert_allclose(still, np.tile(labelled, (4, 1)), atol=2e-4)
+
+
+def test_a_model_is_drawn_at_the_reach_of_its_forces(tmp_path: Path) -> None:
+    potential = untrained(ladder=(3.0, 4.0))
+    checkpoint.write(tmp_path / "model", potential)
+    rows = {"mae": 1.0, "mae_interval": [0.9, 1.1]}
+    curve = {
+        "model": {"folder": str(tmp_path)},
+        "scales": [{"single": None, "long": False, "cutoff": c} for c in (3.0, 4.0)],
+        "subsets": [{"kind": "element", "name": "Na", "scales": [rows, rows]}],
+    }
+    (tmp_path / "curve.json").write_text(json.dumps(curve))
+    found = read_against(tmp_path / "curve.json")
+    assert found["reach"] == [12.0, 15.0]
+    # a row of atoms: the force on the first feels a move within its reach, and none beyond
+    frame = salt_frame(n=12)
+    x = 1.9 * np.arange(12)
+    row = np.stack([x, np.sin(3 * x), np.cos(2 * x)], axis=1)
+    open_row = replace(frame, positions=row, pbc=np.zeros(3, dtype=bool), cell=np.zeros((3, 3)))
+    before = potential.predict(open_row, cutoffs=3.0).forces[0]
+    assert force_reach(potential.network.settings, 3.0) == 12.0
+    felt = []
+    for atom in range(1, 12):
+        moved = row.copy()
+        moved[atom, 1] += 0.05
+        after = potential.predict(replace(open_row, positions=moved), cutoffs=3.0).forces[0]
+        felt.append(float(np.abs(after - before).max()))
+    far = np.linalg.norm(row[1:] - row[0], axis=1)
+    assert max(f for f, d in zip(felt, far, strict=True) if d > 12.1) < 1e-12
+    assert max(f for f, d in zip(felt, far, strict=True) if d > 6.1) > 1e-9
+    with pytest.raises(InputError, match="not a curve"):
+        read_against(tmp_path / "model" / "model.json")

@@ -25,8 +25,8 @@ def print_locality(results: Section, console: Console) -> None:
     console.print(table)
     tagged = results["elements"][0]["radii"][0]["tagged"]
     text = (
-        f"{tagged} tagged atoms of each element, ± half the 95 % interval. A network of L layers "
-        "sees L cutoffs; with long range it sees everything"
+        f"{tagged} tagged atoms of each element, ± half the 95 % interval. Forces of a network of "
+        "L layers see 2 L cutoffs; with long range they see everything"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     for warning in results["warnings"]:

@@ -8,7 +8,7 @@ a batched matrix product over padded neighbour lists. In the first layer :math:`
 embedding of the neighbour's element. In the second, it is the neighbour's own field seen along the
 pair, :math:`x_{ij,c} = \sum_{lm} F_{j,c,lm} Y_{lm}(\hat r_{ji})`, whose part of degree zero is the
 usual scalar message: directions enter at the cost of one more matrix product. The cutoff
-:math:`r_i` of an atom enters the envelope f alone.
+:math:`r_i` of an atom enters the envelope f alone. The first layer may end nearer than the others.
 """
 
 from __future__ import annotations

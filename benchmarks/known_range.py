@@ -96,7 +96,7 @@ def recovered(frames: Sequence[Frame], screenings: Sequence[float], longest: flo
             errors, len(cutoffs) - 1, block, Resampling(0, 1000), min_gain=MIN_GAIN, alpha=ALPHA
         )
         enough = shortest_enough(cutoffs.tolist(), verdicts)
-        truth = beyond(test[:8], law, cutoffs.tolist()).enough(MIN_GAIN, NOISE)
+        truth = beyond(test[:4], law, cutoffs.tolist()).enough(MIN_GAIN, NOISE)
         mae = 1e3 * errors.mean(axis=1) / 3
         print(
             f"{law.screening:13.2f}   {enough:9.2f}   {truth:16.2f}   {enough / truth:5.3f}   "

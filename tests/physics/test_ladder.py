@@ -51,19 +51,19 @@ def test_the_scale_is_told_in_functions_of_equal_size() -> None:
 
 
 def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
-    # ions 3 Å apart: no neighbour fades at 3.6 Å and beyond, whatever the scale
+    # ions 2.9 Å apart: no neighbour fades at 3.6 Å and beyond, whatever the scale
     network = untrained(ladder=(3.0, 5.0)).network
     settings = network.settings.model_copy(update={"ladder": ()})
     pair = replace(
         frame,
         numbers=np.array([11, 17]),
-        positions=np.array([[1.0, 1.0, 1.0], [4.0, 1.0, 1.0]]),
+        positions=np.array([[1.0, 1.0, 1.0], [3.9, 1.0, 1.0]]),
         forces=np.zeros((2, 3)),
         molecule=np.arange(2),
     )
     untold = Network(settings, (11, 17), torch.float64)
     shared = Potential(untold, untrained().baseline)
-    energies = [shared.predict(pair, cutoffs=c).energy for c in (3.4, 3.6, 4.3, 5.0)]
+    energies = [shared.predict(pair, cutoffs=c).energy for c in (3.3, 3.6, 4.3, 5.0)]
     np.testing.assert_allclose(energies[2:], energies[1], rtol=0, atol=1e-12)
     assert abs(energies[0] - energies[1]) > 1e-6
 

@@ -43,7 +43,7 @@ def draw_refined(results: Section) -> Figure:
     ends = np.array([*error, 0.0])
     room = 0.2 * max(np.ptp(ends), 2.0)
     left.set_ylim(ends.min() - room, ends.max() + 2 * room)
-    left.set_ylabel("force error over the longest scale's (%)")
+    left.set_ylabel("error over the longest scale's (%)")
     for g, name in enumerate(results["groups"]):
         lengths = [_length(f, g) for f in frontier]
         right.plot(

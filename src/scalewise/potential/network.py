@@ -27,12 +27,14 @@ from scalewise.potential.angular import Harmonics
 from scalewise.potential.electronegativity import first_charges
 from scalewise.potential.graph import Graph, vectors
 from scalewise.potential.layers import DegreeLinear, Described, FieldSum, ProductLayer
-from scalewise.potential.radial import bessel, envelope
+from scalewise.potential.radial import at_most, bessel, envelope
 from scalewise.potential.scale import ORDER, Scale, describe
 from scalewise.potential.settings import Network as NetworkSettings
 
 #: Atoms in the long range below which a frame has none: only keeps 0/0 away.
 TINY = 1e-6
+#: Å on either side of the first layer's own range over which a cutoff passes it.
+PASSING = 0.25
 #: Neighbours of an atom in condensed matter at common cutoffs; sets the size of densities only.
 TYPICAL_NEIGHBOURS = 16.0
 
@@ -271,7 +273,7 @@ class Network(nn.Module):
         radial = first = waves * ending[..., None]
         if s.inner is not None:
             width = (part.neighbour if part.near is None else part.near).shape[1]
-            reach = torch.clamp(cutoffs[rows, None], max=s.inner)
+            reach = at_most(cutoffs[rows, None], s.inner, PASSING)
             ending = envelope(distance[:, :width], reach, s.switch)
             first = waves[:, :width] * ending[..., None]
         angular = self.harmonics(vector / distance[..., None])

@@ -32,6 +32,26 @@ def envelope(distance: Tensor, cutoff: Tensor, width: float | None = None) -> Te
     return 1.0 - u * u * u * (10.0 + u * (6.0 * u - 15.0))
 
 
+def at_most(cutoff: Tensor, longest: float, width: float) -> Tensor:
+    r"""The smaller of a cutoff and a bound, with three continuous derivatives, Å.
+
+    .. math:: r - 2w\, I(u), \qquad u = \frac{r - (b - w)}{2w}, \qquad
+       I(u) = u^6 - 3 u^5 + \tfrac52 u^4
+
+    for u from 0 to 1; below, the cutoff r itself, above, the bound b. Where a router lets a cutoff
+    pass the bound, a minimum would make the forces jump.
+
+    Examples
+    --------
+    >>> at_most(torch.tensor([3.0, 3.75, 4.0, 4.25, 6.0]), 4.0, 0.25)
+    tensor([3.0000, 3.7500, 3.9609, 4.0000, 4.0000])
+    """
+    u = (cutoff - (longest - width)) / (2.0 * width)
+    inside = torch.clamp(u, min=0.0, max=1.0)
+    passed = inside**4 * (2.5 + inside * (inside - 3.0)) + torch.clamp(u - 1.0, min=0.0)
+    return cutoff - 2.0 * width * passed
+
+
 def bessel(distance: Tensor, longest: float, size: int) -> Tensor:
     r"""Spherical Bessel functions of order zero [..., size].
 

@@ -11,8 +11,8 @@ Part one: for each screening length, the shortest cutoff beyond which `judge_ran
 longer, over the one that follows from the law itself (`Beyond.enough` with the same noise).
 
 Part two: laws that end at a set distance, in as many runs, each with frames and noise of its own.
-Where the law ends at the shorter cutoff, a longer one is not needed; where it ends at the longer,
-1.5 times as far, it is.
+Where the law ends 1 Å before the shorter cutoff, a longer one is not needed; where it ends at the
+longer, 1.5 times as far, it is.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ CHARGES = {"H": 0.417, "O": -0.834, "Na": 1.0, "Cl": -1.0}
 NOISE = 0.005
 #: Å between the cutoffs of part one, and between splines.
 STEP, KNOTS = 0.25, 0.3
+#: Å before the shorter cutoff where a law ends that it holds: the splines fade over three knots.
+INSIDE = 1.0
 MIN_GAIN, ALPHA = 0.05, 0.05
 
 
@@ -111,7 +113,7 @@ def errors_of_rate(frames: Sequence[Frame], runs: int, short: float, factor: flo
     x = [[columns(m, f).astype(np.float32) for f in frames] for m in made]
     gram = [[(v.T @ v).astype(float) for v in of] for of in x]
     truths = {
-        "ends at the shorter": ScreenedLaw(CHARGES, 2.5, end=short),
+        "ends within the shorter": ScreenedLaw(CHARGES, 2.5, end=short - INSIDE),
         "ends at the longer": ScreenedLaw(CHARGES, 2.5, end=long),
     }
     print(f"\ncutoffs {short:g} and {long:g} Å, {runs} runs: how often the longer is needed")

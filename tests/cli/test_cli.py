@@ -203,7 +203,13 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     config, out = ROOT / "configs/small.yaml", tmp_path / "out"
     command = [sys.executable, "-m", "scalewise.cli", "study", str(config), "--out", str(out)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell lets what it runs in the background ignore interrupts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not list(out.glob("solution-*/replica-*.extxyz")) and time.monotonic() < deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import ase.units
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
+from ase.geometry import get_distances
 
 from scalewise import checkpoint
 from scalewise.config import load
@@ -21,8 +23,9 @@ from scalewise.errors import InputError
 from scalewise.locality import run as module
 from scalewise.locality.against import force_reach, read_against
 from scalewise.locality.reference import AseReference, SolutionReference
-from scalewise.locality.run import held_around, locality, write_all
+from scalewise.locality.run import locality, write_all
 from scalewise.locality.settings import Locality
+from scalewise.locality.sphere import GAP, Sphere, stiffness
 from scalewise.locality.spread import absolute_bound, memory, square_bound
 from support import salt_frame, untrained
 
@@ -90,8 +93,23 @@ def test_what_remembers_is_told() -> None:
 
 def test_what_is_near_is_held_images_included(file: Path) -> None:
     frame = read(file, labelled=False)[0]
-    assert held_around(frame, 0, 4.0).tolist() == [True, True, False]
-    assert held_around(frame, 0, 7.0).tolist() == [True, True, True]
+    assert Sphere.around(frame, 0, 4.0).held.tolist() == [True, True, False]
+    assert Sphere.around(frame, 0, 7.0).held.tolist() == [True, True, True]
+    assert Sphere.around(frame, 0, 5.8).held.tolist() == [True, True, True]  # within the wall
+
+
+def test_the_wall_pushes_what_is_free_out_of_the_gap(file: Path) -> None:
+    frame = read(file, labelled=False)[0]
+    sphere = Sphere.around(frame, 0, 4.0)
+    at = PLACES.copy()
+    at[1] = [3.9, 0.0, 0.0]  # held: it may be where it is
+    for x, entered, depth in ((-4.31, False, 0.0), (-4.1, False, 0.2), (-3.9, True, 0.4)):
+        at[2] = [x + 30.0, 0.0, 0.0]  # an image
+        assert sphere.entered(at) is entered
+        expected = np.zeros((3, 3))
+        expected[2, 0] = -stiffness(300.0) * depth
+        np.testing.assert_allclose(sphere.push(at, 300.0), expected, atol=1e-12)
+    assert 0.5 * stiffness(300.0) * GAP**2 == pytest.approx(16 * 300 * ase.units.kB)
 
 
 def test_held_atoms_stay_where_they_are(file: Path) -> None:
@@ -103,8 +121,9 @@ def test_held_atoms_stay_where_they_are(file: Path) -> None:
             super().calculate(*args, **kwargs)
             seen.append(self.atoms.positions.copy())
 
-    held = np.array([True, True, False])
-    list(AseReference(Watched, {}).resample(frame, held, words("samples=4"), seed=1))
+    reference = AseReference(Watched, {})
+    sphere = reference.sphere(frame, 0, 4.0)
+    list(islice(reference.resample(sphere, words("samples=4"), seed=1), 4))
     positions = np.stack(seen)
     assert (positions[:, :2] == PLACES[:2]).all()
     assert np.ptp(positions[:, 2], axis=0).min() > 0
@@ -176,6 +195,7 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(tmp_path: Path) -> N
     pytest.importorskip("openmm")
     from scalewise.config import Solution
     from scalewise.data import solution
+    from scalewise.data.simulation import Replica, Wall
 
     root = Path(__file__).parents[2]
     config = load(
@@ -184,17 +204,61 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(tmp_path: Path) -> N
     solution.generate(config, tmp_path, workers=1, progress=False)
     reference = SolutionReference.read(tmp_path)
     frame = read(tmp_path / "replica-00.extxyz", labelled=False)[0]
-    held = reference.whole(frame, held_around(frame, 0, 3.0))
-    assert held.sum() % 3 == 1  # the ion and whole waters
-    settings = load(Locality, None, ["samples=4", "settling=0.05", "spacing=0.05"])
-    forces = [f[0] for f in reference.resample(frame, held, settings, seed=3)]
-    again = [f[0] for f in reference.resample(frame, held, settings, seed=3)]
-    np.testing.assert_allclose(forces, again, atol=1e-6)
+    sphere = reference.sphere(frame, 0, 3.0)
+    assert sphere.held.sum() % 3 == 1  # the ion and whole waters
+    settings = load(Locality, None, ["settling=0.05", "spacing=0.05"])
+
+    def draws(of: Sphere) -> np.ndarray:
+        found = list(islice(reference.resample(of, settings, seed=3), 4))
+        return np.array([f for f in found if f is not None])
+
+    forces = draws(sphere)
+    assert len(forces) == 4  # nothing came in
+    np.testing.assert_allclose(forces, draws(sphere), atol=1e-6)
     assert np.ptp(forces, axis=0).min() > 1e-4
-    everything = np.ones_like(held)
-    still = [f[0] for f in reference.resample(frame, everything, settings, seed=3)]
+
+    def nearest(stiffness: float) -> float:
+        run = Replica(config, 0)
+        run.rng, run.cell = np.random.default_rng(3), np.diag(frame.cell) / 10.0
+        wall = Wall(0, sphere.wall / 10.0, stiffness)
+        states = islice(run.around(frame.positions / 10.0, sphere.held, wall, 0.2, 0.2), 10)
+        found = [get_distances(s.positions[0], s.positions, frame.cell, pbc=True) for s in states]
+        return min(float(f[1][0][~sphere.held].min()) for f in found)
+
+    assert nearest(0.0) < sphere.radius < nearest(1e5) - 0.2
+    still = draws(replace(sphere, held=np.ones_like(sphere.held)))
     labelled = read(tmp_path / "replica-00.extxyz")[0].forces[0]
     np.testing.assert_allclose(still, np.tile(labelled, (4, 1)), atol=2e-4)
+
+
+def test_a_law_within_the_sphere_leaves_nothing_to_chance(tmp_path: Path) -> None:
+    # argon whose law ends at 5 Å: held to 5 Å, the force is the same in every draw, as no other
+    # atom comes near; held to 4 Å it spreads
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    frames = [
+        ase.Atoms("Ar64", 3.9 * grid + 0.1 * rng.standard_normal((64, 3)), cell=[15.6] * 3, pbc=1)
+        for _ in range(3)
+    ]
+    ase.io.write(tmp_path / "argon.xyz", frames, format="extxyz")
+    given = [
+        "calculator=ase.calculators.lj:LennardJones",
+        "arguments={sigma: 3.4, epsilon: 0.0104, rc: 5.0, smooth: true}",
+        *["radii=[4,5]", "atoms=3", "samples=4", "settling=0.5", "spacing=0.3", "timestep=10"],
+        *["temperature=400", "friction=5"],
+    ]
+    found = locality(tmp_path / "argon.xyz", load(Locality, None, given), tmp_path / "out")
+    near, whole = found["elements"][0]["radii"]
+    assert near["mae"] > 1.0
+    assert whole["mae"] < 1e-9
+
+
+def test_a_sphere_that_cannot_be_kept_free_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sphere, "entered", lambda *_: True)
+    with pytest.raises(InputError, match="all but 0 of 16 draws"):
+        locality(file, words("atoms=3", "samples=4", "settling=0.1", "spacing=0.1"), tmp_path)
 
 
 def test_a_model_is_drawn_at_the_reach_of_its_forces(tmp_path: Path) -> None:

@@ -79,6 +79,18 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Wall:
+    """Around an atom that is held: free atoms nearer than ``radius`` (nm) are pushed back.
+
+    ``stiffness`` of the spring is in kJ/mol/nm².
+    """
+
+    atom: int
+    radius: float
+    stiffness: float
+
+
+@dataclass(frozen=True)
 class Sampled:
     """All that one replica yields; ``report`` is its entry in the manifest."""
 
@@ -494,11 +506,11 @@ class Replica:
         self,
         positions: Vectors,
         held: Bool[np.ndarray, " atoms"],
+        wall: Wall,
         settling: float,
         spacing: float,
-        samples: int,
-    ) -> Iterator[Vectors]:
-        """Yield forces (eV/Å) with whole molecules held at ``positions`` (nm) while others move.
+    ) -> Iterator[Snapshot]:
+        """Yield frames, without end, with whole molecules held at ``positions`` (nm).
 
         ``settling`` and ``spacing`` are ps before the first sample and between samples.
         """
@@ -508,11 +520,23 @@ class Replica:
                 system.removeConstraint(k)  # what has no mass takes none
         for atom in np.flatnonzero(held).tolist():
             system.setParticleMass(atom, 0.0)
+        push = self.mm.CustomExternalForce(
+            "0.5*k*max(0, wall - periodicdistance(x, y, z, x0, y0, z0))^2"
+        )
+        push.addGlobalParameter("k", wall.stiffness)
+        push.addGlobalParameter("wall", wall.radius)
+        for name, value in zip(("x0", "y0", "z0"), positions[wall.atom], strict=True):
+            push.addGlobalParameter(name, float(value))
+        for atom in np.flatnonzero(~held).tolist():
+            push.addParticle(atom)
+        system.addForce(push)
         context = self._start(system, positions)
-        for k in range(samples):
-            for _ in self._advance(context, spacing if k else settling):
+        wait = settling
+        while True:
+            for _ in self._advance(context, wait):
                 pass
-            yield self.snapshot(self._positions(context), {}).forces
+            yield self.snapshot(self._positions(context), {})
+            wait = spacing
 
     def _positions(self, context: Any) -> Vectors:
         state = context.getState(positions=True)

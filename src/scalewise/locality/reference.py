@@ -6,36 +6,38 @@ import functools
 import importlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import ase
 import ase.units
 import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
 from ase.constraints import FixAtoms
+from ase.data import atomic_numbers
 from ase.md.langevin import Langevin
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from scalewise.config import Solution
 from scalewise.data.frames import Frame
+from scalewise.data.simulation import Replica, Wall
 from scalewise.errors import InputError
 from scalewise.locality.settings import Locality
-from scalewise.quantities import NM
+from scalewise.locality.sphere import Sphere, stiffness
+from scalewise.quantities import KJ_PER_MOL, NM
 
-Forces = Float[np.ndarray, "atoms 3"]
+Force = Float[np.ndarray, "3"]
 
 
 class Reference(Protocol):
-    """What can be resampled around held atoms."""
+    """What can be resampled around a sphere."""
 
-    def resample(
-        self, frame: Frame, held: Bool[np.ndarray, " atoms"], settings: Locality, seed: int
-    ) -> Iterator[Forces]:
-        """Yield the forces (eV/Å) on all atoms, with the held ones where the frame has them."""
+    def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+        """What is held around an atom: at least all within the wall."""
 
-    def whole(self, frame: Frame, held: Bool[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
-        """The atoms that have to be held if these are."""
+    def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
+        """Yield, without end, the force (eV/Å) on the atom in the middle; none if one came in."""
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,21 @@ class AseReference:
             ) from error
         return cls(make, settings.arguments)
 
-    def whole(self, frame: Frame, held: Bool[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
-        """The same atoms: nothing ties others to them."""
-        return held
-
-    def resample(
-        self, frame: Frame, held: Bool[np.ndarray, " atoms"], settings: Locality, seed: int
-    ) -> Iterator[Forces]:
+    def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
         """See :class:`Reference`."""
+        return Sphere.around(frame, atom, radius)
+
+    def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
+        """See :class:`Reference`."""
+        frame = sphere.frame
         atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-        atoms.calc = self.make(**self.arguments)
-        if held.all():
-            forces = atoms.get_forces()
-            yield from (forces.copy() for _ in range(settings.samples))
-            return
-        atoms.set_constraint(FixAtoms(mask=held))
+        walled = _Walled(self.make(**self.arguments), sphere, settings.temperature)
+        atoms.calc = walled
+        if sphere.held.all():
+            atoms.get_forces()
+            while True:
+                yield walled.bare[sphere.atom].copy()
+        atoms.set_constraint(FixAtoms(mask=sphere.held))
         rng = np.random.RandomState(seed)  # what ASE takes
         width = np.sqrt(atoms.get_masses() * settings.temperature * ase.units.kB)
         atoms.set_momenta(width[:, None] * rng.standard_normal((len(atoms), 3)))
@@ -95,17 +97,36 @@ class AseReference:
             fixcm=False,
         )
         wait = settings.settling
-        for _ in range(settings.samples):
+        while True:
             dynamics.run(max(1, round(1e3 * wait / settings.timestep)))
-            forces = np.asarray(atoms.get_forces(apply_constraint=False))
-            if not np.isfinite(forces).all():
+            atoms.get_forces()
+            if not np.isfinite(walled.bare).all():
                 raise InputError(
                     f"{frame.where}, resampled",
                     "a force is not a number",
                     "Shorten timestep, or look at the calculator.",
                 )
-            yield forces
+            yield None if sphere.entered(atoms.positions) else walled.bare[sphere.atom].copy()
             wait = settings.spacing
+
+
+class _Walled(Calculator):
+    """A calculator, and the wall of a sphere; ``bare`` has its forces without the wall."""
+
+    implemented_properties = ["forces"]  # noqa: RUF012  (ASE declares it so)
+
+    def __init__(self, inner: Any, sphere: Sphere, temperature: float) -> None:
+        super().__init__()
+        self.inner, self.sphere, self.temperature = inner, sphere, temperature
+        self.bare: Float[np.ndarray, "atoms 3"] = np.zeros_like(sphere.frame.positions)
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("forces",), system_changes: Any = all_changes
+    ) -> None:
+        """Forces alone, which dynamics need."""
+        super().calculate(atoms, properties, system_changes)
+        self.bare = np.asarray(self.inner.get_forces(atoms))
+        self.results["forces"] = self.bare + self.sphere.push(atoms.positions, self.temperature)
 
 
 @dataclass(frozen=True)
@@ -136,25 +157,33 @@ class SolutionReference:
                 "Give the folder of `scalewise generate`, or a file and calculator=module:Class.",
             ) from error
 
-    def whole(self, frame: Frame, held: Bool[np.ndarray, " atoms"]) -> Bool[np.ndarray, " atoms"]:
-        """All atoms of the molecules that these atoms are in."""
-        return np.isin(frame.molecule, frame.molecule[held])
+    def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+        """See :class:`Reference`: whole molecules, and the two ions that `pair` holds."""
+        sphere = Sphere.around(frame, atom, radius)
+        held = np.isin(frame.molecule, frame.molecule[sphere.held])
+        if self.solution.geometry == "pair":
+            held |= np.isin(frame.numbers, [atomic_numbers["Na"], atomic_numbers["Cl"]])
+        return replace(sphere, held=held)
 
-    def resample(
-        self, frame: Frame, held: Bool[np.ndarray, " atoms"], settings: Locality, seed: int
-    ) -> Iterator[Forces]:
+    def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
         """See :class:`Reference`."""
+        frame = sphere.frame
         run = _built(self.solution, int(frame.info.get("replica", 0)))
         run.rng = np.random.default_rng(seed)
         run.cell = np.diag(frame.cell) / NM
-        yield from run.around(
-            frame.positions / NM, held, settings.settling, settings.spacing, settings.samples
+        wall = Wall(
+            sphere.atom,
+            sphere.wall / NM,
+            stiffness(self.solution.temperature) / KJ_PER_MOL * NM**2,
         )
+        states = run.around(
+            frame.positions / NM, sphere.held, wall, settings.settling, settings.spacing
+        )
+        for state in states:
+            yield None if sphere.entered(state.positions) else state.forces[sphere.atom]
 
 
 @functools.lru_cache(maxsize=4)
-def _built(solution: Solution, replica: int) -> Any:
+def _built(solution: Solution, replica: int) -> Replica:
     """A replica as it was before it was equilibrated: the same molecules in the same order."""
-    from scalewise.data.simulation import Replica
-
     return Replica(solution, replica)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,6 @@ from jaxtyping import Float
 
 import scalewise
 from scalewise.artifacts import replacing, write_json
-from scalewise.data import neighbours
 from scalewise.data.frames import Frame, read
 from scalewise.errors import InputError
 from scalewise.evaluation.evaluate import plain
@@ -29,6 +29,7 @@ from scalewise.locality.against import read_against
 from scalewise.locality.figure import draw_locality
 from scalewise.locality.reference import AseReference, Reference, SolutionReference
 from scalewise.locality.settings import Locality
+from scalewise.locality.sphere import check_radius
 from scalewise.locality.spread import absolute_bound, memory, square_bound
 from scalewise.report.style import save, styled
 
@@ -43,6 +44,10 @@ UNITS: Final = {
 FEWEST: Final = 3
 #: Goes through tagged atoms, which it can count, and shows progress.
 Watch = Callable[[Any], Iterable[Any]]
+#: Number of the way in which samples are drawn: those of another are not used.
+DRAWS: Final = 2
+#: Draws for each sample that is wanted, before it is given up that nothing comes into the sphere.
+TRIES: Final = 4
 #: Correlation of neighbouring samples above which the bound is markedly too low.
 REMEMBERS: Final = 0.3
 
@@ -178,32 +183,18 @@ def _tag(frames: Sequence[Frame], settings: Locality) -> list[Tagged]:
         chosen = np.linspace(0, len(places) - 1, min(settings.atoms, len(places)))
         for frame, atom in ((frames[k], a) for k, a in (places[int(c)] for c in chosen.round())):
             for radius in settings.radii:
-                _check_radius(frame, radius)
+                check_radius(frame, radius)
                 key = (settings.seed, number, frame.index, atom, round(1e3 * radius))
                 seed = int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
                 found.append(Tagged(frame, atom, radius, seed))
     return found
 
 
-def _check_radius(frame: Frame, radius: float) -> None:
-    """A sphere that meets its own image holds everything in between."""
-    if not frame.pbc.any():
-        return
-    heights = [1.0 / h for h in np.linalg.norm(np.linalg.inv(frame.cell), axis=0)]
-    least = min(h for h, periodic in zip(heights, frame.pbc, strict=True) if periodic)
-    if radius >= 0.5 * least:
-        raise InputError(
-            "key 'radii'",
-            f"{radius:g} Å, but half of the cell of {frame.where} is {0.5 * least:.3g} Å",
-            "Give shorter radii, or frames of a larger cell.",
-        )
-
-
 def _digest(frames: Sequence[Frame], settings: Locality) -> str:
     """Changes with whatever decides the samples of a tagged atom, and with nothing else."""
     free = {"radii", "against", "workers", "bootstrap", "elements", "atoms"}
     text = json.dumps(settings.model_dump(mode="json", exclude=free), sort_keys=True)
-    whole = hashlib.sha256(text.encode())
+    whole = hashlib.sha256(f"draws {DRAWS} {text}".encode())
     for frame in frames:
         whole.update(frame.positions.tobytes())
     return whole.hexdigest()[:12]
@@ -214,20 +205,19 @@ def _file(cache: Path, t: Tagged) -> Path:
     return cache / f"{t.element}-{stem}-{t.frame.index}-{t.atom}-{t.radius:g}.npy"
 
 
-def held_around(frame: Frame, atom: int, radius: float) -> np.ndarray:
-    """Atoms of a frame within a radius (Å) of one, itself included [atoms]."""
-    pairs = neighbours.build(frame, radius, full=True, images=True)
-    held = np.zeros(len(frame.numbers), dtype=bool)
-    held[pairs.j[pairs.i == atom]] = True
-    held[atom] = True
-    return held
-
-
 def _one(
     t: Tagged, reference: Reference, settings: Locality
 ) -> tuple[Tagged, Float[np.ndarray, "samples 3"]]:
-    held = reference.whole(t.frame, held_around(t.frame, t.atom, t.radius))
-    samples = [f[t.atom] for f in reference.resample(t.frame, held, settings, t.seed)]
+    sphere = reference.sphere(t.frame, t.atom, t.radius)
+    draws = islice(reference.resample(sphere, settings, t.seed), TRIES * settings.samples)
+    samples = list(islice((f for f in draws if f is not None), settings.samples))
+    if len(samples) < settings.samples:
+        raise InputError(
+            f"{t.frame.where}, {t.radius:g} Å around atom {t.atom}",
+            f"others came into the sphere in all but {len(samples)} of "
+            f"{TRIES * settings.samples} draws",
+            "Shorten timestep, or start from frames that were sampled at this temperature.",
+        )
     return t, np.array(samples)
 
 

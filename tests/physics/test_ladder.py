@@ -92,6 +92,24 @@ def test_the_first_layer_looks_at_the_first_slots_alone(potential: Potential, fr
     assert np.abs(whole.predict(frame).forces - potential.predict(frame).forces).max() > 1e-3
 
 
+def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
+    potential: Potential, frame: Frame
+) -> None:
+    inner = potential.network.settings.inner
+    assert inner is not None
+    graph = potential.graph(frame)
+
+    def third_difference(step: float) -> float:
+        cutoffs = np.arange(inner - 0.4, inner + 0.4, step)
+        energies = [
+            potential.derivatives(graph, frame.positions, float(c)).energy.item() for c in cutoffs
+        ]
+        return float(np.abs(np.diff(energies, 3)).max())
+
+    # eight where three derivatives are continuous, two where the first one jumps
+    assert 7.0 < third_difference(0.01) / third_difference(0.005) < 9.0
+
+
 def test_long_range_is_a_rung(potential: Potential, frame: Frame) -> None:
     short = potential.predict(frame, cutoffs=4.0, long=False)
     assert (short.charges == 0).all()

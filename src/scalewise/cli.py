@@ -223,23 +223,17 @@ def train(
     """
     from scalewise.config import load
 
-    config, files, pairs = _sort(words or [])
-    if len(files) != 1:
-        found = f"{len(files)} extxyz files given"
-        raise InputError("train", found, "Give one: scalewise train dft.xyz --out runs/train")
+    config, data, pairs = _one_file(words, "scalewise train dft.xyz --out runs/train")
     from scalewise.training.settings import Train
 
-    values: dict[str, Any] = {} if minutes is None else {"minutes": minutes}
-    if ladder is not None:
-        values["network.ladder"] = _rungs(ladder)
-    settings = load(Train, config, pairs, values)
+    settings = load(Train, config, pairs, _of_training(minutes, ladder))
 
     from scalewise.training.bar import training_bar
     from scalewise.training.start import train as start
 
     console = Console()
     model = start(
-        files[0],
+        data,
         settings,
         out,
         say=lambda line: console.print(line, style="dim", markup=False, highlight=False),
@@ -279,7 +273,7 @@ def predict(
     from scalewise.config import load
     from scalewise.evaluation.settings import Predict
 
-    config, data, pairs = _with_one_file("predict", words or [])
+    config, data, pairs = _one_file(words, "scalewise predict runs/train dft.xyz")
     settings = load(Predict, config, pairs)
 
     from scalewise.evaluation.predict import predict_file
@@ -302,7 +296,7 @@ def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/eva
     from scalewise.config import load
     from scalewise.evaluation.settings import Evaluate
 
-    config, data, pairs = _with_one_file("evaluate", words or [])
+    config, data, pairs = _one_file(words, "scalewise evaluate runs/train dft.xyz")
     settings = load(Evaluate, config, pairs)
 
     from scalewise.evaluation.evaluate import evaluate as run
@@ -329,7 +323,7 @@ def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve"
     from scalewise.config import load
     from scalewise.ladder.settings import Curve
 
-    config, data, pairs = _with_one_file("curve", words or [])
+    config, data, pairs = _one_file(words, "scalewise curve runs/train dft.xyz")
     settings = load(Curve, config, pairs)
 
     from scalewise.ladder.curve import curve as run
@@ -358,7 +352,7 @@ def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refin
     from scalewise.config import load
     from scalewise.ladder.settings import Refine
 
-    config, data, pairs = _with_one_file("refine", words or [])
+    config, data, pairs = _one_file(words, "scalewise refine runs/train dft.xyz")
     settings = load(Refine, config, pairs)
 
     from scalewise.ladder.refine import refine as run
@@ -399,16 +393,10 @@ def prove(
     """
     from scalewise.config import load
 
-    config, files, pairs = _sort(words or [])
-    if len(files) != 1:
-        found = f"{len(files)} extxyz files given"
-        raise InputError("prove", found, "Give one: scalewise prove dft.xyz --ladder 3,6.5,long")
+    config, data, pairs = _one_file(words, "scalewise prove dft.xyz --ladder 3,6.5,long")
     from scalewise.prove.settings import Prove
 
-    values: dict[str, Any] = {} if minutes is None else {"minutes": minutes}
-    if ladder is not None:
-        values["network.ladder"] = _rungs(ladder)
-    settings = load(Prove, config, pairs, values)
+    settings = load(Prove, config, pairs, _of_training(minutes, ladder))
 
     from scalewise.prove.run import prove as run
     from scalewise.prove.run import write_all
@@ -417,7 +405,7 @@ def prove(
 
     console = Console()
     results = run(
-        files[0], settings, out, say=_quietly(console), watch=_watched(console), show=training_bar
+        data, settings, out, say=_quietly(console), watch=_watched(console), show=training_bar
     )
     paths = write_all(results, out)
     print_proof(results, console)
@@ -472,12 +460,21 @@ def locality(
     console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
-def _with_one_file(command: str, words: Sequence[str]) -> tuple[Path | None, Path, list[str]]:
-    config, files, pairs = _sort(words)
+def _one_file(words: Sequence[str] | None, example: str) -> tuple[Path | None, Path, list[str]]:
+    """Read words with one extxyz file among them; ``example`` is a command that has one."""
+    config, files, pairs = _sort(words or [])
     if len(files) != 1:
-        found = f"{len(files)} extxyz files given"
-        raise InputError(command, found, f"Give one: scalewise {command} runs/train dft.xyz")
+        command = example.split()[1]
+        raise InputError(command, f"{len(files)} extxyz files given", f"Give one: {example}")
     return config, files[0], pairs
+
+
+def _of_training(minutes: float | None, ladder: str | None) -> dict[str, Any]:
+    """What --minutes and --ladder set."""
+    values: dict[str, Any] = {} if minutes is None else {"minutes": minutes}
+    if ladder is not None:
+        values["network.ladder"] = _rungs(ladder)
+    return values
 
 
 def _quietly(console: Console) -> Callable[[str], None]:

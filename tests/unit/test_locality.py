@@ -155,6 +155,8 @@ def test_samples_are_kept_and_drawn_the_same_again(
 
     monkeypatch.setattr(module, "_one", never)
     assert locality(file, few, tmp_path / "one")["elements"] == first["elements"]
+    with pytest.raises(InputError, match="not a curve"):  # before an hour of sampling
+        locality(file, words(f"against={file}"), tmp_path / "three")
 
 
 @pytest.mark.parametrize(

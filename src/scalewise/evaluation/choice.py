@@ -55,10 +55,20 @@ class Choice:
 
     def spread(self, most: int | None) -> Int[np.ndarray, " chosen"]:
         """At most so many of the scored frames, evenly spread over the file; none: all of them."""
-        scored = self.scored
-        if most is None or most >= len(scored):
-            return scored
-        return scored[np.linspace(0, len(scored) - 1, most).round().astype(int)]
+        return spread(self.scored, most)
+
+
+def spread(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.ndarray, " chosen"]:
+    """At most so many of the members, evenly spread over them; none: all of them.
+
+    Examples
+    --------
+    >>> spread(np.arange(10, 20), 4).tolist(), spread(np.arange(3), None).tolist()
+    ([10, 13, 16, 19], [0, 1, 2])
+    """
+    if most is None or most >= len(members):
+        return members
+    return members[np.linspace(0, len(members) - 1, most).round().astype(int)]
 
 
 def read_chosen(model: Path, data: Path, settings: Scored) -> tuple[list[Frame], Choice]:

@@ -43,6 +43,17 @@ def regime_members(
     return found | places
 
 
+def named_subsets(
+    frames: Sequence[Frame], ions: Mapping[str, int]
+) -> list[tuple[str, str, Bool[np.ndarray, " atoms"]]]:
+    """Kind, name and members of what errors are told of: all atoms, elements, regimes."""
+    numbers = np.concatenate([f.numbers for f in frames])
+    found = [("all", "all", np.ones(len(numbers), dtype=bool))]
+    found += [("element", symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
+    regimes_of = regime_members(frames, ions)
+    return found + [("regime", name, of) for name, of in regimes_of.items() if of.any()]
+
+
 def nearest(
     frame: Frame, numbers: Sequence[int], reach: float = REACH
 ) -> Float[np.ndarray, "atoms elements"]:

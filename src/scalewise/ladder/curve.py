@@ -13,17 +13,16 @@ import torch
 import scalewise
 from scalewise.artifacts import write_json
 from scalewise.data.frames import Frame
-from scalewise.errors import InputError
 from scalewise.evaluation.choice import read_chosen
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.floor import Floor
 from scalewise.evaluation.model import open_model
 from scalewise.evaluation.predict import Say, Watch, known
 from scalewise.evaluation.score import Resampling, score
-from scalewise.evaluation.subsets import regime_members, symbol
+from scalewise.evaluation.subsets import named_subsets
 from scalewise.ladder.curve_figure import draw_curve
 from scalewise.ladder.range import RangeVerdict, judge_range, shortest_enough
-from scalewise.ladder.rung import Measured, Rung, ladder_rungs, measure
+from scalewise.ladder.rung import Measured, Rung, ladder_rungs, measure, open_ladder
 from scalewise.ladder.settings import Curve
 from scalewise.potential.potential import Potential
 from scalewise.report.style import save, styled
@@ -67,9 +66,9 @@ def curve(
     InputError
         A potential of one scale; a cutoff it was not trained for; whatever is wrong with the data.
     """
-    potential = open_model(model, device=settings.device)
+    potential = open_ladder(model, device=settings.device)
     singles = [open_model(path, device=settings.device) for path in settings.singles]
-    rungs = _rungs(model, potential, singles, settings)
+    rungs = _rungs(potential, singles, settings)
     say(f"Reading {data}")
     frames, choice = read_chosen(model, data, settings)
     chosen = choice.spread(settings.frames)
@@ -113,16 +112,8 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     return [out / "curve.json", *figures]
 
 
-def _rungs(
-    model: Path, potential: Potential, singles: Sequence[Potential], settings: Curve
-) -> list[Rung]:
+def _rungs(potential: Potential, singles: Sequence[Potential], settings: Curve) -> list[Rung]:
     network = potential.network.settings
-    if not network.ladder:
-        raise InputError(
-            str(model),
-            f"a potential of one scale, {network.cutoff:g} Å",
-            "Train one over a ladder: scalewise train DATA --ladder 3,6.5,long",
-        )
     given = settings.cutoffs
     if given is None:
         even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2))
@@ -145,10 +136,8 @@ def _reference(rungs: Sequence[Rung]) -> int:
 def _describe(
     rungs: Sequence[Rung], measured: Measured, frames: Sequence[Frame]
 ) -> list[dict[str, Any]]:
-    """Scales and their cost; the first frame pays for what is set up once and is left out."""
-    atoms = np.array([len(f.numbers) for f in frames])
-    first = int(len(frames) > 1)
-    each = 1e6 * np.median((measured.seconds / np.maximum(atoms, 1))[:, first:], axis=1)
+    """Scales and their cost."""
+    each = measured.cost(frames)
     return [
         {
             "single": rung.name or None,
@@ -176,10 +165,6 @@ class _Subjects:
         """Errors of all atoms, of each element and of each regime, scale by scale."""
         numbers = np.concatenate([f.numbers for f in self.frames])
         block = np.repeat(self.group, [len(f.numbers) for f in self.frames])
-        subsets = [("all", "all", np.ones(len(numbers), dtype=bool))]
-        subsets += [("element", symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
-        regimes = regime_members(self.frames, settings.ions)
-        subsets += [("regime", name, member) for name, member in regimes.items() if member.any()]
         return [
             {
                 "kind": kind,
@@ -193,7 +178,7 @@ class _Subjects:
                 ),
                 "enough": _enough(rungs, scales),
             }
-            for kind, name, member in subsets
+            for kind, name, member in named_subsets(self.frames, settings.ions)
         ]
 
     def _scales(

@@ -24,15 +24,14 @@ from scalewise.data.frames import Frame
 from scalewise.errors import InputError
 from scalewise.evaluation.choice import SPLIT, Choice, read_chosen
 from scalewise.evaluation.evaluate import plain
-from scalewise.evaluation.model import open_model
 from scalewise.evaluation.predict import Say, Watch, known
 from scalewise.evaluation.score import Resampling, score
-from scalewise.evaluation.subsets import regime_members, symbol
+from scalewise.evaluation.subsets import named_subsets
 from scalewise.ladder.objective import Errors, Objective
 from scalewise.ladder.pool import Pool, group_names
 from scalewise.ladder.refine_figure import draw_refined
 from scalewise.ladder.refiner import LadderRefiner, PoolState, refine_pool
-from scalewise.ladder.rung import Rung, measure
+from scalewise.ladder.rung import Rung, measure, open_ladder
 from scalewise.ladder.scales_figure import draw_scales
 from scalewise.ladder.settings import Refine
 from scalewise.potential.potential import Potential
@@ -117,13 +116,7 @@ def refine(
     InputError
         A potential of one scale; too few groups of frames; whatever is wrong with the data.
     """
-    potential = open_model(model, device=settings.device)
-    if not potential.network.settings.ladder:
-        raise InputError(
-            str(model),
-            f"a potential of one scale, {potential.cutoff:g} Å",
-            "Train one over a ladder: scalewise train DATA --ladder 3,6.5,long",
-        )
+    potential = open_ladder(model, device=settings.device)
     if settings.role is not None and settings.fit in settings.role:
         raise InputError(
             "key 'role'",
@@ -146,7 +139,7 @@ def refine(
         fit, check, Pool.single(both.longest, both.groups), price, 2 * refiner.steps
     )
     pool = Pool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
-    say(f"Scoring on {len(_spread(scored, settings))} frames; {scored.how}")
+    say(f"Scoring on {len(scored.spread(settings.frames))} frames; {scored.how}")
     routed = both.routed(pool.lengths())
     results = {
         "schema": SCHEMA,
@@ -158,7 +151,7 @@ def refine(
             "fit": len(fit.block),
             "check": len(check.block),
             "roles": list(scored.members),
-            "scored": len(_spread(scored, settings)),
+            "scored": len(scored.spread(settings.frames)),
             "how": scored.how,
             "groups": scored.grouped,
         },
@@ -175,7 +168,7 @@ def refine(
         "threads": torch.get_num_threads(),
     }
     info = {**potential.info, "refined": {"from": str(model), **_pool(pool)}}
-    shown = frames[int(_spread(scored, settings)[0])]
+    shown = frames[int(scored.spread(settings.frames)[0])]
     return Refined(plain(results), replace(routed, info=info), shown)
 
 
@@ -195,15 +188,11 @@ def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
     return [out / "refine.json", *figures, out / "model"]
 
 
-def _spread(choice: Choice, settings: Refine) -> np.ndarray:
-    return choice.spread(settings.frames)
-
-
 def _objectives(
     potential: Potential, frames: Sequence[Frame], choice: Choice, settings: Refine
 ) -> tuple[Objective, Objective, Objective]:
     """Of frames to move scales on, of others to decide on, and of both; no group is in two."""
-    chosen = _spread(choice, settings)
+    chosen = choice.spread(settings.frames)
     block = choice.group[chosen]
     groups = np.random.default_rng(settings.seed).permutation(np.unique(block))
     first = np.isin(block, groups[::2])
@@ -315,7 +304,7 @@ def _score(
     watch: Watch,
 ) -> dict[str, Any]:
     """Longest scale, best single one and pool, on frames that nothing was decided on."""
-    chosen = _spread(choice, settings)
+    chosen = choice.spread(settings.frames)
     scored = known(potential, [frames[k] for k in chosen])
     charges = potential.network.settings.charges
     bare = replace(potential, router=None)
@@ -325,12 +314,7 @@ def _score(
         Rung(routed, None, charges, "pool"),
     ]
     measured = measure(scored, rungs, watch)
-    numbers = np.concatenate([f.numbers for f in scored])
     block = np.repeat(choice.group[chosen], [len(f.numbers) for f in scored])
-    subsets = [("all", "all", np.ones(len(numbers), dtype=bool))]
-    subsets += [("element", symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
-    members = regime_members(scored, settings.ions)
-    subsets += [("regime", name, member) for name, member in members.items() if member.any()]
     resampling = Resampling(settings.seed, settings.bootstrap)
     absolute = np.abs(measured.errors).sum(axis=2)
 
@@ -343,15 +327,13 @@ def _score(
             "ratio_interval": None if interval is None else [interval.low, interval.high],
         }
 
-    atoms = np.array([len(f.numbers) for f in scored])
-    first = int(len(scored) > 1)  # pays for what is set up once
-    seconds = np.median((measured.seconds / atoms)[:, first:], axis=1)
+    cost = measured.cost(scored)
     return {
         "scored": [
             {
                 "name": rung.name,
                 "neighbours": float(measured.neighbours[k]),
-                "microseconds": 1e6 * float(seconds[k]),
+                "microseconds": float(cost[k]),
             }
             for k, rung in enumerate(rungs)
         ],
@@ -362,6 +344,6 @@ def _score(
                 "atoms": int(member.sum()),
                 "scored": [row(k, member) for k in range(len(rungs))],
             }
-            for kind, name, member in subsets
+            for kind, name, member in named_subsets(scored, settings.ions)
         ],
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from scalewise.data import neighbours
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
+from scalewise.evaluation.model import open_model
 from scalewise.evaluation.predict import Watch
 from scalewise.potential.potential import Potential
 
@@ -46,6 +48,31 @@ class Measured:
     errors: Float[np.ndarray, "rungs atoms 3"]
     seconds: Float[np.ndarray, "rungs frames"]
     neighbours: Float[np.ndarray, " rungs"]
+
+    def cost(self, frames: Sequence[Frame]) -> Float[np.ndarray, " rungs"]:
+        """Median time, µs per atom; the first frame pays for what is set up once: left out."""
+        atoms = np.array([max(len(f.numbers), 1) for f in frames])
+        first = int(len(frames) > 1)
+        found: np.ndarray = 1e6 * np.median((self.seconds / atoms)[:, first:], axis=1)
+        return found
+
+
+def open_ladder(model: Path, *, device: str = "auto") -> Potential:
+    """Read a potential that was trained over a ladder.
+
+    Raises
+    ------
+    InputError
+        A potential of one scale, or none.
+    """
+    potential = open_model(model, device=device)
+    if not potential.network.settings.ladder:
+        raise InputError(
+            str(model),
+            f"a potential of one scale, {potential.cutoff:g} Å",
+            "Train one over a ladder: scalewise train DATA --ladder 3,6.5,long",
+        )
+    return potential
 
 
 def ladder_rungs(potential: Potential, cutoffs: Sequence[float]) -> list[Rung]:

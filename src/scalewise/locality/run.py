@@ -91,8 +91,10 @@ def locality(
     Raises
     ------
     InputError
-        No frames, no reference, an element that no frame has, a radius that reaches round a cell.
+        No frames, no reference, an element that no frame has, a radius that reaches round a cell,
+        no curve without long range to compare with.
     """
+    against = None if settings.against is None else read_against(settings.against)
     frames, reference = _open(path, settings)
     tagged = _tag(frames, settings)
     cache = out / "samples" / _digest(frames, settings)
@@ -125,7 +127,7 @@ def locality(
             }
             for e in elements
         ],
-        "against": None if settings.against is None else read_against(settings.against),
+        "against": against,
     }
     results["warnings"] = _warnings(results)
     found: dict[str, Any] = plain(results)

@@ -13,6 +13,7 @@ import scalewise
 from scalewise.artifacts import write_json
 from scalewise.data.frames import Frame, read
 from scalewise.data.manifest import SplitManifest
+from scalewise.evaluation.choice import spread
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.floor import Floor
 from scalewise.evaluation.predict import Say, Watch
@@ -125,7 +126,9 @@ def _judge(
     network = settings.network
     even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2)).round(3)
     cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest, network.cutoff})
-    chosen = {role: _spread(manifest, role, settings.frames) for role in ("valid", settings.role)}
+    chosen = {
+        role: spread(manifest.members(role), settings.frames) for role in ("valid", settings.role)
+    }
     say(f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale")
     scored: dict[str, Scored] = {}
     rungs: list[Rung] = []
@@ -181,13 +184,6 @@ def _judge(
     }
     found: dict[str, Any] = plain(results)
     return found
-
-
-def _spread(manifest: SplitManifest, role: str, most: int | None) -> np.ndarray:
-    members = manifest.members(role)
-    if most is None or most >= len(members):
-        return members
-    return members[np.linspace(0, len(members) - 1, most).round().astype(int)]
 
 
 def _scored(

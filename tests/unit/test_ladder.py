@@ -15,6 +15,7 @@ import torch
 
 from scalewise import checkpoint
 from scalewise.config import load
+from scalewise.data import neighbours
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
 from scalewise.evaluation.score import Resampling
@@ -22,10 +23,11 @@ from scalewise.ladder.curve import curve, write_all
 from scalewise.ladder.range import judge_range, shortest_enough
 from scalewise.ladder.settings import Curve
 from scalewise.potential.baseline import Baseline
+from scalewise.potential.graph import build
 from scalewise.potential.settings import Network
 from scalewise.training.fit import Job
 from scalewise.training.launch import run
-from scalewise.training.price import follow
+from scalewise.training.price import BLUR, follow, neighbours_cost
 from scalewise.training.rungs import Drawn, at_scale, draw, judged
 from scalewise.training.samples import prepare
 from scalewise.training.settings import Train
@@ -163,6 +165,24 @@ def test_the_price_rises_while_the_router_costs_less_than_it_may() -> None:
     assert progress.price < 0.1
 
 
+def test_neighbours_are_counted_where_they_are_a_little_blurred() -> None:
+    frame = salt_frame(seed=3, n=20, box=10.0)
+    graph = build(frame, (11, 17), 5.0)
+    positions = torch.as_tensor(frame.positions)
+    lengths = np.random.default_rng(0).uniform(3.0, 4.5, 20)
+    pairs = neighbours.build(frame, 5.0, full=True, images=True)
+
+    def counted(reach: np.ndarray) -> float:
+        shifts = np.linspace(-0.5 * BLUR, 0.5 * BLUR, 2001)
+        return float(np.mean([(pairs.distance < (reach + s)[pairs.i]).sum() for s in shifts]))
+
+    found = neighbours_cost(graph, positions, torch.as_tensor(lengths))
+    expected = counted(lengths) / counted(np.full(20, 5.0))
+    assert float(found) == pytest.approx(expected, rel=1e-3)
+    everything = torch.full((20,), 5.0, dtype=torch.float64)
+    assert float(neighbours_cost(graph, positions, everything)) == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize("kind", ["element", "environment"])
 def test_a_router_is_trained_on_a_network_that_stays(
     trained: Path, tmp_path: Path, kind: str
@@ -176,15 +196,33 @@ def test_a_router_is_trained_on_a_network_that_stays(
     for name, weight in before.network.state_dict().items():
         assert (after.network.state_dict()[name] == weight).all()
     assert np.array_equal(after.baseline.energies, before.baseline.energies)
-    lines = [line.split(",") for line in (tmp_path / "log.csv").read_text().splitlines()]
-    cost = [float(row[lines[0].index("cost_routed")]) for row in lines[1:]]
-    start = ((3.0 + 0.7 * 1.5) / 4.5) ** 3
-    assert cost[-1] < 0.9 * start  # far below the tolerance, the price rises until it is paid
-    frame = labelled(1)[0]
-    assert ((after.predict(frame).cutoffs / 4.5) ** 3).mean() < start
+    # far below the tolerance, the price rises until it is paid
+    start, frame = 3.0 + 0.7 * 1.5, labelled(1)[0]
+    assert column(tmp_path, "price")[-1] > 0.05
+    assert after.predict(frame).cutoffs.mean() < start - 0.2
+    cost = column(tmp_path, "cost_routed")
+    assert cost[-1] < cost[0] < 1.0
     other = load(Train, None, [f"start={trained}", "network.cutoff=4.0"])
     with pytest.raises(InputError, match="keeps its network"):
         train(trained / "test.xyz", other, tmp_path / "other")
+
+
+def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path: Path) -> None:
+    costs = []
+    for price in (0.0, 30.0):
+        out = tmp_path / f"{price:g}"
+        words = ("route.by=element", "freeze=true", f"start={trained}", f"route.price={price}")
+        fixed = ("epochs=60", "validations=3", "data.check_units=false", "data.test=0")
+        train(trained / "test.xyz", load(Train, None, [*words, *fixed, "data.group_key=part"]), out)
+        assert set(column(out, "price")) == {price}
+        costs.append(column(out, "cost_routed")[-1])
+    assert costs[1] < costs[0] - 0.05
+
+
+def column(run: Path, name: str) -> list[float]:
+    """Of the log of a training."""
+    lines = [line.split(",") for line in (run / "log.csv").read_text().splitlines()]
+    return [float(row[lines[0].index(name)]) for row in lines[1:]]
 
 
 def test_network_and_router_are_trained_together(tmp_path: Path) -> None:

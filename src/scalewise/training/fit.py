@@ -197,18 +197,20 @@ class Trainer:
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         value = total = loss(found, sample, settings.loss)
         longest = torch.zeros_like(value)
-        if drawn.routed:
+        if drawn.routed and settings.route is not None:
+            if settings.route.price is not None:
+                progress.price = settings.route.price
             with torch.no_grad():
                 one_scale = replace(drawn, routed=False)
                 _, reference = self._found(whole, one_scale, self.state.weights)
                 longest = loss(reference, whole, settings.loss)
-            cost = neighbours_cost(found.cutoffs, settings.network.cutoff)
+            cost = neighbours_cost(sample.graph, sample.positions, found.cutoffs)
             total = value + progress.price * longest * cost
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
         shared = self._shared(gradients, value, longest)
         size, mean, progress.elapsed = self._checked(gradients, shared, sample)
-        if drawn.routed and settings.route is not None:
+        if drawn.routed and settings.route is not None and settings.route.price is None:
             follow(progress, mean, float(shared[-2]), settings.route.tolerance)
         torch._foreach_mul_(gradients, min(1.0, settings.clip / (size + 1e-12)))
         factor = rate(self._fraction(), settings.warmup)
@@ -291,8 +293,11 @@ class Trainer:
                     there, found = self._found(moved, drawn, self.state.average)
                     seen.add(found, there)
                     value = float(loss(found, there, settings.loss).detach())
-                    cost = neighbours_cost(found.cutoffs.detach(), settings.network.cutoff)
-                    total += torch.tensor([value, 1.0, 0.0, float(cost) * drawn.routed])
+                    cost = 0.0
+                    if drawn.routed:
+                        at = found.cutoffs.detach()
+                        cost = float(neighbours_cost(there.graph, there.positions, at))
+                    total += torch.tensor([value, 1.0, 0.0, cost])
         total[2] = (self.clock.seconds - started) / self.fabric.world_size
         if self.fabric.world_size > 1:
             errors = [Errors(self._reduced(e.sums, "sum")) for e in errors]

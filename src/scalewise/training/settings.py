@@ -72,6 +72,12 @@ class Routing(Route):
     tolerance: float = Field(
         0.01, ge=0, description="loss that the router may cost, over that of the longest scale"
     )
+    price: float | None = Field(
+        None,
+        ge=0,
+        description="relative loss for all neighbours of the longest scale; default: as high as "
+        "`tolerance` allows",
+    )
     share: Fraction = Field(0.4, description="steps with the router's cutoffs")
 
     @property

@@ -1,11 +1,13 @@
 """Laws of known range: what the verdict finds of it, and how often it is wrong.
 
 python benchmarks/known_range.py FOLDER [--screenings 1,1.25,1.5,1.75,2,2.5] [--runs 100]
+python benchmarks/known_range.py gas --longest 17.75 [...]
 
 FOLDER is what `scalewise generate` wrote: its positions are used, labels are those of a screened
-law (docs/testbed.md) with Gaussian noise. The model at every cutoff is the study's pair branch,
-splines for each pair of elements fitted by least squares: within its cutoff, it can express the law
-exactly.
+law (docs/testbed.md) with Gaussian noise. In `gas`, ions are at random instead: what is near tells
+nothing of what is far there, so that a fit needs the range of the law itself. The model at every
+cutoff is the study's pair branch, splines for each pair of elements fitted by least squares: within
+its cutoff, it can express the law exactly.
 
 Part one: for each screening length, the shortest cutoff beyond which `judge_range` needs nothing
 longer, over the one that follows from the law itself (`Beyond.enough` with the same noise).
@@ -39,6 +41,8 @@ STEP, KNOTS = 0.25, 0.3
 #: Å before the shorter cutoff where a law ends that it holds: the splines fade over three knots.
 INSIDE = 1.0
 MIN_GAIN, ALPHA = 0.05, 0.05
+#: Ions of each charge in the gas, the edge of its cell, and their closest approach, Å.
+GAS_PAIRS, GAS_BOX, GAS_CONTACT = 120, 36.0, 2.6
 
 
 def take(folder: Path, count: int) -> list[Frame]:
@@ -51,10 +55,36 @@ def take(folder: Path, count: int) -> list[Frame]:
     return [r[round(k)] for k in np.linspace(0, len(each[0]) - 1, per) for r in each][:count]
 
 
+def gas(count: int) -> list[Frame]:
+    """Ions at random in a cube, none closer than 2.6 Å to another."""
+    found = []
+    for k in range(count):
+        rng, placed = np.random.default_rng((2, k)), np.zeros((0, 3))
+        while len(placed) < 2 * GAS_PAIRS:
+            new = GAS_BOX * rng.random(3)
+            apart = placed - new
+            apart -= GAS_BOX * np.round(apart / GAS_BOX)
+            if (np.linalg.norm(apart, axis=1) > GAS_CONTACT).all():
+                placed = np.vstack([placed, new])
+        found.append(
+            Frame(
+                numbers=np.repeat([11, 17], GAS_PAIRS),
+                positions=placed,
+                cell=GAS_BOX * np.eye(3),
+                pbc=np.ones(3, dtype=bool),
+                forces=np.zeros_like(placed),
+                energy=None,
+                molecule=np.arange(len(placed)),
+                source=f"gas {k}",
+            )
+        )
+    return found
+
+
 def basis(frames: Sequence[Frame], cutoff: float) -> SplineBasis:
     pairs = ElementPairs(tuple(sorted({s for f in frames for s in f.symbols})))
     start = shortest_distances(frames, pairs, cutoff)
-    return SplineBasis(pairs, start, cutoff, max(4, round((cutoff - 1.5) / KNOTS)))
+    return SplineBasis(pairs, start, cutoff, max(4, round((cutoff - np.min(start)) / KNOTS)))
 
 
 def columns(made: SplineBasis, frame: Frame) -> np.ndarray:
@@ -144,14 +174,17 @@ def errors_of_rate(frames: Sequence[Frame], runs: int, short: float, factor: flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, help="or the word gas")
     parser.add_argument("--screenings", default="1,1.25,1.5,1.75,2,2.5")
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--longest", type=float, default=9.75)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--short", type=float, default=6.0)
     options = parser.parse_args()
-    frames = take(options.folder, options.frames)
+    if options.folder == Path("gas"):
+        frames = gas(options.frames)
+    else:
+        frames = take(options.folder, options.frames)
     recovered(frames, [float(v) for v in options.screenings.split(",")], options.longest)
     errors_of_rate(frames, options.runs, options.short, 1.5)
 

@@ -162,7 +162,9 @@ def test_the_price_rises_while_the_router_costs_less_than_it_may() -> None:
     for _ in range(400):
         follow(progress, routed=1.04, longest=1.0, tolerance=0.01)
     assert progress.excess == pytest.approx(0.04, abs=1e-3)
-    assert progress.price < 0.1
+    for _ in range(3000):
+        follow(progress, routed=1.0, longest=1.0, tolerance=0.01)
+    assert progress.price == 100.0
 
 
 def test_neighbours_are_counted_where_they_are_a_little_blurred() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,9 +18,10 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.geometry import get_distances
 
 from scalewise import checkpoint
-from scalewise.config import load
-from scalewise.data.frames import read
+from scalewise.config import Solution, load
+from scalewise.data.frames import Frame, read
 from scalewise.errors import InputError
+from scalewise.locality import reference as reference_module
 from scalewise.locality import run as module
 from scalewise.locality.against import force_reach, read_against
 from scalewise.locality.reference import AseReference, SolutionReference
@@ -168,8 +170,7 @@ def test_samples_are_kept_and_drawn_the_same_again(
         (["radii=[4,20]"], "half of the cell"),
         (["radii=[5,4]"], "must rise"),
         (["elements=[K]"], "no frame has K"),
-        (["calculator=null"], "not the settings of a generated solution"),
-        (["calculator=null", "arguments={a: 1}"], "belong to a calculator"),
+        (["calculator=null", "arguments={a: 1}"], "arguments, friction, timestep: of a calculator"),
     ],
 )
 def test_bad_input_is_refused(file: Path, tmp_path: Path, given: list[str], message: str) -> None:
@@ -180,7 +181,9 @@ def test_bad_input_is_refused(file: Path, tmp_path: Path, given: list[str], mess
 def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> None:
     frames = read(file, labelled=False)
     tagged = module._tag(frames, words("atoms=6", "radii=[4]"))
-    assert [t.frame.index for t in tagged] == [0, 5, 9, 14, 18, 23]
+    assert [t.frame.index for t in tagged] == [0, 16, 8, 4, 20, 12]
+    more = module._tag(frames, words("atoms=9", "radii=[4]"))
+    assert [t.seed for t in more[:6]] == [t.seed for t in tagged]  # what is there is used again
     every = module._tag(frames, words("atoms=50", "radii=[4]"))
     assert len({(t.frame.index, t.atom) for t in every}) == len(every) == 24
     assert len({t.seed for t in every}) == 24
@@ -188,16 +191,76 @@ def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> No
         module._tag(frames[:2], words())
 
 
+def test_a_file_alone_has_no_reference(file: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not the settings of a generated solution"):
+        locality(file, load(Locality, None, ["radii=[4]"]), tmp_path / "out")
+
+
+def test_a_half_periodic_cell_is_refused(file: Path) -> None:
+    frame = replace(read(file, labelled=False)[0], pbc=np.array([True, True, False]))
+    with pytest.raises(InputError, match="in all directions or in none"):
+        Sphere.around(frame, 0, 4.0)
+
+
+def test_draws_that_were_entered_are_not_used(file: Path) -> None:
+    frame, settings = read(file, labelled=False)[0], words("samples=4")
+    tagged = module.Tagged(frame, 0, 4.0, 1)
+
+    class Leaky:
+        def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+            return Sphere.around(frame, atom, radius)
+
+        def resample(self, *_: Any) -> Iterator[np.ndarray | None]:
+            for k in range(1000):
+                yield None if k % 3 == 1 else np.full(3, float(k))
+
+        def identity(self) -> str:
+            return "leaky"
+
+    found = module._one(tagged, Leaky(), settings)[1]
+    assert found[:, 0].tolist() == [0.0, 2.0, 3.0, 5.0]
+
+
+def test_samples_of_another_law_are_not_used(file: Path, tmp_path: Path) -> None:
+    frames = read(file, labelled=False)
+    model = tmp_path / "model.txt"
+    model.write_text("one")
+    paths = set()
+    for solution in (Solution(), Solution(law="screened"), Solution(law="screened", screening=1)):
+        paths.add(module._digest(frames, SolutionReference(solution), words()))
+    reference = AseReference(Springs, {"path": str(model)})
+    paths.add(module._digest(frames, reference, words()))
+    model.write_text("two")
+    paths.add(module._digest(frames, reference, words()))
+    charged = [replace(f, info={**f.info, "charge": 1}) for f in frames]
+    paths.add(module._digest(charged, reference, words()))
+    assert len(paths) == 6
+
+
+def test_the_calculator_sees_the_frame_and_no_constraint(file: Path) -> None:
+    frame = replace(read(file, labelled=False)[0], info={"charge": 2})
+    seen: list[ase.Atoms] = []
+
+    class Watched(Springs):
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            super().calculate(*args, **kwargs)
+            seen.append(self.atoms)
+
+    reference = AseReference(Watched, {})
+    next(reference.resample(reference.sphere(frame, 0, 4.0), words(), seed=1))
+    assert all(a.info["charge"] == 2 and not a.constraints for a in seen)
+
+
 def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no replica"):
         locality(tmp_path, load(Locality, None, []), tmp_path / "out")
 
 
-def test_water_around_a_held_ion_moves_and_the_ion_does_not(tmp_path: Path) -> None:
+def test_water_around_a_held_ion_moves_and_the_ion_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("openmm")
-    from scalewise.config import Solution
     from scalewise.data import solution
-    from scalewise.data.simulation import Replica, Wall
 
     root = Path(__file__).parents[2]
     config = load(
@@ -219,15 +282,23 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(tmp_path: Path) -> N
     np.testing.assert_allclose(forces, draws(sphere), atol=1e-6)
     assert np.ptp(forces, axis=0).min() > 1e-4
 
-    def nearest(stiffness: float) -> float:
-        run = Replica(config, 0)
-        run.rng, run.cell = np.random.default_rng(3), np.diag(frame.cell) / 10.0
-        wall = Wall(0, sphere.wall / 10.0, stiffness)
-        states = islice(run.around(frame.positions / 10.0, sphere.held, wall, 0.2, 0.2), 10)
-        found = [get_distances(s.positions[0], s.positions, frame.cell, pbc=True) for s in states]
-        return min(float(f[1][0][~sphere.held].min()) for f in found)
+    seen: list[float] = []
 
-    assert nearest(0.0) < sphere.radius < nearest(1e5) - 0.2
+    def nearest(self: Sphere, positions: np.ndarray) -> bool:
+        apart = get_distances(positions[0], positions, frame.cell, pbc=True)[1][0]
+        seen.append(float(apart[~self.held].min()))
+        return len(seen) % 2 == 0
+
+    longer = load(Locality, None, ["settling=0.2", "spacing=0.2"])
+    monkeypatch.setattr(Sphere, "entered", nearest)
+    found = list(islice(reference.resample(sphere, longer, seed=3), 10))
+    assert [f is None for f in found] == [False, True] * 5  # what has entered is not used
+    walled = min(seen)
+    seen.clear()
+    monkeypatch.setattr(reference_module, "stiffness", lambda _: 0.0)
+    list(islice(reference.resample(sphere, longer, seed=3), 10))
+    assert min(seen) < sphere.radius < walled - 0.1
+    monkeypatch.undo()
     still = draws(replace(sphere, held=np.ones_like(sphere.held)))
     labelled = read(tmp_path / "replica-00.extxyz")[0].forces[0]
     np.testing.assert_allclose(still, np.tile(labelled, (4, 1)), atol=2e-4)

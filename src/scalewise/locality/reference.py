@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from scalewise.config import Solution
 from scalewise.data.frames import Frame
+from scalewise.data.manifest import hash_file
 from scalewise.data.simulation import Replica, Wall
 from scalewise.errors import InputError
 from scalewise.locality.settings import Locality
@@ -32,6 +33,9 @@ Force = Float[np.ndarray, "3"]
 
 class Reference(Protocol):
     """What can be resampled around a sphere."""
+
+    def identity(self) -> str:
+        """What tells it from references that would give other samples of the same frame."""
 
     def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
         """What is held around an atom: at least all within the wall."""
@@ -70,6 +74,12 @@ class AseReference:
             ) from error
         return cls(make, settings.arguments)
 
+    def identity(self) -> str:
+        """The class and its arguments; of those that are files, what is in them."""
+        files = [Path(v) for v in self.arguments.values() if isinstance(v, str)]
+        hashes = [hash_file(f) for f in files if f.is_file()]
+        return f"{self.make.__module__}.{self.make.__qualname__} {self.arguments} {hashes}"
+
     def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
         """See :class:`Reference`."""
         return Sphere.around(frame, atom, radius)
@@ -77,11 +87,14 @@ class AseReference:
     def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
         """See :class:`Reference`."""
         frame = sphere.frame
-        atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+        atoms = ase.Atoms(
+            frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc, info=dict(frame.info)
+        )
         walled = _Walled(self.make(**self.arguments), sphere, settings.temperature)
         atoms.calc = walled
         if sphere.held.all():
             atoms.get_forces()
+            _check_finite(frame, walled.bare)
             while True:
                 yield walled.bare[sphere.atom].copy()
         atoms.set_constraint(FixAtoms(mask=sphere.held))
@@ -100,14 +113,18 @@ class AseReference:
         while True:
             dynamics.run(max(1, round(1e3 * wait / settings.timestep)))
             atoms.get_forces()
-            if not np.isfinite(walled.bare).all():
-                raise InputError(
-                    f"{frame.where}, resampled",
-                    "a force is not a number",
-                    "Shorten timestep, or look at the calculator.",
-                )
+            _check_finite(frame, walled.bare)
             yield None if sphere.entered(atoms.positions) else walled.bare[sphere.atom].copy()
             wait = settings.spacing
+
+
+def _check_finite(frame: Frame, forces: Float[np.ndarray, "atoms 3"]) -> None:
+    if not np.isfinite(forces).all():
+        raise InputError(
+            f"{frame.where}, resampled",
+            "a force is not a number",
+            "Shorten timestep, or look at the calculator.",
+        )
 
 
 class _Walled(Calculator):
@@ -125,7 +142,9 @@ class _Walled(Calculator):
     ) -> None:
         """Forces alone, which dynamics need."""
         super().calculate(atoms, properties, system_changes)
-        self.bare = np.asarray(self.inner.get_forces(atoms))
+        free = atoms.copy()
+        free.set_constraint()  # programs that know of held atoms give no force on them
+        self.bare = np.asarray(self.inner.get_forces(free))
         self.results["forces"] = self.bare + self.sphere.push(atoms.positions, self.temperature)
 
 
@@ -156,6 +175,10 @@ class SolutionReference:
                 "not the settings of a generated solution",
                 "Give the folder of `scalewise generate`, or a file and calculator=module:Class.",
             ) from error
+
+    def identity(self) -> str:
+        """All settings of the folder."""
+        return self.solution.model_dump_json()
 
     def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
         """See :class:`Reference`: whole molecules, and the two ions that `pair` holds."""

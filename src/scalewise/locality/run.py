@@ -97,7 +97,7 @@ def locality(
     against = None if settings.against is None else read_against(settings.against)
     frames, reference = _open(path, settings)
     tagged = _tag(frames, settings)
-    cache = out / "samples" / _digest(frames, settings)
+    cache = out / "samples" / _digest(frames, reference, settings)
     todo = [t for t in tagged if not _file(cache, t).is_file()]
     ps = settings.settling + (settings.samples - 1) * settings.spacing
     say(
@@ -182,8 +182,8 @@ def _tag(frames: Sequence[Frame], settings: Locality) -> list[Tagged]:
                 f"{len(places)} atoms of {name} in all frames",
                 f"At least {FEWEST} are needed for an interval: give more frames, or elements=...",
             )
-        chosen = np.linspace(0, len(places) - 1, min(settings.atoms, len(places)))
-        for frame, atom in ((frames[k], a) for k, a in (places[int(c)] for c in chosen.round())):
+        chosen = _evenly(len(places))[: settings.atoms]
+        for frame, atom in ((frames[k], a) for k, a in (places[c] for c in chosen)):
             for radius in settings.radii:
                 check_radius(frame, radius)
                 key = (settings.seed, number, frame.index, atom, round(1e3 * radius))
@@ -192,13 +192,27 @@ def _tag(frames: Sequence[Frame], settings: Locality) -> list[Tagged]:
     return found
 
 
-def _digest(frames: Sequence[Frame], settings: Locality) -> str:
+def _evenly(count: int) -> list[int]:
+    """Numbers below ``count``, in an order whose beginnings are all spread evenly.
+
+    Examples
+    --------
+    >>> _evenly(8)
+    [0, 4, 2, 6, 1, 5, 3, 7]
+    """
+    bits = max(count - 1, 1).bit_length()
+    return sorted(range(count), key=lambda k: int(f"{k:0{bits}b}"[::-1], 2))
+
+
+def _digest(frames: Sequence[Frame], reference: Reference, settings: Locality) -> str:
     """Changes with whatever decides the samples of a tagged atom, and with nothing else."""
     free = {"radii", "against", "workers", "bootstrap", "elements", "atoms"}
     text = json.dumps(settings.model_dump(mode="json", exclude=free), sort_keys=True)
-    whole = hashlib.sha256(f"draws {DRAWS} {text}".encode())
+    whole = hashlib.sha256(f"draws {DRAWS} {reference.identity()} {text}".encode())
     for frame in frames:
-        whole.update(frame.positions.tobytes())
+        for values in (frame.numbers, frame.positions, frame.cell, frame.pbc):
+            whole.update(np.ascontiguousarray(values).tobytes())
+        whole.update(str(sorted(frame.info.items())).encode())
     return whole.hexdigest()[:12]
 
 
@@ -218,7 +232,8 @@ def _one(
             f"{t.frame.where}, {t.radius:g} Å around atom {t.atom}",
             f"others came into the sphere in all but {len(samples)} of "
             f"{TRIES * settings.samples} draws",
-            "Shorten timestep, or start from frames that were sampled at this temperature.",
+            "Start from frames that were sampled at this temperature; with a calculator, shorten "
+            "timestep.",
         )
     return t, np.array(samples)
 

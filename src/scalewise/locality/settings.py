@@ -51,6 +51,10 @@ class Locality(Settings):
     def _consistent(self) -> Locality:
         if sorted(set(self.radii)) != list(self.radii):
             raise ValueError(f"radii={list(self.radii)} must rise, each one given once")
-        if self.arguments and self.calculator is None:
-            raise ValueError("arguments belong to a calculator: give calculator=module:Class, too")
+        given = self.model_fields_set & {"arguments", "temperature", "timestep", "friction"}
+        if given and self.calculator is None:
+            raise ValueError(
+                f"{', '.join(sorted(given))}: of a calculator, give calculator=module:Class, too; "
+                "a folder of `scalewise generate` has its own"
+            )
         return self

@@ -74,7 +74,7 @@ class Sphere:
     ) -> tuple[Float[np.ndarray, "atoms 3"], Float[np.ndarray, " atoms"]]:
         vectors = positions - positions[self.atom]
         if self.frame.pbc.any():  # what is within half a cell is at its nearest image
-            turns = np.round(vectors @ np.linalg.inv(self.frame.cell)) * self.frame.pbc
+            turns = np.round(vectors @ np.linalg.inv(self.frame.cell))
             vectors = vectors - turns @ self.frame.cell
         return vectors, np.linalg.norm(vectors, axis=1)
 
@@ -96,16 +96,21 @@ def check_radius(frame: Frame, radius: float) -> None:
     Raises
     ------
     InputError
-        The radius and the gap reach half a cell.
+        The radius and the gap reach half a cell; a cell that is periodic in some directions only.
     """
     if not frame.pbc.any():
         return
-    heights = [1.0 / h for h in np.linalg.norm(np.linalg.inv(frame.cell), axis=0)]
-    least = min(h for h, periodic in zip(heights, frame.pbc, strict=True) if periodic)
+    if not frame.pbc.all():
+        raise InputError(
+            frame.where,
+            f"pbc={frame.pbc.tolist()}",
+            "Give frames that are periodic in all directions or in none.",
+        )
+    least = 1.0 / np.linalg.norm(np.linalg.inv(frame.cell), axis=0).max()
     if radius + GAP >= 0.5 * least:
         raise InputError(
             "key 'radii'",
             f"{radius:g} Å, but half of the cell of {frame.where} is {0.5 * least:.3g} Å, "
-            f"and {GAP} Å are left free",
+            f"and all within {GAP} Å more is held",
             "Give shorter radii, or frames of a larger cell.",
         )

@@ -25,6 +25,8 @@ from scalewise.training.state import Progress
 
 #: Å over which a neighbour is counted in part: a shell is felt before it is there.
 BLUR: Final = 0.5
+#: Price above which none rises: where the shortest scale costs less than it may, it would for ever.
+DEAREST: Final = 100.0
 #: Share of a step in the running excess: frames differ in it by some per cent.
 MEMORY: Final = 0.02
 #: Largest relative change of the price in a step: ten times in about a hundred.
@@ -51,4 +53,4 @@ def follow(progress: Progress, routed: float, longest: float, tolerance: float) 
         return
     progress.excess += MEMORY * (routed / longest - 1.0 - progress.excess)
     far = min(max((tolerance - progress.excess) / FAR, -1.0), 1.0)
-    progress.price *= math.exp(RATE * far)
+    progress.price = min(progress.price * math.exp(RATE * far), DEAREST)

@@ -80,6 +80,12 @@ class Routing(Route):
     )
     share: Fraction = Field(0.4, description="steps with the router's cutoffs")
 
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Routing:
+        if self.price is not None and "tolerance" in self.model_fields_set:
+            raise ValueError("price and tolerance: the price is either given or found; give one")
+        return self
+
     @property
     def router(self) -> Route:
         """What of it belongs to the router itself."""

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from scalewise.config import Solution
-from scalewise.data import forcefield, simulation, solution
+from scalewise.data import forcefield, replica, simulation, solution
 from scalewise.errors import InputError
 from scalewise.quantities import FORCES_KEY, KJ_PER_MOL, KJ_PER_MOL_NM, MOLECULE_KEY, NM
 
@@ -56,7 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 )
 def test_force_on_an_ion_is_minus_the_derivative_of_the_energy(water: str, ions: str) -> None:
     settings = tiny(water=water, ions=ions, platform="Reference")
-    box = simulation.Replica(settings, 0)
+    box = replica.Replica(settings, 0)
     h = 1e-5  # nm
     atom = box.pairs  # the first Cl
     direction = np.array([0.6, -0.48, 0.64])
@@ -75,19 +75,19 @@ def test_charmm_without_the_slow_table_is_the_same(
     water: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = tiny(water=water, ions="charmm", platform="Reference")
-    box = simulation.Replica(settings, 0)
+    box = replica.Replica(settings, 0)
     box.positions[box.pairs] = box.positions[0] + [0.0, 0.0, 0.25]  # a contact pair
     fast = box.snapshot(box.positions, {})
     box.labels = None
-    monkeypatch.setattr(simulation, "merge_lennard_jones", lambda *a: None)
+    monkeypatch.setattr(replica, "merge_lennard_jones", lambda *a: None)
     slow = box.snapshot(box.positions, {})
     assert fast.energy == pytest.approx(slow.energy, rel=1e-9)
     np.testing.assert_allclose(fast.forces, slow.forces, rtol=1e-7, atol=1e-8)
 
 
 def test_rigid_water_has_no_intramolecular_energy() -> None:
-    box = simulation.Replica(tiny(ion_pairs=1), 0)
-    system = box.system(simulation.LABEL_TOLERANCE)
+    box = replica.Replica(tiny(ion_pairs=1), 0)
+    system = box.system(replica.LABEL_TOLERANCE)
     forces = {type(force).__name__: force for force in system.getForces()}
     for name, count in (
         ("HarmonicBondForce", "getNumBonds"),
@@ -98,7 +98,7 @@ def test_rigid_water_has_no_intramolecular_energy() -> None:
 
 
 def test_masses_move_to_hydrogen_and_keep_their_sum() -> None:
-    box = simulation.Replica(tiny(), 0)
+    box = replica.Replica(tiny(), 0)
     system = box.system(1e-3, frozen=True)
     masses = [system.getParticleMass(i)._value for i in range(system.getNumParticles())]
     assert masses[: 2 * box.pairs] == [0.0] * (2 * box.pairs)
@@ -108,7 +108,7 @@ def test_masses_move_to_hydrogen_and_keep_their_sum() -> None:
 
 @pytest.mark.parametrize(("water", "ions"), forcefield.FORCE_FIELDS)
 def test_every_force_field_builds_a_neutral_switched_system(water: str, ions: str) -> None:
-    box = simulation.Replica(tiny(water=water, ions=ions), 0)
+    box = replica.Replica(tiny(water=water, ions=ions), 0)
     system = box.system(1e-3)
     coulomb = next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
     charges = [coulomb.getParticleParameters(i)[0]._value for i in range(len(box.symbols))]
@@ -123,7 +123,7 @@ def test_every_force_field_builds_a_neutral_switched_system(water: str, ions: st
 
 
 def test_ions_start_apart_and_concentration_counts() -> None:
-    box = simulation.Replica(tiny(concentration=4.0), 0)
+    box = replica.Replica(tiny(concentration=4.0), 0)
     assert box.pairs == round(4.0 * 6.02214076e-4 * 16.0**3)
     ions = box.positions[: 2 * box.pairs]
     d = ions[:, None] - ions[None]
@@ -168,7 +168,7 @@ def test_labels_on_disk_belong_to_the_positions_on_disk(
     made: tuple[Path, solution.Manifest],
 ) -> None:
     atoms = ase.io.read(made[0] / "replicates-01.extxyz", "-1")
-    box = simulation.Replica(tiny(platform="Reference"), 1)
+    box = replica.Replica(tiny(platform="Reference"), 1)
     box.cell = atoms.cell.lengths() / NM
     again = box.snapshot(atoms.positions / NM, {})
     np.testing.assert_allclose(again.forces, atoms.arrays[FORCES_KEY], atol=1e-3)
@@ -192,7 +192,7 @@ def test_replicates_hold_the_ions_and_move_the_water(made: tuple[Path, solution.
 
 
 def test_replicas_and_seeds_differ(made: tuple[Path, solution.Manifest]) -> None:
-    seeds = {simulation.seed_of(tiny(seed=s), r) for s in (0, 1) for r in range(8)}
+    seeds = {replica.seed_of(tiny(seed=s), r) for s in (0, 1) for r in range(8)}
     assert len(seeds) == 16
     first, second = (ase.io.read(made[0] / f"replica-0{r}.extxyz", "0") for r in (0, 1))
     assert len(first) != len(second) or not np.allclose(first.positions, second.positions)
@@ -323,7 +323,7 @@ def test_failure_in_a_worker_names_the_replica(tmp_path: Path) -> None:
 
 
 def test_explosion_names_replica_and_time() -> None:
-    run = simulation.Replica(tiny(), 1)
+    run = replica.Replica(tiny(), 1)
     context = run._start(run.system(1e-3), run.positions)
     context.setVelocities(np.full((len(run.symbols), 3), np.nan))
     with pytest.raises(InputError, match=r"replica 1 at 0\.00 ps: the simulation failed"):
@@ -333,7 +333,7 @@ def test_explosion_names_replica_and_time() -> None:
 
 
 def test_shrunken_cell_is_named() -> None:
-    run = simulation.Replica(tiny(cutoff=7.8, pressure=1e6, equilibration=4.0), 0)
+    run = replica.Replica(tiny(cutoff=7.8, pressure=1e6, equilibration=4.0), 0)
     with pytest.raises(InputError, match=r"below twice the cutoff.*enlarge box"):
         run.equilibrate()
 

@@ -34,6 +34,7 @@ from scalewise import artifacts
 from scalewise.config import Solution
 from scalewise.data import forcefield, simulation
 from scalewise.data.geometry import geometry_of
+from scalewise.data.replica import Snapshot
 from scalewise.errors import InputError
 from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
 
@@ -192,7 +193,7 @@ def _save(settings: Solution, folder: Path, sampled: simulation.Sampled) -> None
     artifacts.write_json(folder / f"replica-{replica:02d}.json", record)
 
 
-def _atoms(sampled: simulation.Sampled, frame: simulation.Snapshot) -> ase.Atoms:
+def _atoms(sampled: simulation.Sampled, frame: Snapshot) -> ase.Atoms:
     atoms = ase.Atoms(sampled.symbols, frame.positions, cell=frame.cell, pbc=True)
     atoms.arrays[FORCES_KEY] = np.asarray(frame.forces)
     atoms.arrays[MOLECULE_KEY] = np.asarray(sampled.molecules)

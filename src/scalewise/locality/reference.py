@@ -22,7 +22,7 @@ from jaxtyping import Float
 from scalewise.config import Solution
 from scalewise.data.frames import Frame
 from scalewise.data.manifest import hash_file
-from scalewise.data.simulation import Replica, Wall
+from scalewise.data.replica import Replica, Wall
 from scalewise.errors import InputError
 from scalewise.locality.settings import Locality
 from scalewise.locality.sphere import Sphere, stiffness

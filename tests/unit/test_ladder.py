@@ -210,7 +210,7 @@ def test_a_router_is_trained_on_a_network_that_stays(
 
 
 def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path: Path) -> None:
-    costs = []
+    costs, lengths = [], []
     for price in (0.0, 30.0):
         out = tmp_path / f"{price:g}"
         words = ("route.by=element", "freeze=true", f"start={trained}", f"route.price={price}")
@@ -218,7 +218,9 @@ def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path:
         train(trained / "test.xyz", load(Train, None, [*words, *fixed, "data.group_key=part"]), out)
         assert set(column(out, "price")) == {price}
         costs.append(column(out, "cost_routed")[-1])
+        lengths.append(checkpoint.read(out / "model").predict(labelled(1)[0]).cutoffs.mean())
     assert costs[1] < costs[0] - 0.05
+    assert lengths[1] < 3.2 < lengths[0]  # it goes all the way
 
 
 def column(run: Path, name: str) -> list[float]:

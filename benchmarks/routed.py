@@ -1,0 +1,153 @@
+"""Routers against the constants of the elements with as many neighbours.
+
+python benchmarks/routed.py DATA --models runs/element,runs/environment [key=value...]
+
+The models are those of `scalewise train --ladder ... route.by=... route.price=0.12`, or one network
+with a router each (`start`, `freeze`). All are scored on the same frames of `role`, which served no
+training. The first has a constant for each element (or no router: one cutoff for all). Beside every
+other one stand two sets of constants, shifted, all by as much, until atoms have as many neighbours
+as under that router: those of the first model, and the router's own mean for each element. What is
+left between the router and the better of the two is what it knows of the environment. Printed are
+neighbours and error over those of the longest scale, the wall time, the cutoffs of each element
+in each place, and the ratio of the two errors, with 95 % intervals over groups of frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import optimize
+
+from scalewise.config import load
+from scalewise.data import neighbours
+from scalewise.data.frames import Frame
+from scalewise.evaluation.choice import read_chosen
+from scalewise.evaluation.score import Resampling
+from scalewise.evaluation.settings import Scored
+from scalewise.evaluation.subsets import named_subsets, symbol
+from scalewise.ladder.rung import Rung, measure, open_ladder
+from scalewise.potential.potential import Potential
+from scalewise.potential.router import ScaleRouter
+from scalewise.potential.settings import Route
+
+IONS = {"Na": 1, "Cl": -1}
+
+
+def constants(potential: Potential, lengths: np.ndarray) -> Potential:
+    """The potential with a cutoff (Å) for each element."""
+    network = potential.network
+    low, high = network.settings.shortest, network.settings.cutoff
+    share = np.clip((lengths - low) / (high - low), 1e-4, 1 - 1e-4)
+    router = ScaleRouter.of(network, Route(by="element"))
+    with torch.no_grad():
+        router.offset.copy_(torch.as_tensor(np.log(share / (1 - share))))
+    return replace(potential, router=router)
+
+
+def of_elements(potential: Potential, frames: Sequence[Frame]) -> np.ndarray:
+    """Mean cutoff (Å) of each element [elements]."""
+    found = np.concatenate([potential.predict(f).cutoffs for f in frames])
+    numbers = np.concatenate([f.numbers for f in frames])
+    return np.array([found[numbers == z].mean() for z in potential.network.elements])
+
+
+def shifted(
+    potential: Potential, lengths: np.ndarray, frames: Sequence[Frame], count: float
+) -> Potential:
+    """Constants that are longer or shorter by as much until an atom has ``count`` neighbours."""
+    low, high = potential.network.settings.shortest, potential.network.settings.cutoff
+    order = np.argsort(potential.network.elements)
+    elements = np.array(potential.network.elements)[order]
+    of, distances = [], []
+    for frame in frames:
+        pairs = neighbours.build(frame, high, full=True, images=True)
+        of.append(order[np.searchsorted(elements, frame.numbers[pairs.i])])
+        distances.append(pairs.distance)
+    which, distance = np.concatenate(of), np.concatenate(distances)
+    atoms = sum(len(f.numbers) for f in frames)
+
+    def excess(shift: float) -> float:
+        reach = np.clip(lengths + shift, low, high)
+        return float((distance < reach[which]).sum() / atoms - count)
+
+    shift = optimize.brentq(excess, low - high, high - low, xtol=1e-4)
+    return constants(potential, np.clip(lengths + shift, low, high))
+
+
+def cutoffs(routed: Potential, frames: Sequence[Frame]) -> None:
+    """Mean and spread of the cutoffs of each element in each place."""
+    chosen = np.concatenate([routed.predict(f).cutoffs for f in frames])
+    numbers = np.concatenate([f.numbers for f in frames])
+    places = np.concatenate(
+        [np.full(len(f.numbers), "") if f.place is None else f.place for f in frames]
+    )
+    for number in np.unique(numbers).tolist():
+        shown = []
+        for place in np.unique(places).tolist():
+            member = (numbers == number) & (places == place)
+            if member.any():
+                mean, spread = chosen[member].mean(), chosen[member].std()
+                shown.append(f"{place} {mean:.2f} ± {spread:.2f}")
+        print(f"    {symbol(number)}: {', '.join(shown)} Å")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("words", nargs="*", metavar="key=value")
+    parser.add_argument("--models", required=True, help="folders, separated by commas")
+    parser.add_argument("--frames", type=int, default=60)
+    options = parser.parse_intermixed_args()  # words may stand anywhere
+    torch.set_num_threads(1)
+    folders = [Path(f) for f in options.models.split(",")]
+    settings = load(Scored, None, options.words)
+    frames, choice = read_chosen(folders[0], options.data, settings)
+    chosen = choice.spread(options.frames)
+    scored, block = [frames[k] for k in chosen], choice.group[chosen]
+    potentials = [open_ladder(folder, device="cpu") for folder in folders]
+    first = potentials[0]
+    long = first.network.settings.charges
+    rungs = [Rung(replace(first, router=None), first.cutoff, long, "longest")]
+    rungs += [
+        Rung(p, None if p.router is not None else p.cutoff, long, str(f))
+        for p, f in zip(potentials, folders, strict=True)
+    ]
+    counts = measure(scored, rungs[2:]).neighbours
+    beside = []
+    for rung, n in zip(rungs[2:], counts, strict=True):
+        for name, of in (("first's constants", first), ("its own means", rung.potential)):
+            lengths = of_elements(of, scored)
+            beside.append(Rung(shifted(first, lengths, scored, n), None, long, name))
+    rungs += beside
+    measured = measure(scored, rungs)
+    absolute = np.abs(measured.errors).sum(axis=2)
+    cost = measured.cost(scored)
+    atoms = np.repeat(block, [len(f.numbers) for f in scored])
+    subsets = named_subsets(scored, IONS)
+    print(f"{len(scored)} frames, {len(np.unique(block))} groups ({choice.grouped}); {choice.how}")
+    for k, rung in enumerate(rungs):
+        print(
+            f"{rung.name}: error {absolute[k].sum() / absolute[0].sum():.4f}  neighbours "
+            f"{measured.neighbours[k] / measured.neighbours[0]:.3f}  {cost[k]:.0f} µs/atom"
+        )
+        if rung.cutoff is None:
+            cutoffs(rung.potential, scored)
+    for at in range(len(beside)):
+        k, other = 2 + at // 2, len(folders) + 1 + at
+        print(f"{rungs[k].name} over {rungs[other].name}, with as many neighbours:")
+        for _, name, member in subsets:
+            interval = Resampling(0, 1000).ratio(
+                absolute[k][member], absolute[other][member], atoms[member]
+            )
+            ratio = absolute[k][member].sum() / absolute[other][member].sum()
+            ends = "" if interval is None else f" ({interval.low:.4f} to {interval.high:.4f})"
+            print(f"    {name} {ratio:.4f}{ends}")
+
+
+if __name__ == "__main__":
+    main()

@@ -173,9 +173,12 @@ class Potential:
         places = self._tensor(positions)
         near = None
         if cutoffs is None and self._routed is not None:
-            near = prune(graph, places, network.shortest)
             with torch.no_grad():
-                chosen = self._routed.cutoffs(near, places, graph.cell)
+                # constants have no gradient: what they give is a scale like any other
+                chosen = self._routed.router.constants(graph.species)
+                if chosen is None:
+                    near = prune(graph, places, network.shortest)
+                    chosen = self._routed.cutoffs(near, places, graph.cell)
             cutoffs = self._lengths(chosen)
         lengths = np.full(len(positions), self.cutoff if cutoffs is None else cutoffs, dtype=float)
         if not (lengths > 0).all() or float(lengths.max(initial=0.0)) > self.cutoff:

@@ -119,6 +119,15 @@ class ScaleRouter(nn.Module):
         if self.settings.by == "environment":
             nearest = network.nearest(near, positions, cell)
             logit = logit + self.second(nn.functional.silu(self.first(nearest)))[:, 0]
+        return self._length(logit)
+
+    def constants(self, species: Tensor) -> Tensor | None:
+        """Cutoffs, Å [atoms], where they are those of the elements; none where positions matter."""
+        if self.settings.by != "element":
+            return None
+        return self._length(self.offset[species])
+
+    def _length(self, logit: Tensor) -> Tensor:
         return self.shortest + (self.longest - self.shortest) * torch.sigmoid(logit)
 
     def membership(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:

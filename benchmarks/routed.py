@@ -8,8 +8,9 @@ training. The first has a constant for each element (or no router: one cutoff fo
 other one stand two sets of constants, shifted, all by as much, until atoms have as many neighbours
 as under that router: those of the first model, and the router's own mean for each element. What is
 left between the router and the better of the two is what it knows of the environment. Printed are
-neighbours and error over those of the longest scale, the wall time, the cutoffs of each element
-in each place, and the ratio of the two errors, with 95 % intervals over groups of frames.
+neighbours and error over those of the longest scale, for each element and regime, too, the wall
+time, the cutoffs of each element in each place, and the ratio of the two errors, with 95 %
+intervals over groups of frames.
 """
 
 from __future__ import annotations
@@ -135,6 +136,9 @@ def main() -> None:
             f"{rung.name}: error {absolute[k].sum() / absolute[0].sum():.4f}  neighbours "
             f"{measured.neighbours[k] / measured.neighbours[0]:.3f}  {cost[k]:.0f} µs/atom"
         )
+        ratios = [absolute[k][m].sum() / absolute[0][m].sum() for *_, m in subsets[1:]]
+        parts = zip((name for _, name, _ in subsets[1:]), ratios, strict=True)
+        print("    " + ", ".join(f"{name} {ratio:.3f}" for name, ratio in parts))
         if rung.cutoff is None:
             cutoffs(rung.potential, scored)
     for at in range(len(beside)):

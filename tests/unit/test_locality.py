@@ -64,7 +64,7 @@ def file(tmp_path: Path) -> Path:
 
 def words(*given: str) -> Locality:
     fixed = ["calculator=test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
-    return load(Locality, None, [*fixed, "elements=[Na]", "settling=1", "spacing=0.5", *given])
+    return load(Locality, None, [*fixed, "elements=[Na]", "settling=0.5", "spacing=0.25", *given])
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +133,7 @@ def test_held_atoms_stay_where_they_are(file: Path) -> None:
 
 def test_the_spread_is_that_of_what_moves(file: Path, tmp_path: Path) -> None:
     # with the first two held, F0 spreads by the far spring alone: Var(F) = FAR² kT / (OWN + FAR)
-    found = locality(file, words("atoms=24", "samples=8"), tmp_path / "out")
+    found = locality(file, words("atoms=12", "samples=8"), tmp_path / "out")
     near, far = found["elements"][0]["radii"]
     expected = 1e3 * FAR * np.sqrt(300 * ase.units.kB / (OWN + FAR))
     assert near["rmse"] == pytest.approx(expected, rel=0.1)
@@ -317,7 +317,7 @@ def test_a_law_within_the_sphere_leaves_nothing_to_chance(tmp_path: Path) -> Non
     given = [
         "calculator=ase.calculators.lj:LennardJones",
         "arguments={sigma: 3.4, epsilon: 0.0104, rc: 5.0, smooth: true}",
-        *["radii=[4,5]", "atoms=3", "samples=4", "settling=0.5", "spacing=0.3", "timestep=10"],
+        *["radii=[4,5]", "atoms=3", "samples=4", "settling=0.4", "spacing=0.2", "timestep=10"],
         *["temperature=400", "friction=5"],
     ]
     found = locality(tmp_path / "argon.xyz", load(Locality, None, given), tmp_path / "out")

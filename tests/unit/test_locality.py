@@ -198,7 +198,7 @@ def test_a_file_alone_has_no_reference(file: Path, tmp_path: Path) -> None:
 
 def test_a_half_periodic_cell_is_refused(file: Path) -> None:
     frame = replace(read(file, labelled=False)[0], pbc=np.array([True, True, False]))
-    with pytest.raises(InputError, match="in all directions or in none"):
+    with pytest.raises(InputError, match="Only fully periodic and non-periodic"):
         Sphere.around(frame, 0, 4.0)
 
 

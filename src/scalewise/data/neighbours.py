@@ -50,6 +50,12 @@ def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = Fal
     return Pairs(i.astype(np.int64), j.astype(np.int64), vector, distance, shift.astype(np.int64))
 
 
+def height(frame: Frame) -> float:
+    """Least distance (Å) between two faces of a cell with volume."""
+    faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
+    return float((abs(np.linalg.det(frame.cell)) / faces).min())
+
+
 def check_cell(frame: Frame, cutoff: float) -> None:
     """Refuse cells that do not go with the cutoff; see :func:`build`."""
     if frame.pbc.any() and not frame.pbc.all():
@@ -64,8 +70,7 @@ def check_cell(frame: Frame, cutoff: float) -> None:
             raise InputError(
                 f"{frame.where}, key 'Lattice'", "a cell without volume", "Write the cell."
             )
-        faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-        lowest = float((volume / faces).min())
+        lowest = height(frame)
         if lowest < cutoff:
             raise InputError(
                 f"{frame.where}, key 'Lattice'",

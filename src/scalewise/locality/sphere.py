@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import ase.units
@@ -50,11 +50,8 @@ class Sphere:
             A wall that meets its own image.
         """
         check_radius(frame, radius)
-        pairs = neighbours.build(frame, radius + GAP, full=True, images=True)
-        held = np.zeros(len(frame.numbers), dtype=bool)
-        held[pairs.j[pairs.i == atom]] = True
-        held[atom] = True
-        return cls(frame, atom, radius, held)
+        empty = cls(frame, atom, radius, np.zeros(len(frame.numbers), dtype=bool))
+        return replace(empty, held=empty._from_centre(frame.positions)[1] < empty.wall)
 
     def entered(self, positions: Float[np.ndarray, "atoms 3"]) -> bool:
         """Whether an atom that is free has come into the sphere (positions in Å)."""
@@ -98,15 +95,10 @@ def check_radius(frame: Frame, radius: float) -> None:
     InputError
         The radius and the gap reach half a cell; a cell that is periodic in some directions only.
     """
-    if not frame.pbc.any():
-        return
+    neighbours.check_cell(frame, 0.0)
     if not frame.pbc.all():
-        raise InputError(
-            frame.where,
-            f"pbc={frame.pbc.tolist()}",
-            "Give frames that are periodic in all directions or in none.",
-        )
-    least = 1.0 / np.linalg.norm(np.linalg.inv(frame.cell), axis=0).max()
+        return
+    least = neighbours.height(frame)
     if radius + GAP >= 0.5 * least:
         raise InputError(
             "key 'radii'",

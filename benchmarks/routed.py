@@ -25,29 +25,17 @@ import torch
 from scipy import optimize
 
 from scalewise.config import load
-from scalewise.data import neighbours
 from scalewise.data.frames import Frame
 from scalewise.evaluation.choice import read_chosen
 from scalewise.evaluation.score import Resampling
 from scalewise.evaluation.settings import Scored
 from scalewise.evaluation.subsets import named_subsets, symbol
+from scalewise.ladder.objective import Objective
 from scalewise.ladder.rung import Rung, measure, open_ladder
 from scalewise.potential.potential import Potential
-from scalewise.potential.router import ScaleRouter
 from scalewise.potential.settings import Route
 
 IONS = {"Na": 1, "Cl": -1}
-
-
-def constants(potential: Potential, lengths: np.ndarray) -> Potential:
-    """The potential with a cutoff (Å) for each element."""
-    network = potential.network
-    low, high = network.settings.shortest, network.settings.cutoff
-    share = np.clip((lengths - low) / (high - low), 1e-4, 1 - 1e-4)
-    router = ScaleRouter.of(network, Route(by="element"))
-    with torch.no_grad():
-        router.offset.copy_(torch.as_tensor(np.log(share / (1 - share))))
-    return replace(potential, router=router)
 
 
 def of_elements(potential: Potential, frames: Sequence[Frame]) -> np.ndarray:
@@ -57,27 +45,15 @@ def of_elements(potential: Potential, frames: Sequence[Frame]) -> np.ndarray:
     return np.array([found[numbers == z].mean() for z in potential.network.elements])
 
 
-def shifted(
-    potential: Potential, lengths: np.ndarray, frames: Sequence[Frame], count: float
-) -> Potential:
-    """Constants that are longer or shorter by as much until an atom has ``count`` neighbours."""
-    low, high = potential.network.settings.shortest, potential.network.settings.cutoff
-    order = np.argsort(potential.network.elements)
-    elements = np.array(potential.network.elements)[order]
-    of, distances = [], []
-    for frame in frames:
-        pairs = neighbours.build(frame, high, full=True, images=True)
-        of.append(order[np.searchsorted(elements, frame.numbers[pairs.i])])
-        distances.append(pairs.distance)
-    which, distance = np.concatenate(of), np.concatenate(distances)
-    atoms = sum(len(f.numbers) for f in frames)
+def shifted(beside: Objective, lengths: np.ndarray, share: float) -> Potential:
+    """Constants, all longer or shorter by as much until they leave this share of neighbours."""
+    low, high = beside.shortest, beside.longest
 
     def excess(shift: float) -> float:
-        reach = np.clip(lengths + shift, low, high)
-        return float((distance < reach[which]).sum() / atoms - count)
+        return beside.neighbours(np.clip(lengths + shift, low, high))[0] - share
 
     shift = optimize.brentq(excess, low - high, high - low, xtol=1e-4)
-    return constants(potential, np.clip(lengths + shift, low, high))
+    return beside.routed(np.clip(lengths + shift, low, high))
 
 
 def cutoffs(routed: Potential, frames: Sequence[Frame]) -> None:
@@ -118,12 +94,13 @@ def main() -> None:
         Rung(p, None if p.router is not None else p.cutoff, long, str(f))
         for p, f in zip(potentials, folders, strict=True)
     ]
-    counts = measure(scored, rungs[2:]).neighbours
+    counts = measure(scored, [rungs[0], *rungs[2:]]).neighbours
+    elements = Objective(first, Route(by="element"), scored, block, worst=0.0)
     beside = []
-    for rung, n in zip(rungs[2:], counts, strict=True):
+    for rung, share in zip(rungs[2:], counts[1:] / counts[0], strict=True):
         for name, of in (("first's constants", first), ("its own means", rung.potential)):
             lengths = of_elements(of, scored)
-            beside.append(Rung(shifted(first, lengths, scored, n), None, long, name))
+            beside.append(Rung(shifted(elements, lengths, share), None, long, name))
     rungs += beside
     measured = measure(scored, rungs)
     absolute = np.abs(measured.errors).sum(axis=2)

@@ -121,6 +121,8 @@ class Trainer:
         self.differentiate = Differentiator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
+        if settings.route is not None and settings.route.price is not None:
+            self.state.progress.price = settings.route.price
         self.clock = Clock.running(self.state.progress.elapsed)
         if self.fabric.is_global_zero:
             self.log = Log(job.out, after=self.state.progress.step, events=settings.tensorboard)
@@ -199,9 +201,7 @@ class Trainer:
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         value = total = loss(found, sample, settings.loss)
         longest = torch.zeros_like(value)
-        if drawn.routed and settings.route is not None:
-            if settings.route.price is not None:
-                progress.price = settings.route.price
+        if drawn.routed:
             with torch.no_grad():
                 one_scale = replace(drawn, routed=False)
                 _, reference = self._found(whole, one_scale, self.state.weights)

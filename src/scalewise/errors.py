@@ -3,7 +3,51 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from typing import Any, Final
+
+#: Characters of a value that an error shows; what is longer is cut in its middle.
+SHOWN: Final = 300
+#: Control characters (C0, C1, delete) but line breaks and tabs, and marks that reorder text: a
+#: terminal obeys them.
+_CONTROL: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""Replace what a terminal would obey by what it is: text of strangers is shown, not run.
+
+    Examples
+    --------
+    >>> print(printable("Na\x1b[2JCl"))
+    Na\x1b[2JCl
+    """
+    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def shown(value: Any, most: int = SHOWN) -> str:
+    """Show a value in an error message: on one line, and cut in its middle where it is long.
+
+    Examples
+    --------
+    >>> shown("a" * 20, most=11)
+    "'aa ... aa'"
+    """
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested too deeply; more digits than Python prints
+        text = f"a {type(value).__name__}"
+    return cut(text, most)
+
+
+def cut(text: str, most: int = SHOWN) -> str:
+    """Cut a text in its middle where it is longer than ``most`` characters."""
+    if len(text) <= most:
+        return text
+    half = (most - 5) // 2
+    return f"{text[: most - 5 - half]} ... {text[-half:]}"
 
 
 class InputError(ValueError):
@@ -25,8 +69,14 @@ class InputError(ValueError):
     """
 
     def __init__(self, where: str, found: str, remedy: str) -> None:
+        where, found, remedy = (printable(cut(text, 4 * SHOWN)) for text in (where, found, remedy))
         super().__init__(f"{where}: {found.rstrip('.')}. {remedy}")
         self._parts = (where, found, remedy)
+
+    @property
+    def found(self) -> str:
+        """What is there."""
+        return self._parts[1]
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
         """Survive the way back from a worker process."""

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ase
-import ase.io
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int, Shaped
 
-from scalewise.errors import InputError, did_you_mean
-from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
+from scalewise.data import units
+from scalewise.data.extxyz import read_images
+from scalewise.data.keys import LabelKeys, Say, check_present, frame_value
+from scalewise.errors import InputError, did_you_mean, shown
+from scalewise.quantities import MOLECULE_KEY, PLACE_KEY
 
-#: Root-mean-square force above which eV/Å is implausible for condensed matter below 10^4 K. The
-#: same forces in kJ/mol/nm are 965 times larger, in kcal/mol/Å 23 times, in Ha/bohr 51 times less.
-LARGEST_RMS, SMALLEST_RMS = 15.0, 1e-3
-#: Frames of one file whose forces differ by more than this factor were not made in one unit.
-LARGEST_SPREAD = 20.0
-#: No two nuclei of a sane frame are closer (H2 is 0.74 Å); coordinates in nm are ten times closer.
-SHORTEST_DISTANCE = 0.4
+#: Å: from here on a number has no digits left for 10^-5 Å, and lattice vectors cannot be told.
+FARTHEST: Final = 1e10
+#: Å: no edge of a cell is longer, and no lattice vector shorter.
+LONGEST_EDGE: Final = 1e7
+SHORTEST_EDGE: Final = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,122 +94,183 @@ class Frame:
 
 
 def read(
-    path: Path,
-    *,
-    forces_key: str = FORCES_KEY,
-    energy_key: str | None = ENERGY_KEY,
-    stress_key: str | None = None,
-    labelled: bool = True,
-    check_units: bool = True,
+    path: Path, keys: LabelKeys | None = None, *, say: Say = lambda _: None, **changes: Any
 ) -> list[Frame]:
     """Read every frame of an extxyz file and check it.
 
-    Without ``labelled`` no key is looked for: forces are zero, energy and stress are none.
+    Parameters
+    ----------
+    path
+        An extxyz file.
+    keys
+        Where its labels are; default: the usual keys. Without a forces key nothing is looked for:
+        forces are zero, energy and stress are none.
+    say
+        Told of labels that the file seems to have under other keys.
+    changes
+        Attributes of ``keys`` to replace, such as ``energy=None`` or ``check_units=False``.
 
     Raises
     ------
     InputError
-        Missing, empty or malformed file; missing force column; values that are not finite; a cell
-        without volume; units that look wrong by their magnitude, unless ``check_units`` is off.
+        Missing, empty or malformed file; missing force column; a key that was named and that no
+        frame has; values that are not finite; a cell without volume; units that look wrong, unless
+        ``check_units`` is off.
     """
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
-        raise InputError(str(path), found, "Give the path of an extxyz file.")
-    try:
-        atoms_list = ase.io.read(path, index=":", format="extxyz")
-    except Exception as error:  # ASE raises a dozen kinds for malformed text
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            str(path), f"not readable as extxyz ({reason})", "Write it again, for example with ASE."
-        ) from error
-    if not atoms_list:
-        raise InputError(str(path), "no frames", "The file is empty; write at least one frame.")
-    keys = (forces_key, energy_key) if labelled else (None, None)
-    frames = [_convert(a, path, i, *keys) for i, a in enumerate(atoms_list)]
-    if stress_key is not None and labelled:
-        frames = [
-            replace(f, stress=_stress(a, f.where, stress_key))
-            for a, f in zip(atoms_list, frames, strict=True)
-        ]
-    if check_units:
-        _suspect_units(frames, forces_key)
+    keys = replace(keys or LabelKeys(), **changes)
+    return convert(read_images(path), str(path), keys, say)
+
+
+def convert(
+    images: Sequence[ase.Atoms], source: str, keys: LabelKeys, say: Say = lambda _: None
+) -> list[Frame]:
+    """Check frames that were read, and take their labels; see :func:`read`."""
+    frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
+    if keys.forces is not None:
+        check_present(source, images, keys, say)
+    if keys.check_units:
+        _refuse_units(frames, keys)
     return frames
 
 
-def _convert(
-    atoms: ase.Atoms, path: Path, index: int, forces_key: str | None, energy_key: str | None
-) -> Frame:
-    where = f"{path}, frame {index}"
-    results = atoms.calc.results if atoms.calc is not None else {}
-    forces = np.zeros((len(atoms), 3))
-    if forces_key is not None:
-        forces = _forces(atoms, where, results, forces_key)
-    _numbers(where, "positions", atoms.positions)
-    if atoms.pbc.any() and abs(atoms.cell.volume) < 1e-6:
-        raise InputError(
-            f"{where}, key 'Lattice'", "periodic, but the cell has no volume", "Write the cell."
-        )
-    energy = results.get(energy_key, atoms.info.get(energy_key)) if energy_key else None
-    if energy is not None:
-        energy = _numbers(where, str(energy_key), energy)
-        if energy.size != 1:
-            raise InputError(
-                f"{where}, key '{energy_key}'", f"{energy.size} values", "An energy is one number."
-            )
-    molecule = _numbers(where, MOLECULE_KEY, atoms.arrays.get(MOLECULE_KEY, np.arange(len(atoms))))
+def without_labels(*, check_units: bool = True) -> LabelKeys:
+    """Keys with which no label is read."""
+    return LabelKeys(forces=None, energy=None, check_units=check_units)
+
+
+def _convert(image: ase.Atoms, source: str, index: int, keys: LabelKeys) -> Frame:
+    where = f"{source}, frame {index}"
+    if not len(image):
+        raise InputError(where, "no atoms", "Remove the frame.")
+    _check_geometry(image, where)
+    forces = np.zeros((len(image), 3))
+    energy = stress = None
+    if keys.forces is not None:
+        forces = _forces(image, where, keys)
+        energy = None if keys.energy is None else _energy(image, where, keys.energy)
+        stress = None if keys.stress is None else _stress(image, where, keys.stress)
+    given = image.arrays.get(MOLECULE_KEY)
+    molecule = np.arange(len(image)) if given is None else _numbers(where, MOLECULE_KEY, given)
     return Frame(
-        numbers=atoms.numbers.astype(np.int64),
-        positions=atoms.positions,
-        cell=np.asarray(atoms.cell),
-        pbc=np.asarray(atoms.pbc),
+        numbers=image.numbers.astype(np.int64),
+        positions=image.positions,
+        cell=np.asarray(image.cell),
+        pbc=np.asarray(image.pbc),
         forces=forces,
-        energy=None if energy is None else float(energy),
-        molecule=molecule.astype(np.int64),
-        source=str(path),
+        energy=energy,
+        molecule=molecule.reshape(len(image), -1)[:, 0].astype(np.int64),
+        source=source,
         index=index,
-        info=dict(atoms.info),
-        place=_place(atoms),
+        info=dict(image.info),
+        stress=stress,
+        place=_place(image),
     )
 
 
-def _place(atoms: ase.Atoms) -> np.ndarray | None:
+def _check_geometry(image: ase.Atoms, where: str) -> None:
+    unknown = np.flatnonzero((image.numbers < 1) | (image.numbers >= len(chemical_symbols)))
+    if len(unknown):
+        raise InputError(
+            f"{where}, species",
+            f"atom {unknown[0]} has the atomic number {image.numbers[unknown[0]]}",
+            "Every atom must be of an element: remove dummy atoms.",
+        )
+    positions = _numbers(where, "positions", image.positions)
+    if positions.size and np.abs(positions).max() > FARTHEST:
+        atom = int(np.abs(positions).max(axis=1).argmax())
+        raise InputError(
+            f"{where}, key 'positions'",
+            f"atom {atom} is {np.abs(positions[atom]).max():.3g} Å from the origin, where a number "
+            "has no digits left for distances",
+            "Write positions near the cell, such as after atoms.wrap().",
+        )
+    check_cell(np.asarray(image.cell), np.asarray(image.pbc), where)
+
+
+def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
+    """Assert that lattice vectors are numbers and, where periodic, span a volume.
+
+    Raises
+    ------
+    InputError
+        Values that are not finite or absurdly large; a periodic cell without volume, or so skewed
+        that numbers cannot tell its lattice vectors apart.
+    """
+    key = f"{where}, key 'Lattice'"
+    if not np.isfinite(cell).all() or np.abs(cell).max() > LONGEST_EDGE:
+        raise InputError(
+            key,
+            f"the cell {shown(cell.tolist())}",
+            f"Lattice vectors must be finite and at most {LONGEST_EDGE:g} Å long.",
+        )
+    if not pbc.any():
+        return
+    shortest = float(np.linalg.norm(cell, axis=1).min())
+    if shortest < SHORTEST_EDGE:
+        raise InputError(
+            key,
+            f"an edge of {shortest:.3g} Å, along which atoms would lie upon each other",
+            "Write the cell, or convert it to Å.",
+        )
+    volume, edges = abs(float(np.linalg.det(cell))), np.linalg.norm(cell, axis=1)
+    if volume < 1e-6:
+        raise InputError(key, "periodic, but the cell has no volume", "Write the cell.")
+    if volume < 1e-3 * float(edges.prod()):
+        raise InputError(
+            key,
+            f"edges of {edges[0]:.3g}, {edges[1]:.3g} and {edges[2]:.3g} Å around a volume of "
+            f"{volume:.3g} Å³: the cell is skewed",
+            "Describe the same lattice by shorter vectors: ase.build.niggli_reduce(atoms).",
+        )
+
+
+def _energy(image: ase.Atoms, where: str, key: str) -> float | None:
+    found = frame_value(image, key)
+    if found is None:
+        return None
+    values = _numbers(where, key, found)
+    if values.size != 1:
+        raise InputError(
+            f"{where}, key '{key}'", f"{values.size} values", "An energy is one number."
+        )
+    return float(values.reshape(-1)[0])
+
+
+def _place(image: ase.Atoms) -> np.ndarray | None:
     """The words of the column, if it holds words: a column of numbers is something else."""
-    column = atoms.arrays.get(PLACE_KEY)
+    column = image.arrays.get(PLACE_KEY)
     if column is None or not all(isinstance(word, str) for word in column):
         return None
     return np.asarray(column, dtype=str)
 
 
-def _forces(
-    atoms: ase.Atoms, where: str, results: Mapping[str, Any], forces_key: str
-) -> np.ndarray:
-    arrays = {**atoms.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
-    if forces_key not in arrays:
-        known = [
-            k for k, v in arrays.items() if np.shape(v) == (len(atoms), 3) and k != "positions"
-        ]
-        hint = did_you_mean(forces_key, known)
+def _forces(image: ase.Atoms, where: str, keys: LabelKeys) -> np.ndarray:
+    assert keys.forces is not None  # the caller asks only where there is a column to look for
+    results = image.calc.results if image.calc is not None else {}
+    arrays = {**image.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
+    shape = (len(image), 3)
+    if keys.forces not in arrays:
+        known = [k for k, v in arrays.items() if np.shape(v) == shape and k != "positions"]
         listing = ", ".join(f"'{k}'" for k in known) or "none"
+        hint = did_you_mean(keys.forces, known)
         raise InputError(
-            f"{where}, key '{forces_key}'",
+            f"{where}, key '{keys.forces}'",
             f"no such column; columns with three values per atom: {listing}",
-            "Name the column that holds the forces (predictions.forces_keys for predictions, "
-            f"predictions.labels_key for labels).{hint}",
+            f"Name the column that holds the forces with {keys.options['forces']}.{hint}",
         )
-    forces = _numbers(where, forces_key, arrays[forces_key])
-    if forces.shape != (len(atoms), 3):
+    forces = _numbers(where, keys.forces, arrays[keys.forces])
+    if forces.shape != shape:
         raise InputError(
-            f"{where}, key '{forces_key}'",
-            f"shape {forces.shape} for {len(atoms)} atoms",
+            f"{where}, key '{keys.forces}'",
+            f"shape {forces.shape} for {len(image)} atoms",
             "Forces have three components per atom.",
         )
     return forces
 
 
-def _stress(atoms: ase.Atoms, where: str, key: str) -> np.ndarray | None:
+def _stress(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
     """The stress as a symmetric matrix, from nine values or from six in Voigt's order."""
-    results = atoms.calc.results if atoms.calc is not None else {}
-    found = results.get(key, atoms.info.get(key))
+    found = frame_value(image, key)
     if found is None:
         return None
     values = _numbers(where, key, found).reshape(-1)
@@ -230,65 +291,39 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
     """The values as numbers, finite and of a size that squares do not overflow."""
     try:
         numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(
-            f"{where}, key '{key}'", "text where numbers belong", "Write numbers, or another key."
+            f"{where}, key '{key}'",
+            f"{shown(values, 60)} where numbers belong",
+            "Write numbers, or another key.",
         ) from None
     sane = np.atleast_1d(np.isfinite(numbers) & (np.abs(numbers) < 1e30))
     if not sane.all():
-        atom = int(np.argwhere(~sane)[0][0])
+        place = f"atom {int(np.argwhere(~sane)[0][0])} holds a value" if numbers.ndim else "a value"
         raise InputError(
             f"{where}, key '{key}'",
-            f"atom {atom} holds a value that is not finite, or beyond 1e30",
+            f"{place} that is not finite, or beyond 1e30",
             "Remove the frame or recompute it.",
         )
     return numbers
 
 
-def _suspect_units(frames: Sequence[Frame], key: str) -> None:
-    sizes = np.array([np.sqrt(np.mean(f.forces**2)) if f.forces.size else 0.0 for f in frames])
-    typical = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0
-    first = frames[0]
-    turn_off = "Convert to eV/Å, or set check_units=false if the values are right."
-    if typical > LARGEST_RMS:
+def _refuse_units(frames: Sequence[Frame], keys: LabelKeys) -> None:
+    """Refuse the first thing about units that looks wrong."""
+    labelled = keys.forces is not None
+    named = {
+        "positions": "positions",
+        "forces": keys.forces,
+        "energy": keys.energy,
+        "stress": keys.stress,
+    }
+    found = units.suspicions(frames, keys.stress) if labelled else units.suspect_lengths(frames)
+    for one in found:
+        place = frames[0].source if one.frame is None else f"{frames[0].source}, frame {one.frame}"
         raise InputError(
-            f"{first.source}, key '{key}'",
-            f"the median frame has a root-mean-square force of {typical:.3g}, too large for eV/Å "
-            "(kJ/mol/nm and kcal/mol/Å look like this)",
-            turn_off,
-        )
-    if 0 < typical < SMALLEST_RMS:
-        raise InputError(
-            f"{first.source}, key '{key}'",
-            f"the median frame has a root-mean-square force of {typical:.3g}, too small for eV/Å",
-            turn_off,
-        )
-    # forces that are exactly zero, as of a lone atom, have no unit
-    known = np.where(sizes > 0, sizes, typical)
-    ratio = np.maximum(known / typical, typical / known) if typical else known
-    worst = int(ratio.argmax())
-    if typical and ratio[worst] > LARGEST_SPREAD:
-        raise InputError(
-            f"{frames[worst].where}, key '{key}'",
-            f"root-mean-square force {sizes[worst]:.3g} against {typical:.3g} in the median frame: "
-            "units seem mixed",
-            turn_off,
-        )
-    _suspect_lengths(first)
-
-
-def _suspect_lengths(frame: Frame) -> None:
-    if len(frame.positions) < 2:
-        return
-    delta = frame.positions[:, None] - frame.positions[None, :500]
-    distance = np.linalg.norm(delta, axis=-1)
-    distance[distance == 0] = np.inf
-    shortest = float(distance.min())
-    if shortest < SHORTEST_DISTANCE:
-        raise InputError(
-            f"{frame.where}, key 'positions'",
-            f"two atoms are {shortest:.3g} apart, too close for Å (nm looks like this)",
-            "Convert to Å, or set check_units=false if the values are right.",
+            f"{place}, key '{named[one.label]}'",
+            one.found,
+            f"Convert to eV and Å, or set {keys.units_option}=false if the values are right.",
         )
 
 

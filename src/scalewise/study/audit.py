@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from scalewise.config import RESERVED_NAMES, Predictions, Study
 from scalewise.data.frames import Frame, check_same_atoms, read
+from scalewise.data.keys import LabelKeys
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import Split, by_group, by_trajectory
 from scalewise.errors import InputError, did_you_mean
@@ -23,9 +24,7 @@ def predictions_view(settings: Study) -> View:
     assert audit is not None  # the caller asks only where there is something to audit
     keys = audit.forces_keys * (len(audit.files) if len(audit.forces_keys) == 1 else 1)
     source = audit.labels or audit.files[0]
-    labels = read(
-        source, forces_key=audit.labels_key, energy_key=None, check_units=settings.check_units
-    )
+    labels = read(source, _keys(audit.labels_key, "labels_key", settings))
     members = _read_all(audit.files, keys, labels, settings)
     names = audit.names or branch_names(audit.files, keys)
     scene = _scene(labels, audit, settings)
@@ -47,10 +46,15 @@ def _read_all(
 ) -> list[list[Frame]]:
     members = []
     for path, key in zip(paths, keys, strict=True):
-        member = read(path, forces_key=key, energy_key=None, check_units=settings.check_units)
+        member = read(path, _keys(key, "forces_keys", settings))
         check_same_atoms(labels, member)
         members.append(member)
     return members
+
+
+def _keys(forces: str, option: str, settings: Study) -> LabelKeys:
+    options = {"forces": f"predictions.{option}"}
+    return LabelKeys(forces, energy=None, options=options, check_units=settings.check_units)
 
 
 def branch_names(files: Sequence[Path], keys: Sequence[str]) -> tuple[str, ...]:

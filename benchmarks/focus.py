@@ -46,7 +46,7 @@ def report(atoms: int) -> None:
     network = Network(Settings(ladder=(SHORT, LONG)), ELEMENTS)
     frame = liquid(atoms)
     graph = build(frame, ELEMENTS, LONG).to(dtype=torch.float32)
-    positions = torch.tensor(frame.positions, dtype=torch.float32)
+    positions = torch.tensor(frame.positions, dtype=torch.float64)
     whole = Scale(torch.full((atoms,), LONG), None)
     network.requires_grad_(False)
     run = Differentiator(network)

@@ -78,7 +78,7 @@ def scalewise(sizes: list[int]) -> None:
                 smearing = settings.smearing if charges else 0.0
                 graph = build(liquid(atoms), ELEMENTS, CUTOFF, smearing=smearing)
                 graph = graph.to(device="cuda", dtype=torch.float32)
-                positions = torch.tensor(liquid(atoms).positions, dtype=torch.float32).cuda()
+                positions = torch.tensor(liquid(atoms).positions, dtype=torch.float64).cuda()
 
                 predict = partial(_predict, run, graph, positions, frozen)
                 train = partial(_train, run, graph, positions)

@@ -27,7 +27,7 @@ import numpy as np
 from scipy import linalg
 
 from scalewise.branches.pair import ElementPairs, SplineBasis, shortest_distances
-from scalewise.data.frames import Frame, read
+from scalewise.data.frames import Frame, read, without_labels
 from scalewise.data.screened import ScreenedLaw, beyond
 from scalewise.evaluation.score import Resampling
 from scalewise.ladder.range import judge_range, shortest_enough
@@ -50,7 +50,7 @@ def take(folder: Path, count: int) -> list[Frame]:
     files = sorted(folder.glob("replica-*.extxyz"))
     if not files:
         raise SystemExit(f"no replica-*.extxyz in {folder}")
-    each = [read(f, labelled=False) for f in files]
+    each = [read(f, without_labels()) for f in files]
     per = -(-count // len(each))
     return [r[round(k)] for k in np.linspace(0, len(each[0]) - 1, per) for r in each][:count]
 

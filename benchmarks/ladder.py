@@ -21,9 +21,9 @@ from unittest import mock
 
 import torch
 
-from scalewise.config import load
 from scalewise.ladder.curve import curve, write_all
 from scalewise.ladder.settings import Curve
+from scalewise.loading import load
 from scalewise.training.settings import Train
 from scalewise.training.start import train
 

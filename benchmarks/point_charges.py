@@ -23,8 +23,8 @@ from torchpme import CoulombPotential, EwaldCalculator
 from vesin import NeighborList
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.data.frames import Frame, read
+from scalewise.loading import load
 from scalewise.potential.potential import Potential
 from scalewise.quantities import COULOMB_CONSTANT
 from scalewise.training.settings import Train

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalewise.config import load
 from scalewise.evaluation.choice import read_chosen
 from scalewise.evaluation.model import open_model
 from scalewise.ladder.objective import Objective
 from scalewise.ladder.pool import Pool, group_names
 from scalewise.ladder.refiner import LadderRefiner, refine_pool, value
 from scalewise.ladder.settings import Refine
+from scalewise.loading import load
 
 
 def objective(model: Path, data: Path, settings: Refine, role: str) -> Objective:

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from scalewise.config import load
 from scalewise.data.frames import Frame
 from scalewise.evaluation.choice import read_chosen
 from scalewise.evaluation.score import Resampling
@@ -32,6 +31,7 @@ from scalewise.evaluation.settings import Scored
 from scalewise.evaluation.subsets import named_subsets, symbol
 from scalewise.ladder.objective import Objective
 from scalewise.ladder.rung import Rung, measure, open_ladder
+from scalewise.loading import load
 from scalewise.potential.potential import Potential
 from scalewise.potential.settings import Route
 

@@ -41,7 +41,7 @@ def measure(atoms: int, *, charges: bool, compiled: bool) -> dict[str, float]:
     frame = liquid(atoms)
     smearing = settings.smearing if charges else 0.0
     graph = build(frame, ELEMENTS, CUTOFF, smearing=smearing).to(dtype=torch.float32)
-    positions = torch.tensor(frame.positions, dtype=torch.float32)
+    positions = torch.tensor(frame.positions, dtype=torch.float64)
     network.requires_grad_(False)
     run, before, times = Differentiator(network, compiled=compiled), peak(), []
     with torch.no_grad():

@@ -61,7 +61,7 @@ def report(preset: str, atoms: int, *, compiled: bool, charges: bool) -> None:
     frame = liquid(atoms)
     smearing = settings.smearing if charges else 0.0
     graph: Graph = build(frame, ELEMENTS, CUTOFF, smearing=smearing).to(dtype=torch.float32)
-    positions = torch.tensor(frame.positions, dtype=torch.float32)
+    positions = torch.tensor(frame.positions, dtype=torch.float64)
     run = Differentiator(network, compiled=compiled)
     frozen = {k: v.detach() for k, v in network.named_parameters()}
 

@@ -17,7 +17,8 @@ import numpy as np
 from scipy import stats
 
 from scalewise.artifacts import write_json
-from scalewise.config import Study, load
+from scalewise.config import Study
+from scalewise.loading import load
 from scalewise.study.run import run
 
 METHODS = ("hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle")

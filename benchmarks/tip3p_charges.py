@@ -20,8 +20,8 @@ from ase.io import read as read_atoms
 from ase.io import write
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.data.frames import read
+from scalewise.loading import load
 from scalewise.training.settings import Train
 from scalewise.training.start import train
 

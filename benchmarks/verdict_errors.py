@@ -17,7 +17,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from scalewise.config import Study, load
+from scalewise.config import Study
+from scalewise.loading import load
 from scalewise.scales.router import Geometry
 from scalewise.study.mechanisms import refine_with_held_out, train_routers
 from scalewise.study.samples import Replicates, Samples

@@ -19,9 +19,10 @@ import numpy as np
 from scalewise.branches.base import SumBranch
 from scalewise.branches.longrange import CoulombBranch
 from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis
-from scalewise.config import Study, load
+from scalewise.config import Study
 from scalewise.data.frames import Frame
 from scalewise.data.regimes import CONTACT, nearest
+from scalewise.loading import load
 from scalewise.study.run import run
 
 BOX, PAIRS, FRAMES = 16.0, 8, 60

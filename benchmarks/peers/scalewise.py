@@ -15,8 +15,8 @@ from benchmarks.peers.clock import name
 from torch import nn
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.data.frames import Frame
+from scalewise.loading import load
 from scalewise.potential.derivative import Differentiator
 from scalewise.potential.graph import build
 from scalewise.potential.network import Network
@@ -46,7 +46,7 @@ class Scalewise:
     def prepare(self, frame: Atoms) -> Any:
         """The model's own input, neighbour list included."""
         listed = build(_frame(frame), data.NUMBERS, data.CUTOFF, smearing=self.network.smearing)
-        return listed.to(dtype=torch.float32), torch.tensor(frame.positions, dtype=torch.float32)
+        return listed.to(dtype=torch.float32), torch.tensor(frame.positions, dtype=torch.float64)
 
     def predict(self, model: nn.Module) -> common.Predict:
         """Energy and forces in eager mode."""

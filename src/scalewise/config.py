@@ -1,33 +1,28 @@
 """The settings of every command: frozen, strict, and the only place where a default lives.
 
-A configuration is a YAML file, ``key=value`` words on the command line, or both; words win.
-Unknown keys are refused with the closest known one. The resolved copy is saved with each run.
+How they are read is in :mod:`scalewise.loading`. The resolved copy is saved with each run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from scalewise.errors import InputError, did_you_mean
-
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-Length = Annotated[float, Field(gt=0.0, description="Å")]
-Count = Annotated[int, Field(ge=1)]
+#: No length that anybody gives is longer; absurd ones would only show as time and memory.
+Length = Annotated[float, Field(gt=0.0, le=1e6, description="Å")]
+Count = Annotated[int, Field(ge=1, le=10**12)]
 
 
 class Settings(BaseModel):
@@ -147,7 +142,8 @@ class Solution(Settings):
         if 2 * self.cutoff > 0.98 * self.shortest_edge:
             raise ValueError(
                 f"cutoff={self.cutoff} Å needs a box of at least {2 * self.cutoff / 0.98:.1f} Å, "
-                f"got box={self.box} Å: enlarge the box or shorten the cutoff"
+                f"got {self.shortest_edge:.4g} Å along its shortest edge with box={self.box} Å: "
+                "enlarge the box or shorten the cutoff"
             )
         if self.ions == "charmm" and self.water not in ("tip3p", "spce"):
             raise ValueError(f"the charmm ions go with water tip3p or spce, got {self.water}")
@@ -221,8 +217,10 @@ class Predictions(Settings):
             if value is not None and len(value) != n:
                 raise ValueError(f"{key} has {len(value)} entries for {n} prediction files")
         reserved = sorted(set(self.names or ()) & RESERVED_NAMES)
-        if reserved or len(set(self.names or range(n))) != n:
-            raise ValueError(f"names={list(self.names or ())} must differ and not be {reserved}")
+        if len(set(self.names or range(n))) != n:
+            raise ValueError(f"names={list(self.names or ())} must differ")
+        if reserved:
+            raise ValueError(f"names: {reserved} are rows of the report, choose other names")
         if len(self.forces_keys) not in (1, n):
             raise ValueError(f"forces_keys has {len(self.forces_keys)} entries for {n} files")
         return self
@@ -358,6 +356,7 @@ class Doctor(Settings):
 
     forces_key: str = Field("REF_forces", description="column of the forces, eV/Å")
     energy_key: str = Field("REF_energy", description="frame key of the total energy, eV")
+    stress_key: str = Field("REF_stress", description="frame key of the stress, eV/Å³, if any")
     duplicate_distance: Length = Field(
         1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
     )
@@ -388,123 +387,3 @@ class Doctor(Settings):
         if list(self.cutoffs) != sorted(set(self.cutoffs)):
             raise ValueError(f"cutoffs={list(self.cutoffs)} must increase")
         return self
-
-
-S = TypeVar("S", bound=Settings)
-
-
-def load(
-    schema: type[S],
-    file: Path | None = None,
-    words: Sequence[str] = (),
-    values: Mapping[str, Any] | None = None,
-) -> S:
-    """Read settings from a YAML file and ``key=value`` words, and check them.
-
-    Parameters
-    ----------
-    schema
-        The settings class.
-    file
-        A YAML file, or None for the defaults.
-    words
-        Assignments with dotted keys, such as ``solution.concentration=1.0``.
-    values
-        Values by dotted key that are not parsed as YAML, such as paths.
-
-    Raises
-    ------
-    InputError
-        A missing or unreadable file, an unknown key, a value of the wrong kind.
-    """
-    tree: dict[str, Any] = {}
-    where = "command line"
-    if file is not None:
-        where = str(file)
-        tree = _read_yaml(file)
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(
-                f"argument '{word}'", "it is neither a file nor key=value", "Write key=value."
-            )
-        _assign(tree, key.split("."), _parse(word, value))
-    for key, value in (values or {}).items():
-        _assign(tree, key.split("."), value)
-    try:
-        return schema.model_validate(tree)
-    except ValidationError as error:
-        raise _explain(schema, where, error) from None
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(file.read_text())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(str(file), reason, "Give the path of a YAML configuration.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise InputError(str(file), f"not valid YAML ({text})", "Mend the file.") from None
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise InputError(
-            str(file), f"it holds a {type(tree).__name__}", "A configuration maps keys to values."
-        )
-    return tree
-
-
-def _parse(word: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"argument '{word}'", "the value is not valid YAML", "Quote it.") from None
-
-
-def _assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    for part in path[:-1]:
-        child = tree.setdefault(part, {})
-        if not isinstance(child, dict):
-            child = tree[part] = {}
-        tree = child
-    tree[path[-1]] = value
-
-
-def _explain(schema: type[Settings], where: str, error: ValidationError) -> InputError:
-    # of the alternatives of a union, the one that got furthest tells most
-    telling = ("value_error", "extra_forbidden")
-    first = max(error.errors(), key=lambda e: (e["type"] in telling, len(e["loc"])))
-    path = [str(part) for part in first["loc"] if str(part).isidentifier() or isinstance(part, int)]
-    key = ".".join(path)
-    place = f"{where}, key '{key}'" if key else where
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(schema, path[:-1])
-        hint = did_you_mean(path[-1], known)
-        return InputError(place, "no such key", f"Known keys: {', '.join(known)}.{hint}")
-    if first["type"] == "value_error":
-        return InputError(place, str(first["ctx"]["error"]), "Correct the setting.")
-    return InputError(place, f"got {first['input']!r}", f"{first['msg']}.")
-
-
-def _keys_at(schema: type[Settings], path: list[str]) -> list[str]:
-    fields = schema.model_fields
-    for part in path:
-        if part.isdigit():  # an entry of a list has the fields found already
-            continue
-        if part not in fields:
-            break
-        annotation = fields[part].annotation
-        nested = [o for o in _leaves(annotation) if issubclass(o, Settings)]
-        if not nested:
-            break
-        fields = nested[0].model_fields
-    return sorted(fields)
-
-
-def _leaves(annotation: Any) -> list[type]:
-    """Classes inside a union, a tuple, or both."""
-    arguments = getattr(annotation, "__args__", ())
-    if arguments:
-        return [leaf for a in arguments for leaf in _leaves(a)]
-    return [annotation] if isinstance(annotation, type) else []

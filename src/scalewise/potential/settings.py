@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from scalewise.config import Count, Fraction, Length, Settings
+from scalewise.config import Fraction, Length, Settings
 
 #: Sizes that go together. Settings given beside a preset win over it.
 PRESETS: Final[dict[str, dict[str, Any]]] = {
@@ -16,6 +16,8 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 }
 #: Smearing over cutoff, where it is not given: the pair sum has then fallen to 6e-5 at the cutoff.
 SMEARING: Final = 0.25
+#: Å from where on nothing is worked out from a length: it is refused.
+ABSURD: Final = 1e6
 #: Å before the cutoff over which a ladder's neighbours fade, where it is not given.
 SWITCH: Final = 0.5
 #: Å that the first layer of a ladder sees beyond the shortest cutoff, where it is not given.
@@ -36,7 +38,7 @@ class Route(Settings):
     within: Length | None = Field(
         None, description="Å, where that neighbourhood ends; default: the shortest cutoff"
     )
-    hidden: Count = Field(16, description="width of the network on the environment")
+    hidden: int = Field(16, ge=1, le=16384, description="width of the network on the environment")
     start: Fraction = Field(0.7, description="where on the ladder training starts, from 0 to 1")
 
     @model_validator(mode="after")
@@ -55,14 +57,14 @@ class Network(Settings):
     preset: Literal["small", "medium", "large"] = Field(
         "medium", description="fills in channels, hidden and layers where they are not given"
     )
-    cutoff: Length = Field(5.0, description="Å, the longest that any atom may use")
+    cutoff: float = Field(5.0, gt=0, le=100, description="Å, the longest that any atom may use")
     ladder: tuple[float | Literal["long"], ...] = Field(
         (),
         description="scales to train for, from short to long: cutoffs in Å, the last of which is "
         "`cutoff`, then perhaps `long`, for with and without `charges`; empty: one scale",
     )
-    channels: Count = Field(32, description="functions on the sphere per atom")
-    hidden: Count = Field(64, description="width of the networks on the invariants")
+    channels: int = Field(32, ge=1, le=4096, description="functions on the sphere per atom")
+    hidden: int = Field(64, ge=1, le=16384, description="width of the networks on the invariants")
     switch: Length | None = Field(
         None,
         description="Å before the cutoff over which a neighbour fades; `null`: over all of the "
@@ -75,10 +77,13 @@ class Network(Settings):
     )
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
-    radial: Count = Field(8, description="Bessel functions")
+    radial: int = Field(8, ge=1, le=256, description="Bessel functions")
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(
-        1.25, gt=0.2, description="Å; shorter waves belong to the pair sum; default: cutoff / 4"
+        1.25,
+        gt=0.2,
+        le=100,
+        description="Å; shorter waves belong to the pair sum; default: cutoff / 4",
     )
 
     @model_validator(mode="before")
@@ -86,18 +91,23 @@ class Network(Settings):
     def _fill(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        filled = dict(PRESETS.get(values.get("preset", "medium"), {}))
+        preset = values.get("preset", "medium")
+        # another one is refused with the field
+        filled = dict(
+            PRESETS[preset if isinstance(preset, str) and preset in PRESETS else "medium"]
+        )
         ladder = values.get("ladder")
         if isinstance(ladder, list | tuple) and ladder:
-            rungs = [v for v in ladder if isinstance(v, int | float)]
+            rungs = [v for v in ladder if isinstance(v, int | float) and abs(v) < ABSURD]
             filled["switch"] = SWITCH
             values = {"charges": "long" in ladder, **values}
             if rungs:
                 values = {"cutoff": float(rungs[-1]), **values}
                 if values.get("layers", filled["layers"]) != 1:
                     filled["inner"] = min(rungs[0] + BEYOND, float(rungs[-1]))
-        if isinstance(values.get("cutoff"), int | float):
-            filled["smearing"] = SMEARING * values["cutoff"]
+        cutoff = values.get("cutoff")
+        if isinstance(cutoff, int | float) and abs(cutoff) < ABSURD:
+            filled["smearing"] = SMEARING * cutoff
         return {**filled, **values}
 
     @model_validator(mode="after")
@@ -110,7 +120,10 @@ class Network(Settings):
                 f"{self.shortest:g} Å: give a shorter one"
             )
         if self.inner is not None and self.layers == 1:
-            raise ValueError(f"inner={self.inner:g} Å is for the first of several layers: layers=1")
+            raise ValueError(
+                f"inner={self.inner:g} Å is for the first of several layers, but layers=1: leave "
+                "inner out, or set layers=2"
+            )
         if self.inner is not None and self.inner > self.cutoff:
             raise ValueError(
                 f"inner={self.inner:g} Å is longer than the cutoff, {self.cutoff:g} Å: leave it out"

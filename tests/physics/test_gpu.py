@@ -11,9 +11,9 @@ import torch
 from ase import Atoms
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.deploy.ase import ScalewiseCalculator
 from scalewise.evaluation.model import open_model
+from scalewise.loading import load
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.derivative import Differentiator
 from scalewise.potential.potential import Predicted

@@ -333,7 +333,7 @@ def test_large_cells_use_the_mesh(
     potential: Potential, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = potential.predict(frame)
-    monkeypatch.setattr(electrostatics, "MESH_FROM", 10)
+    monkeypatch.setattr(electrostatics, "PRODUCT", 1e9)
     mesh = potential.predict(frame)
     assert mesh.energy != exact.energy
     close(mesh.forces, exact.forces, 1e-3)

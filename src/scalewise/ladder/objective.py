@@ -118,10 +118,8 @@ class Objective:
     def _hold(self, frame: Frame) -> _Held:
         p = self.potential
         graph = p.graph(frame)
-        positions, forces = (
-            torch.as_tensor(v, device=p.device, dtype=p.dtype)
-            for v in (frame.positions, frame.forces)
-        )
+        positions = torch.as_tensor(frame.positions, device=p.device, dtype=torch.float64)
+        forces = torch.as_tensor(frame.forces, device=p.device, dtype=p.dtype)
         vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
         near = prune(graph, positions, self.shortest)
         return _Held(graph, near, positions, forces, torch.sqrt((vector * vector).sum(dim=-1)))
@@ -222,7 +220,7 @@ class Objective:
             graph = prune(held.graph, held.positions, float(np.max(lengths)))
             share = None
             if self.potential.network.settings.charges:
-                share = torch.ones_like(held.positions[:, 0])
+                share = torch.ones_like(held.forces[:, 0])
             found = self._differentiate(
                 graph, held.positions, scale=Routed(held.near, share), weights={**network, **router}
             )

@@ -21,7 +21,6 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from scalewise.potential.electrostatics import MESH_FROM
 from scalewise.potential.graph import Graph
 from scalewise.potential.memory import keep_freed_memory
 from scalewise.potential.network import AtomicProperties, Network
@@ -139,7 +138,7 @@ class Differentiator:
         Parameters
         ----------
         graph, positions
-            From :func:`scalewise.potential.graph.build`; Å [atoms, 3].
+            From :func:`scalewise.potential.graph.build`; Å [atoms, 3], in double precision.
         scale
             Of every atom, or lists for the router that a routed network has; default: the
             network's longest for all.
@@ -147,13 +146,13 @@ class Differentiator:
             Named parameters; default: the network's own.
         """
         if scale is None:
-            cutoff = positions.new_full((len(positions),), self.network.settings.cutoff)
+            cutoff = graph.away.new_full((len(positions),), self.network.settings.cutoff)
             scale = Scale(cutoff, torch.ones_like(cutoff))
         if self.compiled and scale.long is None:  # one program for both
-            scale = scale._replace(long=torch.zeros_like(positions[:, 0]))
+            scale = scale._replace(long=graph.away.new_zeros(len(positions)))
         strain = positions.new_zeros(len(graph.cell), 3, 3)
         # the mesh of large cells cannot be compiled
-        eager = not self.compiled or len(positions) > MESH_FROM
+        eager = not self.compiled or (graph.mesh and len(graph.cell) == 1)
         if eager and weights is None and not torch.is_grad_enabled():
             return self._predict(graph, positions, strain, scale)
         own = dict(self.network.named_parameters()) if weights is None else dict(weights)
@@ -164,7 +163,9 @@ class Differentiator:
 def _derivatives(
     energy: Tensor, found: AtomicProperties, gradient: Tensor, virial: Tensor
 ) -> Derivatives:
-    return Derivatives(energy, found.energies, -gradient, virial, found.charges, found.cutoffs)
+    # positions are in double precision, and so is what is summed over neighbours up to here
+    forces, virial = -gradient.to(energy.dtype), virial.to(energy.dtype)
+    return Derivatives(energy, found.energies, forces, virial, found.charges, found.cutoffs)
 
 
 def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ References
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,8 +33,19 @@ REACH = 5.5
 #: up to a power of two, and its time follows. With five nodes forces agree with the Ewald sum to
 #: 5e-5 eV/Å on average.
 MESH = 0.75
-#: Atoms in one cell from which the mesh is faster (benchmarks/electrostatics.py).
-MESH_FROM = 1500
+#: Cost of one wave of the Ewald sum and of one wave and atom, in points of the mesh: with the
+#: density of water the mesh is quicker from 1500 atoms on (benchmarks/electrostatics.py), in an
+#: empty cell never.
+WAVE, PRODUCT = 0.7, 0.0086
+#: Bytes that a wave and a point of the mesh take with their derivatives, and one phase of an atom.
+WAVE_BYTES, POINT_BYTES, PHASE_BYTES = 60.0, 40.0, 40.0
+
+
+class Plan(NamedTuple):
+    """How the field of one frame is summed: on a mesh or not, and the memory that takes, bytes."""
+
+    mesh: bool
+    memory: float
 
 
 def wave_numbers(cell: np.ndarray, smearing: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -52,6 +64,21 @@ def wave_numbers(cell: np.ndarray, smearing: float) -> tuple[Tensor, Tensor, Ten
         torch.arange(-second, second + 1, dtype=torch.float64),
         torch.arange(-third, third + 1, dtype=torch.float64),
     )
+
+
+def plan(waves: tuple[Tensor, ...], cell: np.ndarray, smearing: float, atoms: int) -> Plan:
+    """Whether the mesh is quicker than the Ewald sum, and how much memory the quicker one takes."""
+    first, second, third = (len(w) for w in waves)
+    count = float(first) * second * third
+    if count == 0:
+        # isolated: all pairs of atoms
+        return Plan(False, PHASE_BYTES * float(atoms) ** 2 if smearing > 0 else 0.0)
+    edges = np.linalg.norm(cell, axis=1)
+    # torch-pme takes the power of two above
+    points = float(np.prod(2.0 ** np.ceil(np.log2(2.0 * edges / (MESH * smearing) + 1.0))))
+    if count * (WAVE + PRODUCT * atoms) > points:
+        return Plan(True, POINT_BYTES * points)
+    return Plan(False, WAVE_BYTES * count + PHASE_BYTES * float(first) * second * atoms)
 
 
 def short_range(distance: Tensor, products: Tensor, smearing: float) -> Tensor:
@@ -84,7 +111,8 @@ def ewald(
     Parameters
     ----------
     positions, charges
-        Å, e; padded with zero charges, [frames, places, 3] and [frames, places].
+        Å, e; padded with zero charges, [frames, places, 3] and [frames, places]. Positions and cell
+        may be of higher precision than charges: phases are formed in theirs, and then rounded.
     cell
         Lattice vectors in rows, Å [frames, 3, 3].
     waves
@@ -95,6 +123,8 @@ def ewald(
     reciprocal, volume = _reciprocal(cell)
     first, second, third = waves
     fraction = positions @ reciprocal.transpose(1, 2)
+    fraction = (fraction - torch.round(fraction.detach())).to(charges.dtype)
+    reciprocal, volume = reciprocal.to(charges.dtype), volume.to(charges.dtype)
     phase = (2 * math.pi) * fraction
     cos1, sin1 = _waves(phase[..., 0], first)
     cos2, sin2 = _waves(phase[..., 1], second)
@@ -162,7 +192,7 @@ def open_boundary(positions: Tensor, charges: Tensor, smearing: float) -> Tensor
 
     Padded like the input of :func:`ewald`.
     """
-    delta = positions[:, :, None] - positions[:, None, :]
+    delta = (positions[:, :, None] - positions[:, None, :]).to(charges.dtype)
     square = (delta * delta).sum(dim=-1)
     same = square < 1e-12
     distance = torch.sqrt(torch.where(same, torch.ones_like(square), square))
@@ -180,13 +210,16 @@ def particle_mesh(positions: Tensor, charges: Tensor, cell: Tensor, smearing: fl
     calculator = P3MCalculator(
         CoulombPotential(smearing), mesh_spacing=MESH * smearing, interpolation_nodes=5
     )
-    calculator.to(device=positions.device, dtype=positions.dtype)
+    calculator.to(device=positions.device, dtype=charges.dtype)
+    with torch.no_grad():
+        whole = torch.floor(positions @ torch.linalg.inv(cell))
+    inside = positions - whole @ cell
     potential = calculator(
         charges=charges[:, None],
-        cell=cell,
-        positions=positions,
+        cell=cell.to(charges.dtype),
+        positions=inside.to(charges.dtype),
         neighbor_indices=torch.zeros(0, 2, dtype=torch.int64, device=positions.device),
-        neighbor_distances=positions.new_zeros(0),
+        neighbor_distances=charges.new_zeros(0),
     )
     # torch-pme returns half the potential, without the charges' own field
     energy = COULOMB_CONSTANT * (charges * potential[:, 0]).sum()

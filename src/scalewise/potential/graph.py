@@ -17,13 +17,15 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
+from scalewise.artifacts import check_memory
 from scalewise.data import neighbours
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
-from scalewise.potential.electrostatics import wave_numbers
+from scalewise.potential.electrostatics import plan, wave_numbers
 
 #: Slots are padded to a multiple of this: equal shapes for frames that are nearly equal.
 SLOTS = 4
+_SMALLER = "Use a smaller cell, or charges=false: memory grows with the cell's volume."
 #: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
 OVERLAP = 0.2
 
@@ -39,6 +41,9 @@ class Lists(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Graph:
     """Neighbour lists and cells of a batch of frames, positions apart.
+
+    Cells are in double precision, whatever the network's type, and so are the positions that go
+    with a graph: the vectors between neighbours are formed of them, and only then rounded.
 
     Attributes
     ----------
@@ -74,6 +79,8 @@ class Graph:
         periodicity.
     cutoff
         Å; every pair closer than this is listed.
+    mesh
+        Whether electrostatics is quicker on a mesh, in this frame alone.
     near
         The first slots of ``neighbour``, which hold all neighbours that a first layer of shorter
         range sees [atoms, fewer slots]; none: it looks at all.
@@ -96,6 +103,7 @@ class Graph:
     sent: Lists | None = None
     parts: tuple[Graph, ...] = ()
     near: Tensor | None = None
+    mesh: bool = False
 
     @property
     def periodic(self) -> bool:
@@ -127,15 +135,15 @@ class Graph:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Graph:
-        """Move to a device, and floating-point values to a type."""
+        """Move to a device, and floating-point values but the cells to a type."""
 
-        def move(value: Tensor) -> Tensor:
+        def move(value: Tensor, dtype: torch.dtype | None = dtype) -> Tensor:
             return value.to(device, dtype if value.is_floating_point() else None)
 
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
         for name, value in moved.items():
             if isinstance(value, Tensor):
-                moved[name] = move(value)
+                moved[name] = move(value, None) if name == "cell" else move(value)
         moved["waves"] = tuple(move(w) for w in self.waves)
         return replace(self, **moved)
 
@@ -172,13 +180,6 @@ def build(
         that is not a number.
     """
     check_elements(frame, elements)
-    if not np.isfinite(frame.positions).all():
-        atom = int(np.flatnonzero(~np.isfinite(frame.positions).all(axis=1))[0])
-        raise InputError(
-            f"{frame.where}, key 'positions'",
-            f"atom {atom} is not at a finite position",
-            "A simulation that exploded? Use a smaller time step, or better starting positions.",
-        )
     pairs = neighbours.build(frame, cutoff, full=True, images=True)
     _check_overlap(frame, pairs)
     atoms = len(frame.numbers)
@@ -189,7 +190,7 @@ def build(
     slot = i * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i]
     neighbour = np.repeat(np.arange(atoms), slots)
     neighbour[slot] = j
-    images = np.zeros((atoms * slots, 3))
+    images = np.zeros((atoms * slots, 3), dtype=np.int32)
     images[slot] = image
     away = np.zeros((atoms * slots, 3))
     away[:, 0] = 2.0 * cutoff
@@ -201,6 +202,10 @@ def build(
     periodic = bool(frame.pbc.all())
     cell = frame.cell if periodic else np.eye(3)
     charge = total_charge(frame)
+    waves = wave_numbers(cell, smearing if periodic else 0.0)
+    mesh, memory = plan(waves, cell, smearing, atoms)
+    shape = f"a cell of {_edges(cell)}" if periodic else f"all pairs of {atoms} atoms"
+    check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
     return Graph(
         species=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
         neighbour=torch.from_numpy(neighbour.reshape(atoms, slots)),
@@ -208,16 +213,37 @@ def build(
         away=torch.from_numpy(away.reshape(atoms, slots, 3)),
         reverse=torch.from_numpy(reverse),
         ends=torch.from_numpy(np.stack([i[once], j[once]])),
-        lattice=torch.from_numpy(image[once].astype(float)),
+        lattice=torch.from_numpy(image[once].astype(np.int32)),
         frame=torch.zeros(atoms, dtype=torch.int64),
         place=torch.arange(atoms),
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None],
         charge=torch.tensor([charge], dtype=torch.float64),
-        waves=wave_numbers(cell, smearing if periodic else 0.0),
+        waves=waves,
         cutoff=cutoff,
         largest=atoms,
+        mesh=mesh,
         near=torch.from_numpy(neighbour.reshape(atoms, slots)[:, :inner]) if near else None,
     )
+
+
+def moved_to(graph: Graph, cell: np.ndarray, smearing: float) -> Graph:
+    """The lists of one frame in another cell, Å [3, 3], as long as they hold every pair there."""
+    if not graph.periodic:
+        return graph
+    first, second, third = wave_numbers(cell, smearing)
+    mesh, memory = plan((first, second, third), cell, smearing, len(graph.species))
+    check_memory(memory, "electrostatics", f"a cell of {_edges(cell)}", _SMALLER)
+    return replace(
+        graph,
+        cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None].to(graph.cell.device),
+        waves=(first.to(graph.away), second.to(graph.away), third.to(graph.away)),
+        mesh=mesh,
+    )
+
+
+def _edges(cell: np.ndarray) -> str:
+    a, b, c = np.linalg.norm(cell, axis=1)
+    return f"{a:.4g} x {b:.4g} x {c:.4g} Å"
 
 
 def _slots(count: np.ndarray) -> int:
@@ -363,10 +389,12 @@ def vectors(
     """From each listed atom to its neighbours, Å [rows, slots, 3]; longer than a cutoff if empty.
 
     ``rows`` are the places of the listed atoms among ``positions`` [atoms, 3], ``frame`` [rows]
-    their frames among ``cell`` [frames, 3, 3].
+    their frames among ``cell`` [frames, 3, 3]. The difference is taken in their precision, and
+    rounded to the type of the lists: where in space the atoms are makes no difference.
     """
-    apart = positions[lists.neighbour] - positions[rows, None] + lists.away
-    return apart + torch.bmm(lists.image, cell[frame])
+    apart = positions[lists.neighbour] - positions[rows, None]
+    apart = apart + torch.bmm(lists.image.to(cell.dtype), cell[frame])
+    return apart.to(lists.away.dtype) + lists.away
 
 
 def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:

@@ -161,9 +161,10 @@ class Network(nn.Module):
     ) -> AtomicProperties:
         """Energies [atoms], charges [atoms], long-range energies [frames].
 
-        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å; no cutoff of the scale may
-        exceed ``settings.cutoff``. With ``block``, so many atoms at a time are worked on
-        and what a derivative needs is computed again: less memory for a third more time.
+        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å and in double precision; no
+        cutoff of the scale may exceed ``settings.cutoff``. With ``block``, so many atoms at a time
+        are worked on and what a derivative needs is computed again: less memory for a third more
+        time.
         """
         s = self.settings
         parts = graph.rows(block or len(positions))
@@ -191,7 +192,7 @@ class Network(nn.Module):
         assert energies is not None
         assert last is not None
         if not s.charges or scale.long is None:
-            nothing = positions.new_zeros(len(graph.cell))
+            nothing = energies.new_zeros(len(graph.cell))
             none = torch.zeros_like(energies)
             return AtomicProperties(energies, none, nothing, scale.cutoff)
         raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.species]
@@ -206,7 +207,7 @@ class Network(nn.Module):
         ``graph`` lists the neighbours that far.
         """
         s = self.settings
-        scale = Scale(positions.new_full((len(positions),), s.shortest), None)
+        scale = Scale(self.scale.new_full((len(positions),), s.shortest), None)
         edges = self._edges(graph, slice(None), positions, cell, scale.cutoff)
         told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
         return self._described(0, graph, graph, edges, None, None, told).scalars
@@ -295,8 +296,9 @@ class Network(nn.Module):
         s = self.settings
         first, second = graph.ends
         vector = positions[second] - positions[first]
-        vector = vector + torch.bmm(graph.lattice[:, None], cell[graph.frame[first]])[:, 0]
-        distance = torch.sqrt((vector * vector).sum(dim=-1))
+        lattice = graph.lattice[:, None].to(cell.dtype)
+        vector = vector + torch.bmm(lattice, cell[graph.frame[first]])[:, 0]
+        distance = torch.sqrt((vector * vector).sum(dim=-1)).to(charges.dtype)
         products = charges[first] * charges[second]
         pairs = electrostatics.short_range(distance, products, s.smearing)
         half = 0.5 * pairs * envelope(distance, distance.new_tensor(s.cutoff))
@@ -306,8 +308,7 @@ class Network(nn.Module):
     def _long_range(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
         smearing = self.settings.smearing
         if len(graph.cell) == 1:
-            large = len(positions) > electrostatics.MESH_FROM
-            if large and graph.periodic and not torch.compiler.is_compiling():
+            if graph.mesh and not torch.compiler.is_compiling():
                 energy = electrostatics.particle_mesh(positions, charges, cell[0], smearing)
                 return energy[None]
             r, q = positions[None], charges[None]

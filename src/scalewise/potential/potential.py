@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 
 from scalewise.data.frames import Frame
-from scalewise.errors import InputError
+from scalewise.errors import InputError, shown
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.derivative import Derivatives, Differentiator
 from scalewise.potential.focus import focus
@@ -73,6 +73,14 @@ class Potential:
     info: dict[str, Any] = field(default_factory=dict)
     compiled: bool = False
     router: ScaleRouter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: compiled programs and their caches are made anew."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
 
     def __post_init__(self) -> None:
         self.network.requires_grad_(False)
@@ -170,7 +178,7 @@ class Potential:
                 "long range turned off, but the network was trained with it alone",
                 "Train over a ladder that ends in `long`: scalewise train --ladder 3,6.5,long",
             )
-        places = self._tensor(positions)
+        places = torch.as_tensor(positions, device=self.device, dtype=torch.float64)
         near = None
         if cutoffs is None and self._routed is not None:
             with torch.no_grad():
@@ -180,13 +188,14 @@ class Potential:
                     near = prune(graph, places, network.shortest)
                     chosen = self._routed.cutoffs(near, places, graph.cell)
             cutoffs = self._lengths(chosen)
-        lengths = np.full(len(positions), self.cutoff if cutoffs is None else cutoffs, dtype=float)
-        if not (lengths > 0).all() or float(lengths.max(initial=0.0)) > self.cutoff:
+        given = self.check_cutoffs(self.cutoff if cutoffs is None else cutoffs)
+        if given.ndim and len(given) != len(positions):
             raise InputError(
                 "cutoffs",
-                f"values from {lengths.min():g} to {lengths.max():g} Å",
-                f"They must be positive and at most {self.cutoff:g} Å, the network's cutoff.",
+                f"{len(given)} values for {len(positions)} atoms",
+                "Give one for all atoms, or one each.",
             )
+        lengths = np.full(len(positions), given)
         cutoff = self._tensor(lengths)
         if len(lengths) and float(lengths.max()) < graph.cutoff:
             graph = prune(graph, places, float(lengths.max()))
@@ -204,6 +213,28 @@ class Potential:
             found = self._differentiator(graph, places, scale=scale)
         return found if order is None else found.reordered(order)
 
+    def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
+        """Cutoffs (Å) as numbers, one for all atoms or one each.
+
+        Raises
+        ------
+        InputError
+            Something else than numbers; one that is not positive, or longer than the network's.
+        """
+        try:
+            lengths = np.asarray(cutoffs, dtype=float)
+        except (TypeError, ValueError):
+            lengths = np.array(np.nan)
+        right = lengths.ndim <= 1 and bool(((lengths > 0) & (lengths <= self.cutoff)).all())
+        if not right:
+            raise InputError(
+                "cutoffs",
+                shown(cutoffs, 80),
+                f"They must be positive and at most {self.cutoff:g} Å, the network's cutoff: one "
+                "for all atoms, or one each.",
+            )
+        return lengths
+
     def _lengths(self, cutoffs: torch.Tensor) -> np.ndarray:
         """Cutoffs as numpy: in single precision the longest may be a rounding too long."""
         return np.minimum(cutoffs.double().cpu().numpy(), self.cutoff)
@@ -219,8 +250,13 @@ class Potential:
         Raises
         ------
         InputError
-            An unknown element, overlapping atoms, a singular cell, a cutoff that is too long.
+            An unknown element, overlapping atoms, a singular cell, a cutoff that is too long;
+            results that are not finite.
         """
+        if not len(frame.numbers):
+            nothing = np.zeros(0)
+            stress = np.zeros((3, 3)) if frame.pbc.all() else None
+            return Predicted(0.0, nothing, np.zeros((0, 3)), stress, nothing, nothing)
         found = self.derivatives(self.graph(frame), frame.positions, cutoffs, long=long)
         return self.finish(frame, found)
 
@@ -236,11 +272,25 @@ class Potential:
         if frame.pbc.all():
             volume = abs(float(np.linalg.det(frame.cell)))
             stress = found.virial[0].double().cpu().numpy() / volume
-        return Predicted(
+        predicted = Predicted(
             energy=float(energies.sum()),
             energies=energies,
             forces=found.forces.double().cpu().numpy(),
             stress=stress,
             charges=found.charges.double().cpu().numpy(),
             cutoffs=self._lengths(found.cutoffs),
+        )
+        _check_finite(frame, predicted)
+        return predicted
+
+
+def _check_finite(frame: Frame, predicted: Predicted) -> None:
+    """Refuse results that are not numbers: nothing that is written or simulated may hold them."""
+    values = (predicted.energies, predicted.forces, predicted.charges, predicted.stress)
+    if not all(v is None or np.isfinite(v).all() for v in values):
+        raise InputError(
+            frame.where,
+            "the potential gives values that are not finite",
+            "Are its atoms far from any that it was trained on? Look at the structure; compute in "
+            "float64 if it is right.",
         )

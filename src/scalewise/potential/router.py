@@ -145,13 +145,13 @@ def _named(names: Sequence[str], elements: Sequence[int], within: float, shortes
     unknown = [n for n in names if atomic_numbers.get(n) not in elements]
     if unknown:
         raise InputError(
-            "key 'route.near'",
+            "near (route.near in train)",
             f"element {', '.join(unknown)}, which the network does not know",
             "Name elements of the training data.",
         )
     if within > shortest:
         raise InputError(
-            "key 'route.within'",
+            "within (route.within in train)",
             f"{within:g} Å, but atoms look for their regime as far as the shortest cutoff",
             f"Give at most {shortest:g} Å.",
         )

@@ -29,7 +29,7 @@ def loss(found: Derivatives, sample: Sample, settings: Loss) -> Tensor:
     frame = sample.graph.frame
     frames = len(sample.energy)
     atoms = torch.zeros_like(sample.energy).index_add(
-        0, frame, torch.ones_like(sample.positions[:, 0])
+        0, frame, torch.ones_like(sample.forces[:, 0])
     )
     components = huber(found.forces - sample.forces, settings.delta).mean(dim=1)
     forces = torch.zeros_like(sample.energy).index_add(0, frame, components) / atoms

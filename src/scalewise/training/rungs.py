@@ -65,15 +65,16 @@ def at_scale(
 ) -> tuple[Sample, Scale | Routed]:
     """Prune a sample to a scale and return both; atoms of a mixed step have one cutoff each."""
     positions = sample.positions
-    share = torch.ones_like(positions[:, 0]) if drawn.long else None
+    own = sample.forces.new_ones(len(positions))  # of the network's type
+    share = own if drawn.long else None
     if drawn.routed:
         return sample, Routed(prune(sample.graph, positions, network.shortest), share)
     if drawn.spread is None:
-        cutoff = positions.new_full((len(positions),), drawn.cutoff)
+        cutoff = torch.full_like(own, drawn.cutoff)
     else:
         rng = np.random.default_rng((*drawn.spread, rank))
         lengths = rng.uniform(network.shortest, network.cutoff, len(positions))
-        cutoff = torch.as_tensor(lengths, dtype=positions.dtype, device=positions.device)
+        cutoff = torch.as_tensor(lengths, dtype=own.dtype, device=own.device)
     graph = sample.graph
     if drawn.cutoff < graph.cutoff:
         graph = prune(graph, positions, drawn.cutoff)

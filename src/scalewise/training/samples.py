@@ -22,7 +22,7 @@ class Sample:
     Attributes
     ----------
     graph, positions, forces
-        The input, and the label of every atom [atoms, 3].
+        The input, positions in double precision, and the label of every atom [atoms, 3].
     energy, has_energy
         Total energy above the baseline, eV, and whether it is known [frames].
     virial, has_stress
@@ -88,7 +88,8 @@ def _sample(frame: Frame, graph: Graph, baseline: Baseline, dtype: torch.dtype) 
 
     return Sample(
         graph=graph,
-        positions=torch.as_tensor(frame.positions, dtype=dtype),
+        # vectors between neighbours are formed in double precision, then rounded
+        positions=torch.as_tensor(frame.positions, dtype=torch.float64),
         forces=torch.as_tensor(frame.forces, dtype=dtype),
         energy=number(energy),
         has_energy=number(float(frame.energy is not None)),

@@ -7,20 +7,20 @@ the weights. An older schema is upgraded step by step when it is read; a newer o
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import torch
-from pydantic import ValidationError
-from safetensors import SafetensorError
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 
-from scalewise.artifacts import replacing, write_json
+from scalewise.artifacts import check_regular, read_json, replacing, write_json
 from scalewise.data.frames import Frame
-from scalewise.errors import InputError
+from scalewise.errors import InputError, cut, shown
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.network import Network
 from scalewise.potential.potential import Potential
@@ -57,6 +57,9 @@ UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
 }
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 
+#: Bytes of the largest model.json that is read.
+LARGEST: Final = 64 << 20
+
 #: eV; rounding differs between machines and devices, another network by far more.
 PROBE_TOLERANCE: Final = 1e-2
 
@@ -69,8 +72,12 @@ def write(folder: Path, potential: Potential) -> None:
     The weights of another content have another name, so that replacing ``model.json`` is the one
     step that counts.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in _state(potential).items()}
+    odd = [k for k, v in state.items() if not v.isfinite().all()]
+    if odd:
+        raise InputError(
+            str(folder), f"weights that are not finite ('{odd[0]}')", "They are not written."
+        )
     content = save(state)
     digest = hashlib.sha256(content).hexdigest()
     name = f"weights-{digest[:12]}.safetensors"
@@ -103,8 +110,50 @@ def locate(folder: Path) -> Path:
     return folder
 
 
+class _WeightsFile(BaseModel):
+    """Name and SHA-256 of the weights: a bare name, so that no other file is ever opened."""
+
+    file: str = Field(pattern=r"^weights-[0-9a-f]{4,64}\.safetensors$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _BaselineTable(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    energies: list[float]
+    span: list[list[float]]
+
+
+class _Document(BaseModel):
+    """The content of ``model.json``, whoever wrote it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    weights: _WeightsFile
+    dtype: Literal["float32", "float64"]
+    network: NetworkSettings
+    elements: list[Annotated[int, Field(ge=1, le=len(chemical_symbols) - 1)]] = Field(min_length=1)
+    router: Route | None
+    baseline: _BaselineTable
+    probe: float
+    info: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Document:
+        kinds = len(self.elements)
+        if self.elements != sorted(set(self.elements)):
+            raise ValueError("elements must increase strictly")
+        if len(self.baseline.energies) != kinds or len(self.baseline.span) > kinds:
+            raise ValueError(f"the baseline must have one energy for each of {kinds} elements")
+        if any(len(row) != kinds for row in self.baseline.span):
+            raise ValueError(f"the rows of baseline.span must have {kinds} entries")
+        return self
+
+
 def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
-    """Read a potential.
+    """Read a potential; nothing in its folder is trusted.
+
+    Sizes are compared with those of the weights before a network is made.
 
     Raises
     ------
@@ -112,35 +161,28 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
         No such folder, a foreign or damaged file, a schema from the future.
     """
     document = _document(folder / MODEL)
-    try:
-        settings = NetworkSettings.model_validate(document["network"])
-        network = Network(settings, document["elements"], DTYPES[document["dtype"]])
-        router = None
-        if document["router"] is not None:
-            router = ScaleRouter.of(network, Route.model_validate(document["router"]))
-        base = document["baseline"]
-        baseline = Baseline(
-            tuple(document["elements"]),
-            np.array(base["energies"], dtype=float),
-            np.array(base["span"], dtype=float).reshape(-1, len(document["elements"])),
-        )
-        weights, digest = folder / document["weights"]["file"], document["weights"]["sha256"]
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(str(folder / MODEL), f"damaged ({reason})", _TRAIN_AGAIN) from error
-    potential = Potential(network, baseline, dict(document.get("info", {})), router=router)
-    state = _weights(weights, digest, _state(potential))
+    weights = folder / document.weights.file
+    _check_sizes(weights, document)
+    network = Network(document.network, document.elements, DTYPES[document.dtype])
+    router = None if document.router is None else ScaleRouter.of(network, document.router)
+    baseline = Baseline(
+        tuple(document.elements),
+        np.array(document.baseline.energies, dtype=float),
+        np.array(document.baseline.span, dtype=float).reshape(-1, len(document.elements)),
+    )
+    potential = Potential(network, baseline, dict(document.info), router=router)
+    state = _weights(weights, document.weights.sha256)
     own = {k: v for k, v in state.items() if not k.startswith(ROUTER)}
     network.load_state_dict(own)
     if router is not None:
         router.load_state_dict({k.removeprefix(ROUTER): state[k] for k in state.keys() - own})
     potential = potential.to(device)
-    expected, found = document.get("probe"), _probe(potential)
-    if not (isinstance(expected, float) and abs(found - expected) < PROBE_TOLERANCE):
+    found = _probe(potential)
+    if not abs(found - document.probe) < PROBE_TOLERANCE:
         raise InputError(
             str(folder / MODEL),
-            f"this version finds {found:.6g} eV where {expected} eV was written: its network is "
-            "not the one that was trained",
+            f"this version finds {found:.6g} eV where {document.probe:.6g} eV was written: its "
+            "network is not the one that was trained",
             "Use the version of scalewise that trained it, or train again.",
         )
     return potential
@@ -170,29 +212,59 @@ def _probe(potential: Potential) -> float:
     return potential.predict(frame).energy - potential.baseline.energy(frame.numbers)
 
 
-def _document(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(str(path), "no such file", _TRAIN_AGAIN)
-    try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(str(path), "not readable as JSON", _TRAIN_AGAIN) from error
+def _document(path: Path) -> _Document:
+    document = read_json(path, _TRAIN_AGAIN, largest=LARGEST)
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise InputError(str(path), "not a scalewise potential", _TRAIN_AGAIN)
     schema = document.get("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
+    if isinstance(schema, int) and schema > SCHEMA:
         raise InputError(
             str(path),
-            f"schema {schema}, but this version reads up to {SCHEMA}",
+            f"schema {shown(schema)}, but this version reads up to {SCHEMA}",
             "Install a newer version of scalewise.",
         )
-    while schema < SCHEMA:
-        document = UPGRADERS[schema](document)
-        schema += 1
-    return document
+    try:
+        for step in range(_first_schema(schema), SCHEMA):
+            document = UPGRADERS[step](document)
+        return _Document.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = f"key '{cut(key, 80)}': {first['msg']}"
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = cut(" ".join(str(error).split()) or type(error).__name__, 200)
+    raise InputError(str(path), f"damaged ({reason})", _TRAIN_AGAIN)
 
 
-def _weights(path: Path, digest: str, known: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _first_schema(schema: Any) -> int:
+    if type(schema) is not int or schema not in (*UPGRADERS, SCHEMA):
+        raise ValueError(f"schema {shown(schema, 40)}")
+    return schema
+
+
+def _check_sizes(path: Path, document: _Document) -> None:
+    """Assert that the weights are those of a network of these settings, without making one."""
+    check_regular(path, "Copy the whole folder of the potential.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
+    with torch.device("meta"):  # shapes without numbers
+        network = Network(document.network, document.elements, DTYPES[document.dtype])
+        expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
+        if document.router is not None:
+            router = ScaleRouter.of(network, document.router)
+            expected |= {ROUTER + k: tuple(v.shape) for k, v in router.state_dict().items()}
+    if expected != found:
+        odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
+        raise InputError(
+            str(path), f"weights do not fit the network ('{cut(odd, 80)}')", _TRAIN_AGAIN
+        )
+
+
+def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """Weights of the bytes that were meant, all of them numbers."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -204,9 +276,7 @@ def _weights(path: Path, digest: str, known: dict[str, torch.Tensor]) -> dict[st
         state = load(content)
     except SafetensorError as error:
         raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
-    expected = {k: v.shape for k, v in known.items()}
-    found = {k: v.shape for k, v in state.items()}
-    if expected != found:
-        odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
-        raise InputError(str(path), f"weights do not fit the network ('{odd}')", _TRAIN_AGAIN)
+    odd = [k for k, v in state.items() if not (v.is_floating_point() and v.isfinite().all())]
+    if odd:
+        raise InputError(str(path), f"'{cut(odd[0], 80)}' is not finite", _TRAIN_AGAIN)
     return state

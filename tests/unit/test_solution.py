@@ -347,7 +347,7 @@ def test_missing_openmm_gives_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_pa
         return original(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(InputError, match=r"pip install 'scalewise\[openmm\]'"):
+    with pytest.raises(InputError, match=r"pip install 'openmm"):
         solution.generate(tiny(), tmp_path, progress=False)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field, ValidationError, model_validator
 
-from scalewise.artifacts import write_json
+from scalewise.artifacts import read_text, write_json
 from scalewise.config import Settings
 from scalewise.errors import InputError, did_you_mean
 
@@ -83,7 +83,8 @@ class SplitManifest(Settings):
             raise InputError(
                 f"split of {self.data.file}",
                 f"no frame has the role '{role}'; roles: {', '.join(self.roles)}",
-                f"Name one of these.{did_you_mean(role, self.roles)}",
+                f"Name one of these with role=... (fit=... in refine)."
+                f"{did_you_mean(role, self.roles)}",
             )
         return np.flatnonzero(np.array(self.role) == role)
 
@@ -134,7 +135,7 @@ def read_manifest(path: Path, *, data: Path, frames: int) -> SplitManifest:
         Missing or damaged manifest; another content or number of frames than it was made for.
     """
     manifest = _parse(path)
-    again = f"Run `scalewise doctor {data.name}` again, or give the file it was run on."
+    again = f"Run `scalewise doctor {data}` again, or give the file it was run on."
     if manifest.data.frames != frames:
         raise InputError(
             str(path),
@@ -155,12 +156,9 @@ def read_manifest(path: Path, *, data: Path, frames: int) -> SplitManifest:
 
 def _parse(path: Path) -> SplitManifest:
     try:
-        return SplitManifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            str(path), reason, "Give the split.json that `scalewise doctor` wrote."
-        ) from None
+        return SplitManifest.model_validate_json(
+            read_text(path, "Give the split.json that `scalewise doctor` wrote.")
+        )
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
         first = error.errors()[0] if isinstance(error, ValidationError) else None
         reason = "not text"

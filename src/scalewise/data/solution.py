@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 import multiprocessing
 import os
 import signal
@@ -25,7 +24,6 @@ from typing import Any, Final
 import ase
 import ase.io
 import numpy as np
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -34,9 +32,11 @@ from scalewise import artifacts
 from scalewise.config import Solution
 from scalewise.data import forcefield, simulation
 from scalewise.data.geometry import geometry_of
-from scalewise.data.replica import Snapshot
-from scalewise.errors import InputError
+from scalewise.data.records import ReplicaRecord, read_kept
+from scalewise.data.replica import CUTOFFS, Snapshot
+from scalewise.errors import InputError, shown
 from scalewise.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
+from scalewise.terminal import Console
 
 SCHEMA: Final = 1
 #: g/cm3 of the pure water at 300 K and 1 bar, and what one mol of NaCl per litre adds.
@@ -85,7 +85,7 @@ def generate(
         _run(settings, folder, missing, workers or _cores(), progress)
     manifest = _manifest(settings, folder)
     path = folder / "manifest.json"
-    if missing or not path.is_file() or _read(path) != manifest:
+    if missing or not path.is_file() or read_kept(path) != manifest:
         artifacts.write_json(path, manifest)
     return manifest
 
@@ -122,13 +122,13 @@ def _claim(settings: Solution, folder: Path) -> None:
             )
         artifacts.write_json(path, mine)
         return
-    theirs = _read(path)
+    theirs = read_kept(path)
     if theirs is None:
         raise InputError(str(path), "it is not readable JSON", "Choose another folder.")
     old, new = _flat(theirs), _flat(mine)
     differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     if differing:
-        found = ", ".join(f"{k}={old.get(k)!r} (now {new.get(k)!r})" for k in differing)
+        found = ", ".join(f"{k}={shown(old.get(k))} (now {new.get(k)!r})" for k in differing)
         raise InputError(
             str(folder),
             f"it holds data from other settings: {found}",
@@ -144,14 +144,6 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(OSError, ValueError):
-        value = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(value, dict):
-            return value
-    return None
-
-
 def _names(settings: Solution, replica: int) -> list[str]:
     kinds = ["replica"] + ["replicates"] * simulation.has_replicates(settings, replica)
     return [f"{kind}-{replica:02d}.extxyz" for kind in kinds]
@@ -159,10 +151,11 @@ def _names(settings: Solution, replica: int) -> list[str]:
 
 def _finished(settings: Solution, folder: Path, replica: int) -> dict[str, Any] | None:
     """Return the saved record of a replica if it and its files are whole, else None."""
-    record = _read(folder / f"replica-{replica:02d}.json")
-    if record is None or record.get("digest") != settings.digest():
+    record = read_kept(folder / f"replica-{replica:02d}.json", ReplicaRecord)
+    cutoffs = [f"{c:g}" for c in CUTOFFS]
+    if record is None or not ReplicaRecord.model_validate(record).fits(settings, replica, cutoffs):
         return None
-    files = record.get("report", {}).get("files", {})
+    files = record["report"]["files"]
     if sorted(files) != sorted(_names(settings, replica)):
         return None
     whole = all(_sha256(folder / name) == digest for name, digest in files.items())
@@ -170,6 +163,8 @@ def _finished(settings: Solution, folder: Path, replica: int) -> dict[str, Any] 
 
 
 def _sha256(path: Path) -> str | None:
+    if not path.is_file():  # a pipe would never end
+        return None
     with contextlib.suppress(OSError), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
     return None
@@ -321,7 +316,7 @@ def _manifest(settings: Solution, folder: Path) -> Manifest:
         "kind": "solution",
         "settings": settings.model_dump(mode="json"),
         "digest": settings.digest(),
-        "versions": {k: _joined(v["versions"][k] for v in whole) for k in whole[0]["versions"]},
+        "versions": {k: _joined(v["versions"][k] for v in whole) for k in _versions()},
         "force_field": {"file": file, "ions": ions},
         "platform": _joined(report["platform"] for report in replicas),
         "units": {"length": "Å", "energy": "eV", "time": "ps", "density": "g/cm3"},

@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
 
 from scalewise import checkpoint
+from scalewise.data.records import Interval, Name, Record, Size, checked, read_plain
 from scalewise.errors import InputError
 from scalewise.potential.settings import Network
+
+_REMEDY = "Give one that `scalewise curve` wrote."
+
+
+class _Model(Record):
+    folder: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class _Scale(Record):
+    single: str | None
+    cutoff: Annotated[float, Field(gt=0.0, le=1e3)] | None
+    long: bool
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of the ladder's without long range."""
+        return self.single is None and not self.long
+
+
+class _Loss(Record):
+    mae: Size
+    mae_interval: Interval | None
+
+
+class _Subset(Record):
+    kind: str
+    name: Name
+    scales: list[_Loss]
+
+
+class _Curve(Record):
+    model: _Model
+    scales: Annotated[list[_Scale], Field(max_length=1000)]
+    subsets: Annotated[list[_Subset], Field(max_length=1000)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Curve:
+        if any(scale.own and scale.cutoff is None for scale in self.scales):
+            raise ValueError("a scale without a cutoff")
+        for subset in self.subsets:
+            if len(subset.scales) != len(self.scales):
+                raise ValueError(f"{subset.name}: not one error for each scale")
+            if len({error.mae_interval is None for error in subset.scales}) > 1:
+                raise ValueError(f"{subset.name}: intervals at some scales only")
+        return self
 
 
 def force_reach(network: Network, cutoff: float) -> float:
@@ -37,15 +84,13 @@ def read_against(path: Path) -> dict[str, Any]:
         Not a curve.json, or one whose model is no longer there; no scale without long range.
     """
     try:
-        curve = json.loads(path.read_text(encoding="utf-8"))
-        scales, subsets = curve["scales"], curve["subsets"]
-        folder = Path(curve["model"]["folder"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            str(path), "not a curve.json", "Give one that `scalewise curve` wrote."
-        ) from error
-    network = checkpoint.read(checkpoint.locate(folder)).network.settings
-    own = [k for k, s in enumerate(scales) if s["single"] is None and not s["long"]]
+        curve = checked(_Curve, read_plain(path, _REMEDY), str(path), _REMEDY)
+        folder = Path(curve.model.folder)
+        located = checkpoint.locate(folder)
+    except (InputError, OSError) as error:  # a name that no file can have is an OSError
+        raise InputError(str(path), f"not a curve.json ({error})", _REMEDY) from error
+    network = checkpoint.read(located).network.settings
+    own = {k: s.cutoff for k, s in enumerate(curve.scales) if s.own and s.cutoff is not None}
     if not own:
         raise InputError(
             str(path),
@@ -55,13 +100,13 @@ def read_against(path: Path) -> dict[str, Any]:
     return {
         "model": str(folder),
         "layers": network.layers,
-        "reach": [force_reach(network, scales[k]["cutoff"]) for k in own],
+        "reach": [force_reach(network, cutoff) for cutoff in own.values()],
         "elements": {
-            s["name"]: {
-                "mae": [s["scales"][k]["mae"] for k in own],
-                "mae_interval": [s["scales"][k]["mae_interval"] for k in own],
+            s.name: {
+                "mae": [s.scales[k].mae for k in own],
+                "mae_interval": [s.scales[k].mae_interval for k in own],
             }
-            for s in subsets
-            if s["kind"] == "element"
+            for s in curve.subsets
+            if s.kind == "element"
         },
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,9 @@ from jaxtyping import Float
 
 from scalewise.config import Solution
 from scalewise.data.frames import Frame
+from scalewise.data.geometry import geometry_of
 from scalewise.data.manifest import hash_file
+from scalewise.data.records import read_plain
 from scalewise.data.replica import Replica, Wall
 from scalewise.errors import InputError
 from scalewise.locality.settings import Locality
@@ -29,6 +31,8 @@ from scalewise.locality.sphere import Sphere, stiffness
 from scalewise.quantities import KJ_PER_MOL, NM
 
 Force = Float[np.ndarray, "3"]
+#: A replica's number seeds it.
+_MOST_REPLICAS = 10**6
 
 
 class Reference(Protocol):
@@ -168,8 +172,8 @@ class SolutionReference:
             Not such a folder.
         """
         try:
-            return cls(Solution.model_validate(json.loads((folder / "settings.json").read_text())))
-        except (OSError, ValueError) as error:
+            return cls(Solution.model_validate(read_plain(folder / "settings.json", "")))
+        except (ValueError, ArithmeticError) as error:  # sizes may leave what a number holds
             raise InputError(
                 str(folder / "settings.json"),
                 "not the settings of a generated solution",
@@ -191,7 +195,7 @@ class SolutionReference:
     def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
         """See :class:`Reference`."""
         frame = sphere.frame
-        run = _built(self.solution, int(frame.info.get("replica", 0)))
+        run = self._replica(frame)
         run.rng = np.random.default_rng(seed)
         run.cell = np.diag(frame.cell) / NM
         wall = Wall(
@@ -204,6 +208,36 @@ class SolutionReference:
         )
         for state in states:
             yield None if sphere.entered(state.positions) else state.forces[sphere.atom]
+
+    def _replica(self, frame: Frame) -> Replica:
+        """The replica of a frame; nothing is built that holds far more atoms than the frame.
+
+        Raises
+        ------
+        InputError
+            The settings are those of other frames.
+        """
+        number = frame.info.get("replica", 0)
+        known = isinstance(number, int | np.integer) and 0 <= number < _MOST_REPLICAS
+        if known and _atoms(self.solution) <= 4.0 * len(frame.numbers) + 1000.0:
+            run = _built(self.solution, int(number))
+            if run.symbols == frame.symbols:
+                return run
+        raise InputError(
+            frame.where,
+            "not a frame of the solution that settings.json beside it describes",
+            "Give the folder of `scalewise generate` as it was written, or calculator=module:Class",
+        )
+
+
+def _atoms(solution: Solution) -> float:
+    """About how many atoms a replica starts from: of water, at 0.1 per Å³, and of salt."""
+    geometry = geometry_of(solution)
+    try:
+        pairs = geometry.pairs + geometry.crystal_pairs
+        return 0.1 * NM**3 * math.prod(map(float, geometry.water_box)) + 2.0 * pairs
+    except OverflowError:
+        return math.inf
 
 
 @functools.lru_cache(maxsize=4)

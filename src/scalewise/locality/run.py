@@ -19,7 +19,8 @@ from jaxtyping import Float
 
 import scalewise
 from scalewise.artifacts import replacing, write_json
-from scalewise.data.frames import Frame, read
+from scalewise.data.frames import Frame, read, without_labels
+from scalewise.data.records import read_array
 from scalewise.errors import InputError
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.predict import Say
@@ -98,19 +99,22 @@ def locality(
     frames, reference = _open(path, settings)
     tagged = _tag(frames, settings)
     cache = out / "samples" / _digest(frames, reference, settings)
-    todo = [t for t in tagged if not _file(cache, t).is_file()]
+    files = {t: _file(cache, t) for t in tagged}
+    known = {file: read_array(file, 3, settings.samples) for file in files.values()}
+    todo = [t for t in tagged if known[files[t]] is None]
     ps = settings.settling + (settings.samples - 1) * settings.spacing
     say(
         f"{len(tagged)} tagged atoms and radii, {ps:g} ps each"
         + f"; {len(tagged) - len(todo)} are there already" * (len(todo) < len(tagged))
     )
-    for done in watch(_Counted(_resampled(todo, reference, settings), len(todo))):
-        target = _file(cache, done[0])
+    for done, samples in watch(_Counted(_resampled(todo, reference, settings), len(todo))):
+        target = _file(cache, done)
         with replacing(target) as temporary, temporary.open("wb") as stream:
-            np.save(stream, done[1])
-    forces: dict[tuple[str, float], list[np.ndarray]] = {}
+            np.save(stream, samples)
+        known[target] = samples
+    forces: dict[tuple[str, float], list[Any]] = {}
     for t in tagged:
-        forces.setdefault((t.element, t.radius), []).append(np.load(_file(cache, t)))
+        forces.setdefault((t.element, t.radius), []).append(known[files[t]])
     resampling = Resampling(settings.seed, settings.bootstrap)
     elements = sorted({t.element for t in tagged}, key=lambda e: int(atomic_numbers[e]))
     results: dict[str, Any] = {
@@ -149,7 +153,7 @@ def _open(path: Path, settings: Locality) -> tuple[list[Frame], Reference]:
             str(path), "no replica-*.extxyz in it", "Give the folder of `scalewise generate`."
         )
     frames = [
-        f for file in files for f in read(file, check_units=settings.check_units, labelled=False)
+        f for file in files for f in read(file, without_labels(check_units=settings.check_units))
     ]
     if settings.calculator is not None:
         return frames, AseReference.named(settings)

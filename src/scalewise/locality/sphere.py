@@ -95,7 +95,7 @@ def check_radius(frame: Frame, radius: float) -> None:
     InputError
         The radius and the gap reach half a cell; a cell that is periodic in some directions only.
     """
-    neighbours.check_cell(frame, 0.0)
+    neighbours.check_periodicity(frame, 0.0)
     if not frame.pbc.all():
         return
     least = neighbours.height(frame)

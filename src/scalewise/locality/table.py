@@ -23,10 +23,10 @@ def print_locality(results: Section, console: Console) -> None:
         cells = [_cell(row) for row in element["radii"]]
         table.add_row(element["name"], *cells)
     console.print(table)
-    tagged = results["elements"][0]["radii"][0]["tagged"]
+    tagged = max(row["tagged"] for e in results["elements"] for row in e["radii"])
     text = (
-        f"{tagged} tagged atoms of each element, ± half the 95 % interval. Forces of a network of "
-        "L layers see 2 L cutoffs; with long range they see everything"
+        f"up to {tagged} tagged atoms of each element, ± half the 95 % interval. Forces of a "
+        "network of L layers see at most 2 L cutoffs; with long range they see everything"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     for warning in results["warnings"]:

@@ -10,12 +10,13 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from scalewise import checkpoint
-from scalewise.artifacts import replacing
+from scalewise.artifacts import check_regular, replacing
 from scalewise.data.frames import Frame
 from scalewise.data.manifest import hash_file
+from scalewise.errors import InputError
 from scalewise.evaluation.model import open_model
 from scalewise.evaluation.predict import Watch, known
 from scalewise.ladder.rung import Rung, ladder_rungs, measure
@@ -46,11 +47,11 @@ def absolute_errors(
     potential = open_model(folder, device=device)
     rungs = ladder_rungs(potential, cutoffs)
     path, digest = folder / f"errors-{role}.safetensors", _digest(folder, frames, cutoffs)
-    found = _read(path, digest)
+    found = _read(path, digest, (len(rungs), sum(len(f.numbers) for f in frames)))
     if found is None:
         found = np.abs(measure(known(potential, frames), rungs, watch).errors).sum(axis=2)
         with replacing(path) as temporary:
-            save_file({"errors": found}, temporary, metadata={"digest": digest})
+            temporary.write_bytes(save({"errors": found}, metadata={"digest": digest}))
     return rungs, found
 
 
@@ -65,13 +66,17 @@ def _digest(folder: Path, frames: Sequence[Frame], cutoffs: Sequence[float]) -> 
     return found.hexdigest()
 
 
-def _read(path: Path, digest: str) -> np.ndarray | None:
+def _read(path: Path, digest: str, shape: tuple[int, int]) -> np.ndarray | None:
     """Errors that were kept; what is damaged or of something else counts as missing."""
     try:
+        check_regular(path, "")
         with safe_open(path, framework="numpy") as file:
             if (file.metadata() or {}).get("digest") != digest:
                 return None
+            kept = file.get_slice("errors")
+            if kept.get_dtype() not in ("F32", "F64") or tuple(kept.get_shape()) != shape:
+                return None
             found: np.ndarray = file.get_tensor("errors")
-            return found
-    except (SafetensorError, OSError):
+    except (InputError, SafetensorError, OSError):
         return None
+    return found if (np.isfinite(found) & (found >= 0.0)).all() else None

@@ -11,7 +11,6 @@ that is busy at one time and idle at another does not decide what is needed.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +19,11 @@ from typing import Final
 import numpy as np
 
 from scalewise.data.frames import Frame
+from scalewise.data.keys import Say
 from scalewise.data.manifest import SplitManifest, write_manifest
 from scalewise.errors import InputError
 from scalewise.prove.settings import SHARES, Prove
+from scalewise.training.log import read_lines
 from scalewise.training.settings import Train
 from scalewise.training.start import progress_of, split
 from scalewise.training.state import Progress
@@ -52,20 +53,31 @@ class Training:
         return progress_of(self.folder, self.settings, self.split)
 
     def like(self, first: Training) -> Training:
-        """The same with as many steps and validations as another training has made."""
-        with (first.folder / "log.csv").open(newline="") as stream:
-            validations = len(list(csv.DictReader(stream)))
+        """The same with as many steps and validations as another training has made.
+
+        Raises
+        ------
+        InputError
+            The other's state or log is damaged.
+        """
+        path = first.folder / "log.csv"
+        remedy = f"Delete {first.folder}: it is trained again."
+        lines = read_lines(path, remedy)
+        if None in lines:
+            raise InputError(str(path), f"damaged (line {lines.index(None) + 2})", remedy)
         budget = {
             "minutes": None,
             "steps": first.progress.step,
-            "validations": max(validations, 1),
+            "validations": max(len(lines), 1),
         }
         return replace(self, settings=self.settings.model_copy(update=budget))
 
 
-def base_split(path: Path, frames: Sequence[Frame], settings: Prove) -> SplitManifest:
+def base_split(
+    path: Path, frames: Sequence[Frame], settings: Prove, say: Say = lambda _: None
+) -> SplitManifest:
     """The roles of all frames, as for ``scalewise train``."""
-    return split(path, frames, settings.data, settings.seed)
+    return split(path, frames, settings.data, settings.seed, say)
 
 
 def reduced(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalewise.report.names import Results, views
+from scalewise.report.names import Results, shorten, views
 from scalewise.report.style import COLOURS, GREY, new_figure
 
 History = Sequence[Mapping[str, Any]]
@@ -72,7 +72,7 @@ def _rounds(ax: Axes, history: History, notes: Sequence[str], most: int) -> None
         ax.plot(new, [y] * len(new), "D", color=COLOURS[1], ms=6.5, mec="white", mew=0.6)
         ax.text(1.05, y, note, transform=ax.get_yaxis_transform(), size=8.5, va="center")
         before = set(scales)
-    ax.set_yticks(range(len(history)), [str(entry["action"]) for entry in history], size=8.5)
+    ax.set_yticks(range(len(history)), [shorten(entry["action"]) for entry in history], size=8.5)
     ax.set_ylim(most - 0.5, -0.6)
     ax.set_xlim(-0.04, 1.04)
     ax.grid(visible=False, axis="y")

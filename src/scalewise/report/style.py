@@ -29,6 +29,9 @@ GREY: Final = "#666666"
 #: Largest over smallest value from which an axis is logarithmic.
 LOG_FROM: Final = 12.0
 
+#: Said where labels leave no room for what they label: it is drawn all the same.
+_CROWDED: Final = "constrained_layout not applied"
+
 _STYLE: Final[dict[str, Any]] = {
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
@@ -61,7 +64,8 @@ _METADATA: Final[dict[str, dict[str, Any]]] = {
 def styled() -> Iterator[None]:
     """Draw in this style whatever the user's matplotlibrc says; undone at the end."""
     with matplotlib.style.context(["default", _STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        for odd in ("Glyph .* missing from", ".* does not support .* natively", _CROWDED):
+            warnings.filterwarnings("ignore", message=odd)
         yield
 
 

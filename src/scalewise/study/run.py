@@ -18,10 +18,11 @@ import scalewise
 from scalewise.artifacts import write_json
 from scalewise.config import Study
 from scalewise.data.frames import Frame, read
+from scalewise.data.records import read_generated, read_kept
 from scalewise.data.regimes import resolve
 from scalewise.data.solution import generate
 from scalewise.data.splits import by_trajectory
-from scalewise.errors import InputError
+from scalewise.errors import InputError, shown
 from scalewise.study.analysis import analyse
 from scalewise.study.audit import predictions_view
 from scalewise.study.samples import Scene
@@ -61,7 +62,7 @@ def run(settings: Study, out: Path, report: Report = lambda line: None) -> dict[
         checks: list[dict[str, Any]] = []
     else:
         folder = _data(settings, out, report)
-        manifest = _manifest(folder)
+        manifest = read_generated(folder)
         sources = _solution_sources(folder, manifest)
         tasks = dict.fromkeys(settings.views, (settings, folder))
         checks = manifest["checks"]
@@ -81,19 +82,6 @@ def _data(settings: Study, out: Path, report: Report) -> Path:
     return folder
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        manifest["replicas"][0]["files"], manifest["checks"]
-    except (OSError, ValueError, LookupError, TypeError):
-        raise InputError(
-            str(folder / "manifest.json"),
-            "missing, damaged, or not written by `scalewise generate`",
-            "Give the folder that `scalewise generate` finished, or generate it again.",
-        ) from None
-    return manifest
-
-
 def _solution_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     """Hash every file; one that is not what was generated is refused."""
     sources = {}
@@ -105,7 +93,8 @@ def _solution_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, st
                 raise InputError(
                     str(path),
                     "missing" if found is None else "changed since it was generated",
-                    "Run `scalewise generate` on the folder again, or restore the file.",
+                    f"Run `scalewise generate` with the same settings and --out {folder}, or "
+                    "restore the file.",
                 )
             sources[name] = digest
     return sources
@@ -152,7 +141,15 @@ def _sections(
             futures = [pool.submit(_stage, n, *tasks[n], paths[n]) for n in missing]
             for future in futures:
                 future.result()
-    return {name: section for name in tasks if (section := _read(paths[name])) is not None}
+    found = {name: _read(path) for name, path in paths.items()}
+    for name, path in paths.items():
+        if found[name] is None:
+            raise InputError(
+                str(path),
+                "changed while it was in use, or a name in it that cannot be printed",
+                "Run again; names of regimes and files must have no control characters.",
+            )
+    return {name: section for name, section in found.items() if section is not None}
 
 
 def _code() -> str:
@@ -166,12 +163,16 @@ def _code() -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A finished stage; a damaged one counts as missing."""
-    try:
-        section: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError):
+    """A finished stage; a damaged or changed one counts as missing."""
+    kept = read_kept(path) or {}
+    section = kept.get("section")
+    if not isinstance(section, dict) or kept.get("sha256") != _sha256(section):
         return None
     return section
+
+
+def _sha256(section: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(section).encode()).hexdigest()
 
 
 def _stage(name: str, settings: Study, folder: Path | None, path: Path) -> None:
@@ -181,12 +182,13 @@ def _stage(name: str, settings: Study, folder: Path | None, path: Path) -> None:
         view, error = predictions_view(settings), None
     else:
         view, error = solution_view(name, settings, folder)
-    write_json(path, _plain(analyse(view, error, settings)))
+    section = _plain(analyse(view, error, settings))
+    write_json(path, {"sha256": _sha256(section), "section": section})
 
 
 def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float]:
     """Read a generated solution, build one view of it; also the numerical error of its labels."""
-    manifest = _manifest(folder)
+    manifest = read_generated(folder)
     files = [name for r in manifest["replicas"] for name in r["files"]]
     frames: list[Frame] = []
     replicates: list[list[Frame]] = []
@@ -195,12 +197,12 @@ def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float
         if file.startswith("replicates"):
             by_configuration: dict[int, list[Frame]] = {}
             for frame in found:
-                by_configuration.setdefault(int(frame.info["configuration"]), []).append(frame)
+                by_configuration.setdefault(_integer(frame, "configuration"), []).append(frame)
             replicates += by_configuration.values()
         else:
             frames += found
     split = by_trajectory(
-        [int(f.info["replica"]) for f in frames],
+        [_integer(f, "replica") for f in frames],
         train=settings.split.train,
         tune=settings.split.tune,
         block=settings.split.block,
@@ -216,7 +218,18 @@ def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float
 
 def _origin(frame: Frame) -> tuple[int, int]:
     """Replica and frame number; solvent replicates carry those of the frame they come from."""
-    return int(frame.info["replica"]), int(frame.info["frame"])
+    return _integer(frame, "replica"), _integer(frame, "frame")
+
+
+def _integer(frame: Frame, key: str) -> int:
+    value = frame.info.get(key)
+    if not isinstance(value, int | np.integer):
+        raise InputError(
+            f"{frame.where}, key '{key}'",
+            f"got {shown(value)}",
+            "Every frame of `scalewise generate` has an integer there: generate it again.",
+        )
+    return int(value)
 
 
 def _scene(frames: list[Frame], settings: Study) -> Scene:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from scalewise.artifacts import replacing
+from scalewise.artifacts import cannot_write, read_text, replacing
+from scalewise.errors import InputError
 from scalewise.training.state import Progress
 
 COLUMNS = (
@@ -16,24 +18,53 @@ COLUMNS = (
     *("forces_mae_middle", "forces_mae_shortest", "forces_mae_routed", "cost_routed", "price"),
 )
 
+#: Bytes of the largest log: a validation is a line.
+LARGEST: Final = 64 << 20
+
+
+def read_lines(path: Path, remedy: str) -> list[dict[str, str] | None]:
+    """Read a log, line by line; None is a line that is damaged, as all are below a foreign header.
+
+    Raises
+    ------
+    InputError
+        Not a text file.
+    """
+    header, *lines = read_text(path, remedy, largest=LARGEST).splitlines() or [""]
+    columns = header.split(",")
+    known = set(columns) <= set(COLUMNS) and "step" in columns and len(set(columns)) == len(columns)
+    parts = [line.split(",") for line in lines]
+    return [
+        dict(zip(columns, p, strict=True)) if known and _whole(p, columns) else None for p in parts
+    ]
+
+
+def _whole(values: list[str], columns: list[str]) -> bool:
+    if len(values) != len(columns):
+        return False
+    step = values[columns.index("step")]
+    if not (step.isascii() and step.isdecimal() and len(step) <= 18):
+        return False
+    with contextlib.suppress(ValueError):
+        return all(value == "" or float(value) is not None for value in values)
+    return False
+
 
 @dataclass
 class Log:
-    """Appends to ``log.csv``; lines after the step a run goes on from are dropped."""
+    """Appends to ``log.csv``; lines after the step a run goes on from, and damaged ones, go."""
 
     folder: Path
     after: int = 0
     events: bool = False
-    _sums: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     _writer: Any = None
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "log.csv"
         kept: list[dict[str, str]] = []
-        if path.is_file():
-            with path.open(newline="") as stream:
-                kept = [r for r in csv.DictReader(stream) if int(r["step"]) <= self.after]
+        with contextlib.suppress(InputError):  # there is none, or nothing of it can be kept
+            kept = [r for r in read_lines(path, "") if r and int(r["step"]) <= self.after]
         with replacing(path) as temporary, temporary.open("w", newline="") as stream:
             writer = csv.DictWriter(stream, COLUMNS)
             writer.writeheader()
@@ -43,27 +74,25 @@ class Log:
 
             self._writer = SummaryWriter(str(self.folder / "events"))
 
-    def count(self, loss: float, gradient_norm: float) -> None:
-        """Count one step's loss and gradient norm into the next line's means."""
-        for k, value in enumerate((loss, gradient_norm, 1.0)):
-            self._sums[k] += value
-
     def write(self, progress: Progress, rate: float, report: dict[str, float]) -> None:
-        """Write one line."""
-        steps = max(self._sums[2], 1.0)
+        """Write one line, with the means of ``progress`` since the last one."""
+        loss, norm = progress.take_means()
         row = {
             "step": progress.step,
             "epoch": progress.epoch,
             "seconds": progress.elapsed,
             "rate": rate,
-            "train_loss": self._sums[0] / steps,
-            "gradient_norm": self._sums[1] / steps,
+            "train_loss": loss,
+            "gradient_norm": norm,
             **report,
         }
-        self._sums = [0.0, 0.0, 0.0]
-        with (self.folder / "log.csv").open("a", newline="") as stream:
-            rounded = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-            csv.DictWriter(stream, COLUMNS).writerow(rounded)
+        path = self.folder / "log.csv"
+        try:
+            with path.open("a", newline="") as stream:
+                rounded = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+                csv.DictWriter(stream, COLUMNS).writerow(rounded)
+        except OSError as error:
+            raise cannot_write(path, error) from error
         if self._writer is not None:
             for key, value in row.items():
                 self._writer.add_scalar(key, value, progress.step)

@@ -5,19 +5,26 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
-from scalewise.artifacts import replacing
-from scalewise.errors import InputError
+from scalewise.artifacts import check_regular, replacing
+from scalewise.errors import InputError, shown
+from scalewise.training.muon import Muon
 
 SCHEMA: Final = 1
+#: What Adam remembers of each weight.
+ADAM: Final = ("step", "exp_avg", "exp_avg_sq")
 
 Weights = dict[str, Tensor]
+_Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+_Seconds = Annotated[float, Field(strict=True, ge=0.0, le=1e12)]
+_REMEDY: Final = "Give another --out, or delete the folder to start again."
 
 
 @dataclass
@@ -28,19 +35,36 @@ class Progress:
     validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
     ``validated`` when the last one ended. Of a router, ``price`` is the relative loss it may pay
     for all neighbours of the longest scale, ``excess`` its running relative loss over that scale.
+    ``loss_sum``, ``norm_sum`` and ``counted`` are of the steps since the last line of the log.
     """
 
-    step: int = 0
-    epoch: int = 0
-    elapsed: float = 0.0
-    best: float = float("inf")
-    stale: int = 0
-    validations: int = 0
-    reserve: float = 0.0
-    validated: float = 0.0
-    price: float = 0.05
-    excess: float = 0.0
-    finished: bool = False
+    step: _Count = 0
+    epoch: _Count = 0
+    elapsed: _Seconds = 0.0
+    best: Annotated[float, Field(strict=True, ge=0.0)] = float("inf")
+    stale: _Count = 0
+    validations: _Count = 0
+    reserve: _Seconds = 0.0
+    validated: _Seconds = 0.0
+    price: Annotated[float, Field(strict=True, ge=0.0, le=1e12)] = 0.05
+    excess: Annotated[float, Field(strict=True, ge=-1e12, le=1e12)] = 0.0
+    finished: Annotated[bool, Field(strict=True)] = False
+    loss_sum: Annotated[float, Field(strict=True)] = 0.0
+    norm_sum: Annotated[float, Field(strict=True)] = 0.0
+    counted: _Count = 0
+
+    def count(self, loss: float, gradient_norm: float) -> None:
+        """Count one step's loss and gradient norm into the means of the next line of the log."""
+        self.loss_sum += loss
+        self.norm_sum += gradient_norm
+        self.counted += 1
+
+    def take_means(self) -> tuple[float, float]:
+        """Means of loss and gradient norm since the last call."""
+        steps = max(self.counted, 1)
+        means = self.loss_sum / steps, self.norm_sum / steps
+        self.loss_sum, self.norm_sum, self.counted = 0.0, 0.0, 0
+        return means
 
 
 def check_state(path: Path, digest: str) -> dict[str, str]:
@@ -51,17 +75,32 @@ def check_state(path: Path, digest: str) -> dict[str, str]:
     InputError
         A damaged file, another schema, or the state of other settings or data.
     """
-    remedy = "Give another --out, or delete the folder to start again."
+    check_regular(path, _REMEDY)
     try:
         with safe_open(path, framework="pt") as file:
             header: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(str(path), f"damaged ({error})", remedy) from error
+        raise InputError(str(path), f"damaged ({error})", _REMEDY) from error
     if header.get("schema") != str(SCHEMA):
-        raise InputError(str(path), f"schema {header.get('schema')}", remedy)
+        raise InputError(str(path), f"schema {shown(header.get('schema'))}", _REMEDY)
     if header.get("digest") != digest:
-        raise InputError(str(path), "a run with other settings or other data", remedy)
+        raise InputError(str(path), "a run with other settings or other data", _REMEDY)
     return header
+
+
+def read_progress(path: Path, header: dict[str, str]) -> Progress:
+    """Where the run is whose state has this header.
+
+    Raises
+    ------
+    InputError
+        The header is damaged.
+    """
+    try:
+        return TypeAdapter(Progress).validate_python(json.loads(header["progress"]))
+    except (KeyError, ValueError, RecursionError) as error:
+        what = error.errors()[0]["loc"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(str(path), f"damaged (its progress: {what})", _REMEDY) from None
 
 
 @dataclass
@@ -94,7 +133,8 @@ class State:
         }
         tensors = {k: v.contiguous().cpu().clone() for k, v in tensors.items()}
         with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata=header)
+            # safetensors' own writing has errors of its own for a full disk
+            temporary.write_bytes(save(tensors, metadata=header))
 
     def _memory(self) -> list[tuple[str, str, Tensor]]:
         names = {id(v): k for k, v in self.weights.items()}
@@ -113,24 +153,51 @@ class State:
         InputError
             A damaged file, another schema, or the state of other settings or data.
         """
-        header = check_state(path, digest)
-        tensors = load_file(path)
+        progress = read_progress(path, check_state(path, digest))
+        try:
+            tensors = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(str(path), f"damaged ({error})", _REMEDY) from error
+        memory = self._checked(path, tensors)
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weight:{name}"])
                 self.average[name].copy_(tensors[f"average:{name}"])
-        memory: dict[str, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("memory:"):
-                _, kind, name = key.split(":", 2)
-                memory.setdefault(name, {})[kind] = value
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                for weight in group["params"]:
-                    name = next(k for k, v in self.weights.items() if v is weight)
-                    if name in memory:
-                        place = weight.device
-                        optimizer.state[weight] = {
-                            k: v if k == "step" else v.to(place) for k, v in memory[name].items()
-                        }
-        self.progress = Progress(**json.loads(header["progress"]))
+        for optimizer, name, weight in self._moved():
+            if name in memory:
+                optimizer.state[weight] = {
+                    k: v if k == "step" else v.to(weight.device) for k, v in memory[name].items()
+                }
+        self.progress = progress
+
+    def _moved(self) -> list[tuple[torch.optim.Optimizer, str, Tensor]]:
+        """Every weight that is trained, with its optimiser and its name."""
+        names = {id(v): k for k, v in self.weights.items()}
+        return [
+            (optimizer, names[id(weight)], weight)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for weight in group["params"]
+        ]
+
+    def _checked(self, path: Path, tensors: Weights) -> dict[str, Weights]:
+        """Assert that tensors fit the weights; return what optimisers remember, by weight name.
+
+        An optimiser remembers nothing of a weight that has had no gradient yet, or all of it.
+        """
+        like = {f"{part}:{k}": v for part in ("weight", "average") for k, v in self.weights.items()}
+        memory: dict[str, Weights] = {}
+        for optimizer, name, weight in self._moved():
+            kinds = ("momentum_buffer",) if isinstance(optimizer, Muon) else ADAM
+            keys = {kind: f"memory:{kind}:{name}" for kind in kinds}
+            if any(key in tensors for key in keys.values()):
+                single = weight.new_zeros((), dtype=torch.float32)
+                like |= {key: single if kind == "step" else weight for kind, key in keys.items()}
+                memory[name] = {kind: tensors[key] for kind, key in keys.items() if key in tensors}
+        for key in tensors.keys() | like.keys():
+            found = None if key not in tensors else (tensors[key].shape, tensors[key].dtype)
+            if key not in like or found != (like[key].shape, like[key].dtype):
+                raise InputError(str(path), f"damaged (its '{key}')", _REMEDY)
+            if key.startswith("memory:step:") and not 0.0 <= float(tensors[key]) < 1e12:
+                raise InputError(str(path), f"damaged (its '{key}')", _REMEDY)
+        return memory

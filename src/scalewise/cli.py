@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from typer.core import TyperGroup
 
 import scalewise
-from scalewise.errors import InputError
+from scalewise.errors import InputError, printable
+from scalewise.running import TERMINATED, Terminated, alone_in, terminable
+from scalewise.terminal import Console
 
 #: Commands that go on where they were interrupted.
 CONTINUES = ("study", "generate", "train", "prove", "locality")
+
+
+#: What a file with frames and one with settings end in.
+FRAMES = (".xyz", ".extxyz")
+CONFIGS = (".yaml", ".yml")
 
 
 class Commands(TyperGroup):
@@ -24,16 +33,53 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with terminable():
+                return super().invoke(ctx)
         except InputError as error:
-            paragraph = f"error: {error}"
-            Console(stderr=True).print(paragraph, style="red", markup=False, highlight=False)
+            _complain(f"error: {error}")
             sys.exit(2)
+        except Terminated:
+            _complain(f"Terminated{_later(ctx)}.", style="")
+            sys.exit(TERMINATED)
         except KeyboardInterrupt:
-            again = ctx.invoked_subcommand in CONTINUES
-            text = "Interrupted" + "; a run continues with the same command" * again
-            Console(stderr=True).print(f"{text}.")
+            _complain(f"Interrupted{_later(ctx)}.", style="")
             sys.exit(130)
+        except BrokenPipeError:
+            # nobody reads any more; what is left in the buffer must not be complained about either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            where = str(error.filename or "a file of the run")
+            reason = error.strerror or str(error)
+            written = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS)
+            what = "written" if written else "read or written"
+            remedy = "Free space, or choose an --out folder that can be written to."
+            _complain(f"error: {where}: cannot be {what} ({reason}). {remedy}")
+            sys.exit(2)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            _complain(
+                "error: memory: not enough for this structure, batch or network "
+                f"({' '.join(str(error).split())[:200] or 'MemoryError'}). Use fewer atoms at a "
+                "time, a smaller batch or network, or a machine with more memory."
+            )
+            sys.exit(2)
+
+
+def _later(ctx: Any) -> str:
+    return "; a run continues with the same command" * (ctx.invoked_subcommand in CONTINUES)
+
+
+def _complain(paragraph: str, style: str = "red") -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        console = Console(stderr=True)
+        console.print(printable(paragraph), style=style, markup=False, highlight=False)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    words = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in words or "allocate memory" in words
 
 
 app = typer.Typer(
@@ -52,8 +98,8 @@ app = typer.Typer(
     "[bold]A trained potential:[/bold] [green]scalewise evaluate runs/train dft.xyz[/green] says "
     "where it errs, beside the noise of the labels; [green]scalewise predict runs/train md.xyz"
     "[/green] writes its predictions.\n\n"
-    "Settings are YAML files, key=value words, or both; words win. Every run keeps its settings "
-    "and continues where it was interrupted.",
+    "Settings are YAML files, key=value words, or both; words win. study, generate, train, prove "
+    "and locality continue where they were interrupted.",
 )
 
 Words = Annotated[
@@ -114,20 +160,22 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
 
     Interrupted, it continues.
     """
-    from scalewise.config import Study, load
+    from scalewise.config import Study
+    from scalewise.loading import load
 
-    config, files, pairs = _sort(words or [])
+    config, files, pairs = _sort(words, "study")
     settings = load(Study, config, pairs, {"predictions.files": files} if files else None)
 
     from scalewise.report.table import print_results
     from scalewise.study.run import run
 
     console = Console()
-    results = run(settings, out, lambda line: console.print(f"[dim]{line}[/dim]"))
-    paths = _render(results, out)
-    print_results(results, console)
-    written = f"\nWritten: {out / 'results.json'}, {len(paths)} figures, {out / 'report.html'}"
-    console.print(written, markup=False)
+    with alone_in(out):
+        results = run(settings, out, _quietly(console))
+        paths = _render(results, out)
+        print_results(results, console)
+        written = f"\nWritten: {out / 'results.json'}, {len(paths)} figures, {out / 'report.html'}"
+        console.print(written, markup=False)
 
 
 @app.command()
@@ -152,17 +200,19 @@ def generate(
 
     Interrupted, it continues with the replicas that are missing.
     """
-    from scalewise.config import Solution, load
+    from scalewise.config import Solution
+    from scalewise.loading import load
 
-    config, files, pairs = _sort(words or [])
+    config, files, pairs = _sort(words, "generate")
     if files:
         raise InputError(f"argument '{files[0]}'", "generate reads no frames", "Leave it out.")
     settings = load(Solution, config, pairs)
 
     from scalewise.data import solution
 
-    manifest = solution.generate(settings, out, workers=workers)
-    Console().print(solution.summary(manifest))
+    with alone_in(out):
+        manifest = solution.generate(settings, out, workers=workers)
+        Console().print(solution.summary(manifest))
 
 
 @app.command()
@@ -177,9 +227,10 @@ def doctor(words: DoctorWords = None, out: Out = Path("runs/doctor")) -> None:
 
     Writes doctor.json, split.json (for the trainer) and figures/ below --out.
     """
-    from scalewise.config import Doctor, load
+    from scalewise.config import Doctor
+    from scalewise.loading import load
 
-    config, files, pairs = _sort(words or [])
+    config, files, pairs = _sort(words, "doctor")
     if len(files) != 1:
         found = f"{len(files)} extxyz files given"
         raise InputError("doctor", found, "Give one: scalewise doctor dft.xyz --out runs/doctor")
@@ -189,12 +240,11 @@ def doctor(words: DoctorWords = None, out: Out = Path("runs/doctor")) -> None:
     from scalewise.doctor.table import print_diagnosis
 
     console = Console()
-    diagnosis, manifest = examine(
-        files[0], settings, lambda line: console.print(line, style="dim", markup=False)
-    )
-    paths = write_all(diagnosis, manifest, out)
-    print_diagnosis(diagnosis, console)
-    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+    with alone_in(out):
+        diagnosis, manifest = examine(files[0], settings, _quietly(console))
+        paths = write_all(diagnosis, manifest, out)
+        print_diagnosis(diagnosis, console)
+        console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
 @app.command()
@@ -221,7 +271,7 @@ def train(
 
     scalewise train dft.xyz network.preset=large network.cutoff=6 epochs=200 --out runs/large
     """
-    from scalewise.config import load
+    from scalewise.loading import load
 
     config, data, pairs = _one_file(words, "scalewise train dft.xyz --out runs/train")
     from scalewise.training.settings import Train
@@ -232,14 +282,15 @@ def train(
     from scalewise.training.start import train as start
 
     console = Console()
-    model = start(
-        data,
-        settings,
-        out,
-        say=lambda line: console.print(line, style="dim", markup=False, highlight=False),
-        show=training_bar,
-    )
-    console.print(f"Written: {model}, {out / 'log.csv'}", markup=False, highlight=False)
+    with alone_in(out):
+        model = start(
+            data,
+            settings,
+            out,
+            say=_quietly(console),
+            show=training_bar,
+        )
+        console.print(f"Written: {model}, {out / 'log.csv'}", markup=False, highlight=False)
 
 
 def _rungs(words: str) -> list[float | str]:
@@ -268,10 +319,11 @@ def predict(
 
     [bold]scalewise predict runs/train md.xyz cutoff=4.0 --out short.xyz[/bold]  a shorter cutoff
 
-    What the file has stays, so that scalewise study can read both labels and predictions.
+    What the file has stays, so that scalewise study can read both labels and predictions; what it
+    has under names of results, such as energy or forces, is kept as input_energy, input_forces.
     """
-    from scalewise.config import load
     from scalewise.evaluation.settings import Predict
+    from scalewise.loading import load
 
     config, data, pairs = _one_file(words, "scalewise predict runs/train dft.xyz")
     settings = load(Predict, config, pairs)
@@ -293,8 +345,8 @@ def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/eva
 
     Writes evaluation.json, figures/ and predictions.xyz below --out.
     """
-    from scalewise.config import load
     from scalewise.evaluation.settings import Evaluate
+    from scalewise.loading import load
 
     config, data, pairs = _one_file(words, "scalewise evaluate runs/train dft.xyz")
     settings = load(Evaluate, config, pairs)
@@ -304,10 +356,11 @@ def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/eva
     from scalewise.evaluation.table import print_evaluation
 
     console = Console()
-    found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
-    paths = write_all(found, out)
-    print_evaluation(found.results, console)
-    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+    with alone_in(out):
+        found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
+        paths = write_all(found, out)
+        print_evaluation(found.results, console)
+        console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
 @app.command()
@@ -320,8 +373,8 @@ def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve"
 
     Writes curve.json and figures/ below --out.
     """
-    from scalewise.config import load
     from scalewise.ladder.settings import Curve
+    from scalewise.loading import load
 
     config, data, pairs = _one_file(words, "scalewise curve runs/train dft.xyz")
     settings = load(Curve, config, pairs)
@@ -331,10 +384,11 @@ def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve"
     from scalewise.ladder.curve_table import print_curve
 
     console = Console()
-    results = run(model, data, settings, say=_quietly(console), watch=_watched(console))
-    paths = write_all(results, out)
-    print_curve(results, console)
-    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+    with alone_in(out):
+        results = run(model, data, settings, say=_quietly(console), watch=_watched(console))
+        paths = write_all(results, out)
+        print_curve(results, console)
+        console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
 @app.command()
@@ -349,8 +403,8 @@ def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refin
 
     Writes refine.json, figures/ and model/, a potential that gives every atom its scale.
     """
-    from scalewise.config import load
     from scalewise.ladder.settings import Refine
+    from scalewise.loading import load
 
     config, data, pairs = _one_file(words, "scalewise refine runs/train dft.xyz")
     settings = load(Refine, config, pairs)
@@ -360,10 +414,11 @@ def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refin
     from scalewise.ladder.refine_table import print_refined
 
     console = Console()
-    found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
-    paths = write_all(found, model, out)
-    print_refined(found.results, console)
-    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+    with alone_in(out):
+        found = run(model, data, settings, say=_quietly(console), watch=_watched(console))
+        paths = write_all(found, model, out)
+        print_refined(found.results, console)
+        console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
 @app.command()
@@ -391,7 +446,7 @@ def prove(
 
     Interrupted, it continues.
     """
-    from scalewise.config import load
+    from scalewise.loading import load
 
     config, data, pairs = _one_file(words, "scalewise prove dft.xyz --ladder 3,6.5,long")
     from scalewise.prove.settings import Prove
@@ -404,12 +459,13 @@ def prove(
     from scalewise.training.bar import training_bar
 
     console = Console()
-    results = run(
-        data, settings, out, say=_quietly(console), watch=_watched(console), show=training_bar
-    )
-    paths = write_all(results, out)
-    print_proof(results, console)
-    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+    with alone_in(out):
+        results = run(
+            data, settings, out, say=_quietly(console), watch=_watched(console), show=training_bar
+        )
+        paths = write_all(results, out)
+        print_proof(results, console)
+        console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
 @app.command()
@@ -439,10 +495,10 @@ def locality(
 
     Interrupted, it continues.
     """
-    from scalewise.config import load
+    from scalewise.loading import load
     from scalewise.locality.settings import Locality
 
-    config, files, pairs = _sort(words or [])
+    config, files, pairs = _sort(words, "locality")
     if files:
         raise InputError(f"argument '{files[0]}'", "a second file of frames", "Leave it out.")
     settings = load(Locality, config, pairs)
@@ -452,19 +508,20 @@ def locality(
     from scalewise.locality.table import print_locality
 
     console = Console()
-    results = run(
-        frames, settings, out, say=_quietly(console), watch=_watched(console, "Resampling")
-    )
-    paths = write_all(results, out)
-    print_locality(results, console)
-    console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
+    with alone_in(out):
+        results = run(
+            frames, settings, out, say=_quietly(console), watch=_watched(console, "Resampling")
+        )
+        paths = write_all(results, out)
+        print_locality(results, console)
+        console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 
 
 def _one_file(words: Sequence[str] | None, example: str) -> tuple[Path | None, Path, list[str]]:
     """Read words with one extxyz file among them; ``example`` is a command that has one."""
-    config, files, pairs = _sort(words or [])
+    command = example.split()[1]
+    config, files, pairs = _sort(words, command)
     if len(files) != 1:
-        command = example.split()[1]
         raise InputError(command, f"{len(files)} extxyz files given", f"Give one: {example}")
     return config, files[0], pairs
 
@@ -498,21 +555,12 @@ def report(
     ),
 ) -> None:
     """Draw the figures and the page again from results.json, and print the table."""
-    import json
-
+    from scalewise.report.schema import read_results
     from scalewise.report.table import print_results
 
-    path = folder / "results.json"
-    try:
-        results = json.loads(path.read_text())
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(str(path), reason, "Give the --out folder of a finished study.") from None
-    except ValueError:
-        raise InputError(str(path), "not valid JSON", "Run the study again.") from None
-    if not isinstance(results, dict) or results.get("schema") != 1:
-        raise InputError(str(path), "not results of schema 1", "Run the study again.")
-    _render(results, folder)
+    with alone_in(folder) if folder.is_dir() else contextlib.nullcontext():
+        results = read_results(folder / "results.json")
+        _render(results, folder)
     print_results(results, Console())
 
 
@@ -525,22 +573,32 @@ def _render(results: dict[str, Any], out: Path) -> list[Path]:
     return paths
 
 
-def _sort(words: Sequence[str]) -> tuple[Path | None, list[Path], list[str]]:
+def _sort(words: Sequence[str] | None, command: str) -> tuple[Path | None, list[Path], list[str]]:
     """Tell apart the configuration, files with frames, and key=value words."""
-    pairs = [w for w in words if "=" in w]
-    paths = [Path(w) for w in words if "=" not in w]
-    configs = [p for p in paths if p.suffix in (".yaml", ".yml")]
-    files = [p for p in paths if p.suffix in (".xyz", ".extxyz")]
+    words = words or []
+    pairs = [w for w in words if _is_pair(w)]
+    paths = [Path(w) for w in words if not _is_pair(w)]
+    configs = [p for p in paths if p.suffix in CONFIGS]
+    files = [p for p in paths if p.suffix in FRAMES]
     for path in paths:
         if path not in configs and path not in files:
             raise InputError(
                 f"argument '{path}'",
                 "neither key=value nor a .yaml, .yml, .xyz or .extxyz file",
-                "See the examples of `scalewise study --help`.",
+                f"See the examples of `scalewise {command} --help`.",
             )
     if len(configs) > 1:
         raise InputError(f"argument '{configs[1]}'", "a second configuration", "Give one at most.")
     return (configs[0] if configs else None), files, pairs
+
+
+def _is_pair(word: str) -> bool:
+    """Whether a word sets a key; a file whose name has an equals sign does not."""
+    from scalewise.loading import KEY
+
+    key, equals, _ = word.partition("=")
+    named = Path(word).suffix in (*FRAMES, *CONFIGS)
+    return bool(equals) and not (named and (not KEY.fullmatch(key) or Path(word).is_file()))
 
 
 @app.callback(invoke_without_command=True)

@@ -80,7 +80,7 @@ def test_a_killed_proof_goes_on_and_a_finished_one_is_used_again(
     assert len(results["trainings"]) == 8
     again = call(*words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
-    assert "finished work is used again" in again.stdout
+    assert "8 begun or finished, which are used" in again.stdout
     assert " of 8:" not in again.stdout
     assert json.loads((tmp_path / "out/prove.json").read_text()) == results
     other = call(*words, "seed=5", cwd=tmp_path)

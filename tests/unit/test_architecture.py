@@ -14,8 +14,9 @@ import scalewise
 ROOT = Path(scalewise.__file__).parent
 #: A module may import from its own layer and from those before it.
 LAYERS = (
-    {"errors", "artifacts", "quantities"},
+    {"errors", "artifacts", "quantities", "running", "terminal"},
     {"config"},
+    {"loading"},
     {"data"},
     {"potential"},
     {"checkpoint"},

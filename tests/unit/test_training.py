@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
+from scalewise.loading import load
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.potential import Potential
 from scalewise.training.fit import STATE, Job
@@ -287,7 +287,7 @@ def test_damaged_and_missing_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not the bytes"):
         checkpoint.read(tmp_path)
     weight.unlink()
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         checkpoint.read(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         checkpoint.read(tmp_path / "nowhere")
@@ -319,7 +319,7 @@ def test_overlapping_atoms_and_singular_cells(tmp_path: Path) -> None:
     potential: Potential = untrained()
     with pytest.raises(InputError, match=r"atoms 0 and 1 are 0\.0173 Å apart"):
         potential.predict(replace(frame, positions=positions))
-    with pytest.raises(InputError, match="without volume"):
+    with pytest.raises(InputError, match="no volume"):
         potential.predict(replace(frame, cell=np.diag([14.0, 14.0, 0.0])))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import scalewise
 from scalewise.artifacts import write_json
 from scalewise.data.frames import Frame, read
+from scalewise.data.keys import LabelKeys
 from scalewise.data.manifest import SplitManifest
 from scalewise.evaluation.choice import spread
 from scalewise.evaluation.evaluate import plain
@@ -68,15 +69,8 @@ def prove(
     InputError
         Whatever is wrong with the data; a role that no frame has; a loss that is not finite.
     """
-    data = settings.data
-    frames = read(
-        path,
-        forces_key=data.forces_key,
-        energy_key=data.energy_key,
-        stress_key=data.stress_key,
-        check_units=data.check_units,
-    )
-    manifest = base_split(path, frames, settings)
+    frames = read(path, LabelKeys.of(settings.data, "data."), say=say)
+    manifest = base_split(path, frames, settings, say)
     manifest.members(settings.role)  # complains before hours of training
     trainings = plan(manifest, frames, settings, out)
     say(_forecast(trainings, settings.minutes))
@@ -97,10 +91,10 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     """What is about to be trained, and how long that takes."""
     done = sum((t.folder / STATE).is_file() for t in trainings)
     left = len(trainings) - done
-    time = f" of {minutes:g} minutes, {minutes * len(trainings):g} in all" if minutes else ""
-    there = f"; {done} of them are there, finished or begun" if done else ""
-    then = "then every frame is scored at every scale" if left else "finished work is used again"
-    return f"{len(trainings)} trainings{time}{there}; {then}"
+    time = f": {minutes:g} minutes for the first, as many steps for each other" if minutes else ""
+    there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
+    then = "; then every frame is scored at every scale" if left else ""
+    return f"{len(trainings)} trainings{time}{there}{then}"
 
 
 def _train(path: Path, trainings: Sequence[Training], say: Say, show: Show) -> list[Training]:
@@ -125,6 +119,8 @@ def _judge(
 ) -> dict[str, Any]:
     network = settings.network
     even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2)).round(3)
+    # rounding may go beyond the ends
+    even = np.clip(even, network.shortest, network.cutoff)
     cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest, network.cutoff})
     chosen = {
         role: spread(manifest.members(role), settings.frames) for role in ("valid", settings.role)

@@ -31,6 +31,7 @@ from scalewise.training.samples import Sample, deal, join
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import Train
 from scalewise.training.state import State
+from scalewise.training.stopping import Stop, at_most
 
 # Fabric announces every process on the terminal, where the progress bar is
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -39,6 +40,8 @@ MODEL, STATE = "model", "state.safetensors"
 #: Minutes of training from which compiling pays: two lost, a third of each step won
 #: (benchmarks/speed.py).
 COMPILE_PAYS = 8.0
+#: Share of a budget that compiling may take, on a busy machine as on an idle one.
+COMPILE_SHARE = 0.1
 #: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
 #: another scale, and its signs with it: at the full rate these weights would walk at random.
 TOLD = 0.02
@@ -84,9 +87,11 @@ class Trainer:
     fabric: Fabric
     job: Job
     listener: Listener = _silent
+    stop: Stop = field(default_factory=Stop)
     network: Network | RoutedNetwork = field(init=False)
     state: State = field(init=False)
     log: Log | None = field(init=False, default=None)
+    _told: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
@@ -128,7 +133,13 @@ class Trainer:
             self.log = Log(job.out, after=self.state.progress.step, events=settings.tensorboard)
 
     def run(self) -> None:
-        """Train until the budget is spent, or nothing gets better."""
+        """Train until the budget is spent, or nothing gets better.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The run was told to end; its state is saved.
+        """
         progress = self.state.progress
         if self.differentiate.compiled and not progress.finished:
             self._compile()
@@ -140,6 +151,9 @@ class Trainer:
                     self._validate()
                 if spent:
                     progress.finished = True
+                if self._told and not progress.finished:
+                    self._save()
+                    raise self.stop.error
                 if progress.finished:
                     break
             else:
@@ -150,16 +164,17 @@ class Trainer:
     def _compile(self) -> None:
         """Compile in one process; the others then find the result in the compiler's cache.
 
-        Where any process fails, all go on without.
+        Where any process fails, or takes more than a tenth of the budget, all go on without.
         """
+        minutes = self.job.settings.minutes
+        limit = None if minutes is None else 60.0 * minutes * COMPILE_SHARE
+        self.stop.urgent = True
         done = torch.ones(1)
         if not self.fabric.is_global_zero:
             self.fabric.barrier()
         try:
-            sample = self.job.train[0].to(self.fabric.device)
-            found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
-            value = loss(found, sample, self.job.settings.loss)
-            value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            with at_most(limit):
+                self._compile_one(self.job.train[0].to(self.fabric.device))
         except Exception as error:  # compilers fail in many ways
             logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
             done.zero_()
@@ -169,6 +184,12 @@ class Trainer:
             self.fabric.barrier()
         if float(self._reduced(done, "mean")) < 1.0:
             self.differentiate = Differentiator(self.network)
+        self.stop.urgent = False
+
+    def _compile_one(self, sample: Sample) -> None:
+        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
+        value = loss(found, sample, self.job.settings.loss)
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _deal(self, epoch: int) -> list[list[int]]:
         settings = self.job.settings
@@ -213,7 +234,7 @@ class Trainer:
         shared = self._shared(gradients, value, longest)
         size, mean, progress.elapsed = self._checked(gradients, shared, sample)
         if drawn.routed and settings.route is not None and settings.route.price is None:
-            follow(progress, mean, float(shared[-2]), settings.route.tolerance)
+            follow(progress, mean, float(shared[-3]), settings.route.tolerance)
         torch._foreach_mul_(gradients, min(1.0, settings.clip / (size + 1e-12)))
         factor = rate(self._fraction(), settings.warmup)
         for optimizer in self.state.optimizers:
@@ -225,8 +246,7 @@ class Trainer:
             optimizer.zero_grad()
         progress.step += 1
         self.state.update_average(settings.average)
-        if self.log is not None:
-            self.log.count(mean, size)
+        progress.count(mean, size)
         self.listener(self._fraction(), {})
 
     def _found(
@@ -237,13 +257,13 @@ class Trainer:
         return there, self.differentiate(there.graph, there.positions, scale=scale, weights=weights)
 
     def _shared(self, gradients: list[Tensor], value: Tensor, longest: Tensor) -> Tensor:
-        """All gradients, the losses and the clock in one vector, averaged over processes."""
+        """All gradients, losses, clock and whether to stop in one vector, mean over processes."""
         losses = [float(v.detach()) for v in (value, longest)]
-        place = value.new_tensor([*losses, self.clock.seconds])
+        place = value.new_tensor([*losses, self.clock.seconds, float(self.stop.asked)])
         flat = torch.cat([*(g.reshape(-1) for g in gradients), place])
         if self.fabric.world_size > 1:
             flat = self._reduced(flat, "mean")
-            parts = torch.split(flat[:-3], [g.numel() for g in gradients])
+            parts = torch.split(flat[:-4], [g.numel() for g in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.reshape(gradient.shape))
         return flat
@@ -257,17 +277,24 @@ class Trainer:
     def _checked(
         self, gradients: list[Tensor], shared: Tensor, sample: Sample
     ) -> tuple[float, float, float]:
-        size = float(torch.linalg.vector_norm(shared[:-3]))
-        mean, _, seconds = (float(v) for v in shared[-3:])
+        size = float(torch.linalg.vector_norm(shared[:-4]))
+        mean, _, seconds, told = (float(v) for v in shared[-4:])
+        self._told = told > 0
         if not (math.isfinite(size) and math.isfinite(mean)):
             raise InputError(
                 f"training, step {self.state.progress.step}",
-                f"a loss or gradient that is not finite on {', '.join(sample.names)} (or on the "
-                "frames of the other processes)",
-                f"The last good potential is in {self.job.out / MODEL}. Look at these frames, or "
-                "lower learning_rate and adam_rate.",
+                f"a loss or gradient that is not finite on {', '.join(sample.names)}"
+                + " (or on the frames of the other processes)" * (self.fabric.world_size > 1),
+                f"The last good potential is in {self.job.out / MODEL}. "
+                * self._validated
+                + "Look at these frames, or lower learning_rate and adam_rate and give another "
+                "--out.",
             )
         return size, mean, seconds
+
+    @property
+    def _validated(self) -> bool:
+        return (self.job.out / MODEL / checkpoint.MODEL).is_file()
 
     def _due(self) -> bool:
         """Whether to validate: evenly spaced, at the end, and never for long.

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from scalewise.errors import InputError
 from scalewise.training.fit import Job, Show, Trainer, silent
+from scalewise.training.stopping import Stop
 
 
 def run(job: Job, show: Show = silent) -> None:
@@ -20,6 +21,8 @@ def run(job: Job, show: Show = silent) -> None:
     InputError
         Fewer frames than processes times batch; a loss that is not finite; the state of another
         run in the folder.
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM; what was done is saved.
     """
     settings = job.settings
     needed = settings.processes * settings.batch
@@ -44,23 +47,29 @@ def run(job: Job, show: Show = silent) -> None:
         _train(fabric, job, show)
     else:
         fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
-        # what is wrong with the input is wrong in every process: the first one's word is enough
-        error = fabric.launch(partial(_train_one_thread, job=job, show=show))
+        with Stop(forward=True).listening():
+            # what is wrong with the input is wrong in every process: the first one's word is enough
+            error = fabric.launch(partial(_train_one_thread, job=job, show=show))
         if error is not None:
             raise error
 
 
-def _train_one_thread(fabric: Fabric, job: Job, show: Show) -> InputError | None:
+def _train_one_thread(
+    fabric: Fabric, job: Job, show: Show
+) -> InputError | KeyboardInterrupt | None:
     torch.set_num_threads(1)
     # torch interrupts its processes when their parent has died; in the background that is ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _train(fabric, job, show)
-    except InputError as error:
+    except (InputError, KeyboardInterrupt) as error:
         return error
     return None
 
 
 def _train(fabric: Fabric, job: Job, show: Show) -> None:
-    with show() if fabric.is_global_zero else silent() as listener:
-        Trainer(fabric, job, listener).run()
+    with (
+        Stop().listening() as stop,
+        show() if fabric.is_global_zero else silent() as listener,
+    ):
+        Trainer(fabric, job, listener, stop).run()

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from scalewise import checkpoint
-from scalewise.artifacts import write_json
+from scalewise.artifacts import read_json, write_json
 from scalewise.data.duplicates import find_duplicates
 from scalewise.data.frames import Frame, read
+from scalewise.data.keys import LabelKeys, Say
 from scalewise.data.manifest import (
     DataFile,
     SplitManifest,
@@ -21,7 +21,14 @@ from scalewise.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from scalewise.doctor.split import deal_groups, read_groups, read_roles
+from scalewise.doctor.split import (
+    deal_groups,
+    divide_large,
+    read_groups,
+    read_roles,
+    say_untrained,
+    untrained_elements,
+)
 from scalewise.errors import InputError
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.graph import check_elements
@@ -30,9 +37,10 @@ from scalewise.training.fit import STATE, Job, Show, silent
 from scalewise.training.launch import run
 from scalewise.training.samples import prepare
 from scalewise.training.settings import Data, Train
-from scalewise.training.state import Progress, check_state
+from scalewise.training.state import Progress, check_state, read_progress
 
-Say = Callable[[str], None]
+#: Force error over that of predicting no force, above which a potential has learned little.
+LITTLE = 0.5
 #: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
 DUPLICATE_DISTANCE = 1.5
 
@@ -56,14 +64,8 @@ def train(
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
     settings, first = _from(settings)
-    frames = read(
-        path,
-        forces_key=settings.data.forces_key,
-        energy_key=settings.data.energy_key,
-        stress_key=settings.data.stress_key,
-        check_units=settings.data.check_units,
-    )
-    manifest = split(path, frames, settings.data, settings.seed)
+    frames = read(path, LabelKeys.of(settings.data, "data."), say=say)
+    manifest = split(path, frames, settings.data, settings.seed, say)
     digest = _digest(settings, manifest)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
@@ -91,7 +93,21 @@ def train(
         start=None if first is None else first.network.state_dict(),
     )
     run(job, show)
+    _judge_error(out / "model", members["valid"], say)
     return out / "model"
+
+
+def _judge_error(model: Path, frames: Sequence[Frame], say: Say) -> None:
+    """Say so where a potential has learned little: it is written all the same."""
+    info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
+    error = info.get("valid", {}).get("forces_mae")
+    nothing = 1e3 * float(np.abs(np.concatenate([f.forces for f in frames])).mean())
+    if error is not None and nothing > 0 and error > LITTLE * nothing:
+        say(
+            f"warning: hardly trained. After {info['step']} steps its force error on validation "
+            f"frames is {error:.3g} meV/Å, where predicting none has {nothing:.3g}: give it more "
+            "minutes or steps"
+        )
 
 
 def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress:
@@ -104,8 +120,7 @@ def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress
     """
     if not (out / STATE).is_file():
         return Progress()
-    header = check_state(out / STATE, _digest(settings, manifest))
-    return Progress(**json.loads(header["progress"]))
+    return read_progress(out / STATE, check_state(out / STATE, _digest(settings, manifest)))
 
 
 def _digest(settings: Train, manifest: SplitManifest) -> str:
@@ -136,7 +151,13 @@ def _from(settings: Train) -> tuple[Train, Potential | None]:
     return settings.model_copy(update={"network": network}), first
 
 
-def split(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> SplitManifest:
+def split(
+    path: Path,
+    frames: Sequence[Frame],
+    settings: Data,
+    seed: int,
+    say: Say = lambda _: None,
+) -> SplitManifest:
     """Read the split, or deal groups of near-duplicates.
 
     Raises
@@ -147,19 +168,45 @@ def split(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> Spl
     if settings.split is not None:
         manifest = read_manifest(settings.split, data=path, frames=len(frames))
     else:
-        manifest = _deal(path, frames, settings, seed)
+        manifest = _deal(path, frames, settings, seed, say)
     missing = [role for role in ("train", "valid") if role not in manifest.role]
     if missing:
         raise InputError(
             f"split of {path}",
             f"no frame has the role {' or '.join(missing)}",
-            "Training needs both. Where all frames are alike, as in a trajectory of one molecule, "
-            "name groups with data.group_key, or roles with data.split_key or data.split.",
+            _roles_for(settings, missing, path),
         )
+    if lost := untrained_elements(frames, manifest.role):
+        named = {symbol for symbol, roles in lost.items() if "valid" in roles}
+        if named:
+            raise InputError(
+                f"split of {path}",
+                say_untrained(lost),
+                "The network would not know them, and validation needs it: give a frame of each "
+                "the role train.",
+            )
+        say(f"{say_untrained(lost)}: the potential will not know them")
     return manifest
 
 
-def _deal(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> SplitManifest:
+def _roles_for(settings: Data, missing: Sequence[str], path: Path) -> str:
+    """How frames get the roles that none has."""
+    if settings.split is not None:
+        return (
+            "Training needs both. Write the split again with smaller groups or other shares: "
+            f"scalewise doctor {path} group_key=... or duplicate_distance=..."
+        )
+    if settings.split_key is not None:
+        return (
+            f"Training needs both: give some frames the role {' and some '.join(missing)} under "
+            f"'{settings.split_key}'."
+        )
+    return "Training needs both: give more frames, or smaller groups with data.group_key."
+
+
+def _deal(
+    path: Path, frames: Sequence[Frame], settings: Data, seed: int, say: Say
+) -> SplitManifest:
     shares = {
         "train": 1.0 - settings.valid - settings.test,
         "valid": settings.valid,
@@ -173,14 +220,22 @@ def _deal(path: Path, frames: Sequence[Frame], settings: Data, seed: int) -> Spl
     elif settings.split_key is not None:
         group, made = np.arange(len(frames)), "one group per frame"
     else:
-        group = find_duplicates(frames, DUPLICATE_DISTANCE).group
+        group, blocks = divide_large(find_duplicates(frames, DUPLICATE_DISTANCE).group)
         made = f"near-duplicates below {DUPLICATE_DISTANCE} Å"
+        if blocks:
+            cut = f"cut into {blocks} blocks of frames that follow each other"
+            made += f", the largest group {cut}"
+            say(
+                f"most frames are near-duplicates of each other (below {DUPLICATE_DISTANCE} Å) and "
+                f"were {cut}: test errors are those between known frames, not beyond them"
+            )
     if settings.split_key is not None:
         roles = read_roles(frames, settings.split_key)
         dealt = f"frame key '{settings.split_key}'"
     else:
         stratum = [tuple(np.bincount(f.numbers).tolist()) for f in frames]
-        roles = deal_groups(group.tolist(), stratum, shares, seed)
+        elements = [frozenset(f.numbers.tolist()) for f in frames]
+        roles = deal_groups(group.tolist(), stratum, shares, seed, elements)
         dealt = "whole groups, dealt by seed"
     return SplitManifest(
         data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),

@@ -1,0 +1,93 @@
+"""How a training ends before its budget: when it is told to, and what may take how long."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from scalewise.running import Terminated
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass
+class Stop:
+    """Remembers that the process was told to end, so that a step is finished and saved first.
+
+    The same signal a second time ends it at once, and so does the first one while ``urgent``. With
+    ``forward``, processes that were started for the training are told, too.
+    """
+
+    forward: bool = False
+    urgent: bool = False
+    seen: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def asked(self) -> bool:
+        """Whether a signal came."""
+        return bool(self.seen)
+
+    @property
+    def error(self) -> KeyboardInterrupt:
+        """What to raise when all is saved."""
+        return Terminated() if self.seen[signal.SIGTERM] else KeyboardInterrupt()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Take over the signals; in another thread than the main one nothing is changed."""
+        try:
+            before = [(s, signal.signal(s, self._handle)) for s in SIGNALS if not _ignored(s)]
+        except ValueError:
+            before = []
+        try:
+            yield self
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        self.seen[number] += 1
+        if self.forward:
+            for child in multiprocessing.active_children():
+                if child.pid is not None:
+                    with contextlib.suppress(OSError):
+                        os.kill(child.pid, signal.SIGTERM)
+        if self.urgent or self.seen[number] > 1:
+            raise self.error
+
+
+def _ignored(number: int) -> bool:
+    """Whether a signal is ignored, as interrupts are in a job of the background."""
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
+@contextlib.contextmanager
+def at_most(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer than some seconds; main thread of POSIX alone.
+
+    It is raised again and again until it gets through: whatever swallows one exception goes on.
+    """
+    if seconds is None or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def late(number: int, frame: Any) -> None:
+        raise TimeoutError(f"not done within {seconds:.0f} s")
+
+    try:
+        before = signal.signal(signal.SIGALRM, late)
+    except ValueError:  # another thread
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

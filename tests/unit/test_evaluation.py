@@ -113,9 +113,7 @@ def test_predictions_read_back_equal_the_potentials(
 ) -> None:
     out = tmp_path / "out.xyz"
     predict_file(model, noisy, Predict(check_units=False, cutoff=3.5), out)
-    read_back = read(
-        out, forces_key="forces", energy_key="energy", stress_key="stress", check_units=False
-    )
+    read_back = read(out, forces="forces", energy="energy", stress="stress", check_units=False)
     images = ase.io.read(out, index=":")
     for frame, image in zip(read_back, images, strict=True):
         expected = potential.predict(frame, cutoffs=3.5)
@@ -139,12 +137,11 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     predict_file(model, bare, Predict(), once, say=said.append)
     assert said == []
     predict_file(model, once, Predict(forces_key="other"), twice, say=said.append)
-    assert said == [
-        "charges, cutoffs, energies, energy, stress of once.xyz: replaced by predictions in "
-        "twice.xyz"
-    ]
-    (first,) = read(twice, forces_key="forces")
-    (second,) = read(twice, forces_key="other")
+    names = ("charges", "cutoffs", "energies", "energy", "forces", "free_energy", "stress")
+    kept = ", ".join(f"input_{n}" for n in names)
+    assert said == [f"{', '.join(names)} of once.xyz: kept in twice.xyz as {kept}"]
+    (first,) = read(twice, forces="input_forces")
+    (second,) = read(twice, forces="other")
     np.testing.assert_allclose(first.forces, second.forces, atol=1e-6)
     with pytest.raises(InputError, match="the file that is read"):
         predict_file(model, twice, Predict(), twice)
@@ -163,7 +160,7 @@ def test_a_composition_outside_the_baseline_is_said(
     predict_file(
         tmp_path / "m", tmp_path / "odd.xyz", settings, tmp_path / "o.xyz", say=said.append
     )
-    assert "1 of 1 frames have a composition" in said[0]
+    assert "1 of 1 frame with a composition" in said[0]
 
 
 def refused(model: Path, data: Path, match: str, **settings: object) -> None:
@@ -192,20 +189,20 @@ def manifest_of(path: Path, frames: int, *, sha: str | None = None) -> SplitMani
 def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
     frames = read(noisy, check_units=False)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
-    choice = choose(noisy, frames, Evaluate(), tmp_path)
+    choice = choose(noisy, frames, Evaluate(), tmp_path / "model")
     assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
     assert choice.how == "roles of split.json beside the model"
     assert choice.grouped == "groups of the split"
     assert choice.warnings == ()
-    both = choose(noisy, frames, Evaluate(role=("valid", "all")), tmp_path)
+    both = choose(noisy, frames, Evaluate(role=("valid", "all")), tmp_path / "model")
     assert len(both.members["all"]) == len(both.scored) == 20
     assert both.warnings == (
-        "5 frames of 'valid' have near-duplicates in the training frames",
-        "5 of the 20 frames of 'all' were trained on",
-        "5 frames of 'all' have near-duplicates in the training frames",
+        "5 frames of 5 of 'valid' in a group with frames to train on",
+        "5 frames of 20 of 'all' trained on",
+        "5 frames of 20 of 'all' in a group with frames to train on",
     )
     with pytest.raises(InputError, match="Did you mean 'test'"):
-        choose(noisy, frames, Evaluate(role=("tets",)), tmp_path)
+        choose(noisy, frames, Evaluate(role=("tets",)), tmp_path / "model")
 
 
 def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
@@ -216,23 +213,24 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
         frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
     settings = Evaluate(split_key="mine", role=("test",), group_key="pair")
-    assert choose(noisy, frames, settings, tmp_path).warnings == (
-        "3 of the 10 frames of 'test' were trained on",
-        "3 frames of 'test' have near-duplicates in the training frames",
+    assert choose(noisy, frames, settings, tmp_path / "model").warnings == (
+        "3 frames of 10 of 'test' trained on",
+        "3 frames of 10 of 'test' in a group with frames to train on",
     )
     # without the training's split, the roles that are asked for have to do
-    assert choose(noisy, frames, settings, tmp_path / "nowhere").warnings == ()
+    assert choose(noisy, frames, settings, tmp_path / "nowhere" / "model").warnings == ()
 
 
 def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
     frames = read(noisy, check_units=False)
     other = tmp_path / "split.json"
     write_manifest(other, manifest_of(noisy, 20, sha=64 * "0"))
-    choice = choose(noisy, frames, Evaluate(), tmp_path)
+    choice = choose(noisy, frames, Evaluate(), tmp_path / "model")
     assert list(choice.members) == ["all"]
-    assert "of another file" in choice.how
+    assert "split.json beside the model was not used" in choice.how
+    assert "frames of the training may be among these" in choice.warnings[0]
     with pytest.raises(InputError, match="SHA-256"):
-        choose(noisy, frames, Evaluate(split=other), tmp_path)
+        choose(noisy, frames, Evaluate(split=other), tmp_path / "model")
 
 
 def test_scores_by_hand() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +15,29 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from scalewise import checkpoint
 from scalewise.data.frames import Frame
-from scalewise.potential.graph import Graph, build, prune, total_charge
+from scalewise.errors import InputError, shown
+from scalewise.potential.graph import Graph, build, moved_to, prune, total_charge
 from scalewise.potential.potential import Potential
+
+# a forked process has none of the threads that torch believes in: it would wait for them for ever
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 class ScalewiseCalculator(Calculator):
     """Energy (eV), energies per atom, forces (eV/Å), stress (eV/Å³) and charges (e).
 
+    It can be pickled and copied, and used from several threads: one computes at a time.
+
     Parameters
     ----------
     potential
-        A potential, or the folder of one.
+        A potential, or the folder of one, or of the run that trained it.
     cutoffs
         Å, one for all atoms or one each; default: the network's.
     skin
-        Å by which the neighbour list is longer than needed. It is rebuilt when an atom has moved
-        by half of it, or the cell has changed.
+        Å by which the neighbour list is longer than needed. It is rebuilt when atoms have moved
+        and the cell has changed so far that it may miss a pair.
     device, dtype
         Where and how to compute; float64 for vibrations and tight minima. Default: as the potential
         is; one that is read from a folder is float32 on the CPU.
@@ -38,7 +48,8 @@ class ScalewiseCalculator(Calculator):
     Raises
     ------
     InputError
-        No potential there, an unknown element, overlapping atoms, a singular cell.
+        No potential there, no such device; a skin, type or cutoff that cannot be; an unknown
+        element, overlapping atoms, a singular cell, results that are not finite.
 
     Examples
     --------
@@ -72,12 +83,29 @@ class ScalewiseCalculator(Calculator):
         compiled: bool | None = None,
     ) -> None:
         super().__init__()
+        if not (isinstance(skin, int | float) and math.isfinite(skin) and skin >= 0):
+            raise InputError("skin", shown(skin), "It must be a length in Å, zero or more.")
+        if dtype not in (None, torch.float32, torch.float64):
+            raise InputError("dtype", shown(dtype), "Give torch.float32 or torch.float64.")
         if not isinstance(potential, Potential):
-            potential = checkpoint.read(Path(potential))
-        self.potential = potential.to(device, dtype, compiled=compiled)
-        self.cutoffs = cutoffs
-        self.skin = skin
+            potential = checkpoint.read(checkpoint.locate(Path(potential)))
+        self.potential = potential.to(_device(device), dtype, compiled=compiled)
+        self.cutoffs = None if cutoffs is None else self.potential.check_cutoffs(cutoffs)
+        self.skin = float(skin)
         self._buffered: tuple[Frame, Graph] | None = None
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock and the neighbour list, which is made anew."""
+        return {**self.__dict__, "_lock": None, "_buffered": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
+
+    def get_property(self, *args: Any, **options: Any) -> Any:
+        """As ASE's; a result belongs to the atoms that were given, whatever other threads ask."""
+        with self._lock:
+            return super().get_property(*args, **options)
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE does not look at the total charge."""
@@ -93,18 +121,22 @@ class ScalewiseCalculator(Calculator):
         system_changes: list[str] = all_changes,
     ) -> None:
         """Compute everything; see the class for the units."""
-        super().calculate(atoms, properties, system_changes)
-        assert self.atoms is not None  # ASE has just put them there
-        frame = _frame(self.atoms)
-        graph = prune(
-            self._list(frame),
-            torch.as_tensor(
-                frame.positions, dtype=self.potential.dtype, device=self.potential.device
-            ),
-            self.potential.cutoff,
-        )
-        found = self.potential.derivatives(graph, frame.positions, self.cutoffs)
-        predicted = self.potential.finish(frame, found)
+        with self._lock:
+            super().calculate(atoms, properties, system_changes)
+            assert self.atoms is not None  # ASE has just put them there
+            self._compute(_frame(self.atoms))
+
+    def _compute(self, frame: Frame) -> None:
+        if not len(frame.numbers):
+            predicted = self.potential.predict(frame)
+        else:
+            graph = prune(
+                self._list(frame),
+                torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device),
+                self.potential.cutoff,
+            )
+            found = self.potential.derivatives(graph, frame.positions, self.cutoffs)
+            predicted = self.potential.finish(frame, found)
         self.results: dict[str, Any] = {
             "energy": predicted.energy,
             "free_energy": predicted.energy,
@@ -118,14 +150,17 @@ class ScalewiseCalculator(Calculator):
 
     def _list(self, frame: Frame) -> Graph:
         """The buffered neighbour list, built again where it may miss a pair."""
-        if self._buffered is not None and _still_holds(self._buffered[0], frame, self.skin):
-            return self._buffered[1]
         settings = self.potential.network.settings
+        smearing = settings.smearing if settings.charges else 0.0
+        if self._buffered is not None:
+            listed, graph = self._buffered
+            if _still_holds(listed, frame, settings.cutoff, self.skin):
+                return moved_to(graph, frame.cell, smearing)
         graph = build(
             frame,
             self.potential.network.elements,
             settings.cutoff + self.skin,
-            smearing=settings.smearing if settings.charges else 0.0,
+            smearing=smearing,
             near=None if settings.inner is None else settings.inner + self.skin,
         ).to(self.potential.device, self.potential.dtype)
         self._buffered = (frame, graph)
@@ -150,14 +185,38 @@ def _charge(atoms: ase.Atoms) -> list[Any]:
     return [atoms.info.get(key) for key in ("total_charge", "charge")]
 
 
-def _still_holds(listed: Frame, frame: Frame, skin: float) -> bool:
+def _device(device: torch.device | str | None) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError("device", f"{shown(device)} ({reason})", "Give cpu, or cuda.") from None
+    return found
+
+
+def _still_holds(listed: Frame, frame: Frame, cutoff: float, skin: float) -> bool:
+    r"""Whether a list of ``cutoff + skin`` holds every pair that is closer than ``cutoff`` now.
+
+    With the cell :math:`h = h_0 F` and positions :math:`r_i = r^0_i F + u_i`, a pair at v now was
+    at :math:`(v - \Delta u) F^{-1}`, no farther than :math:`(|v| + 2 u_\mathrm{max}) |F^{-1}|`.
+    """
     same = (
         np.array_equal(listed.numbers, frame.numbers)
         and np.array_equal(listed.pbc, frame.pbc)
-        and np.array_equal(listed.cell, frame.cell)
         and total_charge(listed) == total_charge(frame)
     )
-    if not same:
+    if not same or not np.isfinite(frame.cell).all():
         return False
-    moved = frame.positions - listed.positions
-    return float((moved * moved).sum(axis=1).max(initial=0.0)) < (0.5 * skin) ** 2
+    change = np.eye(3)
+    if frame.pbc.all():
+        change = np.linalg.solve(listed.cell, frame.cell)
+        if not 0.5 < float(np.linalg.det(change)) < 2.0:
+            return False
+    apart = frame.positions - listed.positions @ change
+    apart -= apart.mean(axis=0)
+    farthest = float(np.sqrt((apart * apart).sum(axis=1).max(initial=0.0)))
+    stretch = max(1.0, float(np.linalg.norm(np.linalg.inv(change), ord=2)))
+    return (cutoff + 2.0 * farthest) * stretch < cutoff + skin

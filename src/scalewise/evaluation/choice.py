@@ -13,7 +13,9 @@ from jaxtyping import Int
 
 from scalewise import checkpoint
 from scalewise.data.frames import Frame, read
+from scalewise.data.keys import LabelKeys, Say
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
+from scalewise.doctor.findings import count
 from scalewise.doctor.split import read_groups, read_roles
 from scalewise.errors import InputError
 from scalewise.evaluation.settings import Scored
@@ -71,7 +73,9 @@ def spread(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.nda
     return members[np.linspace(0, len(members) - 1, most).round().astype(int)]
 
 
-def read_chosen(model: Path, data: Path, settings: Scored) -> tuple[list[Frame], Choice]:
+def read_chosen(
+    model: Path, data: Path, settings: Scored, say: Say = lambda _: None
+) -> tuple[list[Frame], Choice]:
     """Read the frames of a file, and choose those that are scored, as :func:`choose`.
 
     Raises
@@ -79,17 +83,11 @@ def read_chosen(model: Path, data: Path, settings: Scored) -> tuple[list[Frame],
     InputError
         Whatever is wrong with the data, the split or the settings.
     """
-    frames = read(
-        data,
-        forces_key=settings.forces_key,
-        energy_key=settings.energy_key,
-        stress_key=settings.stress_key,
-        check_units=settings.check_units,
-    )
-    return frames, choose(data, frames, settings, checkpoint.locate(model).resolve().parent)
+    frames = read(data, LabelKeys.of(settings), say=say)
+    return frames, choose(data, frames, settings, model)
 
 
-def choose(path: Path, frames: Sequence[Frame], settings: Scored, beside: Path) -> Choice:
+def choose(path: Path, frames: Sequence[Frame], settings: Scored, model: Path) -> Choice:
     """Choose frames by the split given, else by the one beside the model, else all.
 
     Parameters
@@ -98,20 +96,21 @@ def choose(path: Path, frames: Sequence[Frame], settings: Scored, beside: Path) 
         The file, and all its frames.
     settings
         ``split``, ``split_key``, ``role``, ``group_key``, ``block``.
-    beside
-        Folder in which the training of the model left its split.
+    model
+        Folder of a potential, or of the run that trained it and left its split there.
 
     Raises
     ------
     InputError
         A split of other data; a role that no frame has; a frame without the key.
     """
+    beside = checkpoint.locate(model).resolve().parent
     data = DataFile(file=path.name, sha256=hash_file(path), frames=len(frames))
-    manifest, how = _find(path, frames, settings, beside, data)
+    manifest, how, unread = _find(path, frames, settings, beside, data)
     if manifest is None and settings.role not in (None, (EVERY,)):
         raise InputError(
-            "key 'role'",
-            f"'{', '.join(settings.role or ())}', but nothing says which frames have it ({how})",
+            f"role '{', '.join(settings.role or ())}'",
+            f"nothing says which frames have it ({how})",
             "Give split=split.json, or split_key=... if a frame key holds the roles.",
         )
     roles = settings.role or (("test",) if manifest is not None else (EVERY,))
@@ -126,29 +125,36 @@ def choose(path: Path, frames: Sequence[Frame], settings: Scored, beside: Path) 
     twins = np.arange(len(frames)) if manifest is None else np.array(manifest.group)
     if settings.group_key is not None:
         twins = group
-    warnings = _leaks(members, twins, _trained(path, frames, beside, manifest))
+    train, known = _trained(path, frames, beside, manifest)
+    warnings = _leaks(members, twins, train, known)
+    if unread is not None and settings.split is None and settings.split_key is None:
+        warnings += (f"{unread}: frames of the training may be among these",)
     return Choice(data, members, group, how, grouped, warnings)
 
 
 def _find(
     path: Path, frames: Sequence[Frame], settings: Scored, beside: Path, data: DataFile
-) -> tuple[SplitManifest | None, str]:
+) -> tuple[SplitManifest | None, str, str | None]:
+    """The split, where it is from, and why the one beside the model was not used."""
     n = len(frames)
     if settings.split is not None:
-        return read_manifest(settings.split, data=path, frames=n), f"roles of {settings.split}"
+        manifest = read_manifest(settings.split, data=path, frames=n)
+        return manifest, f"roles of {settings.split}", None
     if settings.split_key is not None:
         roles = tuple(read_roles(frames, settings.split_key))
         # groups of one frame: a frame key of roles says nothing about groups
         manifest = SplitManifest(data=data, role=roles, group=tuple(range(n)))
-        return manifest, f"roles in the frame key '{settings.split_key}'"
+        return manifest, f"roles in the frame key '{settings.split_key}'", None
     found = beside / SPLIT
     if not found.is_file():
-        return None, "no split given and none beside the model"
+        return None, "no split given and none beside the model", None
     try:
-        return read_manifest(found, data=path, frames=n), f"roles of {SPLIT} beside the model"
-    except InputError:
+        manifest = read_manifest(found, data=path, frames=n)
+    except InputError as error:
         # not asked for by the user: a model may be tested on any file
-        return None, f"{SPLIT} beside the model is of another file"
+        reason = f"{SPLIT} beside the model was not used ({error.found})"
+        return None, reason, reason
+    return manifest, f"roles of {SPLIT} beside the model", None
 
 
 def _group(
@@ -164,27 +170,39 @@ def _group(
 
 def _trained(
     path: Path, frames: Sequence[Frame], beside: Path, manifest: SplitManifest | None
-) -> np.ndarray:
-    """Frames that the model was trained on, by the split beside it, else by the one given."""
+) -> tuple[np.ndarray, bool]:
+    """Frames that the model was trained on, by the split beside it, else by the one given.
+
+    Also whether it was the one beside it, so that it is known.
+    """
+    known = False
     with contextlib.suppress(InputError):  # none, or of another file
         manifest = read_manifest(beside / SPLIT, data=path, frames=len(frames))
+        known = True
     if manifest is None or "train" not in manifest.role:
-        return np.zeros(0, dtype=int)
-    return manifest.members("train")
+        return np.zeros(0, dtype=int), known
+    return manifest.members("train"), known
 
 
 def _leaks(
-    members: Mapping[str, np.ndarray], group: np.ndarray, train: np.ndarray
+    members: Mapping[str, np.ndarray], group: np.ndarray, train: np.ndarray, known: bool
 ) -> tuple[str, ...]:
+    """What makes errors look too good; ``known``: the model was trained on ``train``."""
     seen = set(group[train].tolist())
     found = []
     for role, frames in members.items():
         if role == "train":
             continue
-        trained = np.isin(frames, train).sum()
+        trained = int(np.isin(frames, train).sum())
         twins = sum(g in seen for g in group[frames].tolist()) - trained
-        if trained:
-            found.append(f"{trained} of the {len(frames)} frames of '{role}' were trained on")
+        of = f"of {len(frames)} of '{role}'"
+        if trained and known:
+            found.append(f"{count(trained, 'frame')} {of} trained on")
+        elif trained:
+            found.append(
+                f"{count(trained, 'frame')} {of} to train on by the split given: whether the model "
+                "was trained on them is not known"
+            )
         if twins:
-            found.append(f"{twins} frames of '{role}' have near-duplicates in the training frames")
+            found.append(f"{count(twins, 'frame')} {of} in a group with frames to train on")
     return tuple(found)

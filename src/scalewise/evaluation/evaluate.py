@@ -13,6 +13,7 @@ import torch
 
 import scalewise
 from scalewise.artifacts import write_json
+from scalewise.data.extxyz import read_images
 from scalewise.data.frames import Frame
 from scalewise.doctor.findings import count
 from scalewise.evaluation.choice import Choice, read_chosen
@@ -27,11 +28,10 @@ from scalewise.evaluation.predict import (
     known,
     outside_span,
     predict_frames,
-    read_images,
     shorter,
     write_images,
 )
-from scalewise.evaluation.role import BROKEN, RoleData, describe_role
+from scalewise.evaluation.role import BROKEN, LOST, RoleData, describe_role
 from scalewise.evaluation.score import Resampling
 from scalewise.evaluation.settings import Evaluate
 from scalewise.evaluation.spread import count_parity, count_residuals
@@ -87,7 +87,7 @@ def evaluate(
     """
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     say(f"Reading {data}")
-    frames, choice = read_chosen(model, data, settings)
+    frames, choice = read_chosen(model, data, settings, say)
     scored = known(potential, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
     say(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
@@ -165,7 +165,8 @@ def _images(data: Path, frames: Sequence[Frame], choice: Choice) -> list[ase.Ato
 
 def _outside(potential: Potential, frames: Sequence[Frame]) -> list[str]:
     outside = sum(not potential.baseline.spans(f.numbers) for f in frames)
-    return [f"{outside_span(outside, len(frames))}; energies leave them out"] if outside else []
+    said = outside_span(potential, outside, len(frames))
+    return [f"{said}; energies leave them out"] if outside else []
 
 
 def _broken(roles: Mapping[str, RoleData]) -> list[str]:
@@ -177,7 +178,8 @@ def _broken(roles: Mapping[str, RoleData]) -> list[str]:
             listed = ", ".join(map(str, numbers[:8])) + more
             found.append(
                 f"{count(len(numbers), 'frame')} of '{name}' broken, with more than {BROKEN:g} "
-                f"times the median frame's error ({listed}): the model is lost there"
+                f"times the median frame's error, and more than {LOST:.0%} of the frame's own "
+                f"forces ({listed})"
             )
     return found
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import ase
-import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from jaxtyping import Float
 
 from scalewise.artifacts import replacing
-from scalewise.data.frames import Frame, read
+from scalewise.data import extxyz
+from scalewise.data.extxyz import read_images
+from scalewise.data.frames import Frame, convert, without_labels
+from scalewise.doctor.findings import count
 from scalewise.errors import InputError
 from scalewise.evaluation.model import open_model
 from scalewise.evaluation.settings import Predict
@@ -29,6 +31,15 @@ Watch = Callable[[Sequence[Frame]], Iterable[Frame]]
 FORCES: Final = "forces"
 #: Column of the cutoff of each atom, Å.
 CUTOFFS: Final = "cutoffs"
+#: Names of results: of the predictions, and others that ASE's readers know.
+RESULTS: Final = (
+    *("energy", "free_energy", "stress", "energies", "charges", CUTOFFS),
+    *("dipole", "magmom", "magmoms", "stresses", "bec", "polarization"),
+)
+#: Those with as many values as a frame of few atoms may have atoms.
+OF_FRAMES: Final = ("stress", "dipole", "polarization")
+#: Before the name of a result that the file had.
+INPUT: Final = "input_"
 
 
 def predict_file(
@@ -50,27 +61,33 @@ def predict_file(
     if out.exists() and data.exists() and out.samefile(data):
         raise InputError(str(out), "the file that is read", "Write the predictions to another.")
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
-    frames = read(data, labelled=False, check_units=settings.check_units)
+    images = read_images(data)
+    frames = convert(images, str(data), without_labels(check_units=settings.check_units))
     outside = sum(not potential.baseline.spans(f.numbers) for f in known(potential, frames))
     if outside:
-        say(outside_span(outside, len(frames)))
+        say(outside_span(potential, outside, len(frames)))
     for sentence in shorter(potential, settings.cutoff):
         say(sentence)
     predicted, _ = predict_frames(
         potential, frames, cutoff=settings.cutoff, long=settings.long, watch=watch
     )
-    images = read_images(data)
-    replaced = sorted({key for image in images for key in held(image, settings.forces_key)})
-    if replaced:
-        say(f"{', '.join(replaced)} of {data.name}: replaced by predictions in {out.name}")
+    taken = sorted({key for image in images for key in held(image, settings.forces_key)})
+    if taken:
+        kept = ", ".join(INPUT + key for key in taken)
+        say(f"{', '.join(taken)} of {data.name}: kept in {out.name} as {kept}")
     write_images(out, images, predicted, settings.forces_key)
 
 
-def outside_span(outside: int, frames: int) -> str:
+def outside_span(potential: Potential, outside: int, frames: int) -> str:
     """The sentence about compositions whose absolute energy the training did not determine."""
+    if not len(potential.baseline.span):
+        return (
+            "the potential was trained without energies: its absolute energies mean nothing, "
+            "forces and stress do"
+        )
     return (
-        f"{outside} of {frames} frames have a composition that the training frames do not "
-        "determine: their absolute energies mean nothing, forces and stress do"
+        f"{outside} of {count(frames, 'frame')} with a composition that the training frames do not "
+        "determine: absolute energies mean nothing there, forces and stress do"
     )
 
 
@@ -80,8 +97,8 @@ def shorter(potential: Potential, cutoff: float | None) -> list[str]:
     if cutoff is None or cutoff >= shortest:
         return []
     return [
-        f"cutoff={cutoff:g} Å is shorter than the {shortest:g} Å that the network was "
-        "trained with: its errors grow, and say nothing of a network trained for that cutoff"
+        f"cutoff={cutoff:g} Å is shorter than the shortest that the network was trained for, "
+        f"{shortest:g} Å: its errors grow, and say nothing of a network trained for that cutoff"
     ]
 
 
@@ -121,16 +138,13 @@ def predict_frames(
     return predicted, np.array(seconds)
 
 
-def read_images(path: Path) -> list[ase.Atoms]:
-    """Read a file that was already checked again, with all columns and frame keys."""
-    return list(ase.io.read(path, index=":", format="extxyz"))
-
-
-def held(image: ase.Atoms, forces_key: str) -> list[str]:
-    """What an image has under the names of predictions."""
-    results = image.calc.results if image.calc is not None else {}
-    names = ("energy", "stress", "energies", "charges", CUTOFFS, forces_key)
-    return [n for n in names if n in results or n in image.info or n in image.arrays]
+def held(image: ase.Atoms, forces_key: str) -> dict[str, Any]:
+    """What an image has under the names of results, which readers would take for predictions."""
+    found = dict(image.calc.results) if image.calc is not None else {}
+    for name in (*RESULTS, forces_key):
+        if (value := image.info.get(name, image.arrays.get(name))) is not None:
+            found.setdefault(name, value)
+    return found
 
 
 def write_images(
@@ -138,24 +152,27 @@ def write_images(
 ) -> None:
     """Write images with their predictions as extxyz, whole or not at all.
 
-    Frames get ``energy`` (eV) and, where periodic, ``stress`` (eV/Å³, positive under tension);
-    atoms get ``forces_key`` (eV/Å), ``energies`` (eV), ``charges`` (e) and ``cutoffs`` (Å). All
-    else stays.
+    Frames get ``energy`` and ``free_energy`` (eV) and, where periodic, ``stress`` (eV/Å³, positive
+    under tension); atoms get ``forces_key`` (eV/Å), ``energies`` (eV), ``charges`` (e) and
+    ``cutoffs`` (Å). What was there under names of results, such as ``dipole``, gets ``input_``
+    before its name. All else stays.
     """
     filled = [_fill(i, p, forces_key) for i, p in zip(images, predicted, strict=True)]
-    with replacing(path) as temporary:
-        ase.io.write(temporary, filled, format="extxyz")
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        extxyz.write_images(stream, filled)
 
 
 def _fill(image: ase.Atoms, predicted: Predicted, forces_key: str) -> ase.Atoms:
     filled: ase.Atoms = image.copy()  # type: ignore[no-untyped-call]  # ASE
-    results = dict(image.calc.results) if image.calc is not None else {}
-    for name in held(image, forces_key):
-        results.pop(name, None)
+    for name, value in held(image, forces_key).items():
         filled.info.pop(name, None)
         filled.arrays.pop(name, None)
-    results |= {
+        of_atoms = np.shape(value)[:1] == (len(image),) and name not in OF_FRAMES
+        place = filled.arrays if of_atoms else filled.info
+        place[INPUT + name] = value
+    results: dict[str, Any] = {
         "energy": predicted.energy,
+        "free_energy": predicted.energy,
         "energies": predicted.energies,
         "charges": predicted.charges,
     }

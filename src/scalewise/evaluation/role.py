@@ -25,9 +25,11 @@ from scalewise.potential.potential import Predicted
 
 #: The six components of a symmetric matrix.
 UPPER: Final = np.triu_indices(3)
-#: A frame whose MAE is this many times the median frame's is broken: the model is lost there, and a
-#: few such frames would hide how it does everywhere else.
+#: A frame whose MAE is this many times the median frame's, and this share of the mean size of its
+#: own forces, is broken: the model is lost there, and a few such frames would hide how it does
+#: everywhere else. Hot frames have large errors and larger forces: they are not lost.
 BROKEN: Final = 4.0
+LOST: Final = 0.25
 #: Frames with the largest errors that are listed.
 WORST: Final = 5
 
@@ -77,9 +79,10 @@ class RoleData:
 
     @property
     def broken(self) -> Bool[np.ndarray, " frames"]:
-        """Frames with more than four times the error of the median frame."""
+        """Frames with over four times the median frame's error, and a quarter of their force."""
         errors = self.frame_errors
-        return errors > BROKEN * np.median(errors)
+        sizes = np.array([np.abs(f.forces).mean() if f.forces.size else 0.0 for f in self.frames])
+        return (errors > BROKEN * np.median(errors)) & (errors > LOST * sizes)
 
     def keep(self, chosen: Bool[np.ndarray, " frames"]) -> RoleData:
         """Return the chosen frames alone."""

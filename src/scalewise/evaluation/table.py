@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scalewise.doctor.findings import count
 from scalewise.report.names import regime_name, shorten
 
 #: Pairs of elements whose distances are printed; the figure has more.
@@ -47,15 +48,22 @@ def _print_role(name: str, role: Section, console: Console) -> None:
             style="dim",
         )
     if role["energy"] or role["stress"]:
-        _print(console, f"Energies of {name}", _energies(role))
+        _print(console, f"{_kinds(role)} of {name}", _energies(role))
     shown = [p for p in role["distances"] if p["bins"]][:MOST_PAIRS]
     if shown:
-        title = f"Forces of {name} by distance to the nearest, meV/Å"
+        title = f"Forces of {name} by distance to the nearest atom of another element, MAE in meV/Å"
         _print(console, title, _distances(shown))
 
 
+def _kinds(role: Section) -> str:
+    kinds = [
+        kind for kind, found in (("energies", role["energy"]), ("stress", role["stress"])) if found
+    ]
+    return " and ".join(kinds).capitalize()
+
+
 def _head(name: str, role: Section) -> str:
-    return f"{name}: {role['frames']} frames, {role['atoms']} atoms"
+    return f"{name}: {count(role['frames'], 'frame')}, {count(role['atoms'], 'atom')}"
 
 
 def _print(console: Console, title: str, table: Table) -> None:

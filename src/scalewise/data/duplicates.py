@@ -15,8 +15,8 @@ from scipy.sparse.csgraph import connected_components
 
 from scalewise.data.frames import Frame
 
-#: Cells whose lattice vectors differ by more than this share are not compared.
-CELL_TOLERANCE: Final = 0.05
+#: Cells whose lattice vectors differ by more than this share, 6 % in volume, are not compared.
+CELL_TOLERANCE: Final = 0.02
 #: Frames with the most similar density waves that are matched atom by atom, per frame.
 CANDIDATES: Final = 6
 #: ... and whose squared difference is below this share of the median over all pairs. Of the 304
@@ -67,12 +67,13 @@ def find_duplicates(
     """Find frames whose atoms moved by less than ``distance`` and chain them to groups.
 
     Two frames are compared when they have the same composition, the same periodicity and cells
-    that differ by less than 5 %. With u_i the displacement of atom i under the minimum image in the
-    mean cell, their distance is ::
+    that differ by less than 2 %. With u_i the displacement of atom i under the minimum image in the
+    mean cell, and the change of the lattice vectors a_k, their distance is ::
 
-        d = sqrt(1/N sum_i |u_i - <u>|^2)
+        d = sqrt(1/N sum_i |u_i - <u>|^2 + 1/12 sum_k |a_k' - a_k|^2)
 
-    over the N compared atoms: a common translation is no difference. Isolated molecules are
+    over the N compared atoms: a common translation is no difference, and a strain counts as what it
+    moves atoms by, wherever in the cell they are. Isolated molecules are
     superposed (rotated, mirrored) first. Periodic frames are compared a second time after an
     optimal assignment of atoms of one element to each other; such a pair must be closer than both
     ``distance`` and 0.4 times the spacing of the atoms, since unrelated liquids match at 0.6.
@@ -218,7 +219,8 @@ def _measure(
             for k in range(3)
             for m in range(3)
         )
-        rms = np.sqrt(np.maximum(square, 0.0) / planes.shape[2])
+        strain = np.sum((stack.cells[i] - stack.cells[j]) ** 2, axis=(1, 2)) / 12
+        rms = np.sqrt(np.maximum(square, 0.0) / planes.shape[2] + strain)
         keep = rms < distance
         links += list(zip(i[keep].tolist(), j[keep].tolist(), rms[keep].tolist(), strict=True))
     return links
@@ -329,4 +331,5 @@ def _match(
             delta[mine] = np.stack([plane[rows, columns] for plane in gap], axis=1)
         drift = drift + delta.mean(axis=0)
         delta -= delta.mean(axis=0)
-    return float(np.sqrt(np.mean(np.sum((delta @ cell) ** 2, axis=1))))
+    strain = float(np.sum((stack.cells[a] - stack.cells[b]) ** 2)) / 12
+    return float(np.sqrt(np.mean(np.sum((delta @ cell) ** 2, axis=1)) + strain))

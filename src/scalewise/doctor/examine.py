@@ -13,8 +13,10 @@ from scalewise.artifacts import write_json
 from scalewise.config import Doctor
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.frames import Frame, read
+from scalewise.data.keys import LabelKeys
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
+from scalewise.doctor.contradictions import find_contradictions
 from scalewise.doctor.figure import draw_neighbours
 from scalewise.doctor.findings import Finding, by_severity
 from scalewise.doctor.forecast import MEASURED, CostModel
@@ -43,6 +45,7 @@ from scalewise.doctor.sections import (
 from scalewise.doctor.split import (
     deal_groups,
     describe_split,
+    divide_large,
     find_leaks,
     judge_split,
     read_groups,
@@ -94,15 +97,21 @@ def examine(
         The file cannot be read as labelled frames, or a named key or element is not in it.
     """
     progress(f"Reading {path}")
-    frames = read(
-        path, forces_key=settings.forces_key, energy_key=settings.energy_key, check_units=False
-    )
+    keys = LabelKeys.of(settings)
+    frames = read(path, keys, check_units=False, say=progress)
     composition = compose(frames)
     _check_elements(settings, composition)
     progress("Comparing frames")
     twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
-    group = twins.group if settings.group_key is None else read_groups(frames, settings.group_key)
-    manifest, split, findings = _split(path, frames, twins, group, settings)
+    blocks = 0
+    if settings.group_key is not None:
+        group = read_groups(frames, settings.group_key)
+    elif settings.split_key is not None:
+        group = twins.group
+    else:
+        group, blocks = divide_large(twins.group)
+    manifest, split, findings = _split(path, frames, twins, group, settings, blocks)
+    findings += find_contradictions(frames, twins)
     progress("Looking at labels, distances and neighbours")
     head = {
         "schema": 1,
@@ -166,7 +175,7 @@ def _examine_geometry(
     frames: Sequence[Frame], composition: Composition, settings: Doctor
 ) -> dict[str, Any]:
     cells, odd = describe_cells(frames)
-    closest, of_frame = find_closest(frames, composition.elements)
+    closest = find_closest(frames, composition.elements)
     counts = count_neighbours(
         frames, composition.elements, settings.cutoffs, settings.neighbour_frames, settings.seed
     )
@@ -174,7 +183,7 @@ def _examine_geometry(
         "cells": cells,
         "closest": [asdict(c) for c in closest],
         "neighbours": counts,
-        "findings": suspect_units(frames, of_frame) + judge_closest(closest) + odd,
+        "findings": suspect_units(frames, settings.stress_key) + judge_closest(closest) + odd,
     }
 
 
@@ -190,7 +199,12 @@ def _check_elements(settings: Doctor, composition: Composition) -> None:
 
 
 def _split(
-    path: Path, frames: Sequence[Frame], twins: Duplicates, group: np.ndarray, settings: Doctor
+    path: Path,
+    frames: Sequence[Frame],
+    twins: Duplicates,
+    group: np.ndarray,
+    settings: Doctor,
+    blocks: int,
 ) -> tuple[SplitManifest, dict[str, Any], list[Finding]]:
     shares = {"train": settings.train, "valid": settings.valid}
     shares["test"] = round(1.0 - sum(shares.values()), 10)
@@ -198,7 +212,8 @@ def _split(
     made = {
         "groups": f"frame key '{settings.group_key}'"
         if settings.group_key
-        else f"connected components of near-duplicates ({near})",
+        else f"connected components of near-duplicates ({near})"
+        + f", the largest cut into {blocks} blocks of consecutive frames" * bool(blocks),
         "roles": f"frame key '{settings.split_key}'"
         if settings.split_key
         else "whole groups, spread over compositions, dealt at random",
@@ -207,7 +222,8 @@ def _split(
         roles, shares = read_roles(frames, settings.split_key), {}
     else:
         stratum = [np.sort(f.numbers).tobytes() for f in frames]
-        roles = deal_groups(group.tolist(), stratum, shares, settings.seed)
+        elements = [frozenset(f.numbers.tolist()) for f in frames]
+        roles = deal_groups(group.tolist(), stratum, shares, settings.seed, elements)
     manifest = SplitManifest(
         data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
         seed=settings.seed,
@@ -224,7 +240,7 @@ def _split(
         "split_groups": len(manifest.leaking_groups()),
         "leaks": [asdict(leak) for leak in leaks[:LISTED]],
     }
-    return manifest, section, judge_split(leaks, group, roles, settings)
+    return manifest, section, judge_split(leaks, group, frames, roles, settings, blocks)
 
 
 def _fit(frames: Sequence[Frame], composition: Composition) -> tuple[EnergyFit | None, np.ndarray]:

@@ -11,16 +11,15 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
-from scalewise.data.frames import SHORTEST_DISTANCE, Frame
+from scalewise.data.frames import Frame
 from scalewise.data.neighbours import build
+from scalewise.data.units import SHORTEST_DISTANCE
 from scalewise.doctor.findings import Finding, count, list_frames
 
 #: Distance (Å) up to which closest pairs are looked for.
 REACH: Final = 6.0
 #: Cutoff (Å) that most potentials use at least: lower cells are worth a word.
 USUAL_CUTOFF: Final = 5.0
-#: Taken off a cell's height (Å), which rounding may put on either side of the cutoff.
-MARGIN: Final = 1e-9
 
 
 def lowest_height(frame: Frame) -> float:
@@ -71,11 +70,12 @@ def describe_cells(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Findin
     if len(low):
         findings.append(
             Finding(
-                "warning",
+                "note",
                 "cells",
                 f"the cell is lower than {USUAL_CUTOFF:g} Å in {list_frames(low.tolist())} "
-                f"(lowest: {heights.min():.3g} Å)",
-                f"Cutoffs must stay below {heights.min():.3g} Å, or repeat these cells.",
+                f"(lowest: {heights.min():.3g} Å): atoms see their own images",
+                "Training and prediction list images. Only the branches of scalewise study need "
+                "cells higher than their cutoffs.",
             )
         )
     return section, findings
@@ -98,27 +98,19 @@ class ClosestPair:
     frame: int | None
 
 
-def find_closest(
-    frames: Sequence[Frame], elements: Sequence[str]
-) -> tuple[list[ClosestPair], Float[np.ndarray, " frames"]]:
-    """Closest distance of every pair of elements within 6 Å (or the cell, where it is lower).
+def find_closest(frames: Sequence[Frame], elements: Sequence[str]) -> list[ClosestPair]:
+    """Closest distance of every pair of elements within 6 Å, images included.
 
-    Returns
-    -------
-    list of ClosestPair, array
-        One entry per pair of elements, and the closest distance in each frame (infinite where
-        there is none).
+    Frames that are periodic in one or two directions only are left out.
     """
     index = _index_of(elements)
     n = len(elements)
     shortest = np.full(n * n, np.inf)
     where = np.full(n * n, -1)
-    of_frame = np.full(len(frames), np.inf)
     for k, frame in enumerate(frames):
         if frame.pbc.any() and not frame.pbc.all():
             continue
-        pairs = build(frame, min(REACH, lowest_height(frame) - MARGIN))
-        of_frame[k] = pairs.distance.min(initial=np.inf)
+        pairs = build(frame, REACH, images=True)
         i, j = index[frame.numbers[pairs.i]], index[frame.numbers[pairs.j]]
         low, high = np.minimum(i, j), np.maximum(i, j)
         here = np.full(n * n, np.inf)
@@ -131,7 +123,7 @@ def find_closest(
         known = where[k] >= 0
         distance, frame_number = (float(shortest[k]), int(where[k])) if known else (None, None)
         found.append(ClosestPair(elements[a], elements[b], distance, frame_number))
-    return found, of_frame
+    return found
 
 
 def judge_closest(closest: Sequence[ClosestPair]) -> list[Finding]:
@@ -197,7 +189,7 @@ def count_neighbours(
 ) -> NeighbourCounts:
     """Count neighbours within each cutoff, in a random subsample where there are many frames.
 
-    A frame takes part at the cutoffs that are not longer than its cell is high.
+    Images count. Frames that are periodic in one or two directions only are left out.
     """
     usable = [k for k, f in enumerate(frames) if f.pbc.all() or not f.pbc.any()]
     rng = np.random.default_rng(seed)
@@ -231,15 +223,9 @@ def count_neighbours(
 
 
 def _count(frame: Frame, edges: np.ndarray) -> Float[np.ndarray, "atoms cutoffs"]:
-    """Neighbours of each atom within each cutoff, NaN where the cell is lower than it."""
-    fits = edges <= lowest_height(frame) - MARGIN
-    found = np.full((len(frame.numbers), len(edges)), np.nan)
-    if not fits.any():
-        return found
-    pairs = build(frame, float(edges[fits].max()))
-    bins = int(fits.sum())
-    shell = np.minimum(np.searchsorted(edges[fits], pairs.distance), bins - 1)
-    flat = np.concatenate([pairs.i * bins + shell, pairs.j * bins + shell])
-    shells = np.bincount(flat, minlength=len(frame.numbers) * bins).reshape(-1, bins)
-    found[:, fits] = shells.cumsum(axis=1)
-    return found
+    """Neighbours of each atom within each cutoff, its own images and those of others included."""
+    pairs = build(frame, float(edges.max()), images=True)
+    shell = np.minimum(np.searchsorted(edges, pairs.distance), len(edges) - 1)
+    flat = np.concatenate([pairs.i * len(edges) + shell, pairs.j * len(edges) + shell])
+    shells = np.bincount(flat, minlength=len(frame.numbers) * len(edges))
+    return shells.reshape(-1, len(edges)).cumsum(axis=1).astype(float)

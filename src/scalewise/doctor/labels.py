@@ -8,16 +8,20 @@ from typing import Any, Final
 
 import numpy as np
 
-from scalewise.data.frames import LARGEST_RMS, LARGEST_SPREAD, SMALLEST_RMS, Frame
+from scalewise.data.frames import Frame
+from scalewise.data.neighbours import build
+from scalewise.data.units import suspicions
 from scalewise.doctor.composition import Composition, EnergyFit, robust_score
 from scalewise.doctor.findings import Finding, Severity, count, list_frames
+from scalewise.errors import InputError
 
 #: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
 LIMIT: Final = 6.0
 #: Keys under which frames carry their total charge (e).
 CHARGE_KEYS: Final = ("total_charge", "charge")
-#: No chemistry has atoms this close in Å, and in nm all has.
-NANOMETRES: Final = 0.3
+#: Å up to which neighbours pull at an atom, and the share of their pull that rounding leaves.
+REACH: Final = 6.0
+SYMMETRIC: Final = 1e-4
 #: Root-mean-square forces below this (eV/Å) are no forces.
 NO_FORCE: Final = 1e-12
 
@@ -36,11 +40,13 @@ class Outlier:
 def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Finding]]:
     """One row per label: how many frames have it."""
     energy = [k for k, f in enumerate(frames) if f.energy is None]
-    zero = [k for k, f in enumerate(frames) if _rms(f) < NO_FORCE and len(f.numbers) > 1]
+    still = [k for k, f in enumerate(frames) if _rms(f) < NO_FORCE and len(f.numbers) > 1]
+    zero = [k for k in still if not balanced(frames[k])]
+    stress = [k for k, f in enumerate(frames) if f.stress is None]
     rows: list[dict[str, Any]] = [
         {"label": "energy", "unit": "eV", "with": len(frames) - len(energy), "missing": energy},
         {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(zero), "missing": zero},
-        {"label": "stress", "unit": "eV/Å³", "with": None, "missing": None},
+        {"label": "stress", "unit": "eV/Å³", "with": len(frames) - len(stress), "missing": stress},
     ]
     findings = []
     if energy:
@@ -49,7 +55,7 @@ def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Fi
             Finding(
                 severity,
                 "labels",
-                f"{count(len(energy), 'frame')} of {len(frames)} have no energy "
+                f"no energy in {count(len(energy), 'frame')} of {len(frames)} "
                 f"({list_frames(energy)})",
                 "Train on forces alone, or give the key that holds it: energy_key=energy.",
             )
@@ -59,64 +65,58 @@ def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Fi
             Finding(
                 "error",
                 "labels",
-                f"all forces are exactly zero in {list_frames(zero)}",
+                f"all forces are exactly zero in {list_frames(zero)}, though the places of their "
+                "atoms are not symmetric",
                 "Remove these frames: zeros usually stand for a label that was not computed.",
+            )
+        )
+    if len(still) > len(zero):
+        symmetric = sorted(set(still) - set(zero))
+        findings.append(
+            Finding(
+                "note",
+                "labels",
+                f"all forces are zero by symmetry in {list_frames(symmetric)}",
+                "Keep them: their energies and stresses teach, their forces say little.",
             )
         )
     return rows, findings
 
 
-def suspect_units(frames: Sequence[Frame], closest: np.ndarray) -> list[Finding]:
-    """Say where magnitudes do not look like eV and Å; the limits are those of ``frames.read``.
+def balanced(frame: Frame) -> bool:
+    """Whether every atom's surroundings are so symmetric that a central force on it vanishes.
 
-    Parameters
-    ----------
-    frames
-        Frames, read without the check of units.
-    closest
-        Closest distance of two atoms of each frame (Å) [frames], infinite where there is none.
+    A pair force of arbitrary shape, from neighbours up to 6 Å, stands for all others.
     """
-    sizes = np.array([_rms(f) for f in frames])
-    known = np.flatnonzero(sizes > NO_FORCE)
-    if not len(known):
-        return []
-    typical = float(np.median(sizes[known]))
-    findings = []
-    convert = "Convert to eV and Å; every other command refuses this file as it is."
-    if not SMALLEST_RMS <= typical <= LARGEST_RMS:
-        guess = "kJ/mol/nm or kcal/mol/Å look like this" if typical > 1 else "too small for eV/Å"
-        findings.append(
-            Finding(
-                "error",
-                "units",
-                f"the median frame has a root-mean-square force of {typical:.3g} ({guess})",
-                convert,
-            )
+    try:
+        pairs = build(frame, REACH, full=True, images=True)
+    except InputError:  # no list, no answer
+        return False
+    weight = frame.numbers[pairs.j] * np.exp(-pairs.distance) * (1 - pairs.distance / REACH) ** 2
+    pull = weight[:, None] * pairs.vector / np.maximum(pairs.distance, 1e-9)[:, None]
+    total = np.stack(
+        [np.bincount(pairs.i, pull[:, k], minlength=len(frame.numbers)) for k in range(3)]
+    )
+    size = np.bincount(pairs.i, weight, minlength=len(frame.numbers)).max(initial=0.0)
+    return bool(np.abs(total).max(initial=0.0) <= SYMMETRIC * size)
+
+
+def suspect_units(frames: Sequence[Frame], stress_key: str | None) -> list[Finding]:
+    """Say which labels do not look like eV and Å, as reading them for training would.
+
+    ``frames`` were read without that check.
+    """
+    return [
+        Finding(
+            "error",
+            "units",
+            f"{one.label}: {one.found}"
+            + (f" (frame {one.frame})" if one.frame is not None else ""),
+            "Convert to eV and Å. Commands that use these labels refuse them, unless "
+            "check_units=false (data.check_units=false in train and prove) says they are right.",
         )
-    ratio = np.maximum(sizes[known] / typical, typical / sizes[known])
-    mixed = known[ratio > LARGEST_SPREAD]
-    if len(mixed):
-        findings.append(
-            Finding(
-                "error",
-                "units",
-                f"units seem mixed: {list_frames(mixed.tolist())} with a root-mean-square force of "
-                f"{sizes[mixed[0]]:.3g}, against {typical:.3g} in the median frame",
-                convert,
-            )
-        )
-    usual = float(np.median(closest))
-    if usual < NANOMETRES:
-        findings.append(
-            Finding(
-                "error",
-                "units",
-                f"the closest atoms of the median frame are {usual:.3g} apart: positions seem "
-                "to be in nm",
-                convert,
-            )
-        )
-    return findings
+        for one in suspicions(frames, stress_key)
+    ]
 
 
 def find_outliers(
@@ -204,11 +204,12 @@ def check_charges(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Finding
             Finding(
                 "warning" if periodic else "note",
                 "charges",
-                f"{list_frames(charged)} not neutral by '{key}'",
+                f"{list_frames(charged)} {'is' if len(charged) == 1 else 'are'} not neutral by "
+                f"'{key}'",
                 "A charged periodic cell has a neutralising background: its energy depends on "
                 "the size of the cell."
                 if periodic
-                else "Give the model the charge, or train one per charge.",
+                else "scalewise train reads the charge: keep network.charges on.",
             )
         )
     return {"key": key, "values_e": values, "without": len(frames) - sum(values.values())}, findings

@@ -75,7 +75,7 @@ def judge_noise(noise: NetForceNoise, composition: Composition) -> list[Finding]
                 f"the spread of net forces cannot tell elements of {' and '.join(fixed)} apart, "
                 "which come in fixed ratios",
                 "Their shares are from the covariance of each element's forces with the net force, "
-                "hence the wider intervals.",
+                "which tells them less well.",
             )
         )
     return findings

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from ase.data import chemical_symbols
 from jaxtyping import Int
 
 from scalewise.config import Doctor
@@ -24,8 +25,10 @@ SYNONYMS: Final = {
     "dev": "valid",
     "testing": "test",
 }
-#: A group with more than this share of the frames leaves little to choose.
+#: A group with more than this share of the frames leaves little to choose: it is cut into so many
+#: blocks.
 LARGE_GROUP: Final = 0.5
+BLOCKS: Final = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +81,13 @@ def deal_groups(
     stratum: Sequence[Hashable],
     shares: Mapping[str, float],
     seed: int,
+    elements: Sequence[frozenset[int]] | None = None,
 ) -> list[str]:
     """Deal whole groups to roles so that every stratum comes close to the shares.
 
     Groups come stratum by stratum, in random order within each, and the next one goes to the role
-    that is furthest behind its share of the frames dealt so far, itself included.
+    that is furthest behind its share of the frames dealt so far, itself included. Of every element,
+    one group at least goes to the first role: what is trained must know it.
 
     Parameters
     ----------
@@ -95,16 +100,22 @@ def deal_groups(
         Share of the frames of each role.
     seed
         Of the random order.
+    elements
+        Atomic numbers in every frame.
 
     Returns
     -------
     list of str
-        The role of every frame. Every role has a group if there are as many groups as roles.
+        The role of every frame. Every role has a group if there are as many groups as roles and
+        the first role does not need them all for its elements.
 
     Examples
     --------
     >>> deal_groups([0, 0, 1, 2], [0] * 4, {"train": 0.5, "test": 0.5}, seed=0)
     ['test', 'test', 'train', 'train']
+    >>> rare = [frozenset({1, 78}), frozenset({1, 78}), frozenset({1}), frozenset({1})]
+    >>> deal_groups([0, 0, 1, 2], [0] * 4, {"train": 0.5, "test": 0.5}, seed=0, elements=rare)
+    ['train', 'train', 'train', 'test']
     """
     members: dict[int, list[int]] = {}
     for k, g in enumerate(group):
@@ -121,20 +132,92 @@ def deal_groups(
         role = max(shares, key=lambda r: shares[r] * dealt - given[r])
         given[role] += size
         owner[g] = role
-    _fill_empty(owner, {g: len(m) for g, m in members.items()}, shares)
+    sizes = {g: len(m) for g, m in members.items()}
+    kept: set[int] = set()
+    if elements is not None:
+        of_group = {g: frozenset().union(*(elements[k] for k in m)) for g, m in members.items()}
+        kept = _keep_elements(owner, sizes, of_group, next(iter(shares)))
+    _fill_empty(owner, sizes, shares, kept)
     return [owner[g] for g in group]
 
 
+def _keep_elements(
+    owner: dict[int, str],
+    sizes: Mapping[int, int],
+    elements: Mapping[int, frozenset[int]],
+    first: str,
+) -> set[int]:
+    """Give ``first`` the smallest group of every element that it lacks; the groups it must keep."""
+    kept: set[int] = set()
+    for z in sorted(frozenset().union(*elements.values())):
+        holders = [g for g in owner if z in elements[g]]
+        there = [g for g in holders if owner[g] == first]
+        if not there:
+            there = [min(holders, key=lambda g: sizes[g])]
+            owner[there[0]] = first
+        if len(there) == 1:
+            kept.add(there[0])
+    return kept
+
+
 def _fill_empty(
-    owner: dict[int, str], sizes: Mapping[int, int], shares: Mapping[str, float]
+    owner: dict[int, str],
+    sizes: Mapping[int, int],
+    shares: Mapping[str, float],
+    kept: set[int],
 ) -> None:
-    """Give each role without a group the smallest group of the role that has most groups."""
+    """Give each role without a group the smallest group of the role that has most to spare."""
     for role in shares:
         if role in owner.values() or len(owner) < len(shares):
             continue
-        held = {r: [g for g in owner if owner[g] == r] for r in shares}
+        held = {r: [g for g in owner if owner[g] == r and g not in kept] for r in shares}
         richest = max(held, key=lambda r: len(held[r]))
-        owner[min(held[richest], key=lambda g: sizes[g])] = role
+        if held[richest]:
+            owner[min(held[richest], key=lambda g: sizes[g])] = role
+
+
+def divide_large(group: Int[np.ndarray, " frames"]) -> tuple[Int[np.ndarray, " frames"], int]:
+    """Cut a group of more than half of the frames into blocks of frames that follow each other.
+
+    Frames that chain up to one group, as those of a crystal or of one molecule, could not be dealt
+    to roles otherwise. Blocks that follow each other are alike at their ends.
+
+    Returns
+    -------
+    array, int
+        The groups, and how many blocks were made: zero where no group is so large.
+
+    Examples
+    --------
+    >>> divide_large(np.array([0] * 40))[0][::8].tolist(), divide_large(np.array([0, 0, 1, 1]))[1]
+    ([0, 4, 8, 12, 16], 0)
+    """
+    sizes = np.bincount(group)
+    largest = int(sizes.argmax())
+    if len(group) < 2 or sizes[largest] <= LARGE_GROUP * len(group):
+        return group, 0
+    members = np.flatnonzero(group == largest)
+    blocks = min(BLOCKS, len(members))
+    cut = np.arange(len(members)) * blocks // len(members)
+    divided = group.copy()
+    divided[members] = np.where(cut == 0, largest, len(sizes) + cut - 1)
+    return np.unique(divided, return_inverse=True)[1], blocks
+
+
+def untrained_elements(frames: Sequence[Frame], roles: Sequence[str]) -> dict[str, list[str]]:
+    """Elements that no frame to train on has, and the roles of the frames that have them."""
+    held: dict[int, set[str]] = {}
+    for frame, role in zip(frames, roles, strict=True):
+        for z in np.unique(frame.numbers).tolist():
+            held.setdefault(z, set()).add(role)
+    lost = {z: sorted(r) for z, r in held.items() if "train" not in r}
+    return {chemical_symbols[z]: lost[z] for z in sorted(lost)}
+
+
+def say_untrained(lost: Mapping[str, Sequence[str]]) -> str:
+    """The sentence about such elements."""
+    named = "; ".join(f"{symbol} only in {', '.join(roles)}" for symbol, roles in lost.items())
+    return f"elements that no frame to train on has: {named}"
 
 
 def find_leaks(twins: Duplicates, roles: Sequence[str]) -> list[Leak]:
@@ -148,26 +231,19 @@ def find_leaks(twins: Duplicates, roles: Sequence[str]) -> list[Leak]:
 
 
 def judge_split(
-    leaks: Sequence[Leak], group: np.ndarray, roles: Sequence[str], settings: Doctor
+    leaks: Sequence[Leak],
+    group: np.ndarray,
+    frames: Sequence[Frame],
+    roles: Sequence[str],
+    settings: Doctor,
+    blocks: int = 0,
 ) -> list[Finding]:
-    """What is wrong with a split."""
+    """What is wrong with a split; ``blocks`` are those that a group of most frames was cut into."""
     findings = []
-    if leaks:
-        named = "; ".join(
-            f"{k.first} ({k.roles[0]}) and {k.second} ({k.roles[1]}), {k.distance:.2g} Å"
-            for k in leaks[:3]
-        )
-        more = f"; and {len(leaks) - 3} more" if len(leaks) > 3 else ""
-        findings.append(
-            Finding(
-                "warning",
-                "split",
-                f"the split leaks: {count(len(leaks), 'near-duplicate pair')} between roles "
-                f"(frames {named}{more})",
-                "Test errors will look too good. Leave out split_key and group_key for a split by "
-                "near-duplicates, or lower duplicate_distance if these frames are independent.",
-            )
-        )
+    if blocks:
+        findings.append(_say_blocks(group, blocks, settings))
+    elif leaks:
+        findings.append(_say_leaks(leaks))
     missing = [r for r in ROLES if r not in roles]
     if missing:
         findings.append(
@@ -175,22 +251,79 @@ def judge_split(
                 "error",
                 "split",
                 f"no frame is left for {', '.join(missing)}",
-                "Add independent frames, or lower duplicate_distance "
-                f"(now {settings.duplicate_distance:g} Å).",
+                _more_for(settings),
+            )
+        )
+    if lost := untrained_elements(frames, roles):
+        findings.append(
+            Finding(
+                "error",
+                "split",
+                say_untrained(lost),
+                "A potential will not know them: give a frame of each the role train, or leave "
+                "split_key out.",
             )
         )
     largest = int(np.bincount(group).max())
-    if largest > LARGE_GROUP * len(group) and len(group) > 1:
+    if settings.group_key and largest > LARGE_GROUP * len(group) and len(group) > 1:
         findings.append(
             Finding(
                 "warning",
                 "split",
-                f"{largest} of {len(group)} frames chain up to one group of near-duplicates",
-                "For a crystal or a molecule set duplicate_distance to a fraction of the thermal "
-                "motion, or group by trajectory with group_key.",
+                f"{largest} of {len(group)} frames share one value of '{settings.group_key}'",
+                "Use a key that divides them further, or leave group_key out.",
             )
         )
     return findings
+
+
+def _say_blocks(group: np.ndarray, blocks: int, settings: Doctor) -> Finding:
+    return Finding(
+        "warning",
+        "split",
+        f"most of {len(group)} frames chain up to one group of near-duplicates (below "
+        f"{settings.duplicate_distance:g} Å): it was cut into {count(blocks, 'block')} of frames "
+        "that follow each other",
+        "Errors on its test blocks are those between known frames, not beyond them. Name "
+        "independent parts with group_key, or roles with split_key, if there are any.",
+    )
+
+
+def _say_leaks(leaks: Sequence[Leak]) -> Finding:
+    named = "; ".join(
+        f"{k.first} ({k.roles[0]}) and {k.second} ({k.roles[1]}), {k.distance:.2g} Å"
+        for k in leaks[:3]
+    )
+    more = f"; and {len(leaks) - 3} more" if len(leaks) > 3 else ""
+    beside = sorted({r for k in leaks for r in k.roles if "train" in k.roles} - {"train"})
+    meaning = (
+        f"Errors on the frames of {', '.join(beside)} will look too good."
+        if beside
+        else "These roles are not independent of each other."
+    )
+    return Finding(
+        "warning",
+        "split",
+        f"the split leaks: {count(len(leaks), 'near-duplicate pair')} between roles "
+        f"(frames {named}{more})",
+        f"{meaning} Leave out split_key and group_key for a split by near-duplicates, or lower "
+        "duplicate_distance if these frames are independent.",
+    )
+
+
+def _more_for(settings: Doctor) -> str:
+    """What gives a role frames."""
+    if settings.split_key:
+        return (
+            f"The key '{settings.split_key}' gives no frame this role: correct it, or leave "
+            "split_key out."
+        )
+    if settings.group_key:
+        return f"Use a key with more groups than '{settings.group_key}' has, or leave it out."
+    return (
+        "Add independent frames, or lower duplicate_distance "
+        f"(now {settings.duplicate_distance:g} Å)."
+    )
 
 
 def describe_split(roles: Sequence[str], group: np.ndarray) -> list[dict[str, Any]]:

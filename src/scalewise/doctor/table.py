@@ -203,11 +203,11 @@ def _closest(closest: Sequence[Section]) -> Block:
     for first in elements:
         found = {row["second"]: row["distance"] for row in closest if row["first"] == first}
         cells = [
-            "" if e not in found else "> 6" if found[e] is None else f"{found[e]:.2f}"
+            "" if e not in found else "–" if found[e] is None else f"{found[e]:.2f}"
             for e in elements
         ]
         table.add_row(first, *cells)
-    return table, ""
+    return table, "–: none within 6 Å in any frame"
 
 
 def _neighbours(section: Section) -> Block:
@@ -254,4 +254,4 @@ def _forecast(section: Section) -> Block | None:
             f"{row['minutes']:.3g}",
             f"{row['peak_megabytes']:.0f}",
         )
-    return table, ""
+    return table, "medium network on one thread of the processor that was measured: yours differs"

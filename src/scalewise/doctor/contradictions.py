@@ -1,0 +1,64 @@
+"""The same structure twice with different labels: no model can be right on both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from scalewise.data.duplicates import Duplicates
+from scalewise.data.frames import Frame
+from scalewise.doctor.findings import Finding, count
+
+#: Å by which no atom of two frames of one structure differs.
+SAME: Final = 1e-3
+#: eV/atom and eV/Å by which their labels may: convergence, and the smoothness of grids.
+ENERGY: Final = 1e-3
+FORCE: Final = 0.02
+
+
+def find_contradictions(frames: Sequence[Frame], twins: Duplicates) -> list[Finding]:
+    """Name frames of one structure (all atoms within 0.001 Å) whose labels differ."""
+    odd = []
+    for a, b, d in zip(twins.first, twins.second, twins.distance, strict=True):
+        if d >= SAME or not _same(frames[a], frames[b]):
+            continue
+        apart = _apart(frames[a], frames[b])
+        if apart is not None:
+            odd.append((int(a), int(b), apart))
+    if not odd:
+        return []
+    a, b, apart = odd[0]
+    more = f"; {count(len(odd) - 1, 'such pair')} more" if len(odd) > 1 else ""
+    return [
+        Finding(
+            "error",
+            "duplicates",
+            f"frames {a} and {b} are one structure with different labels: {apart}{more}",
+            "Were they computed with one method and one unit? Keep one of each pair.",
+        )
+    ]
+
+
+def _same(a: Frame, b: Frame) -> bool:
+    if not np.array_equal(a.numbers, b.numbers) or np.abs(a.cell - b.cell).max() > SAME:
+        return False
+    moved = b.positions - a.positions
+    if a.pbc.all():
+        fraction = moved @ np.linalg.inv(a.cell)
+        moved = (fraction - np.rint(fraction)) @ a.cell
+    return bool(np.abs(moved - moved.mean(axis=0)).max(initial=0.0) < SAME)
+
+
+def _apart(a: Frame, b: Frame) -> str | None:
+    """By how much the labels differ; none where they agree."""
+    found = []
+    if a.energy is not None and b.energy is not None:
+        energy = abs(a.energy - b.energy) / max(len(a.numbers), 1)
+        if energy > ENERGY:
+            found.append(f"energies differ by {1e3 * energy:.3g} meV/atom")
+    force = float(np.abs(a.forces - b.forces).max(initial=0.0))
+    if force > FORCE:
+        found.append(f"forces by up to {force:.3g} eV/Å")
+    return " and ".join(found) or None

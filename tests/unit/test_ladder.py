@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.data import neighbours
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
@@ -22,6 +21,7 @@ from scalewise.evaluation.score import Resampling
 from scalewise.ladder.curve import curve, write_all
 from scalewise.ladder.range import judge_range, shortest_enough
 from scalewise.ladder.settings import Curve
+from scalewise.loading import load
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.graph import build
 from scalewise.potential.settings import Network

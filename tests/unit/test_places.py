@@ -10,7 +10,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from scalewise.config import RegimeSettings, Solution, Study, load
+from scalewise.config import RegimeSettings, Solution, Study
 from scalewise.data import regimes, simulation, solution
 from scalewise.data.frames import read
 from scalewise.data.geometry import GEOMETRIES, geometry_of
@@ -18,6 +18,7 @@ from scalewise.data.geometry.base import Filling, Scene, middle
 from scalewise.data.screened import ScreenedLaw
 from scalewise.errors import InputError
 from scalewise.evaluation.subsets import regime_members
+from scalewise.loading import load
 from scalewise.quantities import FORCES_KEY, NM, PLACE_KEY
 
 TINY: dict[str, Any] = {

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from scalewise import checkpoint
-from scalewise.config import load
 from scalewise.data.frames import Frame, read
 from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
 from scalewise.errors import InputError
+from scalewise.loading import load
 from scalewise.prove.kept import absolute_errors
 from scalewise.prove.questions import changes, ranges
 from scalewise.prove.run import prove, write_all

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scalewise.config import Study, load
+from scalewise.config import Study
+from scalewise.loading import load
 from scalewise.scales.residuals import Residuals
 from scalewise.study.mechanisms import train_routers
 from scalewise.study.samples import Replicates, Samples

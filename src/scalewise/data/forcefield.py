@@ -26,9 +26,7 @@ def require_openmm() -> Any:
         import openmm
         import openmm.app
     except ImportError:
-        raise InputError(
-            "scalewise generate", "OpenMM is not installed", "Run: pip install 'scalewise[openmm]'."
-        ) from None
+        raise InputError("OpenMM", "not installed", "Run: pip install 'openmm>=8.2'.") from None
     return openmm
 
 

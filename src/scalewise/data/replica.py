@@ -238,7 +238,8 @@ class Replica:
         return InputError(
             where,
             f"the simulation failed ({' '.join(reason.split())})",
-            "Shorten timestep, lower concentration, or change seed.",
+            "Shorten timestep, lower concentration, or change seed (solution.timestep and so on in "
+            "study; locality starts from other frames with another seed).",
         )
 
     def _too_small(self, where: str) -> InputError:

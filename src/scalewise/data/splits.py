@@ -83,6 +83,6 @@ def _collect(role: np.ndarray, block: np.ndarray, train: float) -> Split:
             f"{len(role)} frames give {found[0]} / {found[1]} / {found[2]} blocks to train / tune "
             "/ test",
             f"At least {least[0]} / {least[1]} / {least[2]} are needed: give more frames, or a "
-            "smaller split.block.",
+            "smaller split.block (with predictions.group_key: more groups).",
         )
     return Split(parts[0], parts[1], parts[2], block)

@@ -70,7 +70,7 @@ def curve(
     singles = [open_model(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(potential, singles, settings)
     say(f"Reading {data}")
-    frames, choice = read_chosen(model, data, settings)
+    frames, choice = read_chosen(model, data, settings, say)
     chosen = choice.spread(settings.frames)
     scored = known(potential, [frames[k] for k in chosen])
     say(f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}")
@@ -117,14 +117,17 @@ def _rungs(potential: Potential, singles: Sequence[Potential], settings: Curve) 
     given = settings.cutoffs
     if given is None:
         even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2))
-        given = tuple(float(v) for v in even.round(3))
+        # rounding may go beyond the ends
+        rounded = np.clip(even.round(3), network.shortest, network.cutoff)
+        given = tuple(float(v) for v in rounded)
     # every single potential is compared with the ladder at its own scale
-    lengths = sorted({*given, *(s.cutoff for s in singles if s.cutoff <= network.cutoff)})
-    beside = [
+    beside = [s.cutoff for s in singles if network.shortest <= s.cutoff <= network.cutoff]
+    lengths = sorted({*given, *beside})
+    others = [
         Rung(single, single.cutoff, single.network.settings.charges, str(path))
         for single, path in zip(singles, settings.singles, strict=True)
     ]
-    return [*ladder_rungs(potential, lengths), *beside]
+    return [*ladder_rungs(potential, lengths), *others]
 
 
 def _reference(rungs: Sequence[Rung]) -> int:

@@ -9,6 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.doctor.findings import count
+
 Section = Mapping[str, Any]
 
 
@@ -16,8 +18,8 @@ def print_curve(results: Section, console: Console) -> None:
     """Print errors of all atoms and of each element, then what each scale is worth and costs."""
     subsets = [s for s in results["subsets"] if s["kind"] != "regime"]
     own = [k for k, scale in enumerate(results["scales"]) if scale["single"] is None]
-    count = results["choice"]["scored"]
-    head = f"Forces of {count} frames ({', '.join(results['choice']['roles'])}), MAE in meV/Å"
+    scored = count(results["choice"]["scored"], "frame")
+    head = f"Forces of {scored} ({', '.join(results['choice']['roles'])}), MAE in meV/Å"
     console.print(f"\n{head}", style="bold", markup=False, highlight=False)
     errors = _table("scale", *(s["name"] for s in subsets))
     for k in own:
@@ -54,7 +56,7 @@ def _worth(k: int, results: Section) -> list[str]:
         _name(scale),
         "" if whole["ratio"] is None else f"{whole['ratio']:.3f}",
         _interval(whole["ratio_interval"]),
-        whole["longer"]["answer"],
+        "–" if k == results["reference"] else whole["longer"]["answer"],
         f"{scale['neighbours']:.0f}",
         f"{scale['cost']:.0f}",
     ]
@@ -67,16 +69,34 @@ def _print_end(results: Section, subsets: list[Section], console: Console) -> No
         f"over {results['choice']['groups']}"
     )
     console.print(text, style="dim", markup=False, highlight=False)
-    longest = results["scales"][results["reference"]]
     for subset in subsets:
-        enough = subset["enough"]
-        line = "only the longest scale is known to be enough"
-        if enough is not None and enough < longest["cutoff"]:
-            long = " with long range" * longest["long"]
-            line = f"beyond {enough:g} Å{long}, nothing longer is needed"
-        console.print(f"{subset['name']}: {line}", markup=False, highlight=False)
+        line = f"{subset['name']}: {_enough(results, subset, pays)}"
+        console.print(line, markup=False, highlight=False)
     for warning in results["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def _enough(results: Section, subset: Section, pays: float) -> str:
+    """The shortest scale that is enough: with long range only where it is not without."""
+    longest = results["scales"][results["reference"]]
+    enough = subset["enough"]
+    if enough is None or enough >= longest["cutoff"]:
+        end = f"{longest['cutoff']:g} Å" + " + long" * longest["long"]
+        return f"no shorter scale is known to do as well as the longest, {end}"
+    line = f"from {enough:g} Å on, nothing longer saves {pays:g} %"
+    if not longest["long"]:
+        return f"{line} (up to {longest['cutoff']:g} Å)"
+    answers = {
+        row["longer"]["answer"]
+        for scale, row in zip(results["scales"], subset["scales"], strict=True)
+        if scale["single"] is None and not scale["long"] and scale["cutoff"] >= enough
+    }
+    if not answers:
+        return f"{line} (up to {longest['cutoff']:g} Å, with long range)"
+    if answers == {"not needed"}:
+        return f"{line} (up to {longest['cutoff']:g} Å), and long range does not either"
+    known = "long range is needed" if "needed" in answers else "whether without it is not known"
+    return f"{line} (up to {longest['cutoff']:g} Å, with long range; {known})"
 
 
 def _interval(ends: list[float] | None) -> str:
@@ -89,8 +109,8 @@ def _print_singles(results: Section, console: Console) -> None:
         if scale["single"] is None:
             continue
         line = (
-            f"{scale['single']}: trained for {scale['cutoff']:g} Å "
-            f"{'with' if scale['long'] else 'without'} long range alone, {rows[k]['mae']:.1f} meV/Å"
+            f"{scale['single']}: trained for one scale, {scale['cutoff']:g} Å "
+            f"{'with' if scale['long'] else 'without'} long range: {rows[k]['mae']:.1f} meV/Å"
         )
         if "over_single" in rows[k]:
             line += (

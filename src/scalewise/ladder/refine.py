@@ -21,8 +21,9 @@ import scalewise
 from scalewise import checkpoint
 from scalewise.artifacts import replacing, write_json
 from scalewise.data.frames import Frame
+from scalewise.doctor.findings import count
 from scalewise.errors import InputError
-from scalewise.evaluation.choice import SPLIT, Choice, read_chosen
+from scalewise.evaluation.choice import SPLIT, Choice, choose, read_chosen
 from scalewise.evaluation.evaluate import plain
 from scalewise.evaluation.predict import Say, Watch, known
 from scalewise.evaluation.score import Resampling, score
@@ -30,7 +31,7 @@ from scalewise.evaluation.subsets import named_subsets
 from scalewise.ladder.objective import Errors, Objective
 from scalewise.ladder.pool import Pool, group_names
 from scalewise.ladder.refine_figure import draw_refined
-from scalewise.ladder.refiner import LadderRefiner, PoolState, refine_pool
+from scalewise.ladder.refiner import LadderRefiner, PoolState, refine_pool, value
 from scalewise.ladder.rung import Rung, measure, open_ladder
 from scalewise.ladder.scales_figure import draw_scales
 from scalewise.ladder.settings import Refine
@@ -117,15 +118,18 @@ def refine(
         A potential of one scale; too few groups of frames; whatever is wrong with the data.
     """
     potential = open_ladder(model, device=settings.device)
-    if settings.role is not None and settings.fit in settings.role:
+    say(f"Reading {data}")
+    fitted = settings.model_copy(update={"role": (settings.fit,)})
+    frames, choice = read_chosen(model, data, fitted, say)
+    scored = choose(data, frames, settings, model)
+    both_ways = np.intersect1d(choice.scored, scored.scored)
+    if len(both_ways):
         raise InputError(
             "key 'role'",
-            f"'{settings.fit}', on which the scales are found, too",
+            f"{count(len(both_ways), 'frame')} on which the scales are found, too (fit="
+            f"{settings.fit})",
             "Score other frames than those of fit=...",
         )
-    say(f"Reading {data}")
-    frames, choice = read_chosen(model, data, settings.model_copy(update={"role": (settings.fit,)}))
-    _, scored = read_chosen(model, data, settings)
     fit, check, both = _objectives(potential, frames, choice, settings)
     names = group_names(potential.network.elements, settings.route)
     counts = (len(fit.block), len(check.block))
@@ -135,9 +139,9 @@ def refine(
     chosen = _choose(allowed, settings) if allowed else None
     refiner = _refiner(settings)
     price = found[-1].state.price if chosen is None else chosen.state.price
-    single = refiner.move(
-        fit, check, Pool.single(both.longest, both.groups), price, 2 * refiner.steps
-    )
+    starts = [*np.linspace(both.shortest, both.longest, UNIFORM).tolist()]
+    starts += [] if chosen is None else list(chosen.state.pool.scales)
+    single = _best_single(fit, check, both, refiner, price, starts)
     pool = Pool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
     say(f"Scoring on {len(scored.spread(settings.frames))} frames; {scored.how}")
     routed = both.routed(pool.lengths())
@@ -155,15 +159,16 @@ def refine(
             "how": scored.how,
             "groups": scored.grouped,
         },
-        "warnings": [*scored.warnings, *_warnings(chosen, settings)],
+        "warnings": [*scored.warnings, *_warnings(chosen, found, settings)],
         "groups": list(names),
         "frontier": [_describe(f) for f in found],
         "uniform": _uniform(both),
         "chosen": None if chosen is None else found.index(chosen),
         "pool": _pool(pool),
-        "single": single.scales[0],
+        "single": single,
+        "price": price,
         "history": [] if chosen is None else [_line(line) for line in chosen.state.history],
-        **_score(potential, routed, single.scales[0], frames, scored, settings, watch),
+        **_score(potential, routed, single, frames, scored, settings, watch),
         "device": potential.device.type,
         "threads": torch.get_num_threads(),
     }
@@ -247,20 +252,46 @@ def _frontier(
     return found
 
 
+def _best_single(
+    fit: Objective,
+    check: Objective,
+    both: Objective,
+    refiner: LadderRefiner,
+    price: float,
+    starts: Sequence[float],
+) -> float:
+    """The one cutoff, Å, with the lowest J: the best of some starts, or where it moves from there.
+
+    J has several minima: moved from one end of the ladder alone, a cutoff may stay there.
+    """
+
+    def cost(cutoff: float) -> float:
+        return value(both, Pool.single(cutoff, both.groups), price)
+
+    start = min(starts, key=cost)
+    moved = refiner.move(fit, check, Pool.single(start, both.groups), price, 2 * refiner.steps)
+    return min((start, moved.scales[0]), key=cost)
+
+
 def _choose(allowed: Sequence[_Found], settings: Refine) -> _Found:
     if settings.microseconds is not None:
         return min(allowed, key=lambda f: f.excess)
     return min(allowed, key=lambda f: f.errors.neighbours.sum())
 
 
-def _warnings(chosen: _Found | None, settings: Refine) -> list[str]:
+def _warnings(chosen: _Found | None, found: Sequence[_Found], settings: Refine) -> list[str]:
     if chosen is not None:
         return []
     if settings.microseconds is not None:
-        return [f"no pool takes at most {settings.microseconds:g} µs per atom: nothing is routed"]
+        quickest = min(f.errors.microseconds for f in found)
+        return [
+            f"no pool takes at most {settings.microseconds:g} µs per atom, the quickest takes "
+            f"{quickest:.0f}: all atoms keep the longest scale"
+        ]
     return [
         f"no pool is at most {100 * settings.tolerance:g} % worse than the longest scale, and "
-        f"{100 * settings.worst:g} % for any element: nothing is routed. Lower prices may find one"
+        f"{100 * settings.worst:g} % for any element: all atoms keep the longest scale. Give more "
+        f"prices (prices={settings.prices + 3}), or a larger tolerance or worst"
     ]
 
 

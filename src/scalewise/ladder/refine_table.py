@@ -9,6 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.doctor.findings import count
+
 Section = Mapping[str, Any]
 
 
@@ -19,8 +21,8 @@ def print_refined(results: Section, console: Console) -> None:
     for scale, members in zip(pool["scales"], pool["members"], strict=True):
         names = ", ".join(results["groups"][g] for g in members)
         console.print(f"{scale:.2f} Å: {names}", markup=False, highlight=False)
-    count, roles = results["choice"]["scored"], ", ".join(results["choice"]["roles"])
-    head = f"\nForces of {count} frames ({roles}), MAE in meV/Å"
+    roles = ", ".join(results["choice"]["roles"])
+    head = f"\nForces of {count(results['choice']['scored'], 'frame')} ({roles}), MAE in meV/Å"
     console.print(head, style="bold", markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for k, column in enumerate(("", "longest", "single", "pool", "pool/longest", "95 %")):
@@ -37,12 +39,13 @@ def print_refined(results: Section, console: Console) -> None:
     for name, key in (("neighbours", "neighbours"), ("µs/atom", "microseconds")):
         table.add_row(name, *(f"{row[key]:.0f}" for row in results["scored"]))
     console.print(table)
-    if len(pool["scales"]) == 1 and results["chosen"] is not None:
-        console.print("One scale suffices: these data tell no two apart at this price.")
+    one = len(pool["scales"]) == 1 and results["data"]["settings"]["most"] > 1
+    if one and results["chosen"] is not None:
+        console.print("One scale for all: at this price, two were not shown to be better.")
     longest = [v for v in results["model"]["ladder"] if v != "long"][-1]
     text = (
-        f"longest: {longest:g} Å for all; single: {results['single']:.2f} Å for all, the best at "
-        f"the same price; intervals over {results['choice']['groups']}"
+        f"longest: {longest:g} Å for all; single: {results['single']:.2f} Å for all, the best "
+        f"found at price {results['price']:.3g}; intervals over {results['choice']['groups']}"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     for warning in results["warnings"]:

@@ -9,13 +9,15 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.prove.figure import NAMES
+
 Section = Mapping[str, Any]
 
-#: What an answer to "is the longest scale better?" says of a shorter one.
+#: What an answer to "does the longest scale save {pays} % of the error?" says of a scale.
 ANSWERS: Final = {
-    "needed": "Too short beside the longest scale",
-    "not needed": "As good as the longest scale",
-    "cannot tell": "Perhaps as good as the longest scale",
+    "needed": "Worse than the longest scale, by {pays:g} % or more",
+    "not needed": "Not worse than the longest scale by {pays:g} %",
+    "cannot tell": "Not known whether worse than the longest scale by {pays:g} %",
 }
 
 
@@ -24,7 +26,7 @@ def print_proof(results: Section, console: Console) -> None:
     whole = results["subsets"][0]
     best = results["scales"][results["single"]]
     floor = whole["mae_floor"]
-    beside = "" if floor is None else f"; labels alone have {floor:.3g}"
+    beside = "" if floor is None else f"; the noise of the labels alone is about {floor:.3g} meV/Å"
     console.print("\nWhat would help", style="bold")
     error = whole["mae"]["whole"][results["single"]]
     long = " with long range" * best["long"]
@@ -48,6 +50,7 @@ def print_proof(results: Section, console: Console) -> None:
 
 def _print_range(results: Section, console: Console) -> None:
     """Print which scales the longest beats, which it does not, and of which nobody can tell."""
+    pays = 100 * results["data"]["settings"]["min_gain"]
     for answer, words in ANSWERS.items():
         found = [
             results["scales"][v["scale"]]
@@ -56,32 +59,37 @@ def _print_range(results: Section, console: Console) -> None:
         ]
         if found:
             named = ", ".join(f"{s['cutoff']:.3g} Å" + " + long" * s["long"] for s in found)
-            console.print(f"{words}: {named}", markup=False, highlight=False)
+            console.print(f"{words.format(pays=pays)}: {named}", markup=False, highlight=False)
 
 
 def _print_end(results: Section, console: Console) -> None:
     whole = results["subsets"][0]
     asked = results["questions"]
     if whole["limit"] is not None:
-        text = f"What limits it most: {asked[whole['limit']].split(',')[0]} saved most."
+        text = f"Of these steps, {asked[whole['limit']].split(',')[0]} saved most."
     elif any(v["answer"] == "needed" for v in whole["verdicts"]):
         text = "What is needed is known, but not what would save most: see the intervals."
     else:
         text = "Nothing that was asked about is known to be needed."
     console.print(text, markup=False, highlight=False)
     again = whole["again"]
-    text = f"Another doubling of the frames would save {100 * again:.0f} %, by a power law."
+    text = (
+        "By a power law through three sizes, another doubling of the frames would save about "
+        f"{100 * again:.1f} % (no interval)."
+    )
     if again <= 0:
-        text = "More frames have saved nothing from a quarter to all of them."
+        text = "From a quarter to all of the frames, a power law finds no fall of the error."
     console.print(text, markup=False, highlight=False)
     for subset in results["subsets"][1:]:
-        needed = [v["question"] for v in subset["verdicts"] if v["answer"] == "needed"]
-        line = f"{subset['name']}: needed: {', '.join(needed) or 'nothing that is known'}"
+        needed = [NAMES[v["question"]] for v in subset["verdicts"] if v["answer"] == "needed"]
+        found = f"needed: {', '.join(needed)}" if needed else "nothing is known to be needed"
+        line = f"{subset['name']}: {found}"
         console.print(line, markup=False, highlight=False)
     settings = results["data"]["settings"]
     text = (
         f"saved: share of the force error ({results['data']['role']}, "
-        f"{results['data']['scored']} frames in {results['data']['groups']} groups); needed: at "
-        f"least {100 * settings['min_gain']:g} %; intervals hold test frames and training"
+        f"{results['data']['scored']} frames in {results['data']['groups']} groups); needed: "
+        f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain; intervals "
+        "include the luck of test frames and of training"
     )
     console.print(text, style="dim", markup=False, highlight=False)

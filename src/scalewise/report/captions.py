@@ -13,7 +13,8 @@ CAPTIONS: Final[dict[str, tuple[str, str, str]]] = {
         "Unit of choice: one atom. Blue marks choose with the label in hand and can only gain; the "
         "shaded bars beside each show what the same choice gains where there is nothing to route "
         "(upper bar: errors permuted within strata; lower bar: equally good Gaussian branches). "
-        "Only a blue mark to the right of both bars is evidence. Green marks see no labels when "
+        "Only a blue mark to the right of both bars is evidence (of the upper one alone, where "
+        "branches differ twofold in mean square). Green marks see no labels when "
         "they choose and are what a model could do; the pink mark chooses on one replicate and is "
         "scored on the other. Lines are 95 % intervals over blocks of frames. Values beyond the "
         "axis stand at its edge with an arrow. Stars are the paper's gains, whose null is unknown. "
@@ -55,6 +56,6 @@ CAPTIONS: Final[dict[str, tuple[str, str, str]]] = {
         "rule halves the interval in which labels ask for it most; beside it the share of the "
         "continuous oracle's gain that the pool keeps. Right: a scale stays only if held-out "
         "blocks miss it; beside it the change of the held-out loss since round 0. One scale left "
-        "at the end means that nothing here was worth routing.",
+        "at the end means that no further one was shown to pay.",
     ),
 }

@@ -71,7 +71,8 @@ def all_rows(results: Results) -> str:
     parts = [
         "<p>Ratios are to the best single branch of the same view, unit of choice and regime; "
         "in small print stand 95 % intervals over blocks of frames. A null band holds the ratios "
-        "of the same oracle where there is nothing to route, of two nulls the stricter one.</p>",
+        "of the same oracle where there is nothing to route, of two nulls the stricter one; where "
+        "branches differ twofold in mean square, of the permutation null alone.</p>",
         _filter(rows),
     ]
     for kind, (title, about) in BLOCKS.items():

@@ -78,6 +78,8 @@ def _others(name: str, verdicts: Mapping[str, Mapping[str, Any]]) -> str:
         if given != verdicts[name]["answer"]:
             differ.setdefault(given, []).append(regime_name(regime))
     if not differ:
+        if len(others) == 1:
+            return "The same holds in the other regime. "
         return f"The same holds in each of the {len(others)} other regimes. "
     listed = "; ".join(f"{given} in {', '.join(regimes)}" for given, regimes in differ.items())
     return f"Other regimes differ: {listed}. "

@@ -204,7 +204,7 @@ def verdict(
             Answer.CANNOT_TELL,
             "fewer than three independent blocks to test on, or no error left to gain on",
         )
-    gain = 1.0 - router.estimate
+    gain, pays = 1.0 - router.estimate, f"{100 * min_gain:g}%"
     most = max(1.0 - i.low for i in (router, *others))
     bound = most if two_replicate is None else max(most, 1.0 - two_replicate.low)
     if adjusted_p <= alpha and gain >= min_gain:
@@ -214,18 +214,18 @@ def verdict(
             f"(adjusted p {'< 0.001' if adjusted_p < 1e-3 else f'= {adjusted_p:.2g}'})",
         )
     if bound < min_gain:
-        source = "no router" if two_replicate is None else "neither router nor two-replicate oracle"
+        source = "no router" if two_replicate is None else "no router and no two-replicate oracle"
         return Verdict(
             Answer.NOT_NEEDED,
-            f"one scale suffices (s = {fixed_scale:.2f}): {source} can gain {min_gain:.0%}, the "
-            f"upper bound is {_percent(bound)}",
+            f"one scale suffices (s = {fixed_scale:.2f}): {source} tried gains {pays}, the upper "
+            f"bound is {_percent(bound)}",
         )
     known = f"the {router_name} router gains {_percent(gain)}, routers at most {_percent(most)}"
     if two_replicate is not None:
         known += f", the two-replicate oracle at most {_percent(1.0 - two_replicate.low)}"
     if adjusted_p <= alpha:
-        known += f"; real, but below the {min_gain:.0%} that would pay"
-    return Verdict(Answer.CANNOT_TELL, f"{known}: too wide to exclude or to prove {min_gain:.0%}")
+        known += f"; real, but below the {pays} that would pay"
+    return Verdict(Answer.CANNOT_TELL, f"{known}: too wide to exclude or to prove {pays}")
 
 
 def _percent(gain: float) -> str:

@@ -115,10 +115,21 @@ def read_json(path: Path, remedy: str, *, largest: int = LARGEST_TEXT) -> Any:
     """
     text = read_text(path, remedy, largest=largest)
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InputError(str(path), f"not valid JSON ({reason})", remedy) from None
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word[:20]} is too large")
+    return value
 
 
 def free_memory() -> float:

@@ -11,8 +11,9 @@ from scalewise.branches.longrange import CoulombBasis, CoulombBranch, charge_dir
 from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
 from scalewise.data.frames import Frame
 from scalewise.errors import InputError
+from scalewise.potential import electrostatics
 from scalewise.quantities import COULOMB_CONSTANT
-from support import salt_frame
+from support import salt_frame, untrained
 
 #: Madelung constant of rock salt, nearest-neighbour distance as unit.
 ROCK_SALT = 1.7475645946
@@ -169,3 +170,22 @@ def test_overlapping_atoms_are_refused(salt: Frame) -> None:
     branch = PairBranch(SplineBasis(pairs, (2.0, 2.0, 2.0), 6.0, 8), np.ones(24))
     with pytest.raises(InputError, match="overlap"):
         branch.predict(replace(salt, positions=positions))
+
+
+def test_the_sum_is_chosen_by_its_cost() -> None:
+    """Few atoms in an empty cell: waves. The density of water: a mesh from 1500 atoms on."""
+    for edge in (20.0, 100.0, 200.0):
+        assert not electrostatics.plan(edge * np.eye(3), 1.0, 4).mesh
+    for atoms, mesh in ((600, False), (1000, False), (2000, True), (20_000, True)):
+        cell = (atoms / 0.1) ** (1 / 3) * np.eye(3)
+        assert electrostatics.plan(cell, 1.25, atoms).mesh is mesh
+    assert electrostatics.plan(600.0 * np.eye(3), 1.0, 1).memory > 10 * 2**30
+    assert electrostatics.plan(None, 1.0, 1000).memory == pytest.approx(4e7)
+    assert electrostatics.plan(100.0 * np.eye(3), 0.0, 1000).memory == 0.0
+
+
+def test_a_cell_too_large_for_memory_is_refused() -> None:
+    potential = untrained(cutoff=4.0)
+    frame = replace(salt_frame(), cell=2e4 * np.eye(3))
+    with pytest.raises(InputError, match=r"a cell of 2e\+04 x .* GiB, and .* are free"):
+        potential.predict(frame)

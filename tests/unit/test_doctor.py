@@ -451,3 +451,76 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     assert np.mean((mine[:, None] == mine[None])[same]) > 0.99
     sodium = next(e for e in diagnosis["noise"]["elements"] if e["element"] == "Na")
     assert 60 < sodium["sigma"] < 110
+
+
+# ------------------------------------------------------------ one structure, one set of labels
+
+
+def test_slabs_alone_are_an_error_and_no_traceback(tmp_path: Path) -> None:
+    flat = np.array([True, True, False])
+    diagnosis = diagnose(tmp_path, [replace(solution(k), pbc=flat) for k in range(8)])
+    assert "error: 8 frames periodic in one or two directions" in found(diagnosis, "cells")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_one_structure_with_two_energies_is_found(tmp_path: Path) -> None:
+    frames = [solution(k) for k in range(8)]
+    frames.append(replace(frames[2], energy=frames[2].energy + 0.5))
+    frames.append(replace(frames[5], forces=frames[5].forces + 0.1, positions=frames[5].positions))
+    frames[9].positions[4] += frames[9].cell[0]  # the same place
+    text = found(diagnose(tmp_path, frames), "duplicates")
+    assert "error: frames 2 and 8 are one structure with different labels" in text
+    assert "1 such pair more" in text
+    same = [solution(k) for k in range(8)] + [solution(3)]
+    assert "one structure" not in found(diagnose(tmp_path, same), "duplicates")
+
+
+def test_zero_forces_of_a_perfect_crystal_are_what_they_are(tmp_path: Path) -> None:
+    grid = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    frames = []
+    for k in range(8):
+        n = len(grid)
+        frames.append(
+            replace(
+                solution(0),
+                numbers=np.where(grid.sum(axis=1) % 2, 11, 17),
+                positions=(2.8 + 0.05 * k) * grid,
+                cell=2 * (2.8 + 0.05 * k) * np.eye(3),
+                forces=np.zeros((n, 3)),
+                energy=float(k),
+                molecule=np.arange(n),
+            )
+        )
+    text = found(diagnose(tmp_path, frames), "labels")
+    assert "note: all forces are zero by symmetry" in text
+    assert "error" not in text
+
+
+def test_a_strained_crystal_is_cut_into_blocks(tmp_path: Path) -> None:
+    """Forty volumes of one crystal chain up to one group: every role gets some all the same."""
+    frames = []
+    for k in range(40):
+        one = solution(3)
+        stretch = 1 + 0.005 * k
+        frames.append(
+            replace(one, positions=one.positions * stretch, cell=one.cell * stretch, energy=0.1 * k)
+        )
+    diagnosis = diagnose(tmp_path, frames)
+    assert "cut into 20 blocks" in found(diagnosis, "split")
+    assert set(read_split(tmp_path, 40).roles) == {"train", "valid", "test"}
+    # eight per cent in volume is no near-duplicate
+    twins = find_duplicates([frames[0], frames[6]], 1.5)
+    assert len(twins.first) == 0
+
+
+def test_elements_of_few_frames_are_trained_on(tmp_path: Path) -> None:
+    frames = [solution(k, 9, 0) for k in range(30)]
+    frames[11] = solution(11)  # the only one with ions
+    diagnosis = diagnose(tmp_path, frames)
+    assert read_split(tmp_path, 30).role[11] == "train"
+    assert "no frame to train on" not in found(diagnosis, "split")
+    settings = Doctor(split_key="mine", cutoffs=(3.0,))
+    roles = ["train"] * 20 + ["valid"] * 5 + ["test"] * 5
+    roles[11] = "test"
+    diagnosis = diagnose(tmp_path, frames, settings, mine=roles)
+    assert "Na only in test; Cl only in test" in found(diagnosis, "split")

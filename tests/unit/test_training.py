@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import signal
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import ase
+import ase.io
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from scalewise import checkpoint
 from scalewise.data.frames import Frame
@@ -17,13 +25,15 @@ from scalewise.errors import InputError
 from scalewise.loading import load
 from scalewise.potential.baseline import Baseline
 from scalewise.potential.potential import Potential
-from scalewise.training.fit import STATE, Job
+from scalewise.running import Terminated
+from scalewise.training.fit import MODEL, STATE, Job, Listener, Trainer
 from scalewise.training.launch import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
 from scalewise.training.samples import deal, prepare
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import Train
+from scalewise.training.start import train
 from support import salt_frame, untrained
 
 WORDS = (
@@ -338,3 +348,58 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_compiler_gets_a_tenth_of_the_budget(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fabric = Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always"))
+    assert trainer.differentiate.compiled
+    monkeypatch.setattr(Trainer, "_compile_one", lambda self, sample: time.sleep(30))
+    start = time.monotonic()
+    trainer._compile()
+    assert time.monotonic() - start < 10
+    assert not trainer.differentiate.compiled
+    assert "training without torch.compile: not done within 0 s" in caplog.text
+
+
+def test_a_run_that_is_told_to_end_saves_its_step_and_goes_on(tmp_path: Path) -> None:
+    whole, told = tmp_path / "whole", tmp_path / "told"
+    run(job(whole, "steps=24", "validations=3"))
+
+    @contextlib.contextmanager
+    def telling() -> Iterator[Listener]:
+        def listen(fraction: float, report: dict[str, float]) -> None:
+            if 0.4 < fraction < 0.45:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        yield listen
+
+    with pytest.raises(Terminated):
+        run(job(told, "steps=24", "validations=3"), telling)
+    assert (told / STATE).is_file()
+    run(job(told, "steps=24", "validations=3"))
+    assert (told / MODEL).is_dir()
+    for name, weight in weights(whole).items():
+        torch.testing.assert_close(weights(told)[name], weight, rtol=0, atol=0)
+    columns = ("step", "train_loss", "gradient_norm", "valid_loss")
+    assert [[row[c] for c in columns] for row in log(told)] == [
+        [row[c] for c in columns] for row in log(whole)
+    ]
+
+
+def test_little_learned_is_said(tmp_path: Path) -> None:
+    frames = [replace(f, index=k) for k, f in enumerate(labelled(12))]
+    path = tmp_path / "a.xyz"
+    images = []
+    for f in frames:
+        image = ase.Atoms(f.numbers, f.positions, cell=f.cell, pbc=f.pbc)
+        image.new_array("REF_forces", f.forces)
+        image.info.update(REF_energy=f.energy, part=f.index)
+        images.append(image)
+    ase.io.write(path, images, format="extxyz")
+    said: list[str] = []
+    words = [*WORDS, "data.check_units=false", "data.group_key=part", "steps=1"]
+    train(path, load(Train, None, words), tmp_path / "out", say=said.append)
+    assert any("hardly trained. After 1 steps" in line for line in said)

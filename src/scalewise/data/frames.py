@@ -175,16 +175,35 @@ def _check_geometry(image: ase.Atoms, where: str) -> None:
             f"atom {unknown[0]} has the atomic number {image.numbers[unknown[0]]}",
             "Every atom must be of an element: remove dummy atoms.",
         )
-    positions = _numbers(where, "positions", image.positions)
-    if positions.size and np.abs(positions).max() > FARTHEST:
-        atom = int(np.abs(positions).max(axis=1).argmax())
+    check_positions(_numbers(where, "positions", image.positions), where)
+    check_cell(np.asarray(image.cell), np.asarray(image.pbc), where)
+
+
+def check_positions(positions: np.ndarray, where: str) -> None:
+    """Assert that positions are numbers that distances can be formed of.
+
+    Raises
+    ------
+    InputError
+        A position that is not finite, or farther from the origin than 10^10 Å.
+    """
+    far = np.abs(positions).max(axis=1, initial=0.0)
+    odd = np.flatnonzero(~(far <= FARTHEST))
+    if not len(odd):
+        return
+    if not np.isfinite(far[odd]).all():
+        atom = int(odd[~np.isfinite(far[odd])][0])
         raise InputError(
             f"{where}, key 'positions'",
-            f"atom {atom} is {np.abs(positions[atom]).max():.3g} Å from the origin, where a number "
-            "has no digits left for distances",
-            "Write positions near the cell, such as after atoms.wrap().",
+            f"atom {atom} is not at a finite position",
+            "A simulation that exploded? Use a smaller time step, or better starting positions.",
         )
-    check_cell(np.asarray(image.cell), np.asarray(image.pbc), where)
+    raise InputError(
+        f"{where}, key 'positions'",
+        f"atom {odd[0]} is {far[odd[0]]:.3g} Å from the origin, where a number has no digits left "
+        "for distances",
+        "Write positions near the cell, such as after atoms.wrap().",
+    )
 
 
 def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:

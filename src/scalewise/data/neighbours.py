@@ -13,11 +13,13 @@ from scipy.spatial import cKDTree
 from vesin import NeighborList
 
 from scalewise.artifacts import check_memory
-from scalewise.data.frames import Frame, check_cell
+from scalewise.data.frames import Frame, check_cell, check_positions
 from scalewise.errors import InputError
 
 #: Bytes of a listed pair while lists are made.
 PAIR_BYTES: Final = 200
+#: Atoms per Å³ that no cell has: thirty times those of diamond.
+DENSEST: Final = 5.0
 #: Boxes that vesin divides space into, at most.
 BOXES: Final = 1e5
 #: Pairs, images counted, that are compared one by one at most.
@@ -58,13 +60,7 @@ def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = Fal
         more pairs than memory holds.
     """
     check_periodicity(frame, 0.0 if images else cutoff)
-    if not np.isfinite(frame.positions).all():
-        atom = int(np.flatnonzero(~np.isfinite(frame.positions).all(axis=1))[0])
-        raise InputError(
-            f"{frame.where}, key 'positions'",
-            f"atom {atom} is not at a finite position",
-            "A simulation that exploded? Use a smaller time step, or better starting positions.",
-        )
+    check_positions(frame.positions, frame.where)
     periodic = bool(frame.pbc.all())
     # the search divides space into boxes: far from the origin, or in empty space, they overflow
     if periodic:
@@ -164,6 +160,13 @@ def _check_count(frame: Frame, points: np.ndarray, cutoff: float) -> None:
     atoms = len(points)
     sphere = 4 / 3 * math.pi * cutoff**3
     if frame.pbc.all():
+        density = atoms / abs(float(np.linalg.det(frame.cell)))
+        if density > DENSEST:
+            raise InputError(
+                f"{frame.where}, key 'Lattice'",
+                f"{density:.3g} atoms per Å³: they would lie upon each other",
+                "Convert positions and cell to Å (nm looks like this).",
+            )
         # in half-empty cells the atoms that are there see several times the mean
         pairs = 4.0 * atoms * max(atoms * sphere / abs(float(np.linalg.det(frame.cell))), 1.0)
     else:

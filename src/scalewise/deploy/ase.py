@@ -177,6 +177,7 @@ def _frame(atoms: ase.Atoms) -> Frame:
         forces=np.zeros((n, 3)),
         energy=None,
         molecule=np.arange(n),
+        source="ASE atoms",
         info=dict(atoms.info),
     )
 

@@ -146,8 +146,10 @@ def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> 
     """
     write_json(out / "doctor.json", diagnosis)
     write_manifest(out / "split.json", manifest)
-    with styled():
-        drawn = save(draw_neighbours(diagnosis["neighbours"]), out / "figures" / "neighbours")
+    drawn: list[Path] = []
+    if any(diagnosis["neighbours"]["frames"]):  # none where no frame is in Å, or all are slabs
+        with styled():
+            drawn = save(draw_neighbours(diagnosis["neighbours"]), out / "figures" / "neighbours")
     return [out / "doctor.json", out / "split.json", *drawn]
 
 
@@ -175,15 +177,19 @@ def _examine_geometry(
     frames: Sequence[Frame], composition: Composition, settings: Doctor
 ) -> dict[str, Any]:
     cells, odd = describe_cells(frames)
-    closest = find_closest(frames, composition.elements)
+    units = suspect_units(frames, settings.stress_key)
+    # lengths that are not in Å have no neighbours worth counting, and far too many of them
+    lengths = any(f.found.startswith("positions:") for f in units)
+    seen = [] if lengths else frames
+    closest = find_closest(seen, composition.elements)
     counts = count_neighbours(
-        frames, composition.elements, settings.cutoffs, settings.neighbour_frames, settings.seed
+        seen, composition.elements, settings.cutoffs, settings.neighbour_frames, settings.seed
     )
     return {
         "cells": cells,
         "closest": [asdict(c) for c in closest],
         "neighbours": counts,
-        "findings": suspect_units(frames, settings.stress_key) + judge_closest(closest) + odd,
+        "findings": units + judge_closest(closest) + odd,
     }
 
 

@@ -217,8 +217,9 @@ def count_neighbours(
     fits = np.isfinite(pairs)
     seen = fits.any(axis=0)
     average, largest = np.full(len(edges), np.nan), np.full(len(edges), np.nan)
-    average[seen] = np.nanmean(pairs[:, seen], axis=0)
-    largest[seen] = np.nanmax(pairs[:, seen], axis=0)
+    if seen.any():
+        average[seen] = np.nanmean(pairs[:, seen], axis=0)
+        largest[seen] = np.nanmax(pairs[:, seen], axis=0)
     return NeighbourCounts(edges, fits.sum(axis=0), looked_at, mean, high, most, average, largest)
 
 

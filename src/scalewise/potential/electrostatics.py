@@ -56,9 +56,7 @@ def wave_numbers(cell: np.ndarray, smearing: float) -> tuple[Tensor, Tensor, Ten
     if smearing <= 0:
         empty = torch.zeros(0, dtype=torch.float64)
         return empty, empty, empty
-    # |n_a| <= |a_a| k / (2 pi), because n_a is the projection of k on the lattice vector
-    reach = REACH / smearing * np.linalg.norm(cell, axis=1) / (2 * math.pi)
-    first, second, third = (int(r) for r in reach)
+    first, second, third = _highest(cell, smearing)
     return (
         torch.arange(0, first + 1, dtype=torch.float64),
         torch.arange(-second, second + 1, dtype=torch.float64),
@@ -66,13 +64,26 @@ def wave_numbers(cell: np.ndarray, smearing: float) -> tuple[Tensor, Tensor, Ten
     )
 
 
-def plan(waves: tuple[Tensor, ...], cell: np.ndarray, smearing: float, atoms: int) -> Plan:
-    """Whether the mesh is quicker than the Ewald sum, and how much memory the quicker one takes."""
-    first, second, third = (len(w) for w in waves)
+def _highest(cell: np.ndarray, smearing: float) -> tuple[int, int, int]:
+    """The largest whole number of a reciprocal vector along each axis."""
+    # |n_a| <= |a_a| k / (2 pi), because n_a is the projection of k on the lattice vector
+    reach = REACH / smearing * np.linalg.norm(cell, axis=1) / (2 * math.pi)
+    first, second, third = (int(r) for r in reach)
+    return first, second, third
+
+
+def plan(cell: np.ndarray | None, smearing: float, atoms: int) -> Plan:
+    """Whether the mesh is quicker than the Ewald sum, and how much memory the quicker one takes.
+
+    ``cell`` is none for isolated atoms, ``smearing`` zero without charges.
+    """
+    if smearing <= 0:
+        return Plan(False, 0.0)
+    if cell is None:  # all pairs of atoms
+        return Plan(False, PHASE_BYTES * float(atoms) ** 2)
+    highest = _highest(cell, smearing)
+    first, second, third = highest[0] + 1, 2 * highest[1] + 1, 2 * highest[2] + 1
     count = float(first) * second * third
-    if count == 0:
-        # isolated: all pairs of atoms
-        return Plan(False, PHASE_BYTES * float(atoms) ** 2 if smearing > 0 else 0.0)
     edges = np.linalg.norm(cell, axis=1)
     # torch-pme takes the power of two above
     points = float(np.prod(2.0 ** np.ceil(np.log2(2.0 * edges / (MESH * smearing) + 1.0))))

@@ -202,10 +202,10 @@ def build(
     periodic = bool(frame.pbc.all())
     cell = frame.cell if periodic else np.eye(3)
     charge = total_charge(frame)
-    waves = wave_numbers(cell, smearing if periodic else 0.0)
-    mesh, memory = plan(waves, cell, smearing, atoms)
+    mesh, memory = plan(cell if periodic else None, smearing, atoms)
     shape = f"a cell of {_edges(cell)}" if periodic else f"all pairs of {atoms} atoms"
     check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
+    waves = wave_numbers(cell, smearing if periodic else 0.0)
     return Graph(
         species=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
         neighbour=torch.from_numpy(neighbour.reshape(atoms, slots)),
@@ -230,9 +230,9 @@ def moved_to(graph: Graph, cell: np.ndarray, smearing: float) -> Graph:
     """The lists of one frame in another cell, Å [3, 3], as long as they hold every pair there."""
     if not graph.periodic:
         return graph
-    first, second, third = wave_numbers(cell, smearing)
-    mesh, memory = plan((first, second, third), cell, smearing, len(graph.species))
+    mesh, memory = plan(cell if smearing > 0 else None, smearing, len(graph.species))
     check_memory(memory, "electrostatics", f"a cell of {_edges(cell)}", _SMALLER)
+    first, second, third = wave_numbers(cell, smearing)
     return replace(
         graph,
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None].to(graph.cell.device),

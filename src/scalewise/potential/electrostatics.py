@@ -38,7 +38,7 @@ MESH = 0.75
 #: empty cell never.
 WAVE, PRODUCT = 0.7, 0.0086
 #: Bytes that a wave and a point of the mesh take with their derivatives, and one phase of an atom.
-WAVE_BYTES, POINT_BYTES, PHASE_BYTES = 60.0, 40.0, 40.0
+WAVE_BYTES, POINT_BYTES, PHASE_BYTES = 180.0, 40.0, 40.0
 
 
 class Plan(NamedTuple):

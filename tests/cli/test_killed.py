@@ -40,8 +40,6 @@ ENVIRONMENT = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 LOCK = ".scalewise-run"
 #: Keys of JSON files that say how long something took, or where it lies.
 TIMES = frozenset({"seconds", "microseconds", "cost", "elapsed", "reserve", "validated", "timing"})
-#: Columns of log.csv that are means over the steps since the run went on, or the line before.
-SINCE = frozenset({"train_loss", "gradient_norm"})
 
 NETWORK = (
     *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
@@ -227,7 +225,7 @@ def _content(path: Path) -> Any:
     if path.suffix == ".csv":
         with path.open(newline="") as stream:
             rows = [_timeless(row) for row in csv.DictReader(stream)]
-            return [{k: v for k, v in row.items() if k not in SINCE} for row in rows]
+            return rows
     if path.suffix == ".safetensors":
         with safe_open(path, framework="numpy") as file:
             tensors = {k: file.get_tensor(k) for k in sorted(file.keys())}

@@ -32,6 +32,8 @@ def print_evaluation(results: Section, console: Console) -> None:
             continue
         table, _ = _forces({**role["forces"], "regimes": []})
         _print(console, f"Forces of {_head(name, role)}, meV/Å per component", table)
+        if role["energy"] or role["stress"]:
+            _print(console, f"{_kinds(role)} of {name}", _energies(role))
         left_out = role["frames"] - others["frames"]
         _print_role(f"{name} without {left_out} broken", others, console)
     _print_end(results, console)

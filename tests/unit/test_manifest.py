@@ -81,7 +81,7 @@ def test_damage_is_refused(data: Path, written: Path) -> None:
 
 
 def test_missing_files_are_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.json: No such file"):
+    with pytest.raises(InputError, match=r"none\.json: no such file"):
         read_manifest(tmp_path / "none.json", data=data, frames=4)
     with pytest.raises(InputError, match=r"none\.xyz: No such file"):
         hash_file(tmp_path / "none.xyz")

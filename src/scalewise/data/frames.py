@@ -224,16 +224,16 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
         )
     if not pbc.any():
         return
-    shortest = float(np.linalg.norm(cell, axis=1).min())
+    volume, edges = abs(float(np.linalg.det(cell))), np.linalg.norm(cell, axis=1)
+    if volume < 1e-6:
+        raise InputError(key, "periodic, but the cell has no volume", "Write the cell.")
+    shortest = float(edges.min())
     if shortest < SHORTEST_EDGE:
         raise InputError(
             key,
             f"an edge of {shortest:.3g} Å, along which atoms would lie upon each other",
             "Write the cell, or convert it to Å.",
         )
-    volume, edges = abs(float(np.linalg.det(cell))), np.linalg.norm(cell, axis=1)
-    if volume < 1e-6:
-        raise InputError(key, "periodic, but the cell has no volume", "Write the cell.")
     if volume < 1e-3 * float(edges.prod()):
         raise InputError(
             key,

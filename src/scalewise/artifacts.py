@@ -21,6 +21,8 @@ from scalewise.errors import InputError
 
 #: Bytes of the largest text of settings or results that is read; frames and weights have no limit.
 LARGEST_TEXT: Final = 256 << 20
+#: How temporary files begin: what a process that was killed leaves is known by it.
+TEMPORARY: Final = ".scalewise-part-"
 #: Bytes that are not asked about: asking takes longer than it is worth.
 ALWAYS_FREE: Final = 64 << 20
 
@@ -37,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+            dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix
         )
         os.close(handle)
     except OSError as error:

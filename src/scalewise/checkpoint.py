@@ -171,7 +171,7 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
         np.array(document.baseline.span, dtype=float).reshape(-1, len(document.elements)),
     )
     potential = Potential(network, baseline, dict(document.info), router=router)
-    state = _weights(weights, document.weights.sha256)
+    state = _weights(weights, document.weights.sha256, _state(potential))
     own = {k: v for k, v in state.items() if not k.startswith(ROUTER)}
     network.load_state_dict(own)
     if router is not None:
@@ -250,21 +250,32 @@ def _check_sizes(path: Path, document: _Document) -> None:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
-    with torch.device("meta"):  # shapes without numbers
-        network = Network(document.network, document.elements, DTYPES[document.dtype])
-        expected = {k: tuple(v.shape) for k, v in network.state_dict().items()}
-        if document.router is not None:
-            router = ScaleRouter.of(network, document.router)
-            expected |= {ROUTER + k: tuple(v.shape) for k, v in router.state_dict().items()}
-    if expected != found:
-        odd = sorted(set(expected.items()) ^ set(found.items()), key=str)[0][0]
-        raise InputError(
-            str(path), f"weights do not fit the network ('{cut(odd, 80)}')", _TRAIN_AGAIN
-        )
+    odd = next((k for k, v in _telling(document).items() if found.get(k) != v), None)
+    if odd is not None:
+        raise InputError(str(path), f"weights do not fit the network ('{odd}')", _TRAIN_AGAIN)
 
 
-def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
-    """Weights of the bytes that were meant, all of them numbers."""
+def _telling(document: _Document) -> dict[str, tuple[int, ...] | None]:
+    """Shapes of weights that hold every size of a network; none: there must be no such weight.
+
+    A file holds what its shapes say: a network with these is as large as its weights. All other
+    shapes are compared when it is made.
+    """
+    s, kinds = document.network, len(document.elements)
+    found: dict[str, tuple[int, ...] | None] = {
+        "source": (kinds, s.channels),
+        "bias.0": (kinds, s.hidden),
+        "products.0.mix.weight": (s.degree + 1, s.channels, 2 * s.channels),
+        f"radial.{s.layers - 1}": (s.radial, s.channels),
+        f"radial.{s.layers}": None,
+    }
+    if document.router is not None and document.router.by == "environment":
+        found[f"{ROUTER}first.weight"] = (document.router.hidden, s.hidden)
+    return found
+
+
+def _weights(path: Path, digest: str, known: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the bytes that were meant, all of them numbers, and of the shapes of ``known``."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -276,6 +287,12 @@ def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
         state = load(content)
     except SafetensorError as error:
         raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
+    shapes = [{k: tuple(v.shape) for k, v in part.items()} for part in (known, state)]
+    if shapes[0] != shapes[1]:
+        differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()), key=str)[0][0]
+        raise InputError(
+            str(path), f"weights do not fit the network ('{cut(differ, 80)}')", _TRAIN_AGAIN
+        )
     odd = [k for k, v in state.items() if not (v.is_floating_point() and v.isfinite().all())]
     if odd:
         raise InputError(str(path), f"'{cut(odd[0], 80)}' is not finite", _TRAIN_AGAIN)

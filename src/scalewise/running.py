@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
-from scalewise.artifacts import cannot_write
+from scalewise.artifacts import TEMPORARY, cannot_write
 from scalewise.errors import InputError
 
 #: Held by the run that writes to a folder, and removed with its end.
@@ -68,6 +68,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         if stream is not None:
             _sign(stream)
+            _sweep(folder)
         yield
     finally:
         if stream is not None:
@@ -109,6 +110,17 @@ def _sign(stream: IO[str]) -> None:
     with contextlib.suppress(OSError):  # a full disk: the lock holds without a signature
         os.ftruncate(stream.fileno(), 0)
         os.write(stream.fileno(), words.encode())
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs that were killed left half written, but not below other runs' folders."""
+    for place, folders, files in os.walk(folder):
+        if LOCK in files and Path(place) != folder:
+            folders.clear()
+            continue
+        for name in files:
+            if name.startswith(TEMPORARY):
+                (Path(place) / name).unlink(missing_ok=True)
 
 
 def _another(folder: Path, stream: IO[str]) -> InputError:

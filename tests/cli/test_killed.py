@@ -224,8 +224,7 @@ def _content(path: Path) -> Any:
         return _timeless(json.loads(path.read_text()))
     if path.suffix == ".csv":
         with path.open(newline="") as stream:
-            rows = [_timeless(row) for row in csv.DictReader(stream)]
-            return rows
+            return [_timeless(row) for row in csv.DictReader(stream)]
     if path.suffix == ".safetensors":
         with safe_open(path, framework="numpy") as file:
             tensors = {k: file.get_tensor(k) for k in sorted(file.keys())}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scalewise.artifacts import check_memory, read_json, read_text
+from scalewise.artifacts import TEMPORARY, check_memory, read_json, read_text
 from scalewise.data.extxyz import write_images
 from scalewise.errors import InputError, printable
 from scalewise.running import LOCK, Terminated, alone_in, terminable
@@ -139,3 +139,17 @@ def test_written_frames_are_plain_text(tmp_path: Path) -> None:
     with (tmp_path / "a@1.xyz").open("w") as stream:
         write_images(stream, [ase.Atoms("H", positions=np.zeros((1, 3)))])
     assert (tmp_path / "a@1.xyz").read_text().startswith("1\n")
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for folder in (tmp_path, tmp_path / "figures", other):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{TEMPORARY}results-abc.json").write_text("half")
+        (folder / ".results-mine.json").write_text("mine")
+    (other / LOCK).write_text("")
+    with alone_in(tmp_path):
+        left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob(f"{TEMPORARY}*"))
+    assert left == [f"other/{TEMPORARY}results-abc.json"]
+    assert len(list(tmp_path.rglob(".results-mine.json"))) == 3

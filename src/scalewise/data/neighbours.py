@@ -20,6 +20,8 @@ from scalewise.errors import InputError
 PAIR_BYTES: Final = 200
 #: Atoms per Å³ that no cell has: thirty times those of diamond.
 DENSEST: Final = 5.0
+#: Å: no cutoff is shorter.
+SHORTEST: Final = 1e-3
 #: Boxes that vesin divides space into, at most.
 BOXES: Final = 1e5
 #: Pairs, images counted, that are compared one by one at most.
@@ -59,6 +61,8 @@ def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = Fal
         cell without volume, or not finite, or skewed; periodicity in one or two directions only;
         more pairs than memory holds.
     """
+    if not cutoff > SHORTEST:
+        raise InputError("cutoff", f"{cutoff:g} Å", f"Neighbours are farther than {SHORTEST:g} Å.")
     check_periodicity(frame, 0.0 if images else cutoff)
     check_positions(frame.positions, frame.where)
     periodic = bool(frame.pbc.all())

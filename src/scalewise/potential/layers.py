@@ -20,7 +20,7 @@ from scalewise.potential.angular import SphereGrid
 def degrees(degree: int) -> Tensor:
     """The degree of each component [(degree+1)²]."""
     orders = torch.arange(degree + 1)
-    return orders.repeat_interleave(2 * orders + 1, output_size=(degree + 1) ** 2)
+    return orders.repeat_interleave(2 * orders + 1)
 
 
 def bounded(values: Tensor, dims: tuple[int, ...]) -> Tensor:

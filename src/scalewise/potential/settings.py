@@ -57,7 +57,7 @@ class Network(Settings):
     preset: Literal["small", "medium", "large"] = Field(
         "medium", description="fills in channels, hidden and layers where they are not given"
     )
-    cutoff: float = Field(5.0, gt=0, le=100, description="Å, the longest that any atom may use")
+    cutoff: float = Field(5.0, ge=0.5, le=100, description="Å, the longest that any atom may use")
     ladder: tuple[float | Literal["long"], ...] = Field(
         (),
         description="scales to train for, from short to long: cutoffs in Å, the last of which is "
@@ -145,8 +145,8 @@ class Network(Settings):
                 f"ladder={shown} needs two cutoffs (Å) at least, and `long` at its end if at all, "
                 "such as 3,6.5,long"
             )
-        if sorted(set(rungs)) != list(rungs) or rungs[0] <= 0:
-            raise ValueError(f"ladder={shown} must rise from rung to rung, from above zero")
+        if sorted(set(rungs)) != list(rungs) or rungs[0] < 0.5:
+            raise ValueError(f"ladder={shown} must rise from rung to rung, from 0.5 Å at least")
         if rungs[-1] != self.cutoff:
             raise ValueError(f"ladder={shown} must end at cutoff={self.cutoff:g}: leave cutoff out")
         if self.charges != ("long" in self.ladder):

@@ -117,6 +117,15 @@ def _yaml(text: str) -> Any:
         raise ValueError(cut(reason, 200)) from None
 
 
+def _check_size(tree: Any) -> None:
+    """Refuse whole numbers that no setting takes, and that nothing could print."""
+    if isinstance(tree, dict | list):
+        for value in (*tree, *tree.values()) if isinstance(tree, dict) else tree:
+            _check_size(value)
+    if isinstance(tree, int) and abs(tree) >= 2**63:
+        raise ValueError(f"a whole number of {tree.bit_length()} bits")
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     text = read_text(file, "Give the path of a YAML configuration.", largest=LARGEST)
     try:

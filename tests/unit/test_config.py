@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
 import pytest
 
 from scalewise.artifacts import replacing, write_json
-from scalewise.config import Solution, Study
+from scalewise.config import Doctor, Solution, Study
 from scalewise.errors import InputError
 from scalewise.loading import load
+from scalewise.training.settings import Train
 
 
 def test_words_win_over_the_file(tmp_path: Path) -> None:
@@ -102,3 +104,37 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_errors_survive_a_process_boundary() -> None:
     error = InputError("a.xyz", "no frames", "Write one.")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("seed: 1" + 5000 * "0", "not valid YAML"),
+        ("seed: 0x" + 5000 * "f", "a whole number of 20000 bits"),
+        ("a: &x [1]\nb: *x", r"an alias, \*x"),
+        ("seed: !!int 3", "a tag, tag:yaml.org,2002:int"),
+        ("seed: !!python/object:os.system 3", "a tag"),
+        ("a: " + 40 * "[" + 40 * "]", "nested more than 16 deep"),
+        ("forces-key: forces", "key 'forces-key': no such key.*Did you mean 'forces_key'"),
+        ("seed: 2020-13-45", "got '2020-13-45'"),
+        ("seed: .inf", "finite|valid integer"),
+    ],
+)
+def test_yaml_that_is_more_than_settings(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load(Doctor, path)
+    assert len(str(caught.value)) < 1000
+
+
+def test_files_that_are_no_regular_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        load(Study, tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("name", ["@here/split.json", "a=b/split.json", "2020-01-01", "1e5", "~x"])
+def test_paths_are_paths_whatever_they_look_like(name: str) -> None:
+    assert load(Train, None, [f"data.split={name}"]).data.split == Path(name)
+    assert load(Train, None, ["data.split=null"]).data.split is None

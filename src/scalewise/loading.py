@@ -111,7 +111,9 @@ def _yaml(text: str) -> Any:
     """Parse YAML; whatever is wrong with it is a ValueError of one line."""
     try:
         # the loader is SafeLoader, with less
-        return yaml.load(text, Loader=_Plain)
+        tree = yaml.load(text, Loader=_Plain)  # noqa: S506
+        _check_size(tree)
+        return tree
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(cut(reason, 200)) from None

@@ -144,7 +144,12 @@ def free_memory() -> float:
     with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         most, used = (float((group / f"memory.{n}").read_text()) for n in ("max", "current"))
-        found.append(max(most - used, 0.0))
+        # files that were read are counted, too, and make room
+        lines = (group / "memory.stat").read_text().splitlines()
+        cache = sum(
+            float(v) for k, v in map(str.split, lines) if k in ("inactive_file", "active_file")
+        )
+        found.append(max(most - used + cache, 0.0))
     with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
         import resource
 

@@ -161,6 +161,8 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
         No such folder, a foreign or damaged file, a schema from the future.
     """
     document = _document(folder / MODEL)
+    if not (folder / document.weights.file).exists():
+        document = _document(folder / MODEL)  # a training has just written the next ones
     weights = folder / document.weights.file
     _check_sizes(weights, document)
     network = Network(document.network, document.elements, DTYPES[document.dtype])

@@ -17,6 +17,8 @@ from scalewise.errors import InputError
 
 #: Held by the run that writes to a folder, and removed with its end.
 LOCK: Final = ".scalewise-run"
+#: Folders that this process holds: its own locks do not keep it out.
+_HELD: set[Path] = set()
 #: What the shell reports of a program that SIGTERM ended.
 TERMINATED: Final = 128 + 15
 
@@ -63,14 +65,18 @@ def alone_in(folder: Path) -> Iterator[None]:
     except ImportError:  # not a POSIX system
         yield
         return
+    if folder.resolve() in _HELD:
+        raise _another(folder, None)
     made = [p for p in (folder, *folder.parents) if not p.exists()]
     stream = _locked(folder, fcntl)
     try:
+        _HELD.add(folder.resolve())
         if stream is not None:
             _sign(stream)
             _sweep(folder)
         yield
     finally:
+        _HELD.discard(folder.resolve())
         if stream is not None:
             # first the name, then the lock: whoever opens the old file finds that it has no name
             (folder / LOCK).unlink(missing_ok=True)
@@ -96,6 +102,7 @@ def _locked(folder: Path, fcntl: Any) -> IO[str] | None:
             with stream:
                 raise _another(folder, stream) from None
         except OSError:
+            path.unlink(missing_ok=True)
             stream.close()
             return None
         with contextlib.suppress(OSError):
@@ -123,14 +130,18 @@ def _sweep(folder: Path) -> None:
                 (Path(place) / name).unlink(missing_ok=True)
 
 
-def _another(folder: Path, stream: IO[str]) -> InputError:
-    who = ""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        stream.seek(0)
-        found = json.loads(stream.read(1000))
-        who = f" (process {found['process']} on {found['host']}, since {found['since']})"
+def _another(folder: Path, stream: IO[str] | None) -> InputError:
+    who = " (in this process)" if stream is None else _signed(stream)
     return InputError(
         str(folder),
         f"another run works in this folder{who}",
         "Wait for its end, or give another folder with --out.",
     )
+
+
+def _signed(stream: IO[str]) -> str:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stream.seek(0)
+        found = json.loads(stream.read(1000))
+        return f" (process {found['process']} on {found['host']}, since {found['since']})"
+    return ""

@@ -524,3 +524,21 @@ def test_elements_of_few_frames_are_trained_on(tmp_path: Path) -> None:
     roles[11] = "test"
     diagnosis = diagnose(tmp_path, frames, settings, mine=roles)
     assert "Na only in test; Cl only in test" in found(diagnosis, "split")
+
+
+def test_copies_are_not_parted(tmp_path: Path) -> None:
+    frames = [move(solution(0), 0.4, k) for k in range(30)]
+    diagnose(tmp_path, [*frames, *frames])
+    role = read_split(tmp_path, 60).role
+    assert role[:30] == role[30:]
+    assert set(role) == {"train", "valid", "test"}
+
+
+def test_states_of_charge_are_no_contradiction(tmp_path: Path) -> None:
+    frames = [solution(k) for k in range(6)]
+    both = [*frames, *(replace(f, energy=f.energy + 8.0) for f in frames)]
+    charges = [0] * 6 + [1] * 6
+    assert "one structure" not in found(
+        diagnose(tmp_path, both, total_charge=charges), "duplicates"
+    )
+    assert "one structure" in found(diagnose(tmp_path, both), "duplicates")

@@ -140,6 +140,13 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     names = ("charges", "cutoffs", "energies", "energy", "forces", "free_energy", "stress")
     kept = ", ".join(f"input_{n}" for n in names)
     assert said == [f"{', '.join(names)} of once.xyz: kept in twice.xyz as {kept}"]
+    thrice = tmp_path / "thrice.xyz"
+    predict_file(model, twice, Predict(), thrice, say=said.append)
+    assert "as those of an earlier prediction; what that one kept as input_... stays" in said[1]
+    (kept,) = read(thrice, forces="input_forces", energy="input_energy")
+    (known,) = read(twice, forces="input_forces", energy="input_energy")
+    np.testing.assert_array_equal(kept.forces, known.forces)
+    assert kept.energy == known.energy
     (first,) = read(twice, forces="input_forces")
     (second,) = read(twice, forces="other")
     np.testing.assert_allclose(first.forces, second.forces, atol=1e-6)

@@ -105,3 +105,13 @@ def test_shares_are_met_in_every_stratum() -> None:
     for s in range(3):
         found = [np.sum((roles == r) & (np.array(stratum) == s)) for r in shares]
         np.testing.assert_allclose(found, [150, 20, 30], atol=2)
+
+
+def test_the_first_role_keeps_every_element() -> None:
+    """Also where the other roles could only be filled with what it needs."""
+    for n in (3, 4, 5, 6):
+        elements = [frozenset({29, 78} if k < 2 else {29}) for k in range(n)]
+        for seed in range(20):
+            shares = {"train": 0.9, "valid": 0.05, "test": 0.05}
+            roles = deal_groups(list(range(n)), [0] * n, shares, seed, elements)
+            assert "train" in {role for role, e in zip(roles, elements, strict=True) if 78 in e}

@@ -42,6 +42,8 @@ def test_a_second_run_says_who_works_there(tmp_path: Path) -> None:
         other.kill()
         other.wait()
     with alone_in(folder):  # a process that was killed has let go
+        with pytest.raises(InputError, match="in this process"), alone_in(folder):
+            pass
         assert json.loads((folder / LOCK).read_text())["process"] == os.getpid()
     assert not folder.exists() or not list(folder.iterdir())
 

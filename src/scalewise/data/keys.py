@@ -110,7 +110,8 @@ def check_present(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, say
             listed = " and ".join(f"'{k}'" for k in usual)
             what = "energies" if name == "energy" else "stresses"
             fit = [k for k in usual if "virial" not in k.lower()]
-            hint = f"; if it is what is meant, give {option}={fit[0]}" if fit else ""
+            one = "it" if len(usual) == 1 else "one"
+            hint = f"; if {one} is what is meant, give {option}={fit[0]}" if fit else ""
             say(f"no {what} are read: no frame has '{key}', but the file has {listed}{hint}")
 
 

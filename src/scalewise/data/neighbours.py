@@ -171,13 +171,14 @@ def _check_count(frame: Frame, points: np.ndarray, cutoff: float) -> None:
                 f"{density:.3g} atoms per Å³: they would lie upon each other",
                 "Convert positions and cell to Å (nm looks like this).",
             )
-        # in half-empty cells the atoms that are there see several times the mean
-        pairs = 4.0 * atoms * max(atoms * sphere / abs(float(np.linalg.det(frame.cell))), 1.0)
+        pairs = atoms * max(density * sphere, 1.0)
     else:
         pairs = float(atoms) ** 2
-        if pairs > 1e7:
-            tree = cKDTree(points)
-            pairs = float(tree.count_neighbors(tree, cutoff))
+    if atoms**2 > 1e7:
+        # in half-empty cells the atoms that are there see more than the mean of them
+        tree = cKDTree(points)
+        counted = float(tree.count_neighbors(tree, cutoff))
+        pairs = max(pairs, counted) if frame.pbc.all() else counted
     check_memory(
         PAIR_BYTES * pairs,
         f"{frame.where}, within {cutoff:g} Å",

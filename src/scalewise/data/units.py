@@ -48,7 +48,7 @@ DENSEST: Final = 2.0
 #: eV/Å³ (480 GPa): median stress beyond which the interior of planets begins.
 LARGEST_STRESS: Final = 3.0
 #: eV/atom: median distance of an energy from what composition explains. Bonds have less.
-LARGEST_RESIDUAL: Final = 30.0
+LARGEST_RESIDUAL: Final = 100.0
 #: Range of κ, corrected for compression; the values seen are in the module's text.
 SOFTEST: Final = 0.2
 STIFFEST: Final = 40.0
@@ -63,9 +63,15 @@ FRAMES: Final = 64
 ATOMS: Final = 128
 #: Elements whose neighbours are farther than covalent radii say.
 NOBLE: Final = (2, 10, 18, 36, 54, 86)
-#: Å and strain up to which two frames are nearly alike.
-NEAR: Final = 0.6
+#: Strain, and displacement over the shortest bond, up to which two frames are nearly alike.
 STRAIN: Final = 0.1
+NEAR: Final = 0.2
+#: Bonds are compared that are as near to the median of their kind: those of dimers are others.
+BAND: Final = 0.12
+#: Length over covalent radii below which nuclei repel each other: nothing is said of such bonds.
+WALL: Final = 0.75
+#: Å of empty space that makes a slab, a wire or a cluster of a periodic frame.
+VACUUM: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ def _stiffness(bonds: Sequence[_Bonds]) -> list[_Stiffness]:
     found = []
     for first, second in np.unique(kind, axis=0).tolist():
         mine = (kind == (first, second)).all(axis=1)
-        r, f = length[mine], push[mine]
+        r, f = _banded(length[mine], push[mine])
         if len(r) < 20 or r.std() < 0.003 * r.mean() or f.std() == 0.0:
             continue
         correlation, slope = np.corrcoef(r, f)[0, 1], np.cov(r, f)[0, 1] / r.var(ddof=1)
@@ -177,6 +183,11 @@ def _stiffness(bonds: Sequence[_Bonds]) -> list[_Stiffness]:
             ratio = r.mean() / (covalent_radii[first] + covalent_radii[second])
             found.append(_Stiffness((first, second), len(r), r.mean(), ratio, -slope))
     return found
+
+
+def _banded(length: np.ndarray, push: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    near = np.abs(length / np.median(length) - 1.0) < BAND
+    return length[near], push[near]
 
 
 def _forces(frames: Sequence[Frame]) -> list[Suspicion]:
@@ -187,12 +198,13 @@ def _forces(frames: Sequence[Frame]) -> list[Suspicion]:
     looked = _sample(frames)
     bonds = [_shortest(f) for f in looked]
     known = _stiffness(bonds)
-    found = _of_stiffness(known) if known else _of_size(typical)
-    return found or _mixed_sizes(sizes, typical) or _mixed_stiffness(looked, bonds)
+    found = _of_stiffness(known) if known else _of_size(typical, bonds)
+    return found or _mixed_sizes(frames, sizes, typical) or _mixed_stiffness(looked, bonds)
 
 
-def _of_size(typical: float) -> list[Suspicion]:
-    if typical <= LARGEST_RMS:
+def _of_size(typical: float, bonds: Sequence[_Bonds]) -> list[Suspicion]:
+    tightest = [t for t in map(_tightest, bonds) if t is not None]
+    if typical <= LARGEST_RMS or (tightest and float(np.median(tightest)) < WALL):
         return []
     return [
         Suspicion(
@@ -203,11 +215,20 @@ def _of_size(typical: float) -> list[Suspicion]:
     ]
 
 
+def _tightest(bonds: _Bonds) -> float | None:
+    """The shortest bond of a frame over covalent radii."""
+    if not len(bonds.length):
+        return None
+    return float((bonds.length / covalent_radii[bonds.kind].sum(axis=1)).min())
+
+
 def _of_stiffness(known: Sequence[_Stiffness]) -> list[Suspicion]:
-    weight = [s.count for s in known]
-    kappa = _median([s.kappa for s in known], weight)
-    firm = [s for s in known if not set(s.kind) & set(NOBLE)]
-    ratio = _median([s.ratio for s in firm], [s.count for s in firm]) if firm else 1.0
+    firm = [s for s in known if not set(s.kind) & set(NOBLE) and s.ratio > WALL]
+    if not firm:
+        return []
+    weight = [s.count for s in firm]
+    kappa = _median([s.kappa for s in firm], weight)
+    ratio = _median([s.ratio for s in firm], weight)
     if ratio > LONG_BOND and kappa < WEAK:  # ions far apart have long bonds, and firm ones
         return [
             Suspicion(
@@ -218,7 +239,7 @@ def _of_stiffness(known: Sequence[_Stiffness]) -> list[Suspicion]:
         ]
     if SOFTEST <= kappa <= STIFFEST:
         return []
-    typical = f"{_median([s.constant for s in known], weight):.3g}"
+    typical = f"{_median([s.constant for s in firm], weight):.3g}"
     if kappa < SOFTEST:
         reason = "too soft for eV/Å: Ha/bohr and Ry/bohr look like this"
     else:
@@ -231,19 +252,24 @@ def _of_stiffness(known: Sequence[_Stiffness]) -> list[Suspicion]:
     ]
 
 
-def _mixed_sizes(sizes: np.ndarray, typical: float) -> list[Suspicion]:
-    """Upwards alone: small forces are those of relaxed structures."""
-    worst = int(sizes.argmax())
-    if sizes[worst] <= max(LARGEST_RMS, LARGEST_SPREAD * typical):
+def _mixed_sizes(frames: Sequence[Frame], sizes: np.ndarray, typical: float) -> list[Suspicion]:
+    """Upwards alone: relaxed structures have small forces; and not where bonds are tight."""
+    odd = np.flatnonzero(sizes > max(LARGEST_RMS, LARGEST_SPREAD * typical))
+    if not len(odd):
         return []
-    return [
-        Suspicion(
-            "forces",
-            f"root-mean-square force {sizes[worst]:.3g} against {typical:.3g} in the median frame: "
-            "units seem mixed",
-            worst,
-        )
-    ]
+    usual = [t for f in _sample(frames) if (t := _tightest(_shortest(f))) is not None]
+    for k in odd.tolist():
+        tight = _tightest(_shortest(frames[k]))
+        if tight is not None and tight > 0.9 * float(np.median(usual)):
+            return [
+                Suspicion(
+                    "forces",
+                    f"root-mean-square force {sizes[k]:.3g} against {typical:.3g} in the median "
+                    "frame, whose bonds are as short: units seem mixed",
+                    frames[k].index,
+                )
+            ]
+    return []
 
 
 def _mixed_stiffness(frames: Sequence[Frame], bonds: Sequence[_Bonds]) -> list[Suspicion]:
@@ -256,7 +282,7 @@ def _mixed_stiffness(frames: Sequence[Frame], bonds: Sequence[_Bonds]) -> list[S
     for k, bond in enumerate(bonds):
         for first, second in np.unique(bond.kind, axis=0).tolist():
             mine = (bond.kind == (first, second)).all(axis=1)
-            r, f = bond.length[mine], bond.push[mine]
+            r, f = _banded(bond.length[mine], bond.push[mine])
             if len(r) < 5 or r.std() < 0.003 * r.mean() or f.std() == 0.0:
                 continue
             if np.corrcoef(r, f)[0, 1] < (-0.6 if len(r) >= 8 else -0.8):
@@ -301,7 +327,8 @@ def _works(frames: Sequence[Frame]) -> Float[np.ndarray, "pairs 3"]:
         if (a.pbc != b.pbc).any() or (a.pbc.any() and not a.pbc.all()):
             continue
         moved, strain = _moved(a, b)
-        if np.abs(moved).max() > NEAR or np.abs(strain).max() > STRAIN:
+        shortest = _shortest(a).length.min(initial=np.inf)
+        if np.abs(moved).max() > min(NEAR * shortest, 0.6) or np.abs(strain).max() > STRAIN:
             continue
         work = -0.5 * float(((a.forces + b.forces) * moved).sum())
         pressed = 0.0
@@ -424,19 +451,36 @@ def _stresses(frames: Sequence[Frame]) -> list[Suspicion]:
 
 
 def _of_compression(frames: Sequence[Frame]) -> list[Suspicion]:
-    volume = [
-        np.log(abs(np.linalg.det(f.cell)) / (covalent_radii[f.numbers] ** 3).sum()) for f in frames
-    ]
-    x = np.array(volume)
-    y = np.array([np.trace(f.stress) / 3 for f in frames if f.stress is not None])
-    if len(x) < 10 or x.std() < 0.005 or y.std() == 0.0:
+    """Pressure against volume, with composition held, which moves it, too.
+
+    Slabs are left out: their volume is mostly vacuum. Where larger cells are hotter, heat may raise
+    the pressure by more than the volume lowers it, and nothing is said.
+    """
+    dense = [f for f in frames if f.stress is not None and not _has_vacuum(f)]
+    kinds = np.unique(np.concatenate([f.numbers for f in dense])) if dense else np.zeros(0)
+    if len(dense) < 10 + len(kinds):
         return []
-    correlation, modulus = np.corrcoef(x, y)[0, 1], np.cov(x, y)[0, 1] / x.var(ddof=1)
+    atoms = np.array([len(f.numbers) for f in dense])
+    shares = np.array([[np.count_nonzero(f.numbers == z) for z in kinds] for f in dense])
+    held = shares / atoms[:, None]
+    hot = _without(held, np.array([np.mean(f.forces**2) for f in dense]))
+    x = _without(held, np.log([abs(np.linalg.det(f.cell)) for f in dense] / atoms))
+    y = _without(held, np.array([np.trace(f.stress) / 3 for f in dense if f.stress is not None]))
+    if x.std() < 0.005 or y.std() < 1e-9:
+        return []
+    if hot.std() > 1e-9 and np.corrcoef(x, hot)[0, 1] > 0.3:
+        return []
+    correlation, modulus = float(np.corrcoef(x, y)[0, 1]), float((x @ y) / (x @ x))
     if abs(correlation) < 0.8 or 0 < modulus < LARGEST_MODULUS:
         return []
     if modulus < 0:
-        reason = "its pressure rises with the volume: the sign of the stress seems to be the other"
-        return [Suspicion("stress", f"{reason} one (VASP and LAMMPS have another one)")]
+        return [
+            Suspicion(
+                "stress",
+                "its pressure rises with the volume: the sign of the stress seems to be the other "
+                "one (VASP and LAMMPS have another one)",
+            )
+        ]
     return [
         Suspicion(
             "stress",
@@ -444,6 +488,20 @@ def _of_compression(frames: Sequence[Frame]) -> list[Suspicion]:
             f"{modulus * 160.2:.3g} GPa if it were in eV/Å³ (GPa, kbar and virials look like this)",
         )
     ]
+
+
+def _without(held: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What linear functions of the held quantities leave of values."""
+    return values - held @ np.linalg.lstsq(held, values, rcond=None)[0]
+
+
+def _has_vacuum(frame: Frame) -> bool:
+    """Whether a periodic cell has a layer without atoms, thicker than ``VACUUM``."""
+    inside = np.sort((frame.positions @ np.linalg.inv(frame.cell)) % 1.0, axis=0)
+    gaps = np.diff(inside, axis=0, append=inside[:1] + 1.0).max(axis=0)
+    faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
+    height = abs(float(np.linalg.det(frame.cell))) / faces
+    return bool((gaps * height > VACUUM).any())
 
 
 def _sample(frames: Sequence[Frame]) -> list[Frame]:

@@ -13,6 +13,8 @@ from scalewise.doctor.findings import Finding, count
 
 #: Å by which no atom of two frames of one structure differs.
 SAME: Final = 1e-3
+#: Frame keys of the electronic state.
+STATES: Final = ("total_charge", "charge", "spin", "multiplicity", "total_spin", "nelect")
 #: eV/atom and eV/Å by which their labels may: convergence, and the smoothness of grids.
 ENERGY: Final = 1e-3
 FORCE: Final = 0.02
@@ -42,13 +44,20 @@ def find_contradictions(frames: Sequence[Frame], twins: Duplicates) -> list[Find
 
 
 def _same(a: Frame, b: Frame) -> bool:
-    if not np.array_equal(a.numbers, b.numbers) or np.abs(a.cell - b.cell).max() > SAME:
+    if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc):
+        return False
+    if np.abs(a.cell - b.cell).max() > SAME or _state(a) != _state(b):
         return False
     moved = b.positions - a.positions
     if a.pbc.all():
         fraction = moved @ np.linalg.inv(a.cell)
         moved = (fraction - np.rint(fraction)) @ a.cell
     return bool(np.abs(moved - moved.mean(axis=0)).max(initial=0.0) < SAME)
+
+
+def _state(frame: Frame) -> list[str]:
+    """The electronic state that a frame names: one structure has other labels in another one."""
+    return [str(frame.info.get(key)) for key in STATES]
 
 
 def _apart(a: Frame, b: Frame) -> str | None:

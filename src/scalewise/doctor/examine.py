@@ -109,7 +109,7 @@ def examine(
     elif settings.split_key is not None:
         group = twins.group
     else:
-        group, blocks = divide_large(twins.group)
+        group, blocks = divide_large(twins)
     manifest, split, findings = _split(path, frames, twins, group, settings, blocks)
     findings += find_contradictions(frames, twins)
     progress("Looking at labels, distances and neighbours")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from scalewise.config import Doctor
 from scalewise.data.duplicates import Duplicates
@@ -29,6 +32,8 @@ SYNONYMS: Final = {
 #: blocks.
 LARGE_GROUP: Final = 0.5
 BLOCKS: Final = 20
+#: Å below which frames stay together there; the second, where the first leaves too few apart.
+ALIKE: Final = (0.1, 1e-3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +138,13 @@ def deal_groups(
         given[role] += size
         owner[g] = role
     sizes = {g: len(m) for g, m in members.items()}
-    kept: set[int] = set()
-    if elements is not None:
-        of_group = {g: frozenset().union(*(elements[k] for k in m)) for g, m in members.items()}
-        kept = _keep_elements(owner, sizes, of_group, next(iter(shares)))
-    _fill_empty(owner, sizes, shares, kept)
+    nothing: frozenset[int] = frozenset()
+    of_group = {
+        g: nothing.union(*(elements[k] for k in m)) if elements is not None else nothing
+        for g, m in members.items()
+    }
+    _keep_elements(owner, sizes, of_group, next(iter(shares)))
+    _fill_empty(owner, sizes, shares, of_group)
     return [owner[g] for g in group]
 
 
@@ -146,62 +153,81 @@ def _keep_elements(
     sizes: Mapping[int, int],
     elements: Mapping[int, frozenset[int]],
     first: str,
-) -> set[int]:
-    """Give ``first`` the smallest group of every element that it lacks; the groups it must keep."""
-    kept: set[int] = set()
+) -> None:
+    """Give ``first`` the smallest group of every element that it lacks."""
     for z in sorted(frozenset().union(*elements.values())):
         holders = [g for g in owner if z in elements[g]]
-        there = [g for g in holders if owner[g] == first]
-        if not there:
-            there = [min(holders, key=lambda g: sizes[g])]
-            owner[there[0]] = first
-        if len(there) == 1:
-            kept.add(there[0])
-    return kept
+        if not any(owner[g] == first for g in holders):
+            owner[min(holders, key=lambda g: sizes[g])] = first
 
 
 def _fill_empty(
     owner: dict[int, str],
     sizes: Mapping[int, int],
     shares: Mapping[str, float],
-    kept: set[int],
+    elements: Mapping[int, frozenset[int]],
 ) -> None:
-    """Give each role without a group the smallest group of the role that has most to spare."""
+    """Give each role without a group the smallest one of the role that has most to spare.
+
+    The first role spares no group whose elements no other one of its groups has.
+    """
+    first = next(iter(shares))
+
+    def spare(role: str) -> list[int]:
+        held = [g for g in owner if owner[g] == role]
+        if role != first:
+            return held if len(held) > 1 else []
+        count = Counter(z for g in held for z in elements[g])
+        return [g for g in held if len(held) > 1 and all(count[z] > 1 for z in elements[g])]
+
     for role in shares:
         if role in owner.values() or len(owner) < len(shares):
             continue
-        held = {r: [g for g in owner if owner[g] == r and g not in kept] for r in shares}
-        richest = max(held, key=lambda r: len(held[r]))
-        if held[richest]:
-            owner[min(held[richest], key=lambda g: sizes[g])] = role
+        most = max((spare(r) for r in shares), key=len)
+        if most:
+            owner[min(most, key=lambda g: sizes[g])] = role
 
 
-def divide_large(group: Int[np.ndarray, " frames"]) -> tuple[Int[np.ndarray, " frames"], int]:
+def divide_large(twins: Duplicates) -> tuple[Int[np.ndarray, " frames"], int]:
     """Cut a group of more than half of the frames into blocks of frames that follow each other.
 
     Frames that chain up to one group, as those of a crystal or of one molecule, could not be dealt
-    to roles otherwise. Blocks that follow each other are alike at their ends.
+    to roles otherwise. Blocks that follow each other are alike at their ends; copies of one frame
+    are never parted.
 
     Returns
     -------
     array, int
         The groups, and how many blocks were made: zero where no group is so large.
-
-    Examples
-    --------
-    >>> divide_large(np.array([0] * 40))[0][::8].tolist(), divide_large(np.array([0, 0, 1, 1]))[1]
-    ([0, 4, 8, 12, 16], 0)
     """
+    group = twins.group
     sizes = np.bincount(group)
     largest = int(sizes.argmax())
     if len(group) < 2 or sizes[largest] <= LARGE_GROUP * len(group):
         return group, 0
     members = np.flatnonzero(group == largest)
-    blocks = min(BLOCKS, len(members))
-    cut = np.arange(len(members)) * blocks // len(members)
+    alike = _alike(twins, members)
+    units = int(alike.max()) + 1
+    blocks = min(BLOCKS, units)
+    cut = alike * blocks // units
     divided = group.copy()
     divided[members] = np.where(cut == 0, largest, len(sizes) + cut - 1)
     return np.unique(divided, return_inverse=True)[1], blocks
+
+
+def _alike(twins: Duplicates, members: np.ndarray) -> np.ndarray:
+    """Number the members that are hardly different (else: the same) alike, by first appearance."""
+    found = np.arange(len(members))
+    for distance in ALIKE:
+        close = twins.distance < distance
+        links = (np.ones(int(close.sum())), (twins.first[close], twins.second[close]))
+        graph = coo_array(links, shape=(len(twins.group), len(twins.group)))
+        _, component = connected_components(graph, directed=False)
+        _, start, found = np.unique(component[members], return_index=True, return_inverse=True)
+        found = np.argsort(np.argsort(start))[found]
+        if len(start) >= 0.5 * BLOCKS:
+            break
+    return found
 
 
 def untrained_elements(frames: Sequence[Frame], roles: Sequence[str]) -> dict[str, list[str]]:

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from scalewise.errors import printable
+
 STYLES: Final = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 #: Columns of cutoffs that go beside each other on a terminal of 80 characters.
 MOST_COLUMNS: Final = 11
@@ -61,8 +63,8 @@ def _print_findings(findings: Sequence[Section], console: Console) -> None:
     grid.add_column()
     for finding in findings:
         style = STYLES[finding["severity"]]
-        text = Text(_sentence(finding["found"]))
-        text.append(f"\n→ {finding['remedy']}", style="dim")
+        text = Text(printable(_sentence(finding["found"])))
+        text.append(printable(f"\n→ {finding['remedy']}"), style="dim")
         grid.add_row(Text(finding["severity"], style=style), text)
     console.print(grid)
 

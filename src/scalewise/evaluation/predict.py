@@ -71,10 +71,16 @@ def predict_file(
     predicted, _ = predict_frames(
         potential, frames, cutoff=settings.cutoff, long=settings.long, watch=watch
     )
-    taken = sorted({key for image in images for key in held(image, settings.forces_key)})
-    if taken:
-        kept = ", ".join(INPUT + key for key in taken)
-        say(f"{', '.join(taken)} of {data.name}: kept in {out.name} as {kept}")
+    taken = {key for image in images for key in held(image, settings.forces_key)}
+    earlier = {key for key in taken if any(_has_input(image, key) for image in images)}
+    if kept := sorted(taken - earlier):
+        as_input = ", ".join(INPUT + key for key in kept)
+        say(f"{', '.join(kept)} of {data.name}: kept in {out.name} as {as_input}")
+    if earlier:
+        say(
+            f"{', '.join(sorted(earlier))} of {data.name}: replaced in {out.name}, as those of an "
+            f"earlier prediction; what that one kept as {INPUT}... stays"
+        )
     write_images(out, images, predicted, settings.forces_key)
 
 
@@ -147,6 +153,11 @@ def held(image: ase.Atoms, forces_key: str) -> dict[str, Any]:
     return found
 
 
+def _has_input(image: ase.Atoms, name: str) -> bool:
+    """Whether an earlier prediction has kept what the file had under this name."""
+    return INPUT + name in image.info or INPUT + name in image.arrays
+
+
 def write_images(
     path: Path, images: Sequence[ase.Atoms], predicted: Sequence[Predicted], forces_key: str
 ) -> None:
@@ -167,6 +178,8 @@ def _fill(image: ase.Atoms, predicted: Predicted, forces_key: str) -> ase.Atoms:
     for name, value in held(image, forces_key).items():
         filled.info.pop(name, None)
         filled.arrays.pop(name, None)
+        if _has_input(image, name):
+            continue
         of_atoms = np.shape(value)[:1] == (len(image),) and name not in OF_FRAMES
         place = filled.arrays if of_atoms else filled.info
         place[INPUT + name] = value

@@ -160,6 +160,8 @@ class Trainer:
                 progress.epoch += 1
                 self._save()
         self._save()
+        if self.stop.asked:  # in the last step: what comes after the training is not begun
+            raise self.stop.error
 
     def _compile(self) -> None:
         """Compile in one process; the others then find the result in the compiler's cache.

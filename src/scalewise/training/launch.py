@@ -47,9 +47,11 @@ def run(job: Job, show: Show = silent) -> None:
         _train(fabric, job, show)
     else:
         fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
-        with Stop(forward=True).listening():
+        with Stop(forward=True).listening() as stop:
             # what is wrong with the input is wrong in every process: the first one's word is enough
             error = fabric.launch(partial(_train_one_thread, job=job, show=show))
+        if stop.asked:
+            raise stop.error
         if error is not None:
             raise error
 

@@ -220,7 +220,7 @@ def _deal(
     elif settings.split_key is not None:
         group, made = np.arange(len(frames)), "one group per frame"
     else:
-        group, blocks = divide_large(find_duplicates(frames, DUPLICATE_DISTANCE).group)
+        group, blocks = divide_large(find_duplicates(frames, DUPLICATE_DISTANCE))
         made = f"near-duplicates below {DUPLICATE_DISTANCE} Å"
         if blocks:
             cut = f"cut into {blocks} blocks of frames that follow each other"

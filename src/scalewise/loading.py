@@ -21,8 +21,8 @@ from scalewise.config import Settings
 from scalewise.errors import InputError, cut, did_you_mean, shown
 
 S = TypeVar("S", bound=Settings)
-#: Bytes and nesting of the largest configuration.
-LARGEST: Final = 1 << 20
+#: Bytes and nesting of the largest configuration; YAML is read at some ten kilobytes a second.
+LARGEST: Final = 1 << 16
 DEEPEST: Final = 16
 #: What leaves a path out.
 NOTHING: Final = ("", "~", "null")
@@ -109,6 +109,8 @@ _Plain.yaml_implicit_resolvers = {
 
 def _yaml(text: str) -> Any:
     """Parse YAML; whatever is wrong with it is a ValueError of one line."""
+    if len(text) > LARGEST:
+        raise ValueError(f"{len(text)} characters, more than {LARGEST}")
     try:
         # the loader is SafeLoader, with less
         tree = yaml.load(text, Loader=_Plain)

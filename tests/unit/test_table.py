@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from report_samples import study
+from scalewise.ladder import curve_table
 from scalewise.report.table import best_label_free, print_results
 from scalewise.study.run import PAPER
 
@@ -40,3 +42,27 @@ def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
         if row["method"] == "short":
             row["method"] = "[/x]"
     assert "[/x]" in printed(results)
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ("not needed", "and long range does not either"),
+        ("needed", "with long range; long range is needed"),
+        ("cannot tell", "with long range; whether without it is not known"),
+    ],
+)
+def test_a_curve_says_whether_its_long_range_is_part_of_the_answer(
+    without: str, words: str
+) -> None:
+    scales = [
+        {"single": None, "cutoff": c, "long": long} for long in (False, True) for c in (3.0, 5.0)
+    ]
+    answers = [without, without, "not needed", "not needed"]
+    subset = {"enough": 3.0, "scales": [{"longer": {"answer": a}} for a in answers]}
+    results = {"scales": scales, "reference": 3}
+    line = curve_table._enough(results, subset, 1.0)
+    assert line.startswith("from 3 Å on, nothing longer saves 1 %")
+    assert words in line
+    nothing = curve_table._enough(results, {**subset, "enough": None}, 1.0)
+    assert nothing == "no shorter scale is known to do as well as the longest, 5 Å + long"

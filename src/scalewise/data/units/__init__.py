@@ -1,0 +1,42 @@
+r"""Do the labels of a file look like eV, Å, eV/Å and eV/Å³? What does not, and what it looks like.
+
+Sizes alone tell little: relaxed structures have small forces, all-electron energies are huge. What
+tells more are relations that no right file breaks, whatever its level of theory:
+
+* *stiffness*: along its shortest bond, of length r, an atom is pushed back with a force constant k.
+  :math:`\kappa = k r^3 / k_e`, with the Coulomb constant :math:`k_e`, lies between 0.6 and 20 from
+  lithium and argon to carbon; forces in Ha/bohr make it 51 times smaller, kcal/mol/Å 23 times
+  larger;
+* *work*: between two frames that are nearly alike, the energy changes by the work of forces and
+  stress, :math:`\Delta E \approx -\tfrac12 \sum_i (F_i + F_i') \cdot u_i + \tfrac12 (V \sigma +
+  V' \sigma') : \epsilon`;
+* *compression*: a smaller volume means a larger pressure, by a bulk modulus that is known within
+  two orders.
+
+Each is used only where the frames show it beyond doubt; where they do not, nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scalewise.data.units.bonds import Suspicion
+from scalewise.data.units.energies import suspect_energies, suspect_stresses
+from scalewise.data.units.forces import SHORTEST_DISTANCE, suspect_forces, suspect_lengths
+
+if TYPE_CHECKING:
+    from scalewise.data.frames import Frame
+
+__all__ = ["SHORTEST_DISTANCE", "Suspicion", "suspect_lengths", "suspicions"]
+
+
+def suspicions(frames: Sequence[Frame], stress_key: str | None = None) -> list[Suspicion]:
+    """Everything about the units of labelled frames that looks wrong, most basic first."""
+    found = list(suspect_lengths(frames))
+    for look in (suspect_forces, suspect_energies):
+        found += look(frames)
+    if "virial" in (stress_key or "").lower() and any(f.stress is not None for f in frames):
+        reason = "named like a virial (eV), where a stress is expected: -virial / volume (eV/Å³)"
+        return [*found, Suspicion("stress", reason)]
+    return [*found, *suspect_stresses(frames)]

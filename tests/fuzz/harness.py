@@ -34,8 +34,9 @@ from typing import Any, BinaryIO
 
 from scalewise.errors import InputError
 
-#: Seconds that one read may take, and the grace before a child that does not obey is killed.
-LIMIT, GRACE = 5.0, 3.0
+#: Seconds of processor time that one read may take (a busy machine does not count), and seconds
+#: more on the clock before a child that waits for ever is killed.
+LIMIT, GRACE = 5.0, 25.0
 #: Bytes by which one read of a small input may raise the resident size.
 MOST_MEMORY = 512 << 20
 #: Address space of a child, GiB.
@@ -166,13 +167,13 @@ def attempt(reader: Reader, seed: int, folder: Path) -> Outcome:
                 f"{c.__name__} at {_short(f)}:{n}: {str(m)[:80]}"
             )
         )
-        signal.setitimer(signal.ITIMER_REAL, LIMIT)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT)
         try:
             outcome = _read(reader, seed, folder)
         except HangError as error:
             outcome = Outcome(seed, "bad", f"hang at {_where(error)}", _trace(error))
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
     outcome.seconds = time.monotonic() - started
     outcome.warned = heard[0] if heard else ""
     grown = _memory("VmHWM") - before
@@ -401,7 +402,7 @@ def _work(
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         faulthandler.enable(stacks, all_threads=False)
         faulthandler.register(signal.SIGUSR1, stacks, all_threads=False)
-        signal.signal(signal.SIGALRM, _alarm)
+        signal.signal(signal.SIGPROF, _alarm)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         for seed in seeds:
             _note(board, seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from typer.testing import CliRunner, Result
+
+from scalewise.cli import app
 
 SMALL = (
     *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
@@ -20,14 +24,13 @@ SMALL = (
 )
 
 
-def call(*words: object, cwd: Path, closed: bool = False) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scalewise.cli", *map(str, words)]
-    if closed:
-        command = ["bash", "-c", 'set -o pipefail; "$@" | head -c 1 > /dev/null', "-", *command]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+def call(*words: object, cwd: Path) -> Result:
+    """Run a command in this process: most of the time of another one would be its imports."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def said(found: subprocess.CompletedProcess[str]) -> str:
+def said(found: Result) -> str:
     return " ".join((found.stdout + found.stderr).split())
 
 
@@ -64,7 +67,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (folder / "labels.xyz").read_text().split("\n")
     (folder / "gap.xyz").write_text("\n".join([*lines[:40], "", *lines[40:]]))
     found = call("train", "labels.xyz", *SMALL, "data.group_key=part", "--out", "run", cwd=folder)
-    assert found.returncode == 0, found.stderr
+    assert found.exit_code == 0, found.stderr
     return folder
 
 
@@ -92,26 +95,26 @@ def test_labels_are_not_lost_in_silence(
 ) -> None:
     base = ["data.forces_key=forces", "data.group_key=part", *SMALL]
     found = call("train", files / "results.xyz", *base, *words, "--out", "out", cwd=tmp_path)
-    assert found.returncode == code, found.stderr
+    assert found.exit_code == code, found.stderr
     assert message in said(found)
 
 
 def test_evaluate_names_its_own_keys(files: Path, tmp_path: Path) -> None:
     words = ("role=all", "energy_key=nothing")
     found = call("evaluate", files / "run", files / "labels.xyz", *words, cwd=tmp_path)
-    assert found.returncode == 2
+    assert found.exit_code == 2
     assert "Correct energy_key, or leave it out" in said(found)
 
 
 def test_frames_behind_an_empty_line_are_read(files: Path, tmp_path: Path) -> None:
     found = call("predict", files / "run", files / "gap.xyz", "--out", "p.xyz", cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
+    assert found.exit_code == 0, found.stderr
     assert len(ase.io.read(tmp_path / "p.xyz", ":")) == 14
 
 
 def test_predictions_are_the_only_results(files: Path, tmp_path: Path) -> None:
     found = call("predict", files / "run", files / "results.xyz", "--out", "p=@1.xyz", cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
+    assert found.exit_code == 0, found.stderr
     assert "kept in p=@1.xyz as input_dipole, input_energy, input_forces" in said(found)
     (tmp_path / "p=@1.xyz").rename(tmp_path / "p.xyz")
     image = ase.io.read(tmp_path / "p.xyz", 0)
@@ -128,16 +131,18 @@ def test_names_with_signs_are_names(files: Path, tmp_path: Path) -> None:
     for name in ("a=b.xyz", "run@3.xyz", "x y=1.xyz"):
         (tmp_path / name).write_text((files / "labels.xyz").read_text())
         found = call("predict", files / "run", name, "--out", "p.xyz", cwd=tmp_path)
-        assert found.returncode == 0, found.stderr
+        assert found.exit_code == 0, found.stderr
 
 
 def test_an_element_of_one_frame_is_trained_on(files: Path) -> None:
     found = call("predict", "run", "labels.xyz", "--out", "all.xyz", cwd=files)
-    assert found.returncode == 0, found.stderr
+    assert found.exit_code == 0, found.stderr
 
 
 def test_a_closed_pipe_ends_quietly(files: Path, tmp_path: Path) -> None:
-    found = call("doctor", files / "labels.xyz", cwd=tmp_path, closed=True)
+    program = [sys.executable, "-m", "scalewise.cli", "doctor", str(files / "labels.xyz")]
+    command = ["bash", "-c", '"$@" | head -c 1 > /dev/null', "-", *program]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert "Traceback" not in found.stderr
     assert "Broken" not in found.stderr
 

@@ -17,7 +17,7 @@ import pytest
 RUN = Path(__file__).with_name("run.py")
 READERS = ("frames", "config", "model", "split")
 #: Inputs per reader: of the fast corpus, and of the long one.
-FEW, MANY = 150, int(os.environ.get("SCALEWISE_FUZZ", "20000"))
+FEW, MANY = 100, int(os.environ.get("SCALEWISE_FUZZ", "20000"))
 
 
 def fuzz(folder: Path, *words: str, timeout: float) -> dict[str, dict[str, Any]]:

@@ -45,7 +45,7 @@ def crystals(symbol: str = "Cu", amplitude: float = 0.08, count: int = 24) -> li
     """One crystal, rattled and strained anew in every frame."""
     found = []
     for k in range(count):
-        atoms = bulk(symbol, cubic=True) * (2, 2, 2)
+        atoms = bulk(symbol, cubic=True) * (2, 2, 1)
         atoms.rattle(amplitude, seed=k)
         atoms.set_cell(atoms.cell * (1 + 0.02 * np.sin(1.7 * k)), scale_atoms=True)
         found.append(frame(atoms, k))
@@ -155,34 +155,29 @@ def said(frames: list[Frame], stress_key: str | None = "REF_stress") -> str:
     return "; ".join(f"{s.label}: {s.found} {s.frame}" for s in suspicions(frames, stress_key))
 
 
-@pytest.mark.parametrize(
-    "frames",
-    [
-        crystals(),
-        crystals("Au", 0.2),
-        alloys(),
-        molecules(),
-        relaxed(),
-        [*crystals(count=16), *relaxed()],
-        [replace(f, forces=1e-15 * f.forces) for f in crystals(amplitude=1e-9)],
-        two_metals(),
-        slabs(),
-        hotter_and_larger(),
-        bulk_and_dimers(),
-        dimers(),
-        lone_atoms(),
-        argon(),
-        crystals()[:2],
-        [replace(f, energy=f.energy - 4.5e5) for f in crystals()],
-    ],
-    ids=[
-        *("crystal", "hot gold", "alloys", "molecule", "relaxed", "hot and relaxed", "perfect"),
-        *("two metals", "slabs", "hotter and larger", "bulk and dimers", "dimers", "lone atoms"),
-        *("argon", "two frames", "all electrons"),
-    ],
-)
-def test_what_is_right_passes(frames: list[Frame]) -> None:
-    assert said(frames) == ""
+RIGHT: dict[str, Callable[[], list[Frame]]] = {
+    "crystal": crystals,
+    "hot gold": lambda: crystals("Au", 0.2),
+    "alloys": alloys,
+    "molecule": molecules,
+    "relaxed": relaxed,
+    "hot and relaxed": lambda: [*crystals(count=16), *relaxed()],
+    "perfect": lambda: [replace(f, forces=1e-15 * f.forces) for f in crystals(amplitude=1e-9)],
+    "two metals": two_metals,
+    "slabs": slabs,
+    "hotter and larger": hotter_and_larger,
+    "bulk and dimers": bulk_and_dimers,
+    "dimers": dimers,
+    "lone atoms": lone_atoms,
+    "argon": argon,
+    "two frames": lambda: crystals()[:2],
+    "all electrons": lambda: [replace(f, energy=f.energy - 4.5e5) for f in crystals()],
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_passes(name: str) -> None:
+    assert said(RIGHT[name]()) == ""
 
 
 @pytest.mark.parametrize("made", [crystals, molecules, alloys])
@@ -228,19 +223,15 @@ def test_a_block_in_another_unit_is_named() -> None:
     [
         (1 / HARTREE, "energies in Ha"),
         (1 / KCAL, "energies in kcal/mol"),
-        (1 / 32, "energies per atom"),
+        (1 / 16, "energies per atom"),
         (-1.0, "wrong sign"),
     ],
 )
 def test_energies_in_other_units(factor: float, words: str) -> None:
-    frames = [replace(f, energy=factor * f.energy) for f in crystals(amplitude=0.1, count=30)]
-    # without strain, the work is that of the forces
-    cell = bulk("Cu", cubic=True).cell.array * 2
-    frames = []
+    frames = []  # without strain, the work is that of the forces
     for k in range(30):
-        atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+        atoms = bulk("Cu", cubic=True) * (2, 2, 1)
         atoms.rattle(0.05 + 0.03 * (k % 3), seed=k)
-        assert np.allclose(atoms.cell.array, cell)
         one = frame(atoms, k)
         frames.append(replace(one, energy=factor * one.energy))
     assert words in said(frames)

@@ -178,3 +178,13 @@ def test_lists_outlive_small_changes_of_the_cell(
     fresh = forces(atoms, ScalewiseCalculator(potential, skin=0.0))
     np.testing.assert_allclose(atoms.get_forces(), fresh, atol=2e-5)
     assert len(built) == 3
+
+
+def test_one_atom_may_be_millions_of_cells_away() -> None:
+    """Pairs find each other also where no integer holds atoms and lattice vectors together."""
+    potential = untrained(cutoff=4.0)
+    atoms, calculator = salt(), ScalewiseCalculator(potential)
+    expected = forces(atoms, calculator)
+    atoms.positions[2] += 9_000_001 * atoms.cell[1] - 8_000_003 * atoms.cell[0]
+    atoms.positions[7] -= 7_654_321 * atoms.cell[2]
+    np.testing.assert_allclose(forces(atoms, ScalewiseCalculator(potential)), expected, atol=1e-5)

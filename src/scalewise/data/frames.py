@@ -18,8 +18,8 @@ from scalewise.data.keys import LabelKeys, Say, check_present, frame_value
 from scalewise.errors import InputError, did_you_mean, shown
 from scalewise.quantities import MOLECULE_KEY, PLACE_KEY
 
-#: Å: from here on a number has no digits left for 10^-5 Å, and lattice vectors cannot be told.
-FARTHEST: Final = 1e10
+#: Å: from here on positions have no digits left for 10^-7 Å, and whole lattice vectors no integer.
+FARTHEST: Final = 2e8
 #: Å: no edge of a cell is longer, and no lattice vector shorter.
 LONGEST_EDGE: Final = 1e7
 SHORTEST_EDGE: Final = 0.2
@@ -185,7 +185,7 @@ def check_positions(positions: np.ndarray, where: str) -> None:
     Raises
     ------
     InputError
-        A position that is not finite, or farther from the origin than 10^10 Å.
+        A position that is not finite, or farther from the origin than 2·10^8 Å.
     """
     far = np.abs(positions).max(axis=1, initial=0.0)
     odd = np.flatnonzero(~(far <= FARTHEST))

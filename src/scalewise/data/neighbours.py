@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 from vesin import NeighborList
 
-from scalewise.artifacts import check_memory
+from scalewise.artifacts import ALWAYS_FREE, check_memory, free_memory
 from scalewise.data.frames import Frame, check_cell, check_positions
 from scalewise.errors import InputError
 
@@ -174,8 +174,9 @@ def _check_count(frame: Frame, points: np.ndarray, cutoff: float) -> None:
         pairs = atoms * max(density * sphere, 1.0)
     else:
         pairs = float(atoms) ** 2
-    if atoms**2 > 1e7:
-        # in half-empty cells the atoms that are there see more than the mean of them
+    # in half-empty cells the atoms that are there see several times the mean
+    most = 8.0 * pairs if frame.pbc.all() else pairs
+    if PAIR_BYTES * most > ALWAYS_FREE and PAIR_BYTES * most > free_memory():
         tree = cKDTree(points)
         counted = float(tree.count_neighbors(tree, cutoff))
         pairs = max(pairs, counted) if frame.pbc.all() else counted

@@ -25,7 +25,10 @@ from scalewise.potential.electrostatics import plan, wave_numbers
 
 #: Slots are padded to a multiple of this: equal shapes for frames that are nearly equal.
 SLOTS = 4
-_SMALLER = "Use a smaller cell, or charges=false: memory grows with the cell's volume."
+_SMALLER = (
+    "Use a smaller structure or cell, or a network trained without charges "
+    "(network.charges=false in train)."
+)
 #: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
 OVERLAP = 0.2
 
@@ -182,6 +185,12 @@ def build(
     check_elements(frame, elements)
     pairs = neighbours.build(frame, cutoff, full=True, images=True)
     _check_overlap(frame, pairs)
+    if np.abs(pairs.shift).max(initial=0) >= 2**31:
+        raise InputError(
+            f"{frame.where}, key 'positions'",
+            "atoms more than two thousand million lattice vectors from the cell",
+            "Write positions near the cell, such as after atoms.wrap().",
+        )
     atoms = len(frame.numbers)
     order = np.lexsort((pairs.distance, pairs.i))
     i, j, image = pairs.i[order], pairs.j[order], pairs.shift[order]
@@ -332,7 +341,9 @@ def reordered(graph: Graph, order: Tensor) -> Graph:
 def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Order of directed pairs by (i, j, image): one integer per pair, sorted."""
     low = int(np.abs(image).max(initial=0))
-    width, atoms = 2 * low + 1, int(i.max(initial=0)) + 1
+    width, atoms = 2 * low + 1, int(max(i.max(initial=0), j.max(initial=0))) + 1
+    if atoms**2 * width**3 >= 2**62:  # far from the cell: no integer holds them all
+        return np.lexsort((image[:, 2], image[:, 1], image[:, 0], j, i))
     key = i * atoms + j
     for axis in range(3):
         key = key * width + (image[:, axis] + low)

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalewise import checkpoint
-from scalewise.data.frames import Frame, read
+from scalewise.data.structure import Frame, read
+from scalewise.models import checkpoint
 
 PERIODS = np.arange(20, 401)
 

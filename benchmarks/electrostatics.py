@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from scalewise.potential import electrostatics
+from scalewise.models import electrostatics
 
 SIZES = (200, 768, 1100, 1500, 2000, 3000, 6000)
 DENSITY, SMEARING, REPEATS = 0.1, 1.25, 3

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from speed import ELEMENTS, liquid
 
-from scalewise.potential.baseline import Baseline
-from scalewise.potential.derivative import Differentiator
-from scalewise.potential.graph import build
-from scalewise.potential.network import Network
-from scalewise.potential.potential import Potential
-from scalewise.potential.scale import Scale
-from scalewise.potential.settings import Network as Settings
+from scalewise.models.composition import Baseline
+from scalewise.models.density.network import Network
+from scalewise.models.density.settings import Network as Settings
+from scalewise.models.gradients import Differentiator
+from scalewise.models.graph import build
+from scalewise.models.potential import Potential
+from scalewise.models.scale import Scale
 
 ROUNDS, SHORT, LONG = 15, 3.0, 5.0
 

@@ -61,10 +61,10 @@ def report(name: str, atoms: int, what: str, call: Step) -> None:
 
 
 def scalewise(sizes: list[int]) -> None:
-    from scalewise.potential.derivative import Differentiator
-    from scalewise.potential.graph import build
-    from scalewise.potential.network import Network
-    from scalewise.potential.settings import Network as Settings
+    from scalewise.models.density.network import Network
+    from scalewise.models.density.settings import Network as Settings
+    from scalewise.models.gradients import Differentiator
+    from scalewise.models.graph import build
 
     for charges in (False, True):
         settings = Settings.model_validate({"cutoff": CUTOFF, "charges": charges})

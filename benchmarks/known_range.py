@@ -26,12 +26,12 @@ from pathlib import Path
 import numpy as np
 from scipy import linalg
 
-from scalewise.branches.pair import ElementPairs, SplineBasis, shortest_distances
-from scalewise.data.frames import Frame, read, without_labels
-from scalewise.data.screened import ScreenedLaw, beyond
-from scalewise.evaluation.score import Resampling
-from scalewise.ladder.range import judge_range, shortest_enough
-from scalewise.scales.evidence import Answer
+from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
+from scalewise.analysis.evaluation.score import Resampling
+from scalewise.data.structure import Frame, read, without_labels
+from scalewise.statistics.evidence import Answer
+from scalewise.study.branches.pair import ElementPairs, SplineBasis, shortest_distances
+from scalewise.testbed.screened import ScreenedLaw, beyond
 
 CHARGES = {"H": 0.417, "O": -0.834, "Na": 1.0, "Cl": -1.0}
 #: eV/Å, mean absolute noise of a component of the labels.

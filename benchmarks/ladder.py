@@ -21,11 +21,11 @@ from unittest import mock
 
 import torch
 
-from scalewise.ladder.curve import curve, write_all
-from scalewise.ladder.settings import Curve
-from scalewise.loading import load
+from scalewise.analysis.cutoff_scan.scan import curve, write_all
+from scalewise.analysis.cutoff_scan.settings import Curve
+from scalewise.core.loading import load
+from scalewise.training.run import train
 from scalewise.training.settings import Train
-from scalewise.training.start import train
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared/data/nacl_water_revpbe0d3"

@@ -22,13 +22,13 @@ from ase.io import write
 from torchpme import CoulombPotential, EwaldCalculator
 from vesin import NeighborList
 
-from scalewise import checkpoint
-from scalewise.data.frames import Frame, read
-from scalewise.loading import load
-from scalewise.potential.potential import Potential
-from scalewise.quantities import COULOMB_CONSTANT
+from scalewise.core.loading import load
+from scalewise.core.quantities import COULOMB_CONSTANT
+from scalewise.data.structure import Frame, read
+from scalewise.models import checkpoint
+from scalewise.models.potential import Potential
+from scalewise.training.run import train
 from scalewise.training.settings import Train
-from scalewise.training.start import train
 
 COUNT, BOX, CLOSEST, REPULSION, CUTOFF, TESTED = 128, 20.0, 2.2, 0.3, 4.0, 100
 SMEARING, REACH, WAVELENGTH = 1.5, 9.9, 0.65  # of the reference: both its sums end below 1e-10

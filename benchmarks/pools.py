@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 import torch
 
-from scalewise.scales.refine import Guided, HeldOutRefiner, ReplicateGuide, refine_held_out
+from scalewise.scales.pool import Guided, HeldOutRefiner, ReplicateGuide, refine_held_out
 from scalewise.testing import Planted, planted
 
 CASES: dict[str, tuple[float, ...]] = {

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalewise.evaluation.choice import read_chosen
-from scalewise.evaluation.model import open_model
-from scalewise.ladder.objective import Objective
-from scalewise.ladder.pool import Pool, group_names
-from scalewise.ladder.refiner import LadderRefiner, refine_pool, value
-from scalewise.ladder.settings import Refine
-from scalewise.loading import load
+from scalewise.analysis.evaluation.choice import read_chosen
+from scalewise.analysis.refinement.objective import Objective
+from scalewise.analysis.refinement.pool import Pool, group_names
+from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
+from scalewise.analysis.refinement.settings import Refine
+from scalewise.core.loading import load
+from scalewise.models.opening import open_model
 
 
 def objective(model: Path, data: Path, settings: Refine, role: str) -> Objective:

@@ -24,16 +24,16 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from scalewise.data.frames import Frame
-from scalewise.evaluation.choice import read_chosen
-from scalewise.evaluation.score import Resampling
-from scalewise.evaluation.settings import Scored
-from scalewise.evaluation.subsets import named_subsets, symbol
-from scalewise.ladder.objective import Objective
-from scalewise.ladder.rung import Rung, measure, open_ladder
-from scalewise.loading import load
-from scalewise.potential.potential import Potential
-from scalewise.potential.settings import Route
+from scalewise.analysis.evaluation.choice import read_chosen
+from scalewise.analysis.evaluation.score import Resampling
+from scalewise.analysis.evaluation.settings import Scored
+from scalewise.analysis.evaluation.subsets import named_subsets, symbol
+from scalewise.analysis.refinement.objective import Objective
+from scalewise.analysis.rungs import Rung, measure, open_ladder
+from scalewise.core.loading import load
+from scalewise.data.structure import Frame
+from scalewise.models.density.settings import Route
+from scalewise.models.potential import Potential
 
 IONS = {"Na": 1, "Cl": -1}
 

@@ -19,10 +19,10 @@ import time
 import torch
 from speed import CUTOFF, ELEMENTS, liquid
 
-from scalewise.potential.derivative import Differentiator
-from scalewise.potential.graph import build
-from scalewise.potential.network import Network
-from scalewise.potential.settings import Network as Settings
+from scalewise.models.density.network import Network
+from scalewise.models.density.settings import Network as Settings
+from scalewise.models.gradients import Differentiator
+from scalewise.models.graph import build
 
 SIZES = (600, 768, 2000, 6000, 12_288, 25_000, 50_000)
 

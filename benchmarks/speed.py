@@ -16,12 +16,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from scalewise.data.frames import Frame
-from scalewise.potential import derivative
-from scalewise.potential.derivative import Differentiator
-from scalewise.potential.graph import Graph, build
-from scalewise.potential.network import Network
-from scalewise.potential.settings import Network as Settings
+from scalewise.data.structure import Frame
+from scalewise.models import gradients as derivative
+from scalewise.models.density.network import Network
+from scalewise.models.density.settings import Network as Settings
+from scalewise.models.gradients import Differentiator
+from scalewise.models.graph import Graph, build
 
 ELEMENTS, CUTOFF, DENSITY, REPEATS = (1, 8, 11, 17), 5.0, 0.1, 7
 

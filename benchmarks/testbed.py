@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from scalewise.artifacts import write_json
-from scalewise.config import Study
-from scalewise.loading import load
+from scalewise.core.files import write_json
+from scalewise.core.loading import load
 from scalewise.study.run import run
+from scalewise.study.settings import Study
 
 METHODS = ("hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle")
 REGIMES = ("all", "close_contact", "contact_pair", "solvent_shared", "free")

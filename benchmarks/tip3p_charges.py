@@ -19,11 +19,11 @@ from ase.data import chemical_symbols
 from ase.io import read as read_atoms
 from ase.io import write
 
-from scalewise import checkpoint
-from scalewise.data.frames import read
-from scalewise.loading import load
+from scalewise.core.loading import load
+from scalewise.data.structure import read
+from scalewise.models import checkpoint
+from scalewise.training.run import train
 from scalewise.training.settings import Train
-from scalewise.training.start import train
 
 TRUTH = {"H": 0.417, "O": -0.834, "Na": 1.0, "Cl": -1.0}
 

@@ -17,12 +17,12 @@ from functools import partial
 import numpy as np
 import torch
 
-from scalewise.config import Study
-from scalewise.loading import load
-from scalewise.scales.router import Geometry
+from scalewise.core.loading import load
+from scalewise.scales.selectors import Geometry
 from scalewise.study.mechanisms import refine_with_held_out, train_routers
 from scalewise.study.samples import Replicates, Samples
 from scalewise.study.score import Scorer
+from scalewise.study.settings import Study
 from scalewise.testing import planted
 
 SETTINGS = load(Study, None, ["router.steps=150", "router.hidden=12", "evidence.bootstrap=400"])

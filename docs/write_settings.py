@@ -8,11 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalewise.config import Doctor, Settings, Study
-from scalewise.evaluation.settings import Evaluate, Predict
-from scalewise.ladder.settings import Curve, Refine
-from scalewise.locality.settings import Locality
-from scalewise.prove.settings import Prove
+from scalewise.analysis.attribution.settings import Prove
+from scalewise.analysis.cutoff_scan.settings import Curve
+from scalewise.analysis.evaluation.settings import Evaluate, Predict
+from scalewise.analysis.locality.settings import Locality
+from scalewise.analysis.refinement.settings import Refine
+from scalewise.core.settings import Settings
+from scalewise.doctor.settings import Doctor
+from scalewise.study.settings import Study
 from scalewise.training.settings import Train
 
 HEAD = """# Settings

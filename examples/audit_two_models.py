@@ -16,14 +16,14 @@ import ase
 import ase.io
 import numpy as np
 
-from scalewise.branches.base import SumBranch
-from scalewise.branches.longrange import CoulombBranch
-from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis
-from scalewise.config import Study
-from scalewise.data.frames import Frame
+from scalewise.core.loading import load
 from scalewise.data.regimes import CONTACT, nearest
-from scalewise.loading import load
+from scalewise.data.structure import Frame
+from scalewise.study.branches.base import SumBranch
+from scalewise.study.branches.longrange import CoulombBranch
+from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis
 from scalewise.study.run import run
+from scalewise.study.settings import Study
 
 BOX, PAIRS, FRAMES = 16.0, 8, 60
 

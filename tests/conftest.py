@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
 from support import salt_frame
 
 torch.set_num_threads(1)

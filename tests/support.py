@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from scalewise.data.frames import Frame
-from scalewise.potential.baseline import Baseline
-from scalewise.potential.network import Network
-from scalewise.potential.potential import Potential
-from scalewise.potential.router import ScaleRouter
-from scalewise.potential.settings import Network as NetworkSettings
-from scalewise.potential.settings import Route
+from scalewise.data.structure import Frame
+from scalewise.models.adaptive_cutoff import ScaleRouter
+from scalewise.models.composition import Baseline
+from scalewise.models.density.network import Network
+from scalewise.models.density.settings import Network as NetworkSettings
+from scalewise.models.density.settings import Route
+from scalewise.models.potential import Potential
 
 
 def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> Frame:

@@ -16,16 +16,17 @@ import torch
 from safetensors.numpy import save_file
 
 from report_samples import study
-from scalewise import checkpoint
-from scalewise.config import Solution
-from scalewise.data import solution
-from scalewise.data.records import read_array, read_generated
-from scalewise.data.replica import CUTOFFS
-from scalewise.locality.against import read_against
-from scalewise.locality.reference import SolutionReference, _atoms
-from scalewise.prove import kept
-from scalewise.report.schema import read_results
+from scalewise.analysis.attribution import kept
+from scalewise.analysis.locality.against import read_against
+from scalewise.analysis.locality.reference import SolutionReference, _atoms
+from scalewise.core.documents import read_array
+from scalewise.models import checkpoint
 from scalewise.study import run as study_run
+from scalewise.study.page.schema import read_results
+from scalewise.testbed import solution
+from scalewise.testbed.records import read_generated
+from scalewise.testbed.replica import CUTOFFS
+from scalewise.testbed.settings import Solution
 from scalewise.training.log import COLUMNS, Log, read_lines
 from scalewise.training.muon import Muon
 from scalewise.training.state import Progress, State, check_state, read_progress

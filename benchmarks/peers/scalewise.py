@@ -14,15 +14,15 @@ from benchmarks.peers import common, data
 from benchmarks.peers.clock import name
 from torch import nn
 
-from scalewise import checkpoint
-from scalewise.data.frames import Frame
-from scalewise.loading import load
-from scalewise.potential.derivative import Differentiator
-from scalewise.potential.graph import build
-from scalewise.potential.network import Network
-from scalewise.potential.settings import Network as Settings
+from scalewise.core.loading import load
+from scalewise.data.structure import Frame
+from scalewise.models import checkpoint
+from scalewise.models.density.network import Network
+from scalewise.models.density.settings import Network as Settings
+from scalewise.models.gradients import Differentiator
+from scalewise.models.graph import build
+from scalewise.training.run import train
 from scalewise.training.settings import Train
-from scalewise.training.start import train
 
 
 class Scalewise:

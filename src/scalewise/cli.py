@@ -14,9 +14,9 @@ import typer
 from typer.core import TyperGroup
 
 import scalewise
-from scalewise.errors import InputError, printable
-from scalewise.running import TERMINATED, Terminated, alone_in, terminable
-from scalewise.terminal import Console
+from scalewise.core.errors import InputError, printable
+from scalewise.core.running import TERMINATED, Terminated, alone_in, terminable
+from scalewise.core.terminal import Console
 
 #: Commands that go on where they were interrupted.
 CONTINUES = ("study", "generate", "train", "prove", "locality")
@@ -160,13 +160,13 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
 
     Interrupted, it continues.
     """
-    from scalewise.config import Study
-    from scalewise.loading import load
+    from scalewise.core.loading import load
+    from scalewise.study.settings import Study
 
     config, files, pairs = _sort(words, "study")
     settings = load(Study, config, pairs, {"predictions.files": files} if files else None)
 
-    from scalewise.report.table import print_results
+    from scalewise.study.page.table import print_results
     from scalewise.study.run import run
 
     console = Console()
@@ -200,15 +200,15 @@ def generate(
 
     Interrupted, it continues with the replicas that are missing.
     """
-    from scalewise.config import Solution
-    from scalewise.loading import load
+    from scalewise.core.loading import load
+    from scalewise.testbed.settings import Solution
 
     config, files, pairs = _sort(words, "generate")
     if files:
         raise InputError(f"argument '{files[0]}'", "generate reads no frames", "Leave it out.")
     settings = load(Solution, config, pairs)
 
-    from scalewise.data import solution
+    from scalewise.testbed import solution
 
     with alone_in(out):
         manifest = solution.generate(settings, out, workers=workers)
@@ -227,8 +227,8 @@ def doctor(words: DoctorWords = None, out: Out = Path("runs/doctor")) -> None:
 
     Writes doctor.json, split.json (for the trainer) and figures/ below --out.
     """
-    from scalewise.config import Doctor
-    from scalewise.loading import load
+    from scalewise.core.loading import load
+    from scalewise.doctor.settings import Doctor
 
     config, files, pairs = _sort(words, "doctor")
     if len(files) != 1:
@@ -271,7 +271,7 @@ def train(
 
     scalewise train dft.xyz network.preset=large network.cutoff=6 epochs=200 --out runs/large
     """
-    from scalewise.loading import load
+    from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise train dft.xyz --out runs/train")
     from scalewise.training.settings import Train
@@ -279,7 +279,7 @@ def train(
     settings = load(Train, config, pairs, _of_training(minutes, ladder))
 
     from scalewise.training.bar import training_bar
-    from scalewise.training.start import train as start
+    from scalewise.training.run import train as start
 
     console = Console()
     with alone_in(out):
@@ -322,13 +322,13 @@ def predict(
     What the file has stays, so that scalewise study can read both labels and predictions; what it
     has under names of results, such as energy or forces, is kept as input_energy, input_forces.
     """
-    from scalewise.evaluation.settings import Predict
-    from scalewise.loading import load
+    from scalewise.analysis.evaluation.settings import Predict
+    from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise predict runs/train dft.xyz")
     settings = load(Predict, config, pairs)
 
-    from scalewise.evaluation.predict import predict_file
+    from scalewise.analysis.evaluation.predict import predict_file
 
     console = Console()
     predict_file(model, data, settings, out, say=_quietly(console), watch=_watched(console))
@@ -345,15 +345,15 @@ def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/eva
 
     Writes evaluation.json, figures/ and predictions.xyz below --out.
     """
-    from scalewise.evaluation.settings import Evaluate
-    from scalewise.loading import load
+    from scalewise.analysis.evaluation.settings import Evaluate
+    from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise evaluate runs/train dft.xyz")
     settings = load(Evaluate, config, pairs)
 
-    from scalewise.evaluation.evaluate import evaluate as run
-    from scalewise.evaluation.evaluate import write_all
-    from scalewise.evaluation.table import print_evaluation
+    from scalewise.analysis.evaluation.evaluate import evaluate as run
+    from scalewise.analysis.evaluation.evaluate import write_all
+    from scalewise.analysis.evaluation.table import print_evaluation
 
     console = Console()
     with alone_in(out):
@@ -373,15 +373,15 @@ def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve"
 
     Writes curve.json and figures/ below --out.
     """
-    from scalewise.ladder.settings import Curve
-    from scalewise.loading import load
+    from scalewise.analysis.cutoff_scan.settings import Curve
+    from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise curve runs/train dft.xyz")
     settings = load(Curve, config, pairs)
 
-    from scalewise.ladder.curve import curve as run
-    from scalewise.ladder.curve import write_all
-    from scalewise.ladder.curve_table import print_curve
+    from scalewise.analysis.cutoff_scan.scan import curve as run
+    from scalewise.analysis.cutoff_scan.scan import write_all
+    from scalewise.analysis.cutoff_scan.table import print_curve
 
     console = Console()
     with alone_in(out):
@@ -403,15 +403,15 @@ def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refin
 
     Writes refine.json, figures/ and model/, a potential that gives every atom its scale.
     """
-    from scalewise.ladder.settings import Refine
-    from scalewise.loading import load
+    from scalewise.analysis.refinement.settings import Refine
+    from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise refine runs/train dft.xyz")
     settings = load(Refine, config, pairs)
 
-    from scalewise.ladder.refine import refine as run
-    from scalewise.ladder.refine import write_all
-    from scalewise.ladder.refine_table import print_refined
+    from scalewise.analysis.refinement.refine import refine as run
+    from scalewise.analysis.refinement.refine import write_all
+    from scalewise.analysis.refinement.table import print_refined
 
     console = Console()
     with alone_in(out):
@@ -446,16 +446,16 @@ def prove(
 
     Interrupted, it continues.
     """
-    from scalewise.loading import load
+    from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise prove dft.xyz --ladder 3,6.5,long")
-    from scalewise.prove.settings import Prove
+    from scalewise.analysis.attribution.settings import Prove
 
     settings = load(Prove, config, pairs, _of_training(minutes, ladder))
 
-    from scalewise.prove.run import prove as run
-    from scalewise.prove.run import write_all
-    from scalewise.prove.table import print_proof
+    from scalewise.analysis.attribution.run import prove as run
+    from scalewise.analysis.attribution.run import write_all
+    from scalewise.analysis.attribution.table import print_proof
     from scalewise.training.bar import training_bar
 
     console = Console()
@@ -495,17 +495,17 @@ def locality(
 
     Interrupted, it continues.
     """
-    from scalewise.loading import load
-    from scalewise.locality.settings import Locality
+    from scalewise.analysis.locality.settings import Locality
+    from scalewise.core.loading import load
 
     config, files, pairs = _sort(words, "locality")
     if files:
         raise InputError(f"argument '{files[0]}'", "a second file of frames", "Leave it out.")
     settings = load(Locality, config, pairs)
 
-    from scalewise.locality.run import locality as run
-    from scalewise.locality.run import write_all
-    from scalewise.locality.table import print_locality
+    from scalewise.analysis.locality.run import locality as run
+    from scalewise.analysis.locality.run import write_all
+    from scalewise.analysis.locality.table import print_locality
 
     console = Console()
     with alone_in(out):
@@ -555,8 +555,8 @@ def report(
     ),
 ) -> None:
     """Draw the figures and the page again from results.json, and print the table."""
-    from scalewise.report.schema import read_results
-    from scalewise.report.table import print_results
+    from scalewise.study.page.schema import read_results
+    from scalewise.study.page.table import print_results
 
     with alone_in(folder) if folder.is_dir() else contextlib.nullcontext():
         results = read_results(folder / "results.json")
@@ -565,8 +565,8 @@ def report(
 
 
 def _render(results: dict[str, Any], out: Path) -> list[Path]:
-    from scalewise.report.figures import draw_all
-    from scalewise.report.page import write_page
+    from scalewise.study.page.figures import draw_all
+    from scalewise.study.page.page import write_page
 
     paths = draw_all(results, out / "figures")
     write_page(results, paths, out / "report.html")
@@ -594,7 +594,7 @@ def _sort(words: Sequence[str] | None, command: str) -> tuple[Path | None, list[
 
 def _is_pair(word: str) -> bool:
     """Whether a word sets a key; a file whose name has an equals sign does not."""
-    from scalewise.loading import KEY
+    from scalewise.core.loading import KEY
 
     key, equals, _ = word.partition("=")
     named = Path(word).suffix in (*FRAMES, *CONFIGS)

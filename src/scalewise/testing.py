@@ -2,7 +2,7 @@
 
 A branch, router or oracle written elsewhere can be run through the same checks as ours:
 
->>> from scalewise.scales.router import FixedRouter
+>>> from scalewise.scales.selectors import FixedRouter
 >>> check_router(FixedRouter(0.5), planted(200, seed=1).geometry)
 """
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scalewise.branches.base import Branch
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
+from scalewise.scales.blend import Residuals
 from scalewise.scales.oracle import ContinuousOracle, Oracle, best_single
-from scalewise.scales.residuals import Residuals
-from scalewise.scales.router import Geometry, Router
+from scalewise.scales.selectors import Geometry, Router
+from scalewise.study.branches.base import Branch
 
 
 @dataclass(frozen=True, eq=False)

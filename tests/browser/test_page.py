@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from report_samples import study
-from scalewise.report.page import write_page
+from scalewise.study.page.page import write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (

@@ -240,7 +240,7 @@ def test_an_interrupted_command_says_whether_it_continues(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scalewise.loading.load", interrupted)
+    monkeypatch.setattr("scalewise.core.loading.load", interrupted)
     (tmp_path / "dft.xyz").write_text("")
     model = [str(tmp_path)] if command == "evaluate" else []
     found = CliRunner().invoke(app, [command, *model, str(tmp_path / "dft.xyz")])

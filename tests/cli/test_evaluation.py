@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from scalewise import checkpoint
 from scalewise.cli import app
+from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
 

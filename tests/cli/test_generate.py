@@ -12,7 +12,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from scalewise.quantities import FORCES_KEY, PLACE_KEY
+from scalewise.core.quantities import FORCES_KEY, PLACE_KEY
 
 TINY = [
     "box=16",

@@ -29,8 +29,8 @@ import pytest
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from scalewise import checkpoint
 from scalewise.cli import app
+from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import ase
 import ase.io
 import pytest
 
-from scalewise import checkpoint
+from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import ase.io
 import pytest
 from typer.testing import CliRunner
 
-from scalewise import checkpoint
 from scalewise.cli import app
+from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
 SMALL = (

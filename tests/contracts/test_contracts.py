@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scalewise.branches.base import Branch, SumBranch
-from scalewise.branches.learned import LearnedBranch
-from scalewise.branches.longrange import CoulombBranch
-from scalewise.branches.matching import fit_view
-from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
-from scalewise.config import Branches
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
 from scalewise.scales.oracle import ContinuousOracle, HardOracle, Oracle, PoolOracle
-from scalewise.scales.router import (
+from scalewise.scales.selectors import (
     FixedRouter,
     LearnedRouterTrainer,
     RegimeRouter,
@@ -21,6 +15,12 @@ from scalewise.scales.router import (
     fit_fixed,
     fit_regimes,
 )
+from scalewise.study.branches.base import Branch, SumBranch
+from scalewise.study.branches.learned import LearnedBranch
+from scalewise.study.branches.longrange import CoulombBranch
+from scalewise.study.branches.matching import fit_view
+from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
+from scalewise.study.settings import Branches
 from scalewise.testing import check_branch, check_oracle, check_router, planted
 from support import salt_frame, untrained
 

@@ -12,12 +12,16 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from fuzz.harness import Input, Special, UnusableError, damage
-from scalewise.config import Doctor, Settings, Solution, Study
-from scalewise.evaluation.settings import Evaluate, Predict
-from scalewise.ladder.settings import Curve, Refine
-from scalewise.loading import load
-from scalewise.locality.settings import Locality
-from scalewise.prove.settings import Prove
+from scalewise.analysis.attribution.settings import Prove
+from scalewise.analysis.cutoff_scan.settings import Curve
+from scalewise.analysis.evaluation.settings import Evaluate, Predict
+from scalewise.analysis.locality.settings import Locality
+from scalewise.analysis.refinement.settings import Refine
+from scalewise.core.loading import load
+from scalewise.core.settings import Settings
+from scalewise.doctor.settings import Doctor
+from scalewise.study.settings import Study
+from scalewise.testbed.settings import Solution
 from scalewise.training.settings import Train
 
 SCHEMAS: dict[str, type[Settings]] = {

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from fuzz.harness import Input, UnusableError, damage, unreadable
-from scalewise.data import frames
-from scalewise.errors import InputError
-from scalewise.potential import graph
+from scalewise.core.errors import InputError
+from scalewise.data import structure as frames
+from scalewise.models import graph
 
 CUTOFF = 4.0
 #: Atoms of the largest frame whose neighbours are listed.

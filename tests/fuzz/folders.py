@@ -16,7 +16,7 @@ import torch
 
 from fuzz.documents import STRANGE, changed, text
 from fuzz.harness import Input, Special, UnusableError, damage
-from scalewise import checkpoint
+from scalewise.models import checkpoint
 from support import untrained
 
 #: Settings of the potentials that faults are put into.

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scalewise.errors import InputError
+from scalewise.core.errors import InputError
 
 #: Seconds of processor time that one read may take (a busy machine does not count), and seconds
 #: more on the clock before a child that waits for ever is killed.

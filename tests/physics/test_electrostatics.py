@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from scalewise.branches.longrange import CoulombBasis, CoulombBranch, charge_direction
-from scalewise.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
-from scalewise.data.frames import Frame
-from scalewise.errors import InputError
-from scalewise.potential import electrostatics
-from scalewise.quantities import COULOMB_CONSTANT
+from scalewise.core.errors import InputError
+from scalewise.core.quantities import COULOMB_CONSTANT
+from scalewise.data.structure import Frame
+from scalewise.models import electrostatics
+from scalewise.study.branches.longrange import CoulombBasis, CoulombBranch, charge_direction
+from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
 from support import salt_frame, untrained
 
 #: Madelung constant of rock salt, nearest-neighbour distance as unit.

@@ -10,17 +10,17 @@ import pytest
 import torch
 from ase import Atoms
 
-from scalewise import checkpoint
-from scalewise.deploy.ase import ScalewiseCalculator
-from scalewise.evaluation.model import open_model
-from scalewise.loading import load
-from scalewise.potential.baseline import Baseline
-from scalewise.potential.derivative import Differentiator
-from scalewise.potential.potential import Predicted
-from scalewise.training.fit import Job
-from scalewise.training.launch import run
-from scalewise.training.samples import prepare
+from scalewise.core.loading import load
+from scalewise.interfaces.ase import ScalewiseCalculator
+from scalewise.models import checkpoint
+from scalewise.models.composition import Baseline
+from scalewise.models.gradients import Differentiator
+from scalewise.models.opening import open_model
+from scalewise.models.potential import Predicted
+from scalewise.training.dataset import prepare
+from scalewise.training.distributed import run
 from scalewise.training.settings import Train
+from scalewise.training.trainer import Job
 from support import salt_frame, untrained
 
 pytestmark = [

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.branches.learned import LearnedBranch
-from scalewise.data.frames import Frame
-from scalewise.errors import InputError
-from scalewise.potential import derivative
-from scalewise.potential.focus import focus
-from scalewise.potential.network import Network
-from scalewise.potential.potential import Potential
-from scalewise.potential.scale import ORDER, Scale, describe
+from scalewise.core.errors import InputError
+from scalewise.data.structure import Frame
+from scalewise.models import gradients as derivative
+from scalewise.models.binning import focus
+from scalewise.models.density.network import Network
+from scalewise.models.potential import Potential
+from scalewise.models.scale import ORDER, Scale, describe
+from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
 from support import doubled, salt_frame, untrained
 
@@ -190,8 +190,8 @@ def test_parts_can_be_worked_on_in_blocks(
     expected = potential.predict(frame, cutoffs=cutoffs)
     monkeypatch.setattr(derivative, "BLOCKS_FROM", 1)
     monkeypatch.setattr(derivative, "BLOCK", 6)
-    monkeypatch.setattr("scalewise.potential.focus.PART", 1)
-    monkeypatch.setattr("scalewise.potential.focus.WHOLE", 100.0)
+    monkeypatch.setattr("scalewise.models.binning.PART", 1)
+    monkeypatch.setattr("scalewise.models.binning.WHOLE", 100.0)
     found = potential.predict(frame, cutoffs=cutoffs)
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
     np.testing.assert_allclose(found.energies, expected.energies, atol=1e-12)

@@ -8,18 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scalewise.models import electrostatics
+from scalewise.models import gradients as derivative
 
-from scalewise.branches.learned import LearnedBranch
-from scalewise.data.frames import Frame
-from scalewise.errors import InputError
-from scalewise.potential import derivative, electrostatics
-from scalewise.potential.angular import Harmonics, SphereGrid, harmonics
-from scalewise.potential.derivative import Differentiator
-from scalewise.potential.graph import batch, build, prune
-from scalewise.potential.memory import keep_freed_memory
-from scalewise.potential.potential import Potential
-from scalewise.potential.scale import Scale
-from scalewise.quantities import COULOMB_CONSTANT
+from scalewise.core.errors import InputError
+from scalewise.core.quantities import COULOMB_CONSTANT
+from scalewise.data.structure import Frame
+from scalewise.models.density.spherical import Harmonics, SphereGrid, harmonics
+from scalewise.models.gradients import Differentiator
+from scalewise.models.graph import batch, build, prune
+from scalewise.models.memory import keep_freed_memory
+from scalewise.models.potential import Potential
+from scalewise.models.scale import Scale
+from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
 from support import salt_frame, untrained
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise import checkpoint
-from scalewise.data.frames import Frame
-from scalewise.errors import InputError
-from scalewise.potential.potential import Potential
+from scalewise.core.errors import InputError
+from scalewise.data.structure import Frame
+from scalewise.models import checkpoint
+from scalewise.models.potential import Potential
 from support import doubled, salt_frame, untrained
 
 KINDS = ("element", "regime", "environment")
@@ -49,8 +49,8 @@ def routed(kind: str, *long: str) -> Potential:
 @pytest.fixture(autouse=True)
 def several_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small frames have lists of unlike width, too, as large ones do."""
-    monkeypatch.setattr("scalewise.potential.focus.WHOLE", 100.0)
-    monkeypatch.setattr("scalewise.potential.focus.BESIDE", 0)
+    monkeypatch.setattr("scalewise.models.binning.WHOLE", 100.0)
+    monkeypatch.setattr("scalewise.models.binning.BESIDE", 0)
 
 
 def moved(frame: Frame, step: np.ndarray) -> Frame:

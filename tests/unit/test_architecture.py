@@ -14,19 +14,18 @@ import scalewise
 ROOT = Path(scalewise.__file__).parent
 #: A module may import from its own layer and from those before it.
 LAYERS = (
-    {"errors", "artifacts", "quantities", "running", "terminal"},
-    {"config"},
-    {"loading"},
+    {"core"},
+    {"statistics"},
+    {"reporting"},
     {"data"},
-    {"potential"},
-    {"checkpoint"},
-    {"branches"},
+    {"testbed"},
+    {"models"},
     {"scales"},
     {"study", "testing"},
-    {"report", "doctor"},
-    {"training", "evaluation", "deploy"},
-    {"ladder"},
-    {"prove", "locality"},
+    {"doctor"},
+    {"training"},
+    {"analysis"},
+    {"interfaces"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
 
 #: Cells whose lattice vectors differ by more than this share, 6 % in volume, are not compared.
 CELL_TOLERANCE: Final = 0.02

@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, Self
 import ase
 import numpy as np
 
-from scalewise.config import Settings
-from scalewise.errors import InputError, did_you_mean
-from scalewise.quantities import ENERGY_KEY, FORCES_KEY
+from scalewise.core.errors import InputError, did_you_mean
+from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY
+from scalewise.core.settings import Settings
 
 Say = Callable[[str], None]
 LabelName = Literal["forces", "energy", "stress"]

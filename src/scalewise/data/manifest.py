@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import Field, ValidationError, model_validator
 
-from scalewise.artifacts import read_text, write_json
-from scalewise.config import Settings
-from scalewise.errors import InputError, did_you_mean
+from scalewise.core.errors import InputError, did_you_mean
+from scalewise.core.files import read_text, write_json
+from scalewise.core.settings import Settings
 
 #: The roles every trainer knows; a manifest may hold others, such as 'ood'.
 ROLES: Final = ("train", "valid", "test")

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from scalewise.config import RegimeSettings
-from scalewise.data import neighbours
-from scalewise.data.frames import Frame
-from scalewise.errors import InputError
+from scalewise.core.errors import InputError
+from scalewise.data import neighbors as neighbours
+from scalewise.data.regime_settings import RegimeSettings
+from scalewise.data.structure import Frame
 
 #: Nearest counterion closer than the first minimum of g(Na-Cl) in water: a contact pair.
 CONTACT = 3.6

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from scalewise.errors import InputError
+from scalewise.core.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)

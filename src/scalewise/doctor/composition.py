@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from jaxtyping import Float, Int
 
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
 
 #: Subsets of elements tried in the search for formula units; beyond, compositions stand in.
 MOST_SUBSETS: Final = 20_000

@@ -7,9 +7,10 @@ from typing import Final
 
 import numpy as np
 
+from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.frames import Frame
-from scalewise.doctor.findings import Finding, count
+from scalewise.data.structure import Frame
+from scalewise.doctor.findings import Finding
 
 #: Å by which no atom of two frames of one structure differs.
 SAME: Final = 1e-3

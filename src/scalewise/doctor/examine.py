@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from scalewise.artifacts import write_json
-from scalewise.config import Doctor
+from scalewise.core.errors import InputError, did_you_mean
+from scalewise.core.files import write_json
 from scalewise.data.duplicates import Duplicates, find_duplicates
-from scalewise.data.frames import Frame, read
 from scalewise.data.keys import LabelKeys
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
+from scalewise.data.structure import Frame, read
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
 from scalewise.doctor.figure import draw_neighbours
@@ -42,6 +42,7 @@ from scalewise.doctor.sections import (
     describe_twins,
     forecast_training,
 )
+from scalewise.doctor.settings import Doctor
 from scalewise.doctor.split import (
     deal_groups,
     describe_split,
@@ -51,8 +52,7 @@ from scalewise.doctor.split import (
     read_groups,
     read_roles,
 )
-from scalewise.errors import InputError, did_you_mean
-from scalewise.report.style import save, styled
+from scalewise.reporting.style import save, styled
 
 #: Pairs of frames that doctor.json lists one by one.
 LISTED: Final = 100

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scalewise.report.style import GREY, colour, legend_below, new_figure
+from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 
 #: Panels beside each other.
 COLUMNS = 2

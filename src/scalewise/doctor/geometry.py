@@ -11,10 +11,11 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
-from scalewise.data.frames import Frame
-from scalewise.data.neighbours import build
+from scalewise.core.wording import count, list_frames
+from scalewise.data.neighbors import build
+from scalewise.data.structure import Frame
 from scalewise.data.units import SHORTEST_DISTANCE
-from scalewise.doctor.findings import Finding, count, list_frames
+from scalewise.doctor.findings import Finding
 
 #: Distance (Å) up to which closest pairs are looked for.
 REACH: Final = 6.0

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from scalewise.data.frames import Frame
-from scalewise.data.neighbours import build
+from scalewise.core.errors import InputError
+from scalewise.core.wording import count, list_frames
+from scalewise.data.neighbors import build
+from scalewise.data.structure import Frame
 from scalewise.data.units import suspicions
 from scalewise.doctor.composition import Composition, EnergyFit, robust_score
-from scalewise.doctor.findings import Finding, Severity, count, list_frames
-from scalewise.errors import InputError
+from scalewise.doctor.findings import Finding, Severity
 
 #: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
 LIMIT: Final = 6.0

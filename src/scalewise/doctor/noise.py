@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import nnls
 
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
 from scalewise.doctor.composition import Composition
 
 #: Net forces below this, times the root of the number of atoms (eV/Å), are rounding of the file.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from scalewise.core.wording import count
 from scalewise.doctor.composition import Composition
-from scalewise.doctor.findings import Finding, count
+from scalewise.doctor.findings import Finding
 from scalewise.doctor.noise import ElementNoise, NetForceNoise, UnitNoise
 
 #: Noise per atom and component (eV/Å) that is worth a warning: good models err by 20 meV/Å.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.frames import Frame
+from scalewise.data.structure import Frame
 from scalewise.doctor.composition import Composition, EnergyFit
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import CostModel, forecast

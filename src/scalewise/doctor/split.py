@@ -13,12 +13,13 @@ from jaxtyping import Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from scalewise.config import Doctor
+from scalewise.core.errors import InputError, did_you_mean
+from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.frames import Frame
 from scalewise.data.manifest import ROLES
-from scalewise.doctor.findings import Finding, count
-from scalewise.errors import InputError, did_you_mean
+from scalewise.data.structure import Frame
+from scalewise.doctor.findings import Finding
+from scalewise.doctor.settings import Doctor
 
 #: What others call the three roles.
 SYNONYMS: Final = {

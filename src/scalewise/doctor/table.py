@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scalewise.errors import printable
+from scalewise.core.errors import printable
 
 STYLES: Final = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 #: Columns of cutoffs that go beside each other on a terminal of 80 characters.

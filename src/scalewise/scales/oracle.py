@@ -2,9 +2,9 @@ r"""Oracles: the best choice of scale *when the labels may be seen*. A bound, ne
 
 Every oracle picks, for each unit, the scale with the smallest loss on the very labels it is then
 scored on. It therefore gains even where there is nothing to route (see
-:mod:`scalewise.scales.evidence`), and it cannot be used for prediction: it has no call that takes
-a geometry. What removes the bias is :class:`TwoReplicateOracle`: choose with one replicate of the
-labels or of the models, score with another. With models as replicates only what differs between
+:mod:`scalewise.statistics.evidence`), and it cannot be used for prediction: it has no call that
+takes a geometry. What removes the bias is :class:`TwoReplicateOracle`: choose with one replicate of
+the labels or of the models, score with another. With models as replicates only what differs between
 them is free of the bias: noise in the labels they share is still peeked at.
 
 Reference: L. Yu, arXiv 2606.09480, for hard routing and continuous interpolation.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from scalewise.scales.residuals import LossName, Residuals
+from scalewise.scales.blend import LossName, Residuals
 
 
 @dataclass(frozen=True, eq=False)

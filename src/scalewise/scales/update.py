@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from scalewise.scales.blend import Residuals
 from scalewise.scales.oracle import HardOracle
-from scalewise.scales.residuals import Residuals
 
 #: Halving from the first step to the last one needs 2 x log2(0.05 / 1e-10) = 58 updates at most.
 FIRST_STEP, LAST_STEP = 0.05, 1e-10
@@ -138,7 +138,7 @@ def _descend_annealed(
 def blend_tensors(
     values: torch.Tensor, anchors: torch.Tensor, scales: torch.Tensor
 ) -> torch.Tensor:
-    """Blend as :func:`scalewise.scales.residuals.blend`, differentiably, one scale a unit."""
+    """Blend as :func:`scalewise.scales.blend.blend`, differentiably, one scale a unit."""
     lower = torch.searchsorted(anchors, scales.detach().contiguous(), right=True) - 1
     lower = lower.clamp(0, len(anchors) - 2)
     t = ((scales - anchors[lower]) / (anchors[lower + 1] - anchors[lower]))[:, None]

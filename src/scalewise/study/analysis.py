@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from scalewise.config import Study
-from scalewise.errors import InputError
-from scalewise.scales.refine import recovered
+from scalewise.core.errors import InputError
+from scalewise.scales.pool import recovered
 from scalewise.study import diagnose, mechanisms
 from scalewise.study.score import Scorer
-from scalewise.study.view import View
+from scalewise.study.settings import Study
+from scalewise.study.views import View
 
 
 def analyse(view: View, label_error: float | None, settings: Study) -> dict[str, Any]:

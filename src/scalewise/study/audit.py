@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from scalewise.config import RESERVED_NAMES, Predictions, Study
-from scalewise.data.frames import Frame, check_same_atoms, read
+from scalewise.core.errors import InputError, did_you_mean
 from scalewise.data.keys import LabelKeys
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import Split, by_group, by_trajectory
-from scalewise.errors import InputError, did_you_mean
+from scalewise.data.structure import Frame, check_same_atoms, read
 from scalewise.study.samples import Replicates, Samples, Scene, assemble, describe
-from scalewise.study.view import View
+from scalewise.study.settings import RESERVED_NAMES, Predictions, Study
+from scalewise.study.views import View
 
 
 def predictions_view(settings: Study) -> View:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from scalewise.config import Study
-from scalewise.scales import evidence
+from scalewise.scales.blend import component_loss
 from scalewise.scales.oracle import ContinuousOracle, best_single
-from scalewise.scales.residuals import component_loss
-from scalewise.scales.router import Router
+from scalewise.scales.selectors import Router
+from scalewise.statistics import evidence
 from scalewise.study.samples import Samples
 from scalewise.study.score import joined
-from scalewise.study.view import View
+from scalewise.study.settings import Study
+from scalewise.study.views import View
 
 #: Bins of the distance to the nearest ion, Å.
 DISTANCE_EDGES = (2.0, 2.6, 3.0, 3.6, 4.2, 4.8, 5.4, 6.0, 7.0, 9.0)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from scalewise.config import Study
+from scalewise.scales.blend import Residuals
 from scalewise.scales.oracle import ContinuousOracle
-from scalewise.scales.refine import (
+from scalewise.scales.pool import (
     DyadicRefiner,
     Guided,
     HeldOutRefiner,
@@ -20,8 +20,7 @@ from scalewise.scales.refine import (
     refine_held_out,
     smallest_moved_pool,
 )
-from scalewise.scales.residuals import Residuals
-from scalewise.scales.router import (
+from scalewise.scales.selectors import (
     FixedRouter,
     LearnedRouter,
     LearnedRouterTrainer,
@@ -33,6 +32,7 @@ from scalewise.scales.router import (
 )
 from scalewise.scales.update import update_scales
 from scalewise.study.samples import Samples
+from scalewise.study.settings import Study
 
 UNITS = ("ion", "frame")
 

@@ -15,18 +15,19 @@ import numpy as np
 import torch
 
 import scalewise
-from scalewise.artifacts import write_json
-from scalewise.config import Study
-from scalewise.data.frames import Frame, read
-from scalewise.data.records import read_generated, read_kept
+from scalewise.core.documents import read_kept
+from scalewise.core.errors import InputError, shown
+from scalewise.core.files import write_json
 from scalewise.data.regimes import resolve
-from scalewise.data.solution import generate
 from scalewise.data.splits import by_trajectory
-from scalewise.errors import InputError, shown
+from scalewise.data.structure import Frame, read
 from scalewise.study.analysis import analyse
 from scalewise.study.audit import predictions_view
 from scalewise.study.samples import Scene
-from scalewise.study.view import View, explicit_view, ion_view
+from scalewise.study.settings import Study
+from scalewise.study.views import View, explicit_view, ion_view
+from scalewise.testbed.records import read_generated
+from scalewise.testbed.solution import generate
 
 SCHEMA = 1
 #: arXiv 2606.09480, abstract; the unit is not stated there and read as kJ/mol/nm here.

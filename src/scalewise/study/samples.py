@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from scalewise.config import RegimeSettings
 from scalewise.data import regimes
-from scalewise.data.features import environment
-from scalewise.data.frames import Frame
-from scalewise.scales.residuals import LossName, Residuals
-from scalewise.scales.router import Geometry
+from scalewise.data.regime_settings import RegimeSettings
+from scalewise.data.structure import Frame
+from scalewise.scales.blend import LossName, Residuals
+from scalewise.scales.selectors import Geometry
+from scalewise.study.features import environment
 
 
 @dataclass(frozen=True, eq=False)

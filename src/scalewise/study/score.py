@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from scalewise.config import Study
-from scalewise.scales import evidence
-from scalewise.scales.null import gaussian_null, permutation_null, whole_frames_null
+from scalewise.scales.blend import Residuals, component_loss
+from scalewise.scales.nulls import gaussian_null, permutation_null, whole_frames_null
 from scalewise.scales.oracle import (
     ContinuousOracle,
     HardOracle,
@@ -19,9 +18,10 @@ from scalewise.scales.oracle import (
     TwoReplicateOracle,
     best_single,
 )
-from scalewise.scales.residuals import Residuals, component_loss
+from scalewise.statistics import evidence
 from scalewise.study.mechanisms import UNITS, Routers
 from scalewise.study.samples import Replicates, Samples
+from scalewise.study.settings import Study
 
 ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
 ORACLE_ROWS = ("hard_oracle", "pool_oracle", "continuous_oracle")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from scalewise.terminal import Console
-from scalewise.training.fit import Listener
+from scalewise.core.terminal import Console
+from scalewise.training.trainer import Listener
 
 
 @contextlib.contextmanager

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from scalewise.artifacts import cannot_write, read_text, replacing
-from scalewise.errors import InputError
+from scalewise.core.errors import InputError
+from scalewise.core.files import cannot_write, read_text, replacing
 from scalewise.training.state import Progress
 
 COLUMNS = (

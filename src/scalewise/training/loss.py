@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scalewise.potential.derivative import Derivatives
-from scalewise.training.samples import Sample
+from scalewise.models.gradients import Derivatives
+from scalewise.training.dataset import Sample
 from scalewise.training.settings import Loss
 
 #: Stress errors are counted in units of this, eV/Å³ (1.6 GPa), to weigh like forces.

@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from scalewise.config import Count, Fraction, Settings
-from scalewise.potential.settings import Network, Route
-from scalewise.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+from scalewise.core.settings import Count, Fraction, Settings
+from scalewise.models.density.settings import Network, Route
 
 
 class Data(Settings):

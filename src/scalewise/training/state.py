@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from scalewise.artifacts import check_regular, replacing
-from scalewise.errors import InputError, shown
+from scalewise.core.errors import InputError, shown
+from scalewise.core.files import check_regular, replacing
 from scalewise.training.muon import Muon
 
 SCHEMA: Final = 1

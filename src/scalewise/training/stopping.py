@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scalewise.running import Terminated
+from scalewise.core.running import Terminated
 
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 

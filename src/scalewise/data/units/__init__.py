@@ -26,7 +26,7 @@ from scalewise.data.units.energies import suspect_energies, suspect_stresses
 from scalewise.data.units.forces import SHORTEST_DISTANCE, suspect_forces, suspect_lengths
 
 if TYPE_CHECKING:
-    from scalewise.data.frames import Frame
+    from scalewise.data.structure import Frame
 
 __all__ = ["SHORTEST_DISTANCE", "Suspicion", "suspect_lengths", "suspicions"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import covalent_radii
 
 if TYPE_CHECKING:
-    from scalewise.data.frames import Frame
+    from scalewise.data.structure import Frame
 
 Label = Literal["positions", "forces", "energy", "stress"]
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scalewise.data.units.bonds import Suspicion, shortest_bonds
 
 if TYPE_CHECKING:
-    from scalewise.data.frames import Frame
+    from scalewise.data.structure import Frame
 
 #: eV/Å³ (480 GPa): median stress beyond which the interior of planets begins.
 LARGEST_STRESS: Final = 3.0

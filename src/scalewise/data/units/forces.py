@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from ase.data import covalent_radii
 
+from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data.units.bonds import Bonds, Suspicion, sample, shortest_bonds, tightest
-from scalewise.quantities import COULOMB_CONSTANT
 
 if TYPE_CHECKING:
-    from scalewise.data.frames import Frame
+    from scalewise.data.structure import Frame
 
 #: Root-mean-square force, eV/Å, above which the median frame is implausible where no stiffness
 #: speaks for it: atoms of condensed matter below 10^4 K feel less.

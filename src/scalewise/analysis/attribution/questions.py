@@ -1,0 +1,128 @@
+"""The questions, the changes that answer them, and what prove.json says of some of the atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from scalewise.analysis.attribution.scored import Scored
+from scalewise.analysis.attribution.settings import SHARES, Prove
+from scalewise.analysis.attribution.verdict import Change, Verdict, judge, limit
+from scalewise.analysis.evaluation.floor import Floor
+
+
+class Places(dict[str, int]):
+    """Which scales the questions are about."""
+
+    def __init__(self, *, at: int, longest: int, without: int | None, best: int) -> None:
+        super().__init__(at=at, longest=longest, best=best)
+        if without is not None:
+            self["without"] = without
+
+
+def changes(test: Scored, valid: Scored, places: Mapping[str, int]) -> dict[str, Change]:
+    """The step of each question, on the frames that are scored; ``valid`` chooses for routing."""
+    best = places["best"]
+    found = {"cutoff": test.within(places["at"], places["longest"])}
+    if "without" in places:
+        found["long"] = test.within(places["without"], places["longest"])
+    found["routing"] = test.routed(valid)
+    found["data"] = test.across(("half", best), ("whole", best))
+    found["size"] = test.across(("narrow", best), ("whole", best))
+    return found
+
+
+def questions(settings: Prove, counts: Mapping[str, int]) -> dict[str, str]:
+    """Each question in words, by its name; ``counts``: training frames of each set-up."""
+    network = settings.network
+    found = {"cutoff": f"a longer cutoff, {network.cutoff:g} instead of {settings.cutoff:g} Å"}
+    if network.switched:
+        found["long"] = f"long range, at {network.cutoff:g} Å"
+    return found | {
+        "routing": "a scale for each kind of atom instead of the best single one",
+        "data": f"twice the frames, {counts['whole']} instead of {counts['half']}",
+        "size": f"twice the channels, {network.channels} instead of {network.channels // 2}",
+    }
+
+
+def describe(
+    name: str,
+    test: Scored,
+    valid: Scored,
+    numbers: np.ndarray,
+    places: Mapping[str, int],
+    floor: Floor,
+    settings: Prove,
+) -> dict[str, Any]:
+    """Answer every question for some of the atoms.
+
+    Parameters
+    ----------
+    name, numbers
+        Of these atoms, and the atomic number of each.
+    test, valid
+        Errors of these atoms, and of all atoms of the validation frames.
+    places
+        Which scales the questions are about.
+    floor, settings
+        Noise of the labels; what pays, and with what certainty.
+    """
+    kinds = set(np.unique(test.kind).tolist())
+    choose = valid.only(np.isin(valid.kind, sorted(kinds)))
+    usable = len(choose.kind) > 0
+    asked = changes(test, choose if usable else test, places)
+    if not usable:
+        asked.pop("routing")
+    verdicts = _judge(asked, settings)
+    return {
+        "name": name,
+        "atoms": len(numbers),
+        **floor.beside(numbers),
+        "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
+        "verdicts": [asdict(v) for v in verdicts],
+        "limit": limit(verdicts),
+        "range": ranges(test, places["longest"], settings),
+        "cutoff_by_frames": {
+            name: _gain(test.within(places["at"], places["longest"], name), settings)
+            for name in (*SHARES, "whole")
+        },
+    }
+
+
+def _judge(changes: Mapping[str, Change], settings: Prove) -> list[Verdict]:
+    return judge(
+        changes,
+        min_gain=settings.min_gain,
+        alpha=settings.alpha,
+        seed=settings.seed,
+        resamples=settings.bootstrap,
+    )
+
+
+def ranges(test: Scored, longest: int, settings: Prove) -> list[dict[str, Any]]:
+    """What the longest scale saves over every other, with one error rate for all of them."""
+    others = [k for k in range(len(test.mean("whole"))) if k != longest]
+    found = _judge({str(k): test.within(k, longest) for k in others}, settings)
+    names = ("answer", "gain", "low", "high", "p")
+    return [
+        {"scale": k} | {n: getattr(v, n) for n in names} for k, v in zip(others, found, strict=True)
+    ]
+
+
+def _gain(change: Change, settings: Prove) -> dict[str, float | None]:
+    """What a longer cutoff saves with so many frames: where it grows, range waits for data."""
+    (found,) = _judge({"cutoff": change}, settings)
+    return {"gain": found.gain, "low": found.low, "high": found.high}
+
+
+def again(test: Scored, counts: Mapping[str, int], best: int) -> float:
+    """Gain of the next doubling, by a power law through the three sizes."""
+    names = (*SHARES, "whole")
+    x = np.log2([counts[n] for n in names])
+    if np.ptp(x) == 0:
+        return 0.0
+    slope = np.polyfit(x, np.log([test.mean(n)[best] for n in names]), 1)[0]
+    return float(1.0 - np.exp(slope))

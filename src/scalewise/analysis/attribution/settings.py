@@ -1,0 +1,63 @@
+"""Settings of ``scalewise prove``."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from scalewise.core.settings import Count, Fraction, Length
+from scalewise.training.settings import Train
+
+#: Shares of the training frames: two doublings.
+SHARES = {"quarter": 0.25, "half": 0.5}
+
+
+class Prove(Train):
+    """The trainings of ``scalewise prove``, and what is asked of them."""
+
+    replicas: int = Field(
+        2,
+        ge=2,
+        description="seeds of every training: what training leaves to chance is in the intervals",
+    )
+    at: Length | None = Field(
+        None, description="Å, the cutoff in question; default: halfway between the ladder's ends"
+    )
+    points: Count = Field(4, description="cutoffs that are scored, evenly over the ladder")
+    min_gain: float = Field(
+        0.02, gt=0, lt=1, description="share of the error that a remedy must save to pay"
+    )
+    alpha: Fraction = Field(0.05, description="probability of a wrong `needed` among all questions")
+    role: str = Field("test", description="role of the frames that are scored")
+    frames: Count | None = Field(
+        60, description="so many frames of a role at most, evenly spread; `null`: all"
+    )
+    bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
+    ions: dict[str, int] = Field(
+        default_factory=lambda: {"Na": 1, "Cl": -1},
+        description="element: sign of its charge, for the regimes",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_ladder(self) -> Prove:
+        if not self.network.ladder:
+            raise ValueError("prove needs a ladder of scales: give network.ladder (--ladder)")
+        if self.route is not None or self.start is not None:
+            raise ValueError("prove trains networks of its own: leave route and start out")
+        low, high = self.network.shortest, self.network.cutoff
+        if self.at is not None and not low <= self.at < high:
+            raise ValueError(
+                f"at={self.at:g} Å must be on the ladder, below its end: from {low:g} to {high:g} Å"
+            )
+        if self.network.channels < 2 or self.network.hidden < 2:
+            raise ValueError("channels and hidden must be 2 at least: half of them is trained, too")
+        return self
+
+    @property
+    def cutoff(self) -> float:
+        """The cutoff in question, Å."""
+        return 0.5 * (self.network.shortest + self.network.cutoff) if self.at is None else self.at
+
+    @property
+    def training(self) -> Train:
+        """What of it belongs to a training."""
+        return Train(**{name: getattr(self, name) for name in Train.model_fields})

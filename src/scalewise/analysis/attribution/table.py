@@ -1,0 +1,95 @@
+"""The terminal's view of prove.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from scalewise.analysis.attribution.figure import NAMES
+
+Section = Mapping[str, Any]
+
+#: What an answer to "does the longest scale save {pays} % of the error?" says of a scale.
+ANSWERS: Final = {
+    "needed": "Worse than the longest scale, by {pays:g} % or more",
+    "not needed": "Not worse than the longest scale by {pays:g} %",
+    "cannot tell": "Not known whether worse than the longest scale by {pays:g} %",
+}
+
+
+def print_proof(results: Section, console: Console) -> None:
+    """Print the verdicts for all atoms, what limits them, and each element's answers."""
+    whole = results["subsets"][0]
+    best = results["scales"][results["single"]]
+    floor = whole["mae_floor"]
+    beside = "" if floor is None else f"; the noise of the labels alone is about {floor:.3g} meV/Å"
+    console.print("\nWhat would help", style="bold")
+    error = whole["mae"]["whole"][results["single"]]
+    long = " with long range" * best["long"]
+    line = f"Best single scale: {best['cutoff']:g} Å{long}, {error:.3g} meV/Å{beside}"
+    console.print(line, markup=False, highlight=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for k, column in enumerate(("remedy", "answer", "saved", "95 %")):
+        table.add_column(column, justify="right" if k > 1 else "left", no_wrap=k > 0)
+    for verdict in whole["verdicts"]:
+        gain = verdict["gain"]
+        table.add_row(
+            results["questions"][verdict["question"]],
+            verdict["answer"],
+            "" if gain is None else f"{100 * gain:.1f} %",
+            "" if gain is None else f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}",
+        )
+    console.print(table)
+    _print_range(results, console)
+    _print_end(results, console)
+
+
+def _print_range(results: Section, console: Console) -> None:
+    """Print which scales the longest beats, which it does not, and of which nobody can tell."""
+    pays = 100 * results["data"]["settings"]["min_gain"]
+    for answer, words in ANSWERS.items():
+        found = [
+            results["scales"][v["scale"]]
+            for v in results["subsets"][0]["range"]
+            if v["answer"] == answer
+        ]
+        if found:
+            named = ", ".join(f"{s['cutoff']:.3g} Å" + " + long" * s["long"] for s in found)
+            console.print(f"{words.format(pays=pays)}: {named}", markup=False, highlight=False)
+
+
+def _print_end(results: Section, console: Console) -> None:
+    whole = results["subsets"][0]
+    asked = results["questions"]
+    if whole["limit"] is not None:
+        text = f"Of these steps, {asked[whole['limit']].split(',')[0]} saved most."
+    elif any(v["answer"] == "needed" for v in whole["verdicts"]):
+        text = "What is needed is known, but not what would save most: see the intervals."
+    else:
+        text = "Nothing that was asked about is known to be needed."
+    console.print(text, markup=False, highlight=False)
+    again = whole["again"]
+    text = (
+        "By a power law through three sizes, another doubling of the frames would save about "
+        f"{100 * again:.1f} % (no interval)."
+    )
+    if again <= 0:
+        text = "From a quarter to all of the frames, a power law finds no fall of the error."
+    console.print(text, markup=False, highlight=False)
+    for subset in results["subsets"][1:]:
+        needed = [NAMES[v["question"]] for v in subset["verdicts"] if v["answer"] == "needed"]
+        found = f"needed: {', '.join(needed)}" if needed else "nothing is known to be needed"
+        line = f"{subset['name']}: {found}"
+        console.print(line, markup=False, highlight=False)
+    settings = results["data"]["settings"]
+    text = (
+        f"saved: share of the force error ({results['data']['role']}, "
+        f"{results['data']['scored']} frames in {results['data']['groups']} groups); needed: "
+        f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain; intervals "
+        "include the luck of test frames and of training"
+    )
+    console.print(text, style="dim", markup=False, highlight=False)

@@ -1,0 +1,156 @@
+r"""What the last step of each kind has saved, with an interval, and whether it was needed.
+
+Every question compares two errors, before a step and after it: a longer cutoff, long range, twice
+the frames, twice the channels, scales that differ between atoms. With the errors
+:math:`e_{cr}(s)` of set-up c and replica r at scale s,
+
+.. math:: t = \frac{1}{R} \sum_r \bigl(\log e^\mathrm{after}_r - \log e^\mathrm{before}_r\bigr),
+   \qquad \text{gain} = 1 - e^t
+
+Its variance has two parts. Test frames: whole groups are resampled, all replicas together.
+Training: the variance of the same quantity between replicas, pooled over the set-ups, over R.
+Student's quantile is taken at the degrees of freedom of Welch and Satterthwaite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from scalewise.statistics.evidence import Answer, holm
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether one remedy was needed.
+
+    Attributes
+    ----------
+    question
+        Which remedy.
+    answer
+        *needed*: the step saved ``min_gain`` at least, and no gain at all is excluded. *not
+        needed*: a gain of ``min_gain`` is excluded. *cannot tell*: anything else.
+    gain, low, high
+        Share of the error that the step saved, and its 95 % interval; none below three groups.
+    p
+        One-sided probability of no gain, adjusted for the questions.
+    training
+        Share of the variance that comes from training.
+    """
+
+    question: str
+    answer: Answer = Answer.CANNOT_TELL
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    training: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """Errors before and after a step, group by group of the test frames.
+
+    Attributes
+    ----------
+    before, after
+        Sum of absolute errors of each replica [replicas, groups].
+    spread
+        Variances of the same log ratio between replicas, one of each set-up, with the degrees of
+        freedom of each.
+    """
+
+    before: Float[np.ndarray, "replicas groups"]
+    after: Float[np.ndarray, "replicas groups"]
+    spread: Sequence[tuple[float, int]]
+
+
+def log_ratio(change: Change, weight: np.ndarray) -> np.ndarray:
+    """The mean log ratio with groups counted by a weight [..., groups]."""
+    after, before = (weight @ v.T for v in (change.after, change.before))
+    found: np.ndarray = np.log(after / before).mean(axis=-1)
+    return found
+
+
+def between(values: Float[np.ndarray, " replicas"]) -> tuple[float, int]:
+    """Variance between replicas, and its degrees of freedom."""
+    return float(np.var(values, ddof=1)), len(values) - 1
+
+
+def judge(
+    changes: Mapping[str, Change], *, min_gain: float, alpha: float, seed: int, resamples: int
+) -> list[Verdict]:
+    """Answer all questions, with one error rate for them together (Holm).
+
+    Parameters
+    ----------
+    changes
+        By question.
+    min_gain, alpha
+        The gain that pays; the probability of one wrong "needed" or more.
+    seed, resamples
+        Of the bootstrap.
+    """
+    found = [_estimate(name, change, seed, resamples) for name, change in changes.items()]
+    known = [v for v in found if v.p is not None]
+    adjusted = dict(
+        zip([v.question for v in known], holm([v.p for v in known if v.p is not None]), strict=True)
+    )
+    return [_answered(v, adjusted.get(v.question), min_gain, alpha) for v in found]
+
+
+def _estimate(name: str, change: Change, seed: int, resamples: int) -> Verdict:
+    replicas, groups = change.after.shape
+    if groups < 3 or not (change.before.sum() > 0 and change.after.sum() > 0):
+        return Verdict(name)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(groups, np.full(groups, 1.0 / groups), size=resamples).astype(float)
+    estimate = float(log_ratio(change, np.ones(groups)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sample = log_ratio(change, drawn)
+    sampling = float(np.var(sample[np.isfinite(sample)], ddof=1)) * groups / (groups - 1)
+    freedom = sum(df for _, df in change.spread)
+    training = sum(v * df for v, df in change.spread) / freedom / replicas
+    total = sampling + training
+    if total == 0.0:
+        quantile, p, share = 0.0, float(estimate >= 0), 0.0
+    else:
+        df = total**2 / (sampling**2 / (groups - 1) + training**2 / freedom)
+        quantile = float(stats.t.ppf(0.975, df)) * np.sqrt(total)
+        p, share = float(stats.t.cdf(estimate / np.sqrt(total), df)), training / total
+    gain, low, high = (
+        1.0 - float(np.exp(t)) for t in (estimate, estimate + quantile, estimate - quantile)
+    )
+    return Verdict(name, gain=gain, low=low, high=high, p=p, training=share)
+
+
+def _answered(found: Verdict, p: float | None, min_gain: float, alpha: float) -> Verdict:
+    if p is None or found.gain is None or found.high is None:
+        return found
+    if p <= alpha and found.gain >= min_gain:
+        answer = Answer.NEEDED
+    else:
+        answer = Answer.NOT_NEEDED if found.high < min_gain else Answer.CANNOT_TELL
+    return replace(found, answer=answer, p=p)
+
+
+def limit(verdicts: Sequence[Verdict]) -> str | None:
+    """What limits the error now: the needed remedy that saves most, if it is known which.
+
+    None where nothing is needed, or where the runner-up among all questions may save more.
+    """
+    needed = [v for v in verdicts if v.answer is Answer.NEEDED]
+    if not needed:
+        return None
+    best = max(needed, key=lambda v: v.gain or 0.0)
+    others = [v for v in verdicts if v is not best]
+    unknown = any(v.gain is None for v in others)
+    beaten = all(
+        (v.gain or 0.0) < (best.low or 0.0) and (v.high or 0.0) < (best.gain or 0.0) for v in others
+    )
+    return best.question if beaten and not unknown else None

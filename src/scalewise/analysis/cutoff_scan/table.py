@@ -1,0 +1,120 @@
+"""The terminal's view of curve.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from scalewise.core.wording import count
+
+Section = Mapping[str, Any]
+
+
+def print_curve(results: Section, console: Console) -> None:
+    """Print errors of all atoms and of each element, then what each scale is worth and costs."""
+    subsets = [s for s in results["subsets"] if s["kind"] != "regime"]
+    own = [k for k, scale in enumerate(results["scales"]) if scale["single"] is None]
+    scored = count(results["choice"]["scored"], "frame")
+    head = f"Forces of {scored} ({', '.join(results['choice']['roles'])}), MAE in meV/Å"
+    console.print(f"\n{head}", style="bold", markup=False, highlight=False)
+    errors = _table("scale", *(s["name"] for s in subsets))
+    for k in own:
+        found = [_short(s["scales"][k]["mae"]) for s in subsets]
+        errors.add_row(_name(results["scales"][k]), *found)
+    console.print(errors)
+    console.print("\nWhat each scale is worth and costs", style="bold", highlight=False)
+    worth = _table("scale", "error/longest", "95 %", "longer", "neighbours", "µs/atom")
+    for k in own:
+        worth.add_row(*_worth(k, results))
+    console.print(worth)
+    _print_singles(results, console)
+    _print_end(results, subsets, console)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if k else "left", no_wrap=True)
+    return table
+
+
+def _name(scale: Section) -> str:
+    return f"{scale['cutoff']:.2f} Å" + " + long" * scale["long"]
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _worth(k: int, results: Section) -> list[str]:
+    scale, whole = results["scales"][k], results["subsets"][0]["scales"][k]
+    return [
+        _name(scale),
+        "" if whole["ratio"] is None else f"{whole['ratio']:.3f}",
+        _interval(whole["ratio_interval"]),
+        "–" if k == results["reference"] else whole["longer"]["answer"],
+        f"{scale['neighbours']:.0f}",
+        f"{scale['cost']:.0f}",
+    ]
+
+
+def _print_end(results: Section, subsets: list[Section], console: Console) -> None:
+    pays = 100 * results["data"]["settings"]["min_gain"]
+    text = (
+        f"longer: whether the longest scale is needed, to save {pays:g} % of the error; intervals "
+        f"over {results['choice']['groups']}"
+    )
+    console.print(text, style="dim", markup=False, highlight=False)
+    for subset in subsets:
+        line = f"{subset['name']}: {_enough(results, subset, pays)}"
+        console.print(line, markup=False, highlight=False)
+    for warning in results["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def _enough(results: Section, subset: Section, pays: float) -> str:
+    """The shortest scale that is enough: with long range only where it is not without."""
+    longest = results["scales"][results["reference"]]
+    enough = subset["enough"]
+    if enough is None or enough >= longest["cutoff"]:
+        end = f"{longest['cutoff']:g} Å" + " + long" * longest["long"]
+        return f"no shorter scale is known to do as well as the longest, {end}"
+    line = f"from {enough:g} Å on, nothing longer saves {pays:g} %"
+    if not longest["long"]:
+        return f"{line} (up to {longest['cutoff']:g} Å)"
+    answers = {
+        row["longer"]["answer"]
+        for scale, row in zip(results["scales"], subset["scales"], strict=True)
+        if scale["single"] is None and not scale["long"] and scale["cutoff"] >= enough
+    }
+    if not answers:
+        return f"{line} (up to {longest['cutoff']:g} Å, with long range)"
+    if answers == {"not needed"}:
+        return f"{line} (up to {longest['cutoff']:g} Å), and long range does not either"
+    known = "long range is needed" if "needed" in answers else "whether without it is not known"
+    return f"{line} (up to {longest['cutoff']:g} Å, with long range; {known})"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _print_singles(results: Section, console: Console) -> None:
+    rows = results["subsets"][0]["scales"]
+    for k, scale in enumerate(results["scales"]):
+        if scale["single"] is None:
+            continue
+        line = (
+            f"{scale['single']}: trained for one scale, {scale['cutoff']:g} Å "
+            f"{'with' if scale['long'] else 'without'} long range: {rows[k]['mae']:.1f} meV/Å"
+        )
+        if "over_single" in rows[k]:
+            line += (
+                f"; the ladder has {rows[k]['over_single']:.3f} "
+                f"({_interval(rows[k]['over_single_interval'])}) times its error"
+            )
+        console.print(line, markup=False, highlight=False)

@@ -1,0 +1,208 @@
+"""Which frames are scored, and which of them are resampled together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int
+
+from scalewise.analysis.evaluation.settings import Scored
+from scalewise.core.errors import InputError
+from scalewise.core.wording import count
+from scalewise.data.keys import LabelKeys, Say
+from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
+from scalewise.data.structure import Frame, read
+from scalewise.doctor.split import read_groups, read_roles
+from scalewise.models import checkpoint
+
+#: The name of "every frame" where a role is asked for.
+EVERY: Final = "all"
+SPLIT: Final = "split.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """Frames by role, and the bootstrap group of every frame of the file.
+
+    Attributes
+    ----------
+    data
+        The file's name, hash and number of frames.
+    members
+        Frame numbers of each role that is scored.
+    group
+        Of every frame of the file [frames].
+    how, grouped
+        Where the roles and the groups come from.
+    warnings
+        What makes the errors look better than they are.
+    """
+
+    data: DataFile
+    members: Mapping[str, Int[np.ndarray, " members"]]
+    group: Int[np.ndarray, " frames"]
+    how: str
+    grouped: str
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> Int[np.ndarray, " scored"]:
+        """Numbers of all frames that are scored, once each, in the order of the file."""
+        return np.unique(np.concatenate(list(self.members.values())))
+
+    def spread(self, most: int | None) -> Int[np.ndarray, " chosen"]:
+        """At most so many of the scored frames, evenly spread over the file; none: all of them."""
+        return spread(self.scored, most)
+
+
+def spread(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.ndarray, " chosen"]:
+    """At most so many of the members, evenly spread over them; none: all of them.
+
+    Examples
+    --------
+    >>> spread(np.arange(10, 20), 4).tolist(), spread(np.arange(3), None).tolist()
+    ([10, 13, 16, 19], [0, 1, 2])
+    """
+    if most is None or most >= len(members):
+        return members
+    return members[np.linspace(0, len(members) - 1, most).round().astype(int)]
+
+
+def read_chosen(
+    model: Path, data: Path, settings: Scored, say: Say = lambda _: None
+) -> tuple[list[Frame], Choice]:
+    """Read the frames of a file, and choose those that are scored, as :func:`choose`.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data, the split or the settings.
+    """
+    frames = read(data, LabelKeys.of(settings), say=say)
+    return frames, choose(data, frames, settings, model)
+
+
+def choose(path: Path, frames: Sequence[Frame], settings: Scored, model: Path) -> Choice:
+    """Choose frames by the split given, else by the one beside the model, else all.
+
+    Parameters
+    ----------
+    path, frames
+        The file, and all its frames.
+    settings
+        ``split``, ``split_key``, ``role``, ``group_key``, ``block``.
+    model
+        Folder of a potential, or of the run that trained it and left its split there.
+
+    Raises
+    ------
+    InputError
+        A split of other data; a role that no frame has; a frame without the key.
+    """
+    beside = checkpoint.locate(model).resolve().parent
+    data = DataFile(file=path.name, sha256=hash_file(path), frames=len(frames))
+    manifest, how, unread = _find(path, frames, settings, beside, data)
+    if manifest is None and settings.role not in (None, (EVERY,)):
+        raise InputError(
+            f"role '{', '.join(settings.role or ())}'",
+            f"nothing says which frames have it ({how})",
+            "Give split=split.json, or split_key=... if a frame key holds the roles.",
+        )
+    roles = settings.role or (("test",) if manifest is not None else (EVERY,))
+    members = {
+        role: np.arange(len(frames))
+        if manifest is None or (role == EVERY and EVERY not in manifest.role)
+        else manifest.members(role)
+        for role in roles
+    }
+    group, grouped = _group(frames, settings, manifest)
+    # blocks of a trajectory are no near-duplicates, only groups that somebody named are
+    twins = np.arange(len(frames)) if manifest is None else np.array(manifest.group)
+    if settings.group_key is not None:
+        twins = group
+    train, known = _trained(path, frames, beside, manifest)
+    warnings = _leaks(members, twins, train, known)
+    if unread is not None and settings.split is None and settings.split_key is None:
+        warnings += (f"{unread}: frames of the training may be among these",)
+    return Choice(data, members, group, how, grouped, warnings)
+
+
+def _find(
+    path: Path, frames: Sequence[Frame], settings: Scored, beside: Path, data: DataFile
+) -> tuple[SplitManifest | None, str, str | None]:
+    """The split, where it is from, and why the one beside the model was not used."""
+    n = len(frames)
+    if settings.split is not None:
+        manifest = read_manifest(settings.split, data=path, frames=n)
+        return manifest, f"roles of {settings.split}", None
+    if settings.split_key is not None:
+        roles = tuple(read_roles(frames, settings.split_key))
+        # groups of one frame: a frame key of roles says nothing about groups
+        manifest = SplitManifest(data=data, role=roles, group=tuple(range(n)))
+        return manifest, f"roles in the frame key '{settings.split_key}'", None
+    found = beside / SPLIT
+    if not found.is_file():
+        return None, "no split given and none beside the model", None
+    try:
+        manifest = read_manifest(found, data=path, frames=n)
+    except InputError as error:
+        # not asked for by the user: a model may be tested on any file
+        reason = f"{SPLIT} beside the model was not used ({error.found})"
+        return None, reason, reason
+    return manifest, f"roles of {SPLIT} beside the model", None
+
+
+def _group(
+    frames: Sequence[Frame], settings: Scored, manifest: SplitManifest | None
+) -> tuple[np.ndarray, str]:
+    if settings.group_key is not None:
+        return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"
+    if manifest is not None and len(set(manifest.group)) < len(manifest.group):
+        return np.array(manifest.group), "groups of the split"
+    # neighbours in a trajectory are alike, and groups of one frame do not know that
+    return np.arange(len(frames)) // settings.block, f"blocks of {settings.block} frames"
+
+
+def _trained(
+    path: Path, frames: Sequence[Frame], beside: Path, manifest: SplitManifest | None
+) -> tuple[np.ndarray, bool]:
+    """Frames that the model was trained on, by the split beside it, else by the one given.
+
+    Also whether it was the one beside it, so that it is known.
+    """
+    known = False
+    with contextlib.suppress(InputError):  # none, or of another file
+        manifest = read_manifest(beside / SPLIT, data=path, frames=len(frames))
+        known = True
+    if manifest is None or "train" not in manifest.role:
+        return np.zeros(0, dtype=int), known
+    return manifest.members("train"), known
+
+
+def _leaks(
+    members: Mapping[str, np.ndarray], group: np.ndarray, train: np.ndarray, known: bool
+) -> tuple[str, ...]:
+    """What makes errors look too good; ``known``: the model was trained on ``train``."""
+    seen = set(group[train].tolist())
+    found = []
+    for role, frames in members.items():
+        if role == "train":
+            continue
+        trained = int(np.isin(frames, train).sum())
+        twins = sum(g in seen for g in group[frames].tolist()) - trained
+        of = f"of {len(frames)} of '{role}'"
+        if trained and known:
+            found.append(f"{count(trained, 'frame')} {of} trained on")
+        elif trained:
+            found.append(
+                f"{count(trained, 'frame')} {of} to train on by the split given: whether the model "
+                "was trained on them is not known"
+            )
+        if twins:
+            found.append(f"{count(twins, 'frame')} {of} in a group with frames to train on")
+    return tuple(found)

@@ -1,0 +1,74 @@
+"""The noise of the labels beside the errors: what a perfect model would show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from scalewise.analysis.evaluation.subsets import symbol
+from scalewise.data.structure import Frame
+from scalewise.doctor.composition import compose
+from scalewise.doctor.noise import MEAN_ABSOLUTE, estimate_noise
+
+
+@dataclass(frozen=True, eq=False)
+class Floor:
+    """Standard deviation of the noise of each element's force labels, from net forces.
+
+    Attributes
+    ----------
+    sigma
+        By atomic number, per component, eV/Å. Empty where the labels say nothing.
+    interval
+        Its 95 % interval, where known.
+    """
+
+    sigma: Mapping[int, float]
+    interval: Mapping[int, tuple[float, float] | None]
+
+    @classmethod
+    def estimate(cls, frames: Sequence[Frame], group: np.ndarray, seed: int) -> Floor:
+        """Estimate it from all labelled frames of a file."""
+        noise = estimate_noise(frames, compose(frames), group, seed)
+        of = {atomic_numbers[e.name]: e for e in noise.elements}
+        return cls({z: e.sigma for z, e in of.items()}, {z: e.interval for z, e in of.items()})
+
+    def beside(self, numbers: np.ndarray) -> dict[str, Any]:
+        r"""Error that a perfect model has on these atoms, meV/Å.
+
+        ``rmse_floor`` :math:`\langle \sigma^2 \rangle^{1/2}` holds for noise of any shape,
+        ``mae_floor`` :math:`\sqrt{2/\pi}\, \langle \sigma \rangle` for Gaussian noise.
+        """
+        names = ("mae_floor", "rmse_floor", "rmse_floor_interval")
+        if not self.sigma or not len(numbers):
+            return dict.fromkeys(names)
+        present, counts = np.unique(numbers, return_counts=True)
+        share, listed = counts / counts.sum(), present.tolist()
+        sigma = np.array([self.sigma[z] for z in listed])
+        ends = [self.interval[z] for z in listed]
+        known = [end for end in ends if end is not None]
+        values = (
+            1e3 * MEAN_ABSOLUTE * float(share @ sigma),
+            1e3 * float(np.sqrt(share @ sigma**2)),
+            # of several elements all at their ends: wider than need be, never too narrow
+            (1e3 * np.sqrt(share @ np.array(known) ** 2)).tolist()
+            if len(known) == len(ends)
+            else None,
+        )
+        return dict(zip(names, values, strict=True))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The section ``noise`` of evaluation.json, in meV/Å."""
+        return [
+            {
+                "element": symbol(z),
+                "sigma": 1e3 * s,
+                "interval": (ends := self.interval[z]) and [1e3 * end for end in ends],
+                **self.beside(np.array([z])),
+            }
+            for z, s in self.sigma.items()
+        ]

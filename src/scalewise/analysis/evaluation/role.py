@@ -1,0 +1,225 @@
+"""Everything that is reported of one role: forces, energies, stress, distances."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.score import Resampling, explain, score, score_energies
+from scalewise.analysis.evaluation.settings import Evaluate
+from scalewise.analysis.evaluation.subsets import (
+    equal_bins,
+    nearest,
+    regime_members,
+    symbol,
+    unlike_pairs,
+)
+from scalewise.data.structure import Frame
+from scalewise.models.composition import Baseline
+from scalewise.models.potential import Predicted
+
+#: The six components of a symmetric matrix.
+UPPER: Final = np.triu_indices(3)
+#: A frame whose MAE is this many times the median frame's, and this share of the mean size of its
+#: own forces, is broken: the model is lost there, and a few such frames would hide how it does
+#: everywhere else. Hot frames have large errors and larger forces: they are not lost.
+BROKEN: Final = 4.0
+LOST: Final = 0.25
+#: Frames with the largest errors that are listed.
+WORST: Final = 5
+
+
+@dataclass(frozen=True, eq=False)
+class RoleData:
+    """Labelled frames of one role with their predictions, atoms of all frames in one row.
+
+    Attributes
+    ----------
+    frames, predicted, group
+        One entry per frame.
+    numbers, labels, errors, block
+        Of each atom: atomic number, labelled force (eV/Å), predicted minus labelled, and group.
+    """
+
+    frames: Sequence[Frame]
+    predicted: Sequence[Predicted]
+    group: Int[np.ndarray, " frames"]
+    numbers: Int[np.ndarray, " atoms"]
+    labels: Float[np.ndarray, "atoms 3"]
+    errors: Float[np.ndarray, "atoms 3"]
+    block: Int[np.ndarray, " atoms"]
+
+    @classmethod
+    def collect(
+        cls, frames: Sequence[Frame], predicted: Sequence[Predicted], group: np.ndarray
+    ) -> RoleData:
+        """Put the atoms of all frames into one row."""
+        labels = np.concatenate([f.forces for f in frames])
+        return cls(
+            frames,
+            predicted,
+            group,
+            np.concatenate([f.numbers for f in frames]),
+            labels,
+            np.concatenate([p.forces for p in predicted]) - labels,
+            np.repeat(group, [len(f.numbers) for f in frames]),
+        )
+
+    @property
+    def frame_errors(self) -> Float[np.ndarray, " frames"]:
+        """MAE of each frame's force components, eV/Å."""
+        owner = np.repeat(np.arange(len(self.frames)), [len(f.numbers) for f in self.frames])
+        counts = np.bincount(owner, minlength=len(self.frames))
+        return np.bincount(owner, np.abs(self.errors).mean(axis=1)) / np.maximum(counts, 1)
+
+    @property
+    def broken(self) -> Bool[np.ndarray, " frames"]:
+        """Frames with over four times the median frame's error, and a quarter of their force."""
+        errors = self.frame_errors
+        sizes = np.array([np.abs(f.forces).mean() if f.forces.size else 0.0 for f in self.frames])
+        return (errors > BROKEN * np.median(errors)) & (errors > LOST * sizes)
+
+    def keep(self, chosen: Bool[np.ndarray, " frames"]) -> RoleData:
+        """Return the chosen frames alone."""
+        members = np.flatnonzero(chosen).tolist()
+        return RoleData.collect(
+            [self.frames[k] for k in members],
+            [self.predicted[k] for k in members],
+            self.group[members],
+        )
+
+
+def describe_role(
+    role: RoleData,
+    baseline: Baseline,
+    floor: Floor,
+    settings: Evaluate,
+    resampling: Resampling,
+) -> dict[str, Any]:
+    """One entry of ``roles`` in evaluation.json, and the same without broken frames, if any."""
+    broken, errors = role.broken, 1e3 * role.frame_errors
+    worst = np.argsort(-errors)[: max(WORST, int(broken.sum()))].tolist()
+    others = role.keep(~broken) if broken.any() else None
+    return {
+        **_describe(role, baseline, floor, settings, resampling),
+        "median_frame_mae": float(np.median(errors)),
+        "worst_frames": [
+            {"frame": role.frames[k].index, "mae": errors[k], "broken": bool(broken[k])}
+            for k in worst
+        ],
+        "unbroken": others and _describe(others, baseline, floor, settings, resampling),
+    }
+
+
+def _describe(
+    role: RoleData,
+    baseline: Baseline,
+    floor: Floor,
+    settings: Evaluate,
+    resampling: Resampling,
+) -> dict[str, Any]:
+    def forces(name: str, members: np.ndarray) -> dict[str, Any]:
+        return _score_atoms(name, role, members, floor, resampling)
+
+    regimes = regime_members(role.frames, settings.ions)
+    return {
+        "frames": len(role.frames),
+        "atoms": len(role.numbers),
+        "groups": len(np.unique(role.group)),
+        "forces": {
+            "all": forces("all", np.arange(len(role.numbers))),
+            "elements": [
+                forces(symbol(z), np.flatnonzero(role.numbers == z))
+                for z in np.unique(role.numbers).tolist()
+            ],
+            "regimes": [
+                forces(name, np.flatnonzero(member))
+                for name, member in regimes.items()
+                if member.any()
+            ],
+        },
+        "energy": _score_energies(role, baseline, resampling),
+        "stress": _score_stress(role, resampling),
+        "distances": _score_distances(role, floor, settings, resampling),
+    }
+
+
+def _score_atoms(
+    name: str, role: RoleData, members: np.ndarray, floor: Floor, resampling: Resampling
+) -> dict[str, Any]:
+    error, block, label = role.errors[members], role.block[members], role.labels[members]
+    return {
+        "name": name,
+        "atoms": len(members),
+        **score(error, block, resampling),
+        **explain(error, label, block, resampling),
+        "label_rms": 1e3 * float(np.sqrt(np.mean(label**2))),
+        **floor.beside(role.numbers[members]),
+    }
+
+
+def _score_energies(
+    role: RoleData, baseline: Baseline, resampling: Resampling
+) -> dict[str, Any] | None:
+    """Of the frames with a label whose composition the baseline knows."""
+    found = [
+        (k, (p.energy - f.energy) / len(f.numbers))
+        for k, (f, p) in enumerate(zip(role.frames, role.predicted, strict=True))
+        if f.energy is not None and baseline.spans(f.numbers)
+    ]
+    if not found:
+        return None
+    frames, error = zip(*found, strict=True)
+    return score_energies(np.array(error), role.group[list(frames)], resampling)
+
+
+def _score_stress(role: RoleData, resampling: Resampling) -> dict[str, Any] | None:
+    found = [
+        (k, (p.stress - f.stress)[UPPER])
+        for k, (f, p) in enumerate(zip(role.frames, role.predicted, strict=True))
+        if f.stress is not None and p.stress is not None
+    ]
+    if not found:
+        return None
+    frames, error = zip(*found, strict=True)
+    return {
+        "frames": len(frames),
+        **score(np.array(error), role.group[list(frames)], resampling),
+    }
+
+
+def _score_distances(
+    role: RoleData, floor: Floor, settings: Evaluate, resampling: Resampling
+) -> list[dict[str, Any]]:
+    """Errors by distance to the nearest atom of each other element, rarest pairs first."""
+    present = np.unique(role.numbers).tolist()
+    distance = np.concatenate([nearest(f, present) for f in role.frames])
+    found = []
+    for first, second in unlike_pairs(role.numbers):
+        atoms = np.flatnonzero(role.numbers == first)
+        to = distance[atoms, present.index(second)]
+        bins = [
+            {
+                "from": float(to[members].min()),
+                "to": float(to[members].max()),
+                "median": float(np.median(to[members])),
+                "atoms": len(members),
+                **score(role.errors[atoms[members]], role.block[atoms[members]], resampling),
+            }
+            for members in equal_bins(to, settings.bins)
+        ]
+        found.append(
+            {
+                "element": symbol(first),
+                "nearest": symbol(second),
+                "beyond": int(np.isinf(to).sum()),
+                **floor.beside(np.array([first])),
+                "bins": bins,
+            }
+        )
+    return found

@@ -1,0 +1,90 @@
+"""Settings of ``scalewise predict`` and ``scalewise evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+from scalewise.core.settings import Count, Length, Settings
+
+#: Columns that an extxyz file of predictions has anyway, or that hold labels.
+TAKEN: Final = frozenset(
+    {"species", "pos", "positions", "numbers", "energies", "charges", "cutoffs", "energy", "stress"}
+    | {ENERGY_KEY, FORCES_KEY, STRESS_KEY}
+)
+
+
+class Predict(Settings):
+    """What ``scalewise predict`` does with every frame of a file."""
+
+    forces_key: str = Field("forces", description="column the predicted forces are written to")
+    cutoff: Length | None = Field(
+        None,
+        description="Å, one for all atoms, at most the network's; default: the router's choice, or "
+        "the network's",
+    )
+    long: bool = Field(True, description="long range, where the network was trained without, too")
+    check_units: bool = Field(True, description="refuse positions that do not look like Å")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("forces_key")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value in TAKEN:
+            raise ValueError(f"forces_key={value} is the name of something else in the file")
+        return value
+
+
+class Scored(Settings):
+    """Which labelled frames are scored, and what their errors are resampled over."""
+
+    forces_key: str = Field(FORCES_KEY, description="column of the labelled forces, eV/Å")
+    energy_key: str = Field(ENERGY_KEY, description="frame key of the labelled energy, eV")
+    stress_key: str = Field(STRESS_KEY, description="frame key of the stress, eV/Å³, if any")
+    check_units: bool = Field(True, description="refuse labels that do not look like eV and Å")
+    split: Path | None = Field(
+        None, description="split.json; default: the one beside the model, if it is of this file"
+    )
+    split_key: str | None = Field(None, description="frame key that holds the role of each frame")
+    role: tuple[str, ...] | None = Field(
+        None, description="one role or a list; `all`: every frame; default: test, where roles exist"
+    )
+    group_key: str | None = Field(
+        None, description="frame key of groups that are resampled together; default: the split's"
+    )
+    block: Count = Field(5, description="frames per bootstrap block, where groups are not known")
+    ions: dict[str, int] = Field(
+        default_factory=lambda: {"Na": 1, "Cl": -1},
+        description="element: sign of its charge, for the regimes",
+    )
+    bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @field_validator("role", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.split is not None and self.split_key is not None:
+            raise ValueError("give split or split_key, not both")
+        if self.role is not None and (not self.role or len(set(self.role)) != len(self.role)):
+            raise ValueError(f"role={list(self.role)} must name one or more roles, each once")
+        return self
+
+
+class Evaluate(Scored):
+    """Which labelled frames ``scalewise evaluate`` scores, and how."""
+
+    cutoff: Length | None = Field(
+        None,
+        description="Å, one for all atoms, at most the network's; default: the router's choice, or "
+        "the network's",
+    )
+    long: bool = Field(True, description="long range, where the network was trained without, too")
+    bins: Count = Field(6, description="of each distance, with equally many atoms")

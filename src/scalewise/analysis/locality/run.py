@@ -1,0 +1,311 @@
+"""Tag atoms, hold what is near them, resample the rest, and bound the error of any model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from ase.data import atomic_numbers
+from jaxtyping import Float
+
+import scalewise
+from scalewise.analysis.evaluation.evaluate import plain
+from scalewise.analysis.evaluation.predict import Say
+from scalewise.analysis.evaluation.score import Resampling
+from scalewise.analysis.evaluation.subsets import symbol
+from scalewise.analysis.locality.against import read_against
+from scalewise.analysis.locality.figure import draw_locality
+from scalewise.analysis.locality.reference import AseReference, Reference, SolutionReference
+from scalewise.analysis.locality.settings import Locality
+from scalewise.analysis.locality.sphere import check_radius
+from scalewise.analysis.locality.spread import absolute_bound, memory, square_bound
+from scalewise.core.documents import read_array
+from scalewise.core.errors import InputError
+from scalewise.core.files import replacing, write_json
+from scalewise.data.structure import Frame, read, without_labels
+from scalewise.reporting.style import save, styled
+
+SCHEMA: Final = 1
+UNITS: Final = {
+    "radius": "Å, of what stands still",
+    "mae, rmse": "meV/Å, mean over components, that no model of this range is below",
+    "interval": "95 %, over tagged atoms",
+    "memory": "correlation of neighbouring samples: above 0.3, samples are not independent",
+}
+#: Tagged atoms that an interval needs.
+FEWEST: Final = 3
+#: Goes through tagged atoms, which it can count, and shows progress.
+Watch = Callable[[Any], Iterable[Any]]
+#: Number of the way in which samples are drawn: those of another are not used.
+DRAWS: Final = 2
+#: Draws for each sample that is wanted, before it is given up that nothing comes into the sphere.
+TRIES: Final = 4
+#: Correlation of neighbouring samples above which the bound is markedly too low.
+REMEMBERS: Final = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class Tagged:
+    """One atom of one frame, with what is held around it."""
+
+    frame: Frame
+    atom: int
+    radius: float
+    seed: int
+
+    @property
+    def element(self) -> str:
+        """Its symbol."""
+        return symbol(int(self.frame.numbers[self.atom]))
+
+
+def locality(
+    path: Path,
+    settings: Locality,
+    out: Path,
+    *,
+    say: Say = lambda _: None,
+    watch: Watch = iter,
+) -> dict[str, Any]:
+    """Resample what is missing below ``out``; return the content of locality.json.
+
+    Parameters
+    ----------
+    path
+        Folder of ``scalewise generate``, or an extxyz file of frames to start from.
+    settings
+        Which atoms, radii and samples; which reference.
+    out
+        Samples go below ``out/samples``; those that are there are used again.
+    say, watch
+        Called with one line per stage; goes through the tagged atoms and shows progress.
+
+    Raises
+    ------
+    InputError
+        No frames, no reference, an element that no frame has, a radius that reaches round a cell,
+        no curve without long range to compare with.
+    """
+    against = None if settings.against is None else read_against(settings.against)
+    frames, reference = _open(path, settings)
+    tagged = _tag(frames, settings)
+    cache = out / "samples" / _digest(frames, reference, settings)
+    files = {t: _file(cache, t) for t in tagged}
+    known = {file: read_array(file, 3, settings.samples) for file in files.values()}
+    todo = [t for t in tagged if known[files[t]] is None]
+    ps = settings.settling + (settings.samples - 1) * settings.spacing
+    say(
+        f"{len(tagged)} tagged atoms and radii, {ps:g} ps each"
+        + f"; {len(tagged) - len(todo)} are there already" * (len(todo) < len(tagged))
+    )
+    for done, samples in watch(_Counted(_resampled(todo, reference, settings), len(todo))):
+        target = _file(cache, done)
+        with replacing(target) as temporary, temporary.open("wb") as stream:
+            np.save(stream, samples)
+        known[target] = samples
+    forces: dict[tuple[str, float], list[Any]] = {}
+    for t in tagged:
+        forces.setdefault((t.element, t.radius), []).append(known[files[t]])
+    resampling = Resampling(settings.seed, settings.bootstrap)
+    elements = sorted({t.element for t in tagged}, key=lambda e: int(atomic_numbers[e]))
+    results: dict[str, Any] = {
+        "schema": SCHEMA,
+        "scalewise": scalewise.__version__,
+        "units": UNITS,
+        "data": {"path": str(path), "frames": len(frames)},
+        "settings": settings.model_dump(mode="json"),
+        "radii": list(settings.radii),
+        "elements": [
+            {
+                "name": e,
+                "radii": [_bound(forces[e, r], resampling) for r in settings.radii],
+            }
+            for e in elements
+        ],
+        "against": against,
+    }
+    results["warnings"] = _warnings(results)
+    found: dict[str, Any] = plain(results)
+    return found
+
+
+def write_all(results: dict[str, Any], out: Path) -> list[Path]:
+    """Write locality.json and the figure below ``out``; return their paths."""
+    write_json(out / "locality.json", results)
+    with styled():
+        figures = save(draw_locality(results), out / "figures" / "locality")
+    return [out / "locality.json", *figures]
+
+
+def _open(path: Path, settings: Locality) -> tuple[list[Frame], Reference]:
+    files = sorted(path.glob("replica-*.extxyz")) if path.is_dir() else [path]
+    if not files:
+        raise InputError(
+            str(path), "no replica-*.extxyz in it", "Give the folder of `scalewise generate`."
+        )
+    frames = [
+        f for file in files for f in read(file, without_labels(check_units=settings.check_units))
+    ]
+    if settings.calculator is not None:
+        return frames, AseReference.named(settings)
+    return frames, SolutionReference.read(path if path.is_dir() else path.parent)
+
+
+def _tag(frames: Sequence[Frame], settings: Locality) -> list[Tagged]:
+    """Atoms of each element, spread over the frames; every one at every radius."""
+    present = sorted({int(z) for f in frames for z in f.numbers})
+    names = settings.elements or tuple(symbol(z) for z in present)
+    missing = [e for e in names if atomic_numbers.get(e) not in present]
+    if missing:
+        raise InputError(
+            "key 'elements'",
+            f"no frame has {', '.join(missing)}",
+            f"There are {', '.join(symbol(z) for z in present)}.",
+        )
+    found = []
+    for name in names:
+        number = int(atomic_numbers[name])
+        rng = np.random.default_rng((settings.seed, number))
+        places = [
+            (k, int(atom))
+            for k, f in enumerate(frames)
+            for atom in rng.permutation(np.flatnonzero(f.numbers == number))
+        ]
+        if len(places) < FEWEST:
+            raise InputError(
+                str(frames[0].source),
+                f"{len(places)} atoms of {name} in all frames",
+                f"At least {FEWEST} are needed for an interval: give more frames, or elements=...",
+            )
+        chosen = _evenly(len(places))[: settings.atoms]
+        for frame, atom in ((frames[k], a) for k, a in (places[c] for c in chosen)):
+            for radius in settings.radii:
+                check_radius(frame, radius)
+                key = (settings.seed, number, frame.index, atom, round(1e3 * radius))
+                seed = int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
+                found.append(Tagged(frame, atom, radius, seed))
+    return found
+
+
+def _evenly(count: int) -> list[int]:
+    """Numbers below ``count``, in an order whose beginnings are all spread evenly.
+
+    Examples
+    --------
+    >>> _evenly(8)
+    [0, 4, 2, 6, 1, 5, 3, 7]
+    """
+    bits = max(count - 1, 1).bit_length()
+    return sorted(range(count), key=lambda k: int(f"{k:0{bits}b}"[::-1], 2))
+
+
+def _digest(frames: Sequence[Frame], reference: Reference, settings: Locality) -> str:
+    """Changes with whatever decides the samples of a tagged atom, and with nothing else."""
+    free = {"radii", "against", "workers", "bootstrap", "elements", "atoms"}
+    text = json.dumps(settings.model_dump(mode="json", exclude=free), sort_keys=True)
+    whole = hashlib.sha256(f"draws {DRAWS} {reference.identity()} {text}".encode())
+    for frame in frames:
+        for values in (frame.numbers, frame.positions, frame.cell, frame.pbc):
+            whole.update(np.ascontiguousarray(values).tobytes())
+        whole.update(str(sorted(frame.info.items())).encode())
+    return whole.hexdigest()[:12]
+
+
+def _file(cache: Path, t: Tagged) -> Path:
+    stem = Path(t.frame.source).stem
+    return cache / f"{t.element}-{stem}-{t.frame.index}-{t.atom}-{t.radius:g}.npy"
+
+
+def _one(
+    t: Tagged, reference: Reference, settings: Locality
+) -> tuple[Tagged, Float[np.ndarray, "samples 3"]]:
+    sphere = reference.sphere(t.frame, t.atom, t.radius)
+    draws = islice(reference.resample(sphere, settings, t.seed), TRIES * settings.samples)
+    samples = list(islice((f for f in draws if f is not None), settings.samples))
+    if len(samples) < settings.samples:
+        raise InputError(
+            f"{t.frame.where}, {t.radius:g} Å around atom {t.atom}",
+            f"others came into the sphere in all but {len(samples)} of "
+            f"{TRIES * settings.samples} draws",
+            "Start from frames that were sampled at this temperature; with a calculator, shorten "
+            "timestep.",
+        )
+    return t, np.array(samples)
+
+
+@dataclass
+class _Counted:
+    """An iterator that knows how much there is, for a bar."""
+
+    items: Iterator[Any]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.items
+
+
+def _resampled(
+    todo: Sequence[Tagged], reference: Reference, settings: Locality
+) -> Iterator[tuple[Tagged, np.ndarray]]:
+    if settings.workers == 1 or len(todo) < 2:
+        yield from (_one(t, reference, settings) for t in todo)
+        return
+    with ExitStack() as stack:
+        pool = stack.enter_context(
+            ProcessPoolExecutor(settings.workers, mp_context=get_context("spawn"))
+        )
+        stack.callback(pool.shutdown, cancel_futures=True)
+        jobs = [pool.submit(_one, t, reference, settings) for t in todo]
+        for job in as_completed(jobs):
+            yield job.result()
+
+
+def _bound(found: Sequence[np.ndarray], resampling: Resampling) -> dict[str, Any]:
+    forces = np.stack(found)
+    absolute = np.array([absolute_bound(f) for f in forces])
+    square = np.array([square_bound(f) for f in forces])
+    block = np.arange(len(forces))
+    ones = np.ones(len(forces), dtype=int)
+    linear, squared = (resampling.mean(v, ones, block) for v in (absolute, square))
+    return {
+        "tagged": len(forces),
+        "mae": 1e3 * float(absolute.mean()),
+        "mae_interval": None if linear is None else _ends(linear.low, linear.high),
+        "rmse": 1e3 * float(np.sqrt(square.mean())),
+        "rmse_interval": None
+        if squared is None
+        else _ends(*(np.sqrt(max(v, 0.0)) for v in (squared.low, squared.high))),
+        "memory": memory(forces),
+    }
+
+
+def _ends(low: float, high: float) -> list[float]:
+    return [1e3 * max(low, 0.0), 1e3 * high]
+
+
+def _warnings(results: dict[str, Any]) -> list[str]:
+    slow = [
+        f"{e['name']} at {r:g} Å"
+        for e in results["elements"]
+        for r, row in zip(results["radii"], e["radii"], strict=True)
+        if (row["memory"] or 0.0) > REMEMBERS
+    ]
+    if not slow:
+        return []
+    shown = ", ".join(slow[:4]) + (f" and {len(slow) - 4} more" if len(slow) > 4 else "")
+    return [
+        f"samples of {shown} resemble the one before: the bound holds, but a longer spacing "
+        "would raise it"
+    ]

@@ -1,0 +1,108 @@
+"""What a model of short range sees of one atom: it stands still, and nothing else comes in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import ase.units
+import numpy as np
+from jaxtyping import Bool, Float
+
+from scalewise.core.errors import InputError
+from scalewise.data import neighbors as neighbours
+from scalewise.data.structure import Frame
+
+#: Å between the sphere and the wall that keeps other atoms out of it.
+GAP: Final = 0.3
+#: kT that it costs an atom to get from the wall to the sphere.
+FIRM: Final = 16.0
+
+
+@dataclass(frozen=True, eq=False)
+class Sphere:
+    r"""All that is within ``radius`` (Å) of an atom of a frame, and the wall around it.
+
+    Held are the atoms within the wall, ``radius`` + 0.3 Å. Given that all of them are known, what
+    is left to chance are atoms *outside* the wall: that they cannot pass it is no approximation.
+    That the wall is soft, 16 kT high at the sphere, is one, which lets an atom a little way into
+    the gap. In the sphere itself nothing moves and nothing enters: what a model of that range sees
+    is the same in every draw.
+    """
+
+    frame: Frame
+    atom: int
+    radius: float
+    held: Bool[np.ndarray, " atoms"]
+
+    @property
+    def wall(self) -> float:
+        """Å from the atom, where free atoms are pushed back."""
+        return self.radius + GAP
+
+    @classmethod
+    def around(cls, frame: Frame, atom: int, radius: float) -> Sphere:
+        """The sphere around one atom of a frame.
+
+        Raises
+        ------
+        InputError
+            A wall that meets its own image.
+        """
+        check_radius(frame, radius)
+        empty = cls(frame, atom, radius, np.zeros(len(frame.numbers), dtype=bool))
+        return replace(empty, held=empty._from_centre(frame.positions)[1] < empty.wall)
+
+    def entered(self, positions: Float[np.ndarray, "atoms 3"]) -> bool:
+        """Whether an atom that is free has come into the sphere (positions in Å)."""
+        return bool((self._from_centre(positions)[1][~self.held] < self.radius).any())
+
+    def push(
+        self, positions: Float[np.ndarray, "atoms 3"], temperature: float
+    ) -> Float[np.ndarray, "atoms 3"]:
+        """Force (eV/Å) of the wall on every free atom: a spring from the wall inwards."""
+        vectors, apart = self._from_centre(positions)
+        depth = np.where(self.held, 0.0, np.clip(self.wall - apart, 0.0, None))
+        outwards = vectors / np.where(apart > 0.0, apart, 1.0)[:, None]
+        return stiffness(temperature) * depth[:, None] * outwards
+
+    def _from_centre(
+        self, positions: Float[np.ndarray, "atoms 3"]
+    ) -> tuple[Float[np.ndarray, "atoms 3"], Float[np.ndarray, " atoms"]]:
+        vectors = positions - positions[self.atom]
+        if self.frame.pbc.any():  # what is within half a cell is at its nearest image
+            turns = np.round(vectors @ np.linalg.inv(self.frame.cell))
+            vectors = vectors - turns @ self.frame.cell
+        return vectors, np.linalg.norm(vectors, axis=1)
+
+
+def stiffness(temperature: float) -> float:
+    """Of the wall's spring (eV/Å²): half of it times the square of the gap is 16 kT.
+
+    Examples
+    --------
+    >>> round(stiffness(300.0), 2)
+    9.19
+    """
+    return 2.0 * FIRM * ase.units.kB * temperature / GAP**2
+
+
+def check_radius(frame: Frame, radius: float) -> None:
+    """Refuse a wall that meets its own image, which leaves nothing free in between.
+
+    Raises
+    ------
+    InputError
+        The radius and the gap reach half a cell; a cell that is periodic in some directions only.
+    """
+    neighbours.check_periodicity(frame, 0.0)
+    if not frame.pbc.all():
+        return
+    least = neighbours.height(frame)
+    if radius + GAP >= 0.5 * least:
+        raise InputError(
+            "key 'radii'",
+            f"{radius:g} Å, but half of the cell of {frame.where} is {0.5 * least:.3g} Å, "
+            f"and all within {GAP} Å more is held",
+            "Give shorter radii, or frames of a larger cell.",
+        )

@@ -1,0 +1,380 @@
+"""The fewest and cheapest scales of a trained ladder that lose hardly any accuracy.
+
+Pools are refined at falling prices of the neighbours, each from the one before: a frontier of error
+against cost. The knobs, "at most 1 % worse" or "at most 100 µs per atom", choose from it; between
+the last pool that they allow and the first that they do not, the price is halved in again.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+import scalewise
+from scalewise.analysis.evaluation.choice import SPLIT, Choice, choose, read_chosen
+from scalewise.analysis.evaluation.evaluate import plain
+from scalewise.analysis.evaluation.predict import Say, Watch, known
+from scalewise.analysis.evaluation.score import Resampling, score
+from scalewise.analysis.evaluation.subsets import named_subsets
+from scalewise.analysis.refinement.figure import draw_refined
+from scalewise.analysis.refinement.objective import Errors, Objective
+from scalewise.analysis.refinement.pool import Pool, group_names
+from scalewise.analysis.refinement.refiner import LadderRefiner, PoolState, refine_pool, value
+from scalewise.analysis.refinement.scales_figure import draw_scales
+from scalewise.analysis.refinement.settings import Refine
+from scalewise.analysis.rungs import Rung, measure, open_ladder
+from scalewise.core.errors import InputError
+from scalewise.core.files import replacing, write_json
+from scalewise.core.wording import count
+from scalewise.data.structure import Frame
+from scalewise.models import checkpoint
+from scalewise.models.potential import Potential
+from scalewise.reporting.style import save, styled
+
+SCHEMA: Final = 1
+UNITS: Final = {
+    "scales": "Å",
+    "price": "relative error that all neighbours of the longest scale may cost",
+    "error, elements, neighbours": "over those of the longest scale",
+    "microseconds": "µs/atom, energy, forces and stress with a neighbour list that exists",
+    "mae": "meV/Å, mean over components",
+    "interval": "95 %, over groups of frames",
+}
+#: How often the price is halved in between two pools, one allowed, one not.
+HALVINGS: Final = 2
+#: Uniform cutoffs that are drawn beside the pools.
+UNIFORM: Final = 6
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What refinement found.
+
+    Attributes
+    ----------
+    results
+        The content of refine.json.
+    potential
+        With its router.
+    shown
+        A frame that was scored, to draw its scales.
+    """
+
+    results: dict[str, Any]
+    potential: Potential
+    shown: Frame
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A pool with what it does on all frames that scales are found on."""
+
+    state: PoolState
+    errors: Errors
+    longest: Errors
+
+    @property
+    def excess(self) -> float:
+        return self.errors.over(self.longest)[0] - 1.0
+
+    def allowed(self, settings: Refine) -> bool:
+        if settings.microseconds is not None:
+            return self.errors.microseconds <= settings.microseconds
+        worst = float(self.errors.over(self.longest)[1].max()) - 1.0
+        return self.excess <= settings.tolerance and worst <= settings.worst
+
+
+def refine(
+    model: Path,
+    data: Path,
+    settings: Refine,
+    *,
+    say: Say = lambda _: None,
+    watch: Watch = iter,
+) -> Refined:
+    """Find the scales of a frozen potential's atoms, and score them on frames of another role.
+
+    Parameters
+    ----------
+    model
+        Folder of a potential that was trained over a ladder, or of the run that trained it.
+    data
+        extxyz with labelled forces, eV/Å, the training's or another with a split.
+    settings
+        What may be lost, on which frames scales are found, and on which they are scored.
+    say, watch
+        Called with one line per stage; goes through the frames and shows progress.
+
+    Raises
+    ------
+    InputError
+        A potential of one scale; too few groups of frames; whatever is wrong with the data.
+    """
+    potential = open_ladder(model, device=settings.device)
+    say(f"Reading {data}")
+    fitted = settings.model_copy(update={"role": (settings.fit,)})
+    frames, choice = read_chosen(model, data, fitted, say)
+    scored = choose(data, frames, settings, model)
+    both_ways = np.intersect1d(choice.scored, scored.scored)
+    if len(both_ways):
+        raise InputError(
+            "key 'role'",
+            f"{count(len(both_ways), 'frame')} on which the scales are found, too (fit="
+            f"{settings.fit})",
+            "Score other frames than those of fit=...",
+        )
+    fit, check, both = _objectives(potential, frames, choice, settings)
+    names = group_names(potential.network.elements, settings.route)
+    counts = (len(fit.block), len(check.block))
+    say(f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}")
+    found = _frontier(fit, check, both, settings, say)
+    allowed = [f for f in found if f.allowed(settings)]
+    chosen = _choose(allowed, settings) if allowed else None
+    refiner = _refiner(settings)
+    price = found[-1].state.price if chosen is None else chosen.state.price
+    starts = [*np.linspace(both.shortest, both.longest, UNIFORM).tolist()]
+    starts += [] if chosen is None else list(chosen.state.pool.scales)
+    single = _best_single(fit, check, both, refiner, price, starts)
+    pool = Pool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
+    say(f"Scoring on {len(scored.spread(settings.frames))} frames; {scored.how}")
+    routed = both.routed(pool.lengths())
+    results = {
+        "schema": SCHEMA,
+        "scalewise": scalewise.__version__,
+        "units": UNITS,
+        "model": {"folder": str(model), "ladder": list(potential.network.settings.ladder)},
+        "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
+        "choice": {
+            "fit": len(fit.block),
+            "check": len(check.block),
+            "roles": list(scored.members),
+            "scored": len(scored.spread(settings.frames)),
+            "how": scored.how,
+            "groups": scored.grouped,
+        },
+        "warnings": [*scored.warnings, *_warnings(chosen, found, settings)],
+        "groups": list(names),
+        "frontier": [_describe(f) for f in found],
+        "uniform": _uniform(both),
+        "chosen": None if chosen is None else found.index(chosen),
+        "pool": _pool(pool),
+        "single": single,
+        "price": price,
+        "history": [] if chosen is None else [_line(line) for line in chosen.state.history],
+        **_score(potential, routed, single, frames, scored, settings, watch),
+        "device": potential.device.type,
+        "threads": torch.get_num_threads(),
+    }
+    info = {**potential.info, "refined": {"from": str(model), **_pool(pool)}}
+    shown = frames[int(scored.spread(settings.frames)[0])]
+    return Refined(plain(results), replace(routed, info=info), shown)
+
+
+def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
+    """Write refine.json, the figure and the potential with its router below ``out``."""
+    write_json(out / "refine.json", found.results)
+    with styled():
+        figures = save(draw_refined(found.results), out / "figures" / "refine")
+        if len(found.results["pool"]["scales"]) > 1:
+            cutoffs = found.potential.predict(found.shown).cutoffs
+            figures += save(draw_scales(found.shown, cutoffs), out / "figures" / "scales")
+    split = checkpoint.locate(model).resolve().parent / SPLIT
+    if split.is_file() and split != (out / SPLIT).resolve():
+        with replacing(out / SPLIT) as temporary:
+            shutil.copyfile(split, temporary)
+    checkpoint.write(out / "model", found.potential)
+    return [out / "refine.json", *figures, out / "model"]
+
+
+def _objectives(
+    potential: Potential, frames: Sequence[Frame], choice: Choice, settings: Refine
+) -> tuple[Objective, Objective, Objective]:
+    """Of frames to move scales on, of others to decide on, and of both; no group is in two."""
+    chosen = choice.spread(settings.frames)
+    block = choice.group[chosen]
+    groups = np.random.default_rng(settings.seed).permutation(np.unique(block))
+    first = np.isin(block, groups[::2])
+    if len(groups) < 6:
+        raise InputError(
+            f"frames of the role '{settings.fit}'",
+            f"{len(groups)} groups of frames",
+            "At least 6 are needed, three to find scales on and three to decide on: give another "
+            "role with fit=..., or a file with more frames and a split of its own.",
+        )
+    listed = known(potential, [frames[k] for k in chosen])
+    whole = Objective(potential, settings.route, listed, block, settings.worst)
+    return whole.only(first), whole.only(~first), whole
+
+
+def _refiner(settings: Refine) -> LadderRefiner:
+    return LadderRefiner(settings.steps, settings.batch, settings.most, settings.seed)
+
+
+def _frontier(
+    fit: Objective, check: Objective, both: Objective, settings: Refine, say: Say
+) -> list[_Found]:
+    """Pools at falling prices, then at prices between the last one allowed and its neighbour."""
+    refiner = _refiner(settings)
+    pool = Pool.single(0.5 * (both.shortest + both.longest), both.groups)
+    found: list[_Found] = []
+
+    def add(price: float, start: Pool) -> _Found:
+        state = refine_pool(fit, check, refiner, start, price)
+        new = _Found(state, both.errors(state.pool.lengths()), both.reference)
+        found.append(new)
+        shown = ", ".join(f"{s:.2f}" for s in state.pool.scales)
+        say(
+            f"price {price:.3g}: {shown} Å, error {100 * new.excess:+.1f} %, neighbours "
+            f"{100 * new.errors.over(both.reference)[2]:.0f} % of the longest scale's"
+        )
+        return new
+
+    for k in range(settings.prices):
+        pool = add(settings.dearest * 0.5**k, pool).state.pool
+    for _ in range(HALVINGS):
+        found.sort(key=lambda f: -f.state.price)
+        last = next((k for k, f in enumerate(found) if f.allowed(settings)), None)
+        if settings.microseconds is not None:  # short scales are allowed, long ones are not
+            flags = [f.allowed(settings) for f in found]
+            last = flags.index(False) if False in flags else None
+        if last is None or last == 0:
+            break
+        before, after = found[last - 1].state, found[last].state
+        add(math.sqrt(before.price * after.price), before.pool)
+    found.sort(key=lambda f: -f.state.price)
+    return found
+
+
+def _best_single(
+    fit: Objective,
+    check: Objective,
+    both: Objective,
+    refiner: LadderRefiner,
+    price: float,
+    starts: Sequence[float],
+) -> float:
+    """The one cutoff, Å, with the lowest J: the best of some starts, or where it moves from there.
+
+    J has several minima: moved from one end of the ladder alone, a cutoff may stay there.
+    """
+
+    def cost(cutoff: float) -> float:
+        return value(both, Pool.single(cutoff, both.groups), price)
+
+    start = min(starts, key=cost)
+    moved = refiner.move(fit, check, Pool.single(start, both.groups), price, 2 * refiner.steps)
+    return min((start, moved.scales[0]), key=cost)
+
+
+def _choose(allowed: Sequence[_Found], settings: Refine) -> _Found:
+    if settings.microseconds is not None:
+        return min(allowed, key=lambda f: f.excess)
+    return min(allowed, key=lambda f: f.errors.neighbours.sum())
+
+
+def _warnings(chosen: _Found | None, found: Sequence[_Found], settings: Refine) -> list[str]:
+    if chosen is not None:
+        return []
+    if settings.microseconds is not None:
+        quickest = min(f.errors.microseconds for f in found)
+        return [
+            f"no pool takes at most {settings.microseconds:g} µs per atom, the quickest takes "
+            f"{quickest:.0f}: all atoms keep the longest scale"
+        ]
+    return [
+        f"no pool is at most {100 * settings.tolerance:g} % worse than the longest scale, and "
+        f"{100 * settings.worst:g} % for any element: all atoms keep the longest scale. Give more "
+        f"prices (prices={settings.prices + 3}), or a larger tolerance or worst"
+    ]
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    return {"scales": list(pool.scales), "members": [list(m) for m in pool.members]}
+
+
+def _describe(found: _Found) -> dict[str, Any]:
+    error, elements, neighbours = found.errors.over(found.longest)
+    return {
+        "price": found.state.price,
+        **_pool(found.state.pool),
+        "error": error,
+        "elements": elements.tolist(),
+        "neighbours": neighbours,
+        "microseconds": found.errors.microseconds,
+    }
+
+
+def _line(line: Any) -> dict[str, Any]:
+    return {**asdict(line), "pool": _pool(line.pool)}
+
+
+def _uniform(both: Objective) -> list[dict[str, float]]:
+    """Error and neighbours where all atoms have one cutoff, on the frames scales are found on."""
+    found = []
+    for cutoff in np.linspace(both.shortest, both.longest, UNIFORM):
+        errors = both.errors(np.full(both.groups, cutoff))
+        error, _, neighbours = errors.over(both.reference)
+        found.append({"cutoff": float(cutoff), "error": error, "neighbours": neighbours})
+    return found
+
+
+def _score(
+    potential: Potential,
+    routed: Potential,
+    single: float,
+    frames: Sequence[Frame],
+    choice: Choice,
+    settings: Refine,
+    watch: Watch,
+) -> dict[str, Any]:
+    """Longest scale, best single one and pool, on frames that nothing was decided on."""
+    chosen = choice.spread(settings.frames)
+    scored = known(potential, [frames[k] for k in chosen])
+    charges = potential.network.settings.charges
+    bare = replace(potential, router=None)
+    rungs = [
+        Rung(bare, potential.cutoff, charges, "longest"),
+        Rung(bare, single, charges, "single"),
+        Rung(routed, None, charges, "pool"),
+    ]
+    measured = measure(scored, rungs, watch)
+    block = np.repeat(choice.group[chosen], [len(f.numbers) for f in scored])
+    resampling = Resampling(settings.seed, settings.bootstrap)
+    absolute = np.abs(measured.errors).sum(axis=2)
+
+    def row(k: int, member: np.ndarray) -> dict[str, Any]:
+        own, longest = absolute[k][member], absolute[0][member]
+        interval = resampling.ratio(own, longest, block[member])
+        return {
+            **score(measured.errors[k][member], block[member], resampling),
+            "ratio": float(own.sum() / longest.sum()) if longest.sum() > 0 else None,
+            "ratio_interval": None if interval is None else [interval.low, interval.high],
+        }
+
+    cost = measured.cost(scored)
+    return {
+        "scored": [
+            {
+                "name": rung.name,
+                "neighbours": float(measured.neighbours[k]),
+                "microseconds": float(cost[k]),
+            }
+            for k, rung in enumerate(rungs)
+        ],
+        "subsets": [
+            {
+                "kind": kind,
+                "name": name,
+                "atoms": int(member.sum()),
+                "scored": [row(k, member) for k in range(len(rungs))],
+            }
+            for kind, name, member in named_subsets(scored, settings.ions)
+        ],
+    }

@@ -1,0 +1,200 @@
+"""Files: written whole or not at all, and read with suspicion; and the memory that is free.
+
+What is written goes under a temporary name first, and is then renamed. What is read must be a
+regular file of a sane size: a pipe or a device would never end, and a file of a stranger may hold
+anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from scalewise.core.errors import InputError
+
+#: Bytes of the largest text of settings or results that is read; frames and weights have no limit.
+LARGEST_TEXT: Final = 256 << 20
+#: How temporary files begin: what a process that was killed leaves is known by it.
+TEMPORARY: Final = ".scalewise-part-"
+#: Bytes that are not asked about: asking takes longer than it is worth.
+ALWAYS_FREE: Final = 64 << 20
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it over ``path`` when the block succeeds.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written or the disk is full; ``path`` is as it was before.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f"{TEMPORARY}{path.stem}-", suffix=path.suffix
+        )
+        os.close(handle)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path``, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON, keys in the order given; NaN and infinities are refused."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def check_regular(path: Path, remedy: str) -> os.stat_result:
+    """Assert that a path is a regular file, after following links, and return its status.
+
+    Raises
+    ------
+    InputError
+        Nothing there, a folder, a pipe, a device, or a file that may not be read.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:  # a null character in a name is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
+        missing = isinstance(error, FileNotFoundError)
+        raise InputError(str(path), "no such file" if missing else reason, remedy) from None
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device, not a file"
+        raise InputError(str(path), kind, remedy)
+    if not os.access(path, os.R_OK):
+        raise InputError(str(path), "may not be read (Permission denied)", remedy)
+    return found
+
+
+def read_text(path: Path, remedy: str, *, largest: int = LARGEST_TEXT) -> str:
+    """Read a text file (UTF-8) of at most ``largest`` bytes.
+
+    Raises
+    ------
+    InputError
+        Not a regular file, too large, or not text; ``remedy`` says what to give instead.
+    """
+    size = check_regular(path, remedy).st_size
+    if size > largest:
+        raise InputError(str(path), f"{size} bytes, more than {largest}", remedy)
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error), remedy) from None
+    except UnicodeDecodeError:
+        raise InputError(str(path), "not text in UTF-8", remedy) from None
+
+
+def read_json(path: Path, remedy: str, *, largest: int = LARGEST_TEXT) -> Any:
+    """Read a JSON file of at most ``largest`` bytes.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_text`; not valid JSON, or nested too deeply.
+    """
+    text = read_text(path, remedy, largest=largest)
+    try:
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(str(path), f"not valid JSON ({reason})", remedy) from None
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is not a number of JSON")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word[:20]} is too large")
+    return value
+
+
+def free_memory() -> float:
+    """Bytes that this process may still take, as far as the system tells; infinite otherwise."""
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                found.append(1024.0 * int(line.split()[1]))
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        most, used = (float((group / f"memory.{n}").read_text()) for n in ("max", "current"))
+        # files that were read are counted, too, and make room
+        lines = (group / "memory.stat").read_text().splitlines()
+        cache = sum(
+            float(v) for k, v in map(str.split, lines) if k in ("inactive_file", "active_file")
+        )
+        found.append(max(most - used + cache, 0.0))
+    with contextlib.suppress(ImportError, OSError, ValueError, IndexError):
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            found.append(max(float(limit - pages * resource.getpagesize()), 0.0))
+    return min(found)
+
+
+def check_memory(needed: float, where: str, what: str, remedy: str) -> None:
+    """Refuse what memory does not hold, before the system ends the process for it.
+
+    Parameters
+    ----------
+    needed
+        Bytes, estimated.
+    where, what, remedy
+        Of the error: ``what`` needs so much.
+
+    Raises
+    ------
+    InputError
+        More is needed than is free.
+    """
+    if needed < ALWAYS_FREE:
+        return
+    free = free_memory()
+    if needed > free:
+        raise InputError(
+            where, f"{what} need {needed / 2**30:.3g} GiB, and {free / 2**30:.3g} are free", remedy
+        )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """What is said of a file or folder that cannot be written."""
+    reason = error.strerror or str(error)
+    return InputError(
+        str(path),
+        f"cannot be written ({reason})",
+        "Free space, or choose an --out folder that can be written to.",
+    )

@@ -1,0 +1,147 @@
+"""Runs beside each other and runs that are told to end: one at a time in a folder, SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+from scalewise.core.errors import InputError
+from scalewise.core.files import TEMPORARY, cannot_write
+
+#: Held by the run that writes to a folder, and removed with its end.
+LOCK: Final = ".scalewise-run"
+#: Folders that this process holds: its own locks do not keep it out.
+_HELD: set[Path] = set()
+#: What the shell reports of a program that SIGTERM ended.
+TERMINATED: Final = 128 + 15
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM, as by a queue whose time is up."""
+
+
+def _terminate(number: int, frame: Any) -> None:
+    raise Terminated
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated`, so that whatever is open is closed; main thread only.
+
+    One that is ignored, as in a background job of ``nohup``, stays so.
+    """
+    try:
+        before = signal.getsignal(signal.SIGTERM)
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
+    except ValueError:  # another thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        if before is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for one run at a time; a process that dies lets go of it.
+
+    Raises
+    ------
+    InputError
+        Another run works in the folder, or it cannot be written to.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        yield
+        return
+    if folder.resolve() in _HELD:
+        raise _another(folder, None)
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    stream = _locked(folder, fcntl)
+    try:
+        _HELD.add(folder.resolve())
+        if stream is not None:
+            _sign(stream)
+            _sweep(folder)
+        yield
+    finally:
+        _HELD.discard(folder.resolve())
+        if stream is not None:
+            # first the name, then the lock: whoever opens the old file finds that it has no name
+            (folder / LOCK).unlink(missing_ok=True)
+            stream.close()
+        with contextlib.suppress(OSError):  # a run that wrote nothing leaves nothing
+            for empty in made:
+                empty.rmdir()
+
+
+def _locked(folder: Path, fcntl: Any) -> IO[str] | None:
+    """The locked file; none where the file system has no locks."""
+    path = folder / LOCK
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            # of the process, not of its children: they may outlive it for a moment
+            stream = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            with stream:
+                raise _another(folder, stream) from None
+        except OSError:
+            path.unlink(missing_ok=True)
+            stream.close()
+            return None
+        with contextlib.suppress(OSError):
+            if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                return stream
+        stream.close()  # it was removed in between
+
+
+def _sign(stream: IO[str]) -> None:
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    words = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
+    with contextlib.suppress(OSError):  # a full disk: the lock holds without a signature
+        os.ftruncate(stream.fileno(), 0)
+        os.write(stream.fileno(), words.encode())
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what runs that were killed left half written, but not below other runs' folders."""
+    for place, folders, files in os.walk(folder):
+        if LOCK in files and Path(place) != folder:
+            folders.clear()
+            continue
+        for name in files:
+            if name.startswith(TEMPORARY):
+                (Path(place) / name).unlink(missing_ok=True)
+
+
+def _another(folder: Path, stream: IO[str] | None) -> InputError:
+    who = " (in this process)" if stream is None else _signed(stream)
+    return InputError(
+        str(folder),
+        f"another run works in this folder{who}",
+        "Wait for its end, or give another folder with --out.",
+    )
+
+
+def _signed(stream: IO[str]) -> str:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        stream.seek(0)
+        found = json.loads(stream.read(1000))
+        return f" (process {found['process']} on {found['host']}, since {found['since']})"
+    return ""

@@ -1,0 +1,47 @@
+"""The settings of every command: frozen, strict, and the only place where a default lives.
+
+How they are read is in :mod:`scalewise.core.loading`. The resolved copy is saved with each run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+#: No length that anybody gives is longer; absurd ones would only show as time and memory.
+Length = Annotated[float, Field(gt=0.0, le=1e6, description="Å")]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    #: Settings added after runs had been saved without them. At their default, which must never
+    #: change, they are not written: digests stay what they were, and finished runs are recognised.
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        tree: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        for name in self.LATER:
+            if getattr(self, name) == fields[name].get_default():
+                tree.pop(name, None)
+        return tree
+
+    def digest(self) -> str:
+        """Return twelve hex digits that change when, and only when, a setting changes."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]

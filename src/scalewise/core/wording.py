@@ -1,0 +1,33 @@
+"""Words for numbers: every sentence says them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+#: Frame numbers that a sentence names before it says how many more there are.
+NAMED: Final = 6
+
+
+def count(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> count(1, "frame"), count(3, "frame")
+    ('1 frame', '3 frames')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def list_frames(numbers: Sequence[int]) -> str:
+    """Name a few frames and say how many more there are.
+
+    Examples
+    --------
+    >>> list_frames([4]), list_frames([1, 2]), list_frames(range(9))
+    ('frame 4', 'frames 1, 2', 'frames 0, 1, 2, 3, 4, 5 and 3 more')
+    """
+    named = ", ".join(str(n) for n in numbers[:NAMED])
+    rest = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
+    return f"frame{'' if len(numbers) == 1 else 's'} {named}{rest}"

@@ -1,0 +1,186 @@
+"""Extended XYZ files: every frame is read, or the line is named at which reading stopped.
+
+ASE parses each frame. What it does not look at is looked at here, line by line and without holding
+the file in memory: empty lines between frames, after which ASE reads no more; counts of atoms and
+of columns that the file does not bear out.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import ase
+import ase.io.extxyz
+
+from scalewise.core.errors import InputError, cut, shown
+from scalewise.core.files import check_regular
+
+#: A number of atoms: plain digits, of which no file needs more.
+_COUNT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+#: Cell vectors that some programs write after the atoms.
+_VECTORS: Final = ("VEC1", "VEC2", "VEC3")
+_AGAIN: Final = "Write the file again, for example with ASE."
+_GIVE: Final = "Give the path of an extxyz file."
+
+
+def read_images(path: Path) -> list[ase.Atoms]:
+    """Read every frame of a file.
+
+    Raises
+    ------
+    InputError
+        Not a regular file, not text, no frames; a line that is not what its place asks for.
+    """
+    size = check_regular(path, _GIVE).st_size
+    images: list[ase.Atoms] = []
+    try:
+        # only line feeds end lines: other marks may stand in comments
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+            for start, lines in _frames(path, _Numbered(stream), size):
+                images.append(_parsed(path, len(images), start, lines))
+    except UnicodeDecodeError:
+        raise InputError(
+            str(path), "not text in UTF-8", "Uncompress it, or write it again as plain text."
+        ) from None
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error), _GIVE) from None
+    if not images:
+        raise InputError(str(path), "no frames", "The file is empty; write at least one frame.")
+    return images
+
+
+def write_images(stream: Any, images: Iterable[ase.Atoms]) -> None:
+    """Write frames as extxyz to an open text file; a path's own `@` would mean something to ASE."""
+    ase.io.extxyz.write_xyz(stream, list(images))
+
+
+class _Numbered:
+    """The lines of a file; ``number`` is that of the last one, from 1."""
+
+    def __init__(self, stream: Iterable[str]) -> None:
+        self._stream = iter(stream)
+        self._kept: list[str] = []
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._kept.pop() if self._kept else next(self._stream)
+        self.number += 1
+        return line
+
+    def back(self, line: str) -> None:
+        """Take a line back."""
+        self._kept.append(line)
+        self.number -= 1
+
+
+def _frames(path: Path, lines: _Numbered, size: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the lines of each frame, and the number of its first one."""
+    found = 0
+    for line in lines:
+        if not line.strip():
+            continue
+        start = lines.number
+        atoms = _count(path, line, start, found)
+        # an atom has two bytes at least: a symbol and the end of the line
+        rows = list(islice(lines, atoms + 1)) if 2 * atoms <= size else []
+        if len(rows) < atoms + 1:
+            there = f"holds {max(len(rows) - 1, 0)}" if rows else f"has {size} bytes"
+            raise InputError(
+                f"{path}, line {start}",
+                f"{atoms} atoms declared for frame {found}, but the file {there}",
+                "Was it cut off? Write it again, or remove what is left of this frame.",
+            )
+        _check_rows(path, start, found, rows)
+        rows += list(_vectors(lines))
+        yield start, [line, *rows]
+        found += 1
+
+
+def _count(path: Path, line: str, number: int, before: int) -> int:
+    word = line.strip()
+    if not _COUNT.fullmatch(word):
+        raise InputError(
+            f"{path}, line {number}",
+            f"{shown(cut(word, 60))} where the number of atoms of frame {before} belongs",
+            f"The {before} frames before it are whole: does the last one declare too few atoms? "
+            + _AGAIN,
+        )
+    return int(word)
+
+
+def _check_rows(path: Path, start: int, frame: int, rows: list[str]) -> None:
+    """Assert that all atoms have the columns that the comment declares, or equally many."""
+    declared = _declared(path, start + 1, rows[0])
+    columns = declared
+    for k, row in enumerate(rows[1:]):
+        found = len(row.split())
+        if columns is None:
+            columns = found
+        if found != columns or found < 1:
+            raise InputError(
+                f"{path}, line {start + 2 + k}",
+                f"{found} columns for atom {k} of frame {frame}, where {columns} are "
+                + ("in the lines before" if declared is None else "declared"),
+                "Does the frame declare too many atoms? " + _AGAIN,
+            )
+
+
+def _declared(path: Path, number: int, comment: str) -> int | None:
+    """Sum of the columns in ``Properties=name:type:columns:...``; none without."""
+    try:
+        parsed = ase.io.extxyz.key_val_str_to_dict(comment)  # type: ignore[no-untyped-call]  # ASE
+    except Exception as error:  # as when the frame is parsed
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{path}, line {number}", f"not readable as extxyz ({cut(reason, 200)})", _AGAIN
+        ) from error
+    properties = parsed.get("Properties")
+    if properties is None:
+        return None
+    properties = str(properties)
+    fields = properties.split(":")
+    widths = fields[2::3]
+    right = len(fields) % 3 == 0 and all(re.fullmatch("[0-9]{1,6}", w, re.ASCII) for w in widths)
+    if not right:
+        raise InputError(
+            f"{path}, line {number}",
+            f"Properties={cut(properties, 80)}",
+            "It must list name:type:columns of each property, such as species:S:1:pos:R:3.",
+        )
+    return sum(int(w) for w in widths)
+
+
+def _vectors(lines: _Numbered) -> Iterator[str]:
+    for name in _VECTORS:
+        line = next(lines, None)
+        if line is None:
+            return
+        if not line.lstrip().startswith(name):
+            lines.back(line)
+            return
+        yield line
+
+
+def _parsed(path: Path, frame: int, start: int, lines: list[str]) -> ase.Atoms:
+    try:
+        with warnings.catch_warnings():
+            # numbers that overflow become infinite, and are refused as such
+            warnings.simplefilter("ignore")
+            (image,) = ase.io.extxyz.read_extxyz(io.StringIO("".join(lines)), slice(None))
+    except Exception as error:  # ASE raises a dozen kinds for malformed text
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"{path}, frame {frame} (line {start})",
+            f"not readable as extxyz ({cut(reason, 200)})",
+            _AGAIN,
+        ) from error
+    return image

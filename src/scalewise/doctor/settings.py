@@ -1,0 +1,45 @@
+"""Settings of ``scalewise doctor``."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from scalewise.core.settings import Count, Fraction, Length, Settings
+
+
+class Doctor(Settings):
+    """What `scalewise doctor` looks at, and how it splits."""
+
+    forces_key: str = Field("REF_forces", description="column of the forces, eV/Å")
+    energy_key: str = Field("REF_energy", description="frame key of the total energy, eV")
+    stress_key: str = Field("REF_stress", description="frame key of the stress, eV/Å³, if any")
+    duplicate_distance: Length = Field(
+        1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
+    )
+    duplicate_elements: tuple[str, ...] | None = Field(
+        None, description="elements compared; default: all but hydrogen"
+    )
+    group_key: str | None = Field(
+        None, description="frame key of groups that must not be split; default: near-duplicates"
+    )
+    split_key: str | None = Field(
+        None, description="frame key of a split to keep and to check for leaks"
+    )
+    train: Fraction = Field(0.75, description="share of the frames")
+    valid: Fraction = Field(0.10, description="share of the frames; the rest is for the test")
+    cutoffs: tuple[Length, ...] = Field(
+        (3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0),
+        min_length=1,
+        description="Å, at which neighbours are counted",
+    )
+    neighbour_frames: Count = Field(200, description="frames drawn for that count, at most")
+    epochs: Count = Field(50, description="of the forecast")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Doctor:
+        if self.train + self.valid >= 1.0:
+            raise ValueError(f"train + valid = {self.train + self.valid:g} leaves nothing to test")
+        if list(self.cutoffs) != sorted(set(self.cutoffs)):
+            raise ValueError(f"cutoffs={list(self.cutoffs)} must increase")
+        return self

@@ -1,0 +1,223 @@
+"""The potential as an ASE calculator."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+import torch
+from ase.calculators.calculator import Calculator, all_changes
+
+from scalewise.core.errors import InputError, shown
+from scalewise.data.structure import Frame
+from scalewise.models import checkpoint
+from scalewise.models.graph import Graph, build, moved_to, prune, total_charge
+from scalewise.models.potential import Potential
+
+# a forked process has none of the threads that torch believes in: it would wait for them for ever
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
+class ScalewiseCalculator(Calculator):
+    """Energy (eV), energies per atom, forces (eV/Å), stress (eV/Å³) and charges (e).
+
+    It can be pickled and copied, and used from several threads: one computes at a time.
+
+    Parameters
+    ----------
+    potential
+        A potential, or the folder of one, or of the run that trained it.
+    cutoffs
+        Å, one for all atoms or one each; default: the network's.
+    skin
+        Å by which the neighbour list is longer than needed. It is rebuilt when atoms have moved
+        and the cell has changed so far that it may miss a pair.
+    device, dtype
+        Where and how to compute; float64 for vibrations and tight minima. Default: as the potential
+        is; one that is read from a folder is float32 on the CPU.
+    compiled
+        Use ``torch.compile``, by default if the potential does: the first call takes a minute or
+        two, the rest are faster.
+
+    Raises
+    ------
+    InputError
+        No potential there, no such device; a skin, type or cutoff that cannot be; an unknown
+        element, overlapping atoms, a singular cell, results that are not finite.
+
+    Examples
+    --------
+    ::
+
+        from ase.io import read
+        from scalewise.interfaces.ase import ScalewiseCalculator
+
+        atoms = read("water.xyz")
+        atoms.calc = ScalewiseCalculator("runs/train/model")
+        print(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_charges())
+    """
+
+    implemented_properties: list[str] = [  # noqa: RUF012  (ASE declares it so)
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "charges",
+    ]
+
+    def __init__(
+        self,
+        potential: Potential | Path | str,
+        *,
+        cutoffs: np.ndarray | float | None = None,
+        skin: float = 0.5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        compiled: bool | None = None,
+    ) -> None:
+        super().__init__()
+        if not (isinstance(skin, int | float) and math.isfinite(skin) and skin >= 0):
+            raise InputError("skin", shown(skin), "It must be a length in Å, zero or more.")
+        if dtype not in (None, torch.float32, torch.float64):
+            raise InputError("dtype", shown(dtype), "Give torch.float32 or torch.float64.")
+        if not isinstance(potential, Potential):
+            potential = checkpoint.read(checkpoint.locate(Path(potential)))
+        self.potential = potential.to(_device(device), dtype, compiled=compiled)
+        self.cutoffs = None if cutoffs is None else self.potential.check_cutoffs(cutoffs)
+        self.skin = float(skin)
+        self._buffered: tuple[Frame, Graph] | None = None
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the lock and the neighbour list, which is made anew."""
+        return {**self.__dict__, "_lock": None, "_buffered": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
+
+    def get_property(self, *args: Any, **options: Any) -> Any:
+        """As ASE's; a result belongs to the atoms that were given, whatever other threads ask."""
+        with self._lock:
+            return super().get_property(*args, **options)
+
+    def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE does not look at the total charge."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.atoms is not None and _charge(self.atoms) != _charge(atoms):
+            changes.append("charge")
+        return changes
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Compute everything; see the class for the units."""
+        with self._lock:
+            super().calculate(atoms, properties, system_changes)
+            assert self.atoms is not None  # ASE has just put them there
+            self._compute(_frame(self.atoms))
+
+    def _compute(self, frame: Frame) -> None:
+        if not len(frame.numbers):
+            predicted = self.potential.predict(frame)
+        else:
+            graph = prune(
+                self._list(frame),
+                torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device),
+                self.potential.cutoff,
+            )
+            found = self.potential.derivatives(graph, frame.positions, self.cutoffs)
+            predicted = self.potential.finish(frame, found)
+        self.results: dict[str, Any] = {
+            "energy": predicted.energy,
+            "free_energy": predicted.energy,
+            "energies": predicted.energies,
+            "forces": predicted.forces,
+            "charges": predicted.charges,
+        }
+        if predicted.stress is not None:
+            rows, columns = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)  # Voigt's order
+            self.results["stress"] = predicted.stress[rows, columns]
+
+    def _list(self, frame: Frame) -> Graph:
+        """The buffered neighbour list, built again where it may miss a pair."""
+        settings = self.potential.network.settings
+        smearing = settings.smearing if settings.charges else 0.0
+        if self._buffered is not None:
+            listed, graph = self._buffered
+            if _still_holds(listed, frame, settings.cutoff, self.skin):
+                return moved_to(graph, frame.cell, smearing)
+        graph = build(
+            frame,
+            self.potential.network.elements,
+            settings.cutoff + self.skin,
+            smearing=smearing,
+            near=None if settings.inner is None else settings.inner + self.skin,
+        ).to(self.potential.device, self.potential.dtype)
+        self._buffered = (frame, graph)
+        return graph
+
+
+def _frame(atoms: ase.Atoms) -> Frame:
+    n = len(atoms)
+    return Frame(
+        numbers=atoms.numbers.astype(np.int64),
+        positions=atoms.positions.copy(),
+        cell=np.asarray(atoms.cell).copy(),
+        pbc=np.asarray(atoms.pbc).copy(),
+        forces=np.zeros((n, 3)),
+        energy=None,
+        molecule=np.arange(n),
+        source="ASE atoms",
+        info=dict(atoms.info),
+    )
+
+
+def _charge(atoms: ase.Atoms) -> list[Any]:
+    return [atoms.info.get(key) for key in ("total_charge", "charge")]
+
+
+def _device(device: torch.device | str | None) -> torch.device | None:
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError("device", f"{shown(device)} ({reason})", "Give cpu, or cuda.") from None
+    return found
+
+
+def _still_holds(listed: Frame, frame: Frame, cutoff: float, skin: float) -> bool:
+    r"""Whether a list of ``cutoff + skin`` holds every pair that is closer than ``cutoff`` now.
+
+    With the cell :math:`h = h_0 F` and positions :math:`r_i = r^0_i F + u_i`, a pair at v now was
+    at :math:`(v - \Delta u) F^{-1}`, no farther than :math:`(|v| + 2 u_\mathrm{max}) |F^{-1}|`.
+    """
+    same = (
+        np.array_equal(listed.numbers, frame.numbers)
+        and np.array_equal(listed.pbc, frame.pbc)
+        and total_charge(listed) == total_charge(frame)
+    )
+    if not same or not np.isfinite(frame.cell).all():
+        return False
+    change = np.eye(3)
+    if frame.pbc.all():
+        change = np.linalg.solve(listed.cell, frame.cell)
+        if not 0.5 < float(np.linalg.det(change)) < 2.0:
+            return False
+    apart = frame.positions - listed.positions @ change
+    apart -= apart.mean(axis=0)
+    farthest = float(np.sqrt((apart * apart).sum(axis=1).max(initial=0.0)))
+    stretch = max(1.0, float(np.linalg.norm(np.linalg.inv(change), ord=2)))
+    return (cutoff + 2.0 * farthest) * stretch < cutoff + skin

@@ -1,0 +1,1 @@
+"""Interatomic potentials: what a model is, and the flexible one."""

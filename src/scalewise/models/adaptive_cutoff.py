@@ -1,0 +1,188 @@
+r"""A cutoff for every atom from what is nearest to it.
+
+.. math:: r_i = r_\mathrm{short} + (r_\mathrm{long} - r_\mathrm{short})\,
+   \sigma\bigl(b_{z_i} + g_i\bigr)
+
+with a constant b of the element and what the environment adds,
+
+====================  ============================================================================
+by element            :math:`g_i = 0`
+by regime             :math:`g_i = c_{z_i} m_i`, with a constant c of the element and the membership
+                      m of the neighbourhood of named elements
+by environment        :math:`g_i = g(x_i)`, a small network on the first layer's invariants x at the
+                      shortest cutoff, which every atom can afford
+====================  ============================================================================
+
+The membership is a count of named neighbours that saturates at one,
+
+.. math:: m_i = 1 - (1 - \min(n_i, 1))^3, \qquad n_i = \sum_{j\,\mathrm{named}} f(r_{ij})
+
+Invariants and membership are as smooth as the envelope f, twice continuously differentiable, and
+so is the cutoff; the energy that is made with it is differentiated through it, so that forces stay
+exactly conservative.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import torch
+from ase.data import atomic_numbers
+from torch import Tensor, nn
+
+from scalewise.core.errors import InputError
+from scalewise.models.density.network import AtomicProperties, Network
+from scalewise.models.density.radial import envelope
+from scalewise.models.density.settings import Route
+from scalewise.models.graph import Graph, vectors
+from scalewise.models.scale import Scale
+
+#: Å before its end over which the neighbourhood of a named element fades.
+FADE: Final = 1.0
+
+
+class Routed(NamedTuple):
+    """In place of a scale: let the router choose it.
+
+    Attributes
+    ----------
+    near
+        Neighbour lists as far as the shortest cutoff, of the same atoms in the same order.
+    long
+        As in :class:`scalewise.models.scale.Scale`.
+    """
+
+    near: Graph
+    long: Tensor | None
+
+
+class ScaleRouter(nn.Module):
+    """Chooses a cutoff for every atom.
+
+    Parameters
+    ----------
+    settings
+        By element alone, by regime or by environment, and where on the ladder it starts.
+    elements
+        Those the network knows, by atomic number.
+    inputs
+        Invariants of the network's first layer.
+    shortest, longest
+        Ends of the ladder, Å.
+
+    Raises
+    ------
+    InputError
+        A regime of elements that the network does not know, or wider than the shortest cutoff.
+    """
+
+    named: Tensor
+
+    def __init__(
+        self,
+        settings: Route,
+        elements: Sequence[int],
+        inputs: int,
+        shortest: float,
+        longest: float,
+    ) -> None:
+        super().__init__()
+        self.settings, self.shortest, self.longest = settings, shortest, longest
+        start = math.log(settings.start / (1.0 - settings.start))
+        self.offset = nn.Parameter(torch.full((len(elements),), start))
+        if settings.by == "regime":
+            self.within = shortest if settings.within is None else settings.within
+            named = _named(settings.near, elements, self.within, shortest)
+            self.register_buffer("named", named, persistent=False)
+            self.change = nn.Parameter(torch.zeros(len(elements)))
+        if settings.by == "environment":
+            self.first = nn.Linear(inputs, settings.hidden)
+            self.second = nn.Linear(settings.hidden, 1, bias=False)
+            nn.init.zeros_(self.second.weight)
+
+    @classmethod
+    def of(cls, network: Network, settings: Route) -> ScaleRouter:
+        """Make a router for a network, on its device and of its type."""
+        s = network.settings
+        router = cls(settings, network.elements, s.hidden, s.shortest, s.cutoff)
+        weight = next(network.parameters())
+        return router.to(device=weight.device, dtype=weight.dtype)
+
+    def forward(self, network: Network, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
+        """Cutoffs, Å [atoms]; ``near`` lists neighbours as far as the shortest cutoff."""
+        logit = self.offset[near.species]
+        if self.settings.by == "regime":
+            member = self.membership(near, positions, cell)
+            logit = logit + self.change[near.species] * member
+        if self.settings.by == "environment":
+            nearest = network.nearest(near, positions, cell)
+            logit = logit + self.second(nn.functional.silu(self.first(nearest)))[:, 0]
+        return self._length(logit)
+
+    def constants(self, species: Tensor) -> Tensor | None:
+        """Cutoffs, Å [atoms], where they are those of the elements; none where positions matter."""
+        if self.settings.by != "element":
+            return None
+        return self._length(self.offset[species])
+
+    def _length(self, logit: Tensor) -> Tensor:
+        return self.shortest + (self.longest - self.shortest) * torch.sigmoid(logit)
+
+    def membership(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
+        """How far atoms are in the neighbourhood of the named elements, from 0 to 1 [atoms]."""
+        vector = vectors(near, near.frame, slice(None), positions, cell)
+        distance = torch.sqrt((vector * vector).sum(dim=-1))
+        ending = envelope(distance, distance.new_tensor(self.within), min(FADE, self.within))
+        count = (ending * self.named[near.species[near.neighbour]]).sum(dim=1)
+        left = 1.0 - torch.clamp(count, max=1.0)
+        return 1.0 - left * left * left
+
+
+def _named(names: Sequence[str], elements: Sequence[int], within: float, shortest: float) -> Tensor:
+    """One for each element of the network that is named, else zero [elements]."""
+    unknown = [n for n in names if atomic_numbers.get(n) not in elements]
+    if unknown:
+        raise InputError(
+            "near (route.near in train)",
+            f"element {', '.join(unknown)}, which the network does not know",
+            "Name elements of the training data.",
+        )
+    if within > shortest:
+        raise InputError(
+            "within (route.within in train)",
+            f"{within:g} Å, but atoms look for their regime as far as the shortest cutoff",
+            f"Give at most {shortest:g} Å.",
+        )
+    numbers = {atomic_numbers[n] for n in names}
+    return torch.tensor([float(z in numbers) for z in elements])
+
+
+class RoutedNetwork(nn.Module):
+    """A network whose atoms get their scale from a router, or, like any network's, from outside."""
+
+    def __init__(self, network: Network, router: ScaleRouter) -> None:
+        super().__init__()
+        self.network, self.router = network, router
+        self.settings = network.settings
+
+    def cutoffs(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
+        """Cutoffs that the router chooses, Å [atoms]."""
+        chosen: Tensor = self.router(self.network, near, positions, cell)
+        return chosen
+
+    def forward(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        cell: Tensor,
+        scale: Scale | Routed,
+        *,
+        block: int | None = None,
+    ) -> AtomicProperties:
+        """As :meth:`scalewise.models.density.network.Network.forward`."""
+        if isinstance(scale, Routed):
+            scale = Scale(self.cutoffs(scale.near, positions, cell), scale.long)
+        found: AtomicProperties = self.network(graph, positions, cell, scale, block=block)
+        return found

@@ -1,0 +1,301 @@
+"""Potentials on disk: a folder with ``model.json`` and its weights as safetensors, never a pickle.
+
+``model.json`` holds a schema number, the settings, the elements, the baseline and the SHA-256 of
+the weights. An older schema is upgraded step by step when it is read; a newer one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load, save
+
+from scalewise.core.errors import InputError, cut, shown
+from scalewise.core.files import check_regular, read_json, replacing, write_json
+from scalewise.data.structure import Frame
+from scalewise.models.adaptive_cutoff import ScaleRouter
+from scalewise.models.composition import Baseline
+from scalewise.models.density.network import Network
+from scalewise.models.density.settings import Network as NetworkSettings
+from scalewise.models.density.settings import Route
+from scalewise.models.potential import Potential
+
+SCHEMA: Final = 4
+KIND: Final = "scalewise potential"
+MODEL: Final = "model.json"
+ROUTER: Final = "router."
+
+
+def _without_router(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 may hold a router; before, there was none."""
+    return {**document, "router": None}
+
+
+def _without_switch(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 3 fades neighbours over a width of its own; before, it was all of the cutoff."""
+    return {**document, "network": {"switch": None, **document["network"]}}
+
+
+def _without_inner(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 4 may have a first layer of its own range; before, all layers saw as far."""
+    return {**document, "network": {"inner": None, **document["network"]}}
+
+
+#: From schema n to n + 1, on the content of model.json.
+UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    1: _without_router,
+    2: _without_switch,
+    3: _without_inner,
+}
+DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
+
+#: Bytes of the largest model.json that is read.
+LARGEST: Final = 64 << 20
+
+#: eV; rounding differs between machines and devices, another network by far more.
+PROBE_TOLERANCE: Final = 1e-2
+
+_TRAIN_AGAIN = "Give the folder of a trained potential, written by `scalewise train`."
+
+
+def write(folder: Path, potential: Potential) -> None:
+    """Write a potential, weights first; a reader sees the old or the new one, never a mixture.
+
+    The weights of another content have another name, so that replacing ``model.json`` is the one
+    step that counts.
+    """
+    state = {k: v.detach().cpu().contiguous() for k, v in _state(potential).items()}
+    odd = [k for k, v in state.items() if not v.isfinite().all()]
+    if odd:
+        raise InputError(
+            str(folder), f"weights that are not finite ('{odd[0]}')", "They are not written."
+        )
+    content = save(state)
+    digest = hashlib.sha256(content).hexdigest()
+    name = f"weights-{digest[:12]}.safetensors"
+    with replacing(folder / name) as temporary:
+        temporary.write_bytes(content)
+    baseline = potential.baseline
+    document = {
+        "kind": KIND,
+        "schema": SCHEMA,
+        "weights": {"file": name, "sha256": digest},
+        "dtype": str(potential.dtype).removeprefix("torch."),
+        "network": potential.network.settings.model_dump(mode="json"),
+        "elements": list(potential.network.elements),
+        "router": potential.router and potential.router.settings.model_dump(mode="json"),
+        "baseline": {"energies": baseline.energies.tolist(), "span": baseline.span.tolist()},
+        "probe": _probe(potential),
+        "info": potential.info,
+    }
+    write_json(folder / MODEL, document)
+    for old in folder.glob("weights-*.safetensors"):
+        if old.name != name:
+            old.unlink(missing_ok=True)
+
+
+def locate(folder: Path) -> Path:
+    """Return the folder that holds ``model.json``: this one, or ``model`` inside a run's."""
+    inside = folder / "model"
+    if not (folder / MODEL).is_file() and (inside / MODEL).is_file():
+        return inside
+    return folder
+
+
+class _WeightsFile(BaseModel):
+    """Name and SHA-256 of the weights: a bare name, so that no other file is ever opened."""
+
+    file: str = Field(pattern=r"^weights-[0-9a-f]{4,64}\.safetensors$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _BaselineTable(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    energies: list[float]
+    span: list[list[float]]
+
+
+class _Document(BaseModel):
+    """The content of ``model.json``, whoever wrote it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    weights: _WeightsFile
+    dtype: Literal["float32", "float64"]
+    network: NetworkSettings
+    elements: list[Annotated[int, Field(ge=1, le=len(chemical_symbols) - 1)]] = Field(min_length=1)
+    router: Route | None
+    baseline: _BaselineTable
+    probe: float
+    info: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Document:
+        kinds = len(self.elements)
+        if self.elements != sorted(set(self.elements)):
+            raise ValueError("elements must increase strictly")
+        if len(self.baseline.energies) != kinds or len(self.baseline.span) > kinds:
+            raise ValueError(f"the baseline must have one energy for each of {kinds} elements")
+        if any(len(row) != kinds for row in self.baseline.span):
+            raise ValueError(f"the rows of baseline.span must have {kinds} entries")
+        return self
+
+
+def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
+    """Read a potential; nothing in its folder is trusted.
+
+    Sizes are compared with those of the weights before a network is made.
+
+    Raises
+    ------
+    InputError
+        No such folder, a foreign or damaged file, a schema from the future.
+    """
+    document = _document(folder / MODEL)
+    if not (folder / document.weights.file).exists():
+        document = _document(folder / MODEL)  # a training has just written the next ones
+    weights = folder / document.weights.file
+    _check_sizes(weights, document)
+    network = Network(document.network, document.elements, DTYPES[document.dtype])
+    router = None if document.router is None else ScaleRouter.of(network, document.router)
+    baseline = Baseline(
+        tuple(document.elements),
+        np.array(document.baseline.energies, dtype=float),
+        np.array(document.baseline.span, dtype=float).reshape(-1, len(document.elements)),
+    )
+    potential = Potential(network, baseline, dict(document.info), router=router)
+    state = _weights(weights, document.weights.sha256, _state(potential))
+    own = {k: v for k, v in state.items() if not k.startswith(ROUTER)}
+    network.load_state_dict(own)
+    if router is not None:
+        router.load_state_dict({k.removeprefix(ROUTER): state[k] for k in state.keys() - own})
+    potential = potential.to(device)
+    found = _probe(potential)
+    if not abs(found - document.probe) < PROBE_TOLERANCE:
+        raise InputError(
+            str(folder / MODEL),
+            f"this version finds {found:.6g} eV where {document.probe:.6g} eV was written: its "
+            "network is not the one that was trained",
+            "Use the version of scalewise that trained it, or train again.",
+        )
+    return potential
+
+
+def _state(potential: Potential) -> dict[str, torch.Tensor]:
+    """Weights of the network, and of the router under its own name."""
+    state: dict[str, torch.Tensor] = dict(potential.network.state_dict())
+    if potential.router is not None:
+        state |= {ROUTER + k: v for k, v in potential.router.state_dict().items()}
+    return state
+
+
+def _probe(potential: Potential) -> float:
+    """Energy of a small frame of all elements above the baseline, eV: tells networks apart."""
+    elements = potential.network.elements
+    steps = np.arange(2 * len(elements))[:, None]
+    frame = Frame(
+        numbers=np.array(elements * 2),
+        positions=steps * np.array([0.9, 0.5, 0.3]) + np.sin(2.0 * steps + np.arange(3)),
+        cell=np.zeros((3, 3)),
+        pbc=np.zeros(3, dtype=bool),
+        forces=np.zeros((len(steps), 3)),
+        energy=None,
+        molecule=steps[:, 0],
+    )
+    return potential.predict(frame).energy - potential.baseline.energy(frame.numbers)
+
+
+def _document(path: Path) -> _Document:
+    document = read_json(path, _TRAIN_AGAIN, largest=LARGEST)
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise InputError(str(path), "not a scalewise potential", _TRAIN_AGAIN)
+    schema = document.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(
+            str(path),
+            f"schema {shown(schema)}, but this version reads up to {SCHEMA}",
+            "Install a newer version of scalewise.",
+        )
+    try:
+        for step in range(_first_schema(schema), SCHEMA):
+            document = UPGRADERS[step](document)
+        return _Document.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        reason = f"key '{cut(key, 80)}': {first['msg']}"
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = cut(" ".join(str(error).split()) or type(error).__name__, 200)
+    raise InputError(str(path), f"damaged ({reason})", _TRAIN_AGAIN)
+
+
+def _first_schema(schema: Any) -> int:
+    if type(schema) is not int or schema not in (*UPGRADERS, SCHEMA):
+        raise ValueError(f"schema {shown(schema, 40)}")
+    return schema
+
+
+def _check_sizes(path: Path, document: _Document) -> None:
+    """Assert that the weights are those of a network of these settings, without making one."""
+    check_regular(path, "Copy the whole folder of the potential.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
+    odd = next((k for k, v in _telling(document).items() if found.get(k) != v), None)
+    if odd is not None:
+        raise InputError(str(path), f"weights do not fit the network ('{odd}')", _TRAIN_AGAIN)
+
+
+def _telling(document: _Document) -> dict[str, tuple[int, ...] | None]:
+    """Shapes of weights that hold every size of a network; none: there must be no such weight.
+
+    A file holds what its shapes say: a network with these is as large as its weights. All other
+    shapes are compared when it is made.
+    """
+    s, kinds = document.network, len(document.elements)
+    found: dict[str, tuple[int, ...] | None] = {
+        "source": (kinds, s.channels),
+        "bias.0": (kinds, s.hidden),
+        "products.0.mix.weight": (s.degree + 1, s.channels, 2 * s.channels),
+        f"radial.{s.layers - 1}": (s.radial, s.channels),
+        f"radial.{s.layers}": None,
+    }
+    if document.router is not None and document.router.by == "environment":
+        found[f"{ROUTER}first.weight"] = (document.router.hidden, s.hidden)
+    return found
+
+
+def _weights(path: Path, digest: str, known: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights of the bytes that were meant, all of them numbers, and of the shapes of ``known``."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(str(path), reason, "Copy the whole folder of the potential.") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(str(path), "not the bytes that model.json speaks of", _TRAIN_AGAIN)
+    try:
+        state = load(content)
+    except SafetensorError as error:
+        raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
+    shapes = [{k: tuple(v.shape) for k, v in part.items()} for part in (known, state)]
+    if shapes[0] != shapes[1]:
+        differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()), key=str)[0][0]
+        raise InputError(
+            str(path), f"weights do not fit the network ('{cut(differ, 80)}')", _TRAIN_AGAIN
+        )
+    odd = [k for k, v in state.items() if not (v.is_floating_point() and v.isfinite().all())]
+    if odd:
+        raise InputError(str(path), f"'{cut(odd[0], 80)}' is not finite", _TRAIN_AGAIN)
+    return state

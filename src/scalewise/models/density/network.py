@@ -1,0 +1,399 @@
+r"""The density network: atomic energies and charges of a graph, in few and large products.
+
+Around each atom i, every layer collects a density of its neighbours,
+
+.. math:: A_{i,c,lm} = \sum_j f(r_{ij}; r_i)\, R_c(r_{ij})\, x_{ij,c}\, Y_{lm}(\hat r_{ij}),
+
+a batched matrix product over padded neighbour lists. In the first layer :math:`x_{ij,c}` is an
+embedding of the neighbour's element. In the second, it is the neighbour's own field seen along the
+pair, :math:`x_{ij,c} = \sum_{lm} F_{j,c,lm} Y_{lm}(\hat r_{ji})`, whose part of degree zero is the
+usual scalar message: directions enter at the cost of one more matrix product. The cutoff
+:math:`r_i` of an atom enters the envelope f alone. The first layer may end nearer than the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from scalewise.models import electrostatics
+from scalewise.models.density.layers import DegreeLinear, Described, FieldSum, ProductLayer
+from scalewise.models.density.radial import at_most, bessel, envelope
+from scalewise.models.density.settings import Network as NetworkSettings
+from scalewise.models.density.spherical import Harmonics
+from scalewise.models.electronegativity import first_charges
+from scalewise.models.graph import Graph, vectors
+from scalewise.models.scale import ORDER, Scale, describe
+
+#: Atoms in the long range below which a frame has none: only keeps 0/0 away.
+TINY = 1e-6
+#: Å on either side of the first layer's own range over which a cutoff passes it.
+PASSING = 0.25
+#: Neighbours of an atom in condensed matter at common cutoffs; sets the size of densities only.
+TYPICAL_NEIGHBOURS = 16.0
+
+
+class AtomicProperties(NamedTuple):
+    """Of each atom: the energy without long-range electrostatics, eV, and the charge, e.
+
+    ``frames`` holds the long-range energy of each frame, eV, ``cutoffs`` the cutoffs used, Å.
+    """
+
+    energies: Tensor
+    charges: Tensor
+    frames: Tensor
+    cutoffs: Tensor
+
+
+class Edges(NamedTuple):
+    """What the layers need of every slot.
+
+    Attributes
+    ----------
+    radial
+        Basis times envelope [atoms, slots, radial].
+    angular
+        Spherical harmonics [atoms, (degree+1)², slots].
+    sent
+        Those of the directions in which an atom is seen [atoms, (degree+1)², slots].
+    first
+        The first layer's basis times envelope [atoms, its slots, radial].
+    """
+
+    radial: Tensor
+    angular: Tensor
+    sent: Tensor
+    first: Tensor
+
+
+class Network(nn.Module):
+    """Atomic energies and charges as functions of positions, cell and cutoffs.
+
+    Parameters
+    ----------
+    settings
+        Sizes; see :class:`scalewise.models.density.settings.Network`.
+    elements
+        Atomic numbers, increasing.
+    dtype
+        Of weights and constants. To change it later use :meth:`converted`, which keeps the
+        constants exact; ``Module.to`` would carry over their rounding.
+    """
+
+    constant: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        settings: NetworkSettings,
+        elements: Sequence[int],
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if list(elements) != sorted(set(elements)):
+            raise ValueError(f"elements must increase strictly, got {list(elements)}")
+        s = self.settings = settings
+        self.elements = tuple(elements)
+        kinds, c, h = len(elements), s.channels, s.hidden
+        self.harmonics = Harmonics(s.degree)
+        self.source = nn.Parameter(torch.randn(kinds, c))
+        self.radial = nn.ParameterList(
+            nn.Parameter(torch.randn(s.radial, c) / math.sqrt(s.radial)) for _ in range(s.layers)
+        )
+        self.centre = nn.ParameterList(
+            nn.Parameter(1.0 + 0.3 * torch.randn(kinds, c)) for _ in range(s.layers)
+        )
+        self.bias = nn.ParameterList(nn.Parameter(torch.zeros(kinds, h)) for _ in range(s.layers))
+        self.products = nn.ModuleList(ProductLayer(c, c, h, s.degree) for _ in range(s.layers))
+        self.messages = nn.ModuleList(DegreeLinear(c, c, s.degree) for _ in range(s.layers - 1))
+        self.kept = nn.ModuleList(FieldSum(c, s.degree) for _ in range(s.layers - 1))
+        self.sent = nn.ModuleList(FieldSum(c, s.degree) for _ in range(s.layers - 1))
+        self.scalars = nn.ModuleList(nn.Linear(h, c) for _ in range(s.layers - 1))
+        constant = torch.zeros((s.degree + 1) ** 2, 1, 1)
+        constant[0] = 1.0
+        self.register_buffer("constant", constant, persistent=False)
+        self.register_buffer("scale", torch.ones(()))
+        self.readout = nn.ModuleList(_readout(h) for _ in range(s.layers))
+        if s.charges:
+            self.charge = nn.Linear(h, 1, bias=False)
+            self.element_charge = nn.Parameter(first_charges(self.elements))
+            nn.init.normal_(self.charge.weight, std=0.02)
+        if s.ladder:
+            # all start at zero: a network that is told its scale begins as one that is not
+            told = ORDER + s.switched
+            self.told_bias = nn.ParameterList(
+                nn.Parameter(torch.zeros(told, h)) for _ in range(s.layers)
+            )
+            self.told_radial = nn.ParameterList(
+                nn.Parameter(torch.zeros(told, s.radial * c)) for _ in range(s.layers)
+            )
+        self.to(dtype)
+
+    def converted(self, dtype: torch.dtype) -> Network:
+        """Return a copy with weights of another type."""
+        other = Network(self.settings, self.elements, dtype)
+        other.load_state_dict(self.state_dict())
+        return other.to(next(self.parameters()).device)
+
+    def matrices(self) -> list[str]:
+        """Names of the weights that mix channels, as opposed to embeddings, scales and shifts."""
+        single = ("source", "centre", "bias", "kept", "sent", "readout", "charge", "told")
+        return [
+            name
+            for name, weight in self.named_parameters()
+            if weight.ndim >= 2 and not name.startswith(single)
+        ]
+
+    def forward(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        cell: Tensor,
+        scale: Scale,
+        *,
+        block: int | None = None,
+    ) -> AtomicProperties:
+        """Energies [atoms], charges [atoms], long-range energies [frames].
+
+        ``positions`` [atoms, 3] and ``cell`` [frames, 3, 3] are in Å and in double precision; no
+        cutoff of the scale may exceed ``settings.cutoff``. With ``block``, so many atoms at a time
+        are worked on and what a derivative needs is computed again: less memory for a third more
+        time.
+        """
+        s = self.settings
+        parts = graph.rows(block or len(positions))
+        run = partial(checkpoint, use_reentrant=False) if block else _directly
+        edges = [
+            run(partial(self._edges, part, rows), positions, cell, scale.cutoff)
+            for rows, part in parts
+        ]
+        told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
+        energies: Tensor | None = None
+        last: Described | None = None
+        seen: Sequence[Tensor | None] = [None] * len(parts)
+        sizes = [len(part.species) for _, part in parts]
+        for k in range(s.layers):
+            pieces = []
+            for (_, part), edge, own, before, by in zip(
+                parts, edges, seen, _split_described(last, sizes), _split(told, sizes), strict=True
+            ):
+                layer = partial(self._layer, k, graph, part)
+                pieces.append(run(layer, edge, own, before, by))
+            found, last, seen = _joined(pieces)
+            energies = found if energies is None else energies + found
+            if k + 1 < s.layers:
+                seen = _received(seen, graph, parts)
+        assert energies is not None
+        assert last is not None
+        if not s.charges or scale.long is None:
+            nothing = energies.new_zeros(len(graph.cell))
+            none = torch.zeros_like(energies)
+            return AtomicProperties(energies, none, nothing, scale.cutoff)
+        raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.species]
+        charges = neutralised(raw, graph, scale.long)
+        energies = energies + self._near(graph, positions, cell, charges)
+        smeared = self._long_range(graph, positions, cell, charges)
+        return AtomicProperties(energies, charges, smeared, scale.cutoff)
+
+    def nearest(self, graph: Graph, positions: Tensor, cell: Tensor) -> Tensor:
+        """Invariants of the first layer at the shortest cutoff [atoms, hidden].
+
+        ``graph`` lists the neighbours that far.
+        """
+        s = self.settings
+        scale = Scale(self.scale.new_full((len(positions),), s.shortest), None)
+        edges = self._edges(graph, slice(None), positions, cell, scale.cutoff)
+        told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
+        return self._described(0, graph, graph, edges, None, None, told).scalars
+
+    def _layer(
+        self,
+        k: int,
+        graph: Graph,
+        part: Graph,
+        edges: Edges,
+        seen: Tensor | None,
+        before: Described | None,
+        told: Tensor | None,
+    ) -> tuple[Tensor, Described, Tensor | None]:
+        """Energies of some atoms [rows], their description, and what neighbours see of them."""
+        described = self._described(k, graph, part, edges, seen, before, told)
+        energies = self.scale * self.readout[k](described.scalars)[:, 0]
+        if k + 1 == self.settings.layers:
+            return energies, described, None
+        return energies, described, self._messages(k, described, edges.sent)
+
+    def _described(
+        self,
+        k: int,
+        graph: Graph,
+        part: Graph,
+        edges: Edges,
+        seen: Tensor | None,
+        before: Described | None,
+        told: Tensor | None,
+    ) -> Described:
+        """Describe some atoms.
+
+        ``seen`` are the messages of their neighbours [rows, slots, channels], ``before`` is their
+        own description in the layer before, ``told`` are functions of their scale.
+        """
+        basis, angular = edges.radial, edges.angular
+        if seen is None:
+            basis, angular = edges.first, angular[..., : edges.first.shape[1]]
+            listed = part.neighbour if part.near is None else part.near
+            seen = self.source[graph.species[listed]]
+        bias = self.bias[k][part.species]
+        if told is None:
+            radial = basis @ self.radial[k]
+        else:
+            own = self.radial[k] + (told @ self.told_radial[k]).reshape(-1, *self.radial[k].shape)
+            radial = torch.bmm(basis, own)
+            bias = bias + told @ self.told_bias[k]
+        density = torch.bmm(angular, radial * seen).transpose(0, 1)
+        density = density * (self.centre[k][part.species] / math.sqrt(TYPICAL_NEIGHBOURS))
+        if before is not None:
+            density = density + self.kept[k - 1](before)
+        found: Described = self.products[k](density, bias)
+        return found
+
+    def _edges(
+        self, part: Graph, rows: slice, positions: Tensor, cell: Tensor, cutoffs: Tensor
+    ) -> Edges:
+        s = self.settings
+        vector = vectors(part, part.frame, rows, positions, cell)
+        distance = torch.sqrt((vector * vector).sum(dim=-1))
+        waves = bessel(distance, s.cutoff, s.radial)
+        ending = envelope(distance, cutoffs[rows, None], s.switch)
+        radial = first = waves * ending[..., None]
+        if s.inner is not None:
+            width = (part.neighbour if part.near is None else part.near).shape[1]
+            reach = at_most(cutoffs[rows, None], s.inner, PASSING)
+            ending = envelope(distance[:, :width], reach, s.switch)
+            first = waves[:, :width] * ending[..., None]
+        angular = self.harmonics(vector / distance[..., None])
+        if part.sent is None:
+            return Edges(radial, angular, angular, first)
+        vector = vectors(part.sent, part.frame, rows, positions, cell)
+        distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
+        return Edges(radial, angular, self.harmonics(vector / distance), first)
+
+    def _messages(self, k: int, described: Described, angular: Tensor) -> Tensor:
+        """The fields of atoms, as their neighbours see them [rows, slots, channels]."""
+        field = self.messages[k](self.sent[k](described))
+        scalars = self.scalars[k](described.scalars)
+        field = (field + self.constant * scalars).transpose(0, 1)
+        return torch.bmm(angular.transpose(1, 2), field)
+
+    def _near(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
+        """Energy of charges with their neighbours, less that of smeared charges [atoms]."""
+        s = self.settings
+        first, second = graph.ends
+        vector = positions[second] - positions[first]
+        lattice = graph.lattice[:, None].to(cell.dtype)
+        vector = vector + torch.bmm(lattice, cell[graph.frame[first]])[:, 0]
+        distance = torch.sqrt((vector * vector).sum(dim=-1)).to(charges.dtype)
+        products = charges[first] * charges[second]
+        pairs = electrostatics.short_range(distance, products, s.smearing)
+        half = 0.5 * pairs * envelope(distance, distance.new_tensor(s.cutoff))
+        shared = torch.zeros_like(charges).index_add(0, first, half).index_add(0, second, half)
+        return shared - electrostatics.self_energy(charges, s.smearing)
+
+    def _long_range(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
+        smearing = self.settings.smearing
+        if len(graph.cell) == 1:
+            if graph.mesh and not torch.compiler.is_compiling():
+                energy = electrostatics.particle_mesh(positions, charges, cell[0], smearing)
+                return energy[None]
+            r, q = positions[None], charges[None]
+        else:
+            r, q = self._padded(graph, positions, charges)
+        if graph.periodic:
+            return electrostatics.ewald(r, q, cell, graph.waves, smearing)
+        return electrostatics.open_boundary(r, q, smearing)
+
+    @staticmethod
+    def _padded(graph: Graph, positions: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions and charges by frame, [frames, places, ...], zero in empty places."""
+        slot = graph.frame * graph.largest + graph.place
+        padded_charges = charges.new_zeros(len(graph.cell) * graph.largest)
+        padded_positions = positions.new_zeros(len(graph.cell) * graph.largest, 3)
+        padded_charges = padded_charges.index_put((slot,), charges)
+        padded_positions = padded_positions.index_put((slot,), positions)
+        frames = len(graph.cell)
+        return padded_positions.reshape(frames, -1, 3), padded_charges.reshape(frames, -1)
+
+
+def _directly(function: Callable[..., Any], *inputs: Any) -> Any:
+    return function(*inputs)
+
+
+_Piece = tuple[Tensor, Described, Tensor | None]
+
+
+def _split(value: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
+    """Parts of a value; slices would make a derivative of full size for each part."""
+    if value is None or len(sizes) == 1:
+        return [value] * len(sizes)
+    return torch.split(value, sizes)
+
+
+def _split_described(value: Described | None, sizes: list[int]) -> Sequence[Described | None]:
+    if value is None or len(sizes) == 1:
+        return [value] * len(sizes)
+    parts = zip(*(torch.split(v, sizes, -2) for v in value), strict=True)
+    return [Described(*part) for part in parts]
+
+
+def _joined(
+    pieces: Sequence[_Piece],
+) -> tuple[Tensor, Described, Sequence[Tensor | None]]:
+    """The layer of all atoms from that of its parts; messages stay apart."""
+    energies, described, seen = zip(*pieces, strict=True)
+    if len(pieces) == 1:
+        return energies[0], described[0], seen
+    whole = Described(*(torch.cat(v, dim=-2) for v in zip(*described, strict=True)))
+    return torch.cat(energies), whole, seen
+
+
+def _received(
+    seen: Sequence[Tensor | None], graph: Graph, parts: Sequence[tuple[slice, Graph]]
+) -> Sequence[Tensor]:
+    """What atoms receive of what their neighbours show [rows, slots, channels], part by part."""
+    flat = [v.flatten(0, 1) for v in seen if v is not None]
+    # an autograd.Function that gathers both ways would be faster, but torch.compile drops its
+    # second derivative without a word, and index_put it cannot always compile
+    received = (flat[0] if len(flat) == 1 else torch.cat(flat))[graph.reverse]
+    shapes = [part.neighbour.shape for _, part in parts]
+    pieces = torch.split(received, [a * b for a, b in shapes]) if len(shapes) > 1 else [received]
+    return [v.reshape(*shape, -1) for v, shape in zip(pieces, shapes, strict=True)]
+
+
+def _readout(inputs: int) -> nn.Linear:
+    """A linear layer that starts with small energies: the baseline holds the large ones."""
+    layer = nn.Linear(inputs, 1)
+    nn.init.normal_(layer.weight, std=0.05)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def neutralised(raw: Tensor, graph: Graph, share: Tensor) -> Tensor:
+    r"""Charges that sum to the total charge of every frame [atoms].
+
+    .. math:: q_i = \lambda_i (q_i' + \mu), \qquad
+       \mu = \frac{Q - \sum_j \lambda_j q_j'}{\sum_j \lambda_j}
+
+    with the atoms' shares λ in the long range: one constant shifts the charges of a frame. Where no
+    atom has a share, all charges are zero.
+    """
+    zero = raw.new_zeros(len(graph.cell))
+    total = zero.index_add(0, graph.frame, share * raw)
+    weight = zero.index_add(0, graph.frame, share)
+    shift = (graph.charge - total) / torch.clamp(weight, min=TINY)
+    return share * (raw + shift[graph.frame])

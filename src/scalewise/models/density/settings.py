@@ -1,0 +1,171 @@
+"""Settings of the network, and the presets that fix its size."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scalewise.core.settings import Fraction, Length, Settings
+
+#: Sizes that go together. Settings given beside a preset win over it.
+PRESETS: Final[dict[str, dict[str, Any]]] = {
+    "small": {"channels": 16, "hidden": 32, "layers": 1},
+    "medium": {"channels": 32, "hidden": 64, "layers": 2},
+    "large": {"channels": 64, "hidden": 128, "layers": 2},
+}
+#: Smearing over cutoff, where it is not given: the pair sum has then fallen to 6e-5 at the cutoff.
+SMEARING: Final = 0.25
+#: Å from where on nothing is worked out from a length: it is refused.
+ABSURD: Final = 1e6
+#: Å before the cutoff over which a ladder's neighbours fade, where it is not given.
+SWITCH: Final = 0.5
+#: Å that the first layer of a ladder sees beyond the shortest cutoff, where it is not given.
+BEYOND: Final = 0.5
+
+
+class Route(Settings):
+    """How a router gives every atom its cutoff."""
+
+    by: Literal["element", "regime", "environment"] = Field(
+        "environment",
+        description="one cutoff per element; two, by whether an atom of `near` is close; or a "
+        "function of what is nearest to each atom",
+    )
+    near: tuple[str, ...] = Field(
+        (), description="elements whose neighbourhood is a regime of its own, for `by=regime`"
+    )
+    within: Length | None = Field(
+        None, description="Å, where that neighbourhood ends; default: the shortest cutoff"
+    )
+    hidden: int = Field(16, ge=1, le=16384, description="width of the network on the environment")
+    start: Fraction = Field(0.7, description="where on the ladder training starts, from 0 to 1")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.by == "regime") != bool(self.near):
+            raise ValueError(
+                f"by={self.by} and near={list(self.near)} contradict each other: by=regime needs "
+                "the elements that make the regime, such as near=[Na,Cl], and nothing else does"
+            )
+        return self
+
+
+class Network(Settings):
+    """The density network: its cutoff, its size and its long range."""
+
+    preset: Literal["small", "medium", "large"] = Field(
+        "medium", description="fills in channels, hidden and layers where they are not given"
+    )
+    cutoff: float = Field(5.0, ge=0.5, le=100, description="Å, the longest that any atom may use")
+    ladder: tuple[float | Literal["long"], ...] = Field(
+        (),
+        description="scales to train for, from short to long: cutoffs in Å, the last of which is "
+        "`cutoff`, then perhaps `long`, for with and without `charges`; empty: one scale",
+    )
+    channels: int = Field(32, ge=1, le=4096, description="functions on the sphere per atom")
+    hidden: int = Field(64, ge=1, le=16384, description="width of the networks on the invariants")
+    switch: Length | None = Field(
+        None,
+        description="Å before the cutoff over which a neighbour fades; `null`: over all of the "
+        "cutoff; default: 0.5 with a ladder, whose scales then share what is nearer, else `null`",
+    )
+    inner: Length | None = Field(
+        None,
+        description="Å, as far as the first of several layers sees; `null`: as far as the others; "
+        "default: 0.5 more than a ladder's shortest cutoff, else `null`",
+    )
+    layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
+    degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
+    radial: int = Field(8, ge=1, le=256, description="Bessel functions")
+    charges: bool = Field(True, description="long-range electrostatics of learned charges")
+    smearing: float = Field(
+        1.25,
+        gt=0.2,
+        le=100,
+        description="Å; shorter waves belong to the pair sum; default: cutoff / 4",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        preset = values.get("preset", "medium")
+        # another one is refused with the field
+        filled = dict(
+            PRESETS[preset if isinstance(preset, str) and preset in PRESETS else "medium"]
+        )
+        ladder = values.get("ladder")
+        if isinstance(ladder, list | tuple) and ladder:
+            rungs = [v for v in ladder if isinstance(v, int | float) and abs(v) < ABSURD]
+            filled["switch"] = SWITCH
+            values = {"charges": "long" in ladder, **values}
+            if rungs:
+                values = {"cutoff": float(rungs[-1]), **values}
+                if values.get("layers", filled["layers"]) != 1:
+                    filled["inner"] = min(rungs[0] + BEYOND, float(rungs[-1]))
+        cutoff = values.get("cutoff")
+        if isinstance(cutoff, int | float) and abs(cutoff) < ABSURD:
+            filled["smearing"] = SMEARING * cutoff
+        return {**filled, **values}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Network:
+        if self.ladder:
+            self._check_ladder()
+        if self.switch is not None and self.switch > self.shortest:
+            raise ValueError(
+                f"switch={self.switch:g} Å is longer than the shortest cutoff, "
+                f"{self.shortest:g} Å: give a shorter one"
+            )
+        if self.inner is not None and self.layers == 1:
+            raise ValueError(
+                f"inner={self.inner:g} Å is for the first of several layers, but layers=1: leave "
+                "inner out, or set layers=2"
+            )
+        if self.inner is not None and self.inner > self.cutoff:
+            raise ValueError(
+                f"inner={self.inner:g} Å is longer than the cutoff, {self.cutoff:g} Å: leave it out"
+            )
+        if self.switch is not None and self.inner is not None and self.switch > self.inner:
+            raise ValueError(f"switch={self.switch:g} Å is longer than inner={self.inner:g} Å")
+        if self.charges and self.cutoff < 3.0 * self.smearing:
+            raise ValueError(
+                f"cutoff={self.cutoff} Å is below 3 smearing = {3 * self.smearing:g} Å, where the "
+                "pair sum of the electrostatics would be cut: use a smaller smearing"
+            )
+        return self
+
+    def _check_ladder(self) -> None:
+        shown = ",".join(str(v) for v in self.ladder)
+        rungs = self.rungs
+        if len(rungs) < 2 or "long" in self.ladder[:-1]:
+            raise ValueError(
+                f"ladder={shown} needs two cutoffs (Å) at least, and `long` at its end if at all, "
+                "such as 3,6.5,long"
+            )
+        if sorted(set(rungs)) != list(rungs) or rungs[0] < 0.5:
+            raise ValueError(f"ladder={shown} must rise from rung to rung, from 0.5 Å at least")
+        if rungs[-1] != self.cutoff:
+            raise ValueError(f"ladder={shown} must end at cutoff={self.cutoff:g}: leave cutoff out")
+        if self.charges != ("long" in self.ladder):
+            raise ValueError(
+                f"ladder={shown} and charges={self.charges} contradict each other: `long` at the "
+                "end of the ladder is what turns charges on"
+            )
+
+    @property
+    def rungs(self) -> tuple[float, ...]:
+        """The ladder's cutoffs, Å; without a ladder the one cutoff."""
+        return tuple(v for v in self.ladder if v != "long") or (self.cutoff,)
+
+    @property
+    def shortest(self) -> float:
+        """The shortest cutoff that the network is trained for, Å."""
+        return self.rungs[0]
+
+    @property
+    def switched(self) -> bool:
+        """Whether the network is trained with and without long range."""
+        return "long" in self.ladder

@@ -1,0 +1,178 @@
+r"""Energies, forces and stress from one derivative, eager or compiled.
+
+.. math:: F_i = -\partial E / \partial r_i, \qquad
+   \sigma = \frac{1}{V} \frac{\partial E}{\partial \epsilon}
+
+with the strain :math:`\epsilon` applied to positions and cell alike. There is no other call of
+autograd in the package: training differentiates this result again, prediction does not.
+
+The function that ``torch.compile`` sees returns energy and gradient together, from
+``torch.func.grad_and_value``: this is the form whose gradients with respect to the parameters
+stay exact. Compiling the energy alone fails on the second derivative. Predictions that are not
+compiled take the plain derivative, in half the memory.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from scalewise.models.adaptive_cutoff import Routed, RoutedNetwork
+from scalewise.models.density.network import AtomicProperties, Network
+from scalewise.models.graph import Graph
+from scalewise.models.memory import keep_freed_memory
+from scalewise.models.scale import Scale
+
+#: Atoms from which a prediction is made block by block, and atoms of a block: 80 instead of 180 kB
+#: of memory per atom for a third more time (benchmarks/scaling.py).
+BLOCKS_FROM = 60_000
+BLOCK = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Derivatives:
+    """What the network says of a batch.
+
+    Attributes
+    ----------
+    energy
+        Of each frame, eV [frames].
+    energies
+        Of each atom, without the smeared electrostatics, which belong to no atom, eV [atoms].
+    forces
+        eV/Å [atoms, 3].
+    virial
+        Derivative of the energy with respect to the strain, eV [frames, 3, 3].
+    charges
+        e [atoms].
+    cutoffs
+        Those used, Å [atoms].
+    """
+
+    energy: Tensor
+    energies: Tensor
+    forces: Tensor
+    virial: Tensor
+    charges: Tensor
+    cutoffs: Tensor
+
+    def detach(self) -> Derivatives:
+        """The same values, cut off from the weights."""
+        return Derivatives(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
+
+    def reordered(self, order: Tensor) -> Derivatives:
+        """Undo an order of the atoms: what is at k here goes to ``order[k]``."""
+        back = torch.argsort(order)
+        names = ("energies", "forces", "charges", "cutoffs")
+        return replace(self, **{n: getattr(self, n)[back] for n in names})
+
+
+Weights = Mapping[str, Tensor]
+_Call = Callable[..., tuple[tuple[Tensor, Tensor], tuple[Tensor, tuple[Tensor, AtomicProperties]]]]
+
+
+class Differentiator:
+    """Evaluates a network and its derivatives, for the weights it is given.
+
+    Parameters
+    ----------
+    network
+        Its own weights serve when a call brings none.
+    compiled
+        Use ``torch.compile``; the first call then takes about a minute, later ones are two to
+        three times faster.
+    """
+
+    def __init__(self, network: Network | RoutedNetwork, *, compiled: bool = False) -> None:
+        keep_freed_memory()
+        self.network = network
+        self.compiled = compiled
+        self._buffers = dict(network.named_buffers())
+        derivative = torch.func.grad_and_value(self._energy, argnums=(0, 1), has_aux=True)
+        self._call: _Call = (
+            torch.compile(derivative, dynamic=True, fullgraph=True) if compiled else derivative
+        )
+
+    def _energy(
+        self,
+        positions: Tensor,
+        strain: Tensor,
+        weights: dict[str, Tensor],
+        graph: Graph,
+        scale: Scale | Routed,
+    ) -> tuple[Tensor, tuple[Tensor, AtomicProperties]]:
+        moved, cell = _strained(graph, positions, strain)
+        found = torch.func.functional_call(
+            self.network, (weights, self._buffers), (graph, moved, cell, scale)
+        )
+        energy = found.frames.index_add(0, graph.frame, found.energies)
+        return energy.sum(), (energy, found)
+
+    def _predict(
+        self, graph: Graph, positions: Tensor, strain: Tensor, scale: Scale | Routed
+    ) -> Derivatives:
+        """Evaluate without a second derivative in mind: what is used up is freed at once."""
+        with torch.enable_grad():
+            inputs = (positions.detach().requires_grad_(True), strain.requires_grad_(True))
+            moved, cell = _strained(graph, *inputs)
+            block = BLOCK if len(positions) >= BLOCKS_FROM else None
+            found = self.network(graph, moved, cell, scale, block=block)
+            energy = found.frames.index_add(0, graph.frame, found.energies)
+            gradient, virial = torch.autograd.grad(energy.sum(), inputs)
+        return _derivatives(energy, found, gradient, virial).detach()
+
+    def __call__(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        *,
+        scale: Scale | Routed | None = None,
+        weights: Weights | None = None,
+    ) -> Derivatives:
+        """Evaluate a batch; differentiable with respect to the weights.
+
+        Parameters
+        ----------
+        graph, positions
+            From :func:`scalewise.models.graph.build`; Å [atoms, 3], in double precision.
+        scale
+            Of every atom, or lists for the router that a routed network has; default: the
+            network's longest for all.
+        weights
+            Named parameters; default: the network's own.
+        """
+        if scale is None:
+            cutoff = graph.away.new_full((len(positions),), self.network.settings.cutoff)
+            scale = Scale(cutoff, torch.ones_like(cutoff))
+        if self.compiled and scale.long is None:  # one program for both
+            scale = scale._replace(long=graph.away.new_zeros(len(positions)))
+        strain = positions.new_zeros(len(graph.cell), 3, 3)
+        # the mesh of large cells cannot be compiled
+        eager = not self.compiled or (graph.mesh and len(graph.cell) == 1)
+        if eager and weights is None and not torch.is_grad_enabled():
+            return self._predict(graph, positions, strain, scale)
+        own = dict(self.network.named_parameters()) if weights is None else dict(weights)
+        (gradient, virial), (_, (energy, found)) = self._call(positions, strain, own, graph, scale)
+        return _derivatives(energy, found, gradient, virial)
+
+
+def _derivatives(
+    energy: Tensor, found: AtomicProperties, gradient: Tensor, virial: Tensor
+) -> Derivatives:
+    # positions are in double precision, and so is what is summed over neighbours up to here
+    forces, virial = -gradient.to(energy.dtype), virial.to(energy.dtype)
+    return Derivatives(energy, found.energies, forces, virial, found.charges, found.cutoffs)
+
+
+def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
+    moved = positions + torch.bmm(strain[graph.frame], positions[..., None])[..., 0]
+    return moved, graph.cell + graph.cell @ strain.transpose(1, 2)
+
+
+def compiler_found() -> bool:
+    """Whether ``torch.compile`` has the C++ compiler it needs on the CPU."""
+    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))

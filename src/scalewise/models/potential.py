@@ -1,0 +1,296 @@
+"""A trained potential: network, baseline, and what is needed to predict with it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from scalewise.core.errors import InputError, shown
+from scalewise.data.structure import Frame
+from scalewise.models.adaptive_cutoff import Routed, RoutedNetwork, ScaleRouter
+from scalewise.models.binning import focus
+from scalewise.models.composition import Baseline
+from scalewise.models.density.network import Network
+from scalewise.models.gradients import Derivatives, Differentiator
+from scalewise.models.graph import Graph, build, prune, reordered
+from scalewise.models.scale import Scale
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What the potential says of one frame.
+
+    Attributes
+    ----------
+    energy
+        eV.
+    energies
+        Of each atom, eV [atoms]; the smeared electrostatics are shared evenly between the atoms.
+    forces
+        eV/Å [atoms, 3].
+    stress
+        eV/Å³, positive under tension [3, 3]; none without periodicity.
+    charges
+        e [atoms].
+    cutoffs
+        Those used, Å [atoms].
+    """
+
+    energy: float
+    energies: Float[np.ndarray, " atoms"]
+    forces: Float[np.ndarray, "atoms 3"]
+    stress: Float[np.ndarray, "3 3"] | None
+    charges: Float[np.ndarray, " atoms"]
+    cutoffs: Float[np.ndarray, " atoms"]
+
+
+@dataclass(frozen=True, eq=False)
+class Potential:
+    """One conservative energy for any frame of known elements.
+
+    Attributes
+    ----------
+    network
+        On its device, in its type.
+    baseline
+        Energies of composition, added to the network's.
+    info
+        How it was made: settings, data, errors. Free for the user's own entries.
+    compiled
+        Use ``torch.compile``; see :class:`scalewise.models.gradients.Differentiator`.
+    router
+        Chooses the cutoff of every atom where none is given; without, it is the network's for all.
+    """
+
+    network: Network
+    baseline: Baseline
+    info: dict[str, Any] = field(default_factory=dict)
+    compiled: bool = False
+    router: ScaleRouter | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: compiled programs and their caches are made anew."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def __post_init__(self) -> None:
+        self.network.requires_grad_(False)
+        if self.router is not None:
+            self.router.requires_grad_(False)
+
+    @cached_property
+    def _routed(self) -> RoutedNetwork | None:
+        return None if self.router is None else RoutedNetwork(self.network, self.router)
+
+    @cached_property
+    def _differentiator(self) -> Differentiator:
+        return Differentiator(self._routed or self.network, compiled=self.compiled)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the network's numbers."""
+        return next(self.network.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @property
+    def cutoff(self) -> float:
+        """Longest cutoff of an atom, Å."""
+        return self.network.settings.cutoff
+
+    def to(
+        self,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        compiled: bool | None = None,
+    ) -> Potential:
+        """Return a copy on another device, of another type, or compiled."""
+        place, kind = device or self.device, dtype or self.dtype
+        router = None if self.router is None else copy.deepcopy(self.router).to(place, kind)
+        return replace(
+            self,
+            network=self.network.converted(kind).to(place),
+            compiled=self.compiled if compiled is None else compiled,
+            router=router,
+        )
+
+    def graph(self, frame: Frame) -> Graph:
+        """List the neighbours of a frame, on the potential's device.
+
+        Raises
+        ------
+        InputError
+            As :func:`scalewise.models.graph.build`.
+        """
+        settings = self.network.settings
+        smearing = settings.smearing if settings.charges else 0.0
+        graph = build(
+            frame,
+            self.network.elements,
+            settings.cutoff,
+            smearing=smearing,
+            near=settings.inner,
+        )
+        return graph.to(self.device, self.dtype)
+
+    def derivatives(
+        self,
+        graph: Graph,
+        positions: np.ndarray,
+        cutoffs: np.ndarray | float | None = None,
+        *,
+        long: bool = True,
+    ) -> Derivatives:
+        """Evaluate a graph at positions, Å [atoms, 3].
+
+        Parameters
+        ----------
+        graph, positions
+            From :meth:`graph`; Å [atoms, 3].
+        cutoffs
+            Å, for all atoms or one each; default: the router's choice, else the network's.
+        long
+            Whether long range acts, if the network has any.
+
+        Raises
+        ------
+        InputError
+            A cutoff that is not positive, or longer than the network's; long range turned off in a
+            network that was trained with it alone.
+        """
+        network = self.network.settings
+        if not long and network.charges and not network.switched:
+            raise InputError(
+                "long",
+                "long range turned off, but the network was trained with it alone",
+                "Train over a ladder that ends in `long`: scalewise train --ladder 3,6.5,long",
+            )
+        places = torch.as_tensor(positions, device=self.device, dtype=torch.float64)
+        near = None
+        if cutoffs is None and self._routed is not None:
+            with torch.no_grad():
+                # constants have no gradient: what they give is a scale like any other
+                chosen = self._routed.router.constants(graph.species)
+                if chosen is None:
+                    near = prune(graph, places, network.shortest)
+                    chosen = self._routed.cutoffs(near, places, graph.cell)
+            cutoffs = self._lengths(chosen)
+        given = self.check_cutoffs(self.cutoff if cutoffs is None else cutoffs)
+        if given.ndim and len(given) != len(positions):
+            raise InputError(
+                "cutoffs",
+                f"{len(given)} values for {len(positions)} atoms",
+                "Give one for all atoms, or one each.",
+            )
+        lengths = np.full(len(positions), given)
+        cutoff = self._tensor(lengths)
+        if len(lengths) and float(lengths.max()) < graph.cutoff:
+            graph = prune(graph, places, float(lengths.max()))
+        order = None
+        if len(lengths) and float(lengths.min()) < float(lengths.max()) and not self.compiled:
+            focused = focus(graph, places, cutoff)
+            if focused is not None:
+                graph, order = focused
+                places, cutoff = places[order], cutoff[order]
+        share = torch.ones_like(cutoff) if long and network.charges else None
+        scale: Scale | Routed = Scale(cutoff, share)
+        if near is not None:
+            scale = Routed(near if order is None else reordered(near, order), share)
+        with torch.no_grad():
+            found = self._differentiator(graph, places, scale=scale)
+        return found if order is None else found.reordered(order)
+
+    def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
+        """Cutoffs (Å) as numbers, one for all atoms or one each.
+
+        Raises
+        ------
+        InputError
+            Something else than numbers; one that is not positive, or longer than the network's.
+        """
+        try:
+            lengths = np.asarray(cutoffs, dtype=float)
+        except (TypeError, ValueError):
+            lengths = np.array(np.nan)
+        right = lengths.ndim <= 1 and bool(((lengths > 0) & (lengths <= self.cutoff)).all())
+        if not right:
+            raise InputError(
+                "cutoffs",
+                shown(cutoffs, 80),
+                f"They must be positive and at most {self.cutoff:g} Å, the network's cutoff: one "
+                "for all atoms, or one each.",
+            )
+        return lengths
+
+    def _lengths(self, cutoffs: torch.Tensor) -> np.ndarray:
+        """Cutoffs as numpy: in single precision the longest may be a rounding too long."""
+        return np.minimum(cutoffs.double().cpu().numpy(), self.cutoff)
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, device=self.device, dtype=self.dtype)
+
+    def predict(
+        self, frame: Frame, *, cutoffs: np.ndarray | float | None = None, long: bool = True
+    ) -> Predicted:
+        """Predict one frame; see :meth:`derivatives` for the scale.
+
+        Raises
+        ------
+        InputError
+            An unknown element, overlapping atoms, a singular cell, a cutoff that is too long;
+            results that are not finite.
+        """
+        if not len(frame.numbers):
+            nothing = np.zeros(0)
+            stress = np.zeros((3, 3)) if frame.pbc.all() else None
+            return Predicted(0.0, nothing, np.zeros((0, 3)), stress, nothing, nothing)
+        found = self.derivatives(self.graph(frame), frame.positions, cutoffs, long=long)
+        return self.finish(frame, found)
+
+    def finish(self, frame: Frame, found: Derivatives) -> Predicted:
+        """Add the baseline to what the network found for one frame, as numpy arrays."""
+        n = len(frame.numbers)
+        own = found.energies.double().cpu().numpy()
+        smeared = float(found.energy.double().sum()) - float(own.sum())
+        base = self.baseline
+        table = dict(zip(base.elements, base.energies, strict=True))
+        energies = own + smeared / max(n, 1) + np.array([table[z] for z in frame.numbers.tolist()])
+        stress = None
+        if frame.pbc.all():
+            volume = abs(float(np.linalg.det(frame.cell)))
+            stress = found.virial[0].double().cpu().numpy() / volume
+        predicted = Predicted(
+            energy=float(energies.sum()),
+            energies=energies,
+            forces=found.forces.double().cpu().numpy(),
+            stress=stress,
+            charges=found.charges.double().cpu().numpy(),
+            cutoffs=self._lengths(found.cutoffs),
+        )
+        _check_finite(frame, predicted)
+        return predicted
+
+
+def _check_finite(frame: Frame, predicted: Predicted) -> None:
+    """Refuse results that are not numbers: nothing that is written or simulated may hold them."""
+    values = (predicted.energies, predicted.forces, predicted.charges, predicted.stress)
+    if not all(v is None or np.isfinite(v).all() for v in values):
+        raise InputError(
+            frame.where,
+            "the potential gives values that are not finite",
+            "Are its atoms far from any that it was trained on? Look at the structure; compute in "
+            "float64 if it is right.",
+        )

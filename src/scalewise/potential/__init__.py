@@ -1,1 +1,0 @@
-"""The flexible potential: one network, a cutoff per atom, long range from its own charges."""

@@ -1,0 +1,1 @@
+"""Statistics: intervals over groups, verdicts, several tests at once."""

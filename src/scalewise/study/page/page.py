@@ -1,0 +1,187 @@
+"""The report as one self-contained page: no network, no scripts from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from scalewise.core.files import write_text
+from scalewise.study.page.captions import CAPTIONS
+from scalewise.study.page.comparison import comparison
+from scalewise.study.page.markup import Line, escape, head, number, percent, section, table, text
+from scalewise.study.page.names import Results, views
+from scalewise.study.page.rows import all_rows
+from scalewise.study.page.summary import answer, verdict_table
+
+TITLE: Final = "Which length scale do these forces need?"
+#: Nothing may be loaded: what the page needs is in it.
+POLICY: Final = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+)
+TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def write_page(results: Results, figures: Sequence[Path], path: Path) -> None:
+    """Write the report of a study to ``path``, with the figures embedded.
+
+    Parameters
+    ----------
+    results
+        What results.json holds.
+    figures
+        Files of :func:`scalewise.study.page.figures.draw_all`; of two formats the SVG is taken.
+    path
+        Where the page goes; it is whole or, should writing fail, as it was before.
+    """
+    parts: dict[str, tuple[str, str]] = {
+        "verdict": ("Verdict by regime", verdict_table(results)),
+        "paper": ("Next to the paper", comparison(results)),
+        "rows": ("All rows", all_rows(results)),
+        "figures": ("Figures", _figures(figures)),
+        "pools": ("Scale pools", _pools(results)),
+        "checks": ("Checks of the generated data", _checks(results)),
+        "provenance": ("Provenance", _provenance(results)),
+    }
+    shown = {anchor: part for anchor, part in parts.items() if part[1]}
+    links = "".join(f'<li><a href="#{a}">{escape(t)}</a></li>' for a, (t, _) in shown.items())
+    sections = "\n".join(section(anchor, *part) for anchor, part in shown.items())
+    assets = resources.files("scalewise.study.page")
+    style, script = (assets.joinpath(n).read_text("utf-8") for n in ("page.css", "page.js"))
+    write_text(
+        path,
+        f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="color-scheme" content="light dark">
+<title>scalewise: {escape(TITLE)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<header>
+<h1>{escape(TITLE)}</h1>
+<div class="answer">{answer(results)}</div>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<main>
+{sections}
+</main>
+<script>
+{script}</script>
+</body>
+</html>
+""",
+    )
+
+
+# --------------------------------------------------------------------------- figures
+
+
+def _figures(paths: Sequence[Path]) -> str:
+    """Each figure once, in the order given, as a data address: nothing in it can clash or load."""
+    chosen: dict[str, Path] = {}
+    for path in paths:
+        if path.suffix in TYPES and (path.stem not in chosen or path.suffix == ".svg"):
+            chosen[path.stem] = path
+    return "\n".join(_figure(stem, path) for stem, path in chosen.items())
+
+
+def _figure(stem: str, path: Path) -> str:
+    title, alternative, caption = CAPTIONS.get(stem, (stem, stem, ""))
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    source = f"data:{TYPES[path.suffix]};base64,{data}"
+    return (
+        f'<figure id="figure-{escape(stem)}">\n<h3>{escape(title)}</h3>\n'
+        f'<div class="plot" role="region" tabindex="0" aria-label="{escape(title)}">'
+        f'<img alt="{escape(alternative)}" src="{source}"></div>\n'
+        f"<figcaption><p>{escape(caption)}</p></figcaption>\n</figure>"
+    )
+
+
+# --------------------------------------------------------------------------- pools
+
+
+def _pools(results: Results) -> str:
+    pools = (results.get("pool") or {}).get("by_view") or {}
+    held = (results.get("pool_held_out") or {}).get("by_view") or {}
+    lines: list[Line] = []
+    for view in views(results):
+        for unit, pool in (pools.get(view) or {}).items():
+            lines.append(_pool(view, unit, "the paper's rule", pool))
+            if pool.get("moved"):
+                lines.append(_pool(view, unit, "nodes moved freely", pool["moved"]))
+        if held.get(view):
+            lines.append(_pool(view, "ion", "held-out", held[view]))
+    if not lines:
+        return ""
+    columns = ("View", "Unit", "Rule", "#Size", "Scales", "#Recovered, tuning data")
+    return (
+        "<p>A pool is the set of scales to choose from. <em>Recovered</em> is the share of the "
+        "continuous oracle's gain that choosing from the pool keeps; it peeks at labels, so even "
+        "a high share says nothing about what a model could gain. The held-out rule has no such "
+        "share: it keeps a scale only if blocks it was not proposed on ask for it.</p>"
+        + table((*columns, "#Recovered, test data", "Why it stopped"), lines, "Scale pools")
+    )
+
+
+def _pool(view: str, unit: str, rule: str, pool: Mapping[str, Any]) -> Line:
+    scales = pool.get("scales") or ()
+    history: Sequence[Mapping[str, Any]] = pool.get("history") or ({},)
+    return Line(
+        (
+            head(view),
+            text(unit),
+            text(rule, "word"),
+            number(str(len(scales))),
+            text(", ".join(f"{s:.6g}" for s in scales), "scales"),
+            number(percent(history[-1].get("recovered"), 2)),
+            number(percent(pool.get("recovered_on_test"), 2)),
+            text(pool.get("result", ""), "prose"),
+        )
+    )
+
+
+# --------------------------------------------------------------------------- checks, provenance
+
+
+def _checks(results: Results) -> str:
+    checks = results.get("checks") or ()
+    lines = [
+        Line(
+            (
+                head(check["quantity"]),
+                text("ok" if check["ok"] else "failed", "" if check["ok"] else "failed"),
+                text(check["sentence"], "prose"),
+            )
+        )
+        for check in checks
+    ]
+    return table(("Quantity", "Result", "What was found"), lines, "Checks") if lines else ""
+
+
+def _provenance(results: Results) -> str:
+    known = results.get("provenance") or {}
+    if not known:
+        return ""
+    plain = {k: v for k, v in known.items() if not isinstance(v, Mapping)}
+    plain["schema of results.json"] = results.get("schema", "")
+    versions = [Line((head(name.replace("_", " ")), text(value))) for name, value in plain.items()]
+    parts = [table(("What", "Value"), versions, "Versions")]
+    if known.get("settings"):
+        settings = json.dumps(known["settings"], indent=2, ensure_ascii=False)
+        parts.append(f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>")
+    if known.get("sources"):
+        hashes = [
+            Line((head(name), text(digest, "name"))) for name, digest in known["sources"].items()
+        ]
+        count = f"{len(hashes)} source file{'s' if len(hashes) != 1 else ''}"
+        listed = table(("File", "SHA-256"), hashes, "Source files")
+        parts.append(f"<details><summary>{count} and their hashes</summary>{listed}</details>")
+    return "\n".join(parts)

@@ -1,0 +1,158 @@
+"""Settings of ``scalewise study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from scalewise.core.settings import Count, Fraction, Length, Settings
+from scalewise.data.regime_settings import RegimeSettings
+from scalewise.testbed.settings import Solution
+
+#: Rows of the report that are not branches.
+RESERVED_NAMES = frozenset(
+    {"best_single", "average", "fixed_router", "regime_router", "learned_router"}
+    | {"hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle"}
+)
+
+
+class Predictions(Settings):
+    """Predictions that the user already has, to be audited beside the labels."""
+
+    labels: Path | None = Field(
+        None, description="extxyz with the labels; default: the first file holds them too"
+    )
+    files: tuple[Path, ...] = Field(description="extxyz files, ordered from short to long scale")
+    names: tuple[str, ...] | None = Field(None, description="one name per file")
+    forces_keys: tuple[str, ...] = Field(
+        ("forces",), description="column of the predicted forces: one for all files, or one each"
+    )
+    labels_key: str = Field("REF_forces", description="column of the reference forces")
+    replicate_files: tuple[Path, ...] | None = Field(
+        None, description="the same models from another seed: allows the two-replicate oracle"
+    )
+    targets: tuple[str, ...] | None = Field(None, description="elements to score; default: all")
+    group_key: str | None = Field(
+        None, description="frame key of near-duplicate groups that must not be split"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Predictions:
+        n = len(self.files)
+        if n < 2:
+            raise ValueError(f"an audit compares at least two prediction files, got {n}")
+        for key in ("names", "replicate_files"):
+            value = getattr(self, key)
+            if value is not None and len(value) != n:
+                raise ValueError(f"{key} has {len(value)} entries for {n} prediction files")
+        reserved = sorted(set(self.names or ()) & RESERVED_NAMES)
+        if len(set(self.names or range(n))) != n:
+            raise ValueError(f"names={list(self.names or ())} must differ")
+        if reserved:
+            raise ValueError(f"names: {reserved} are rows of the report, choose other names")
+        if len(self.forces_keys) not in (1, n):
+            raise ValueError(f"forces_keys has {len(self.forces_keys)} entries for {n} files")
+        return self
+
+
+class Branches(Settings):
+    """The two force-matched branches of each view."""
+
+    short_cutoff: Length = 6.0
+    long_cutoff: Length = 9.0
+    splines: int = Field(14, ge=4, description="B-splines per pair of elements, short branch")
+    powers: tuple[int, ...] = Field(
+        (3, 4, 6, 8, 10, 12), description="inverse powers of r, long branch"
+    )
+    ridge: tuple[float, ...] = Field(
+        (1e-12, 1e-9, 1e-6, 1e-4, 1e-2, 1e-1, 1.0),
+        description="regularisation strengths tried on the tuning blocks",
+    )
+
+
+class Split(Settings):
+    """Whole replicas (or blocks of a single trajectory) to train, tune and test."""
+
+    train: Fraction = Field(0.375, description="share that fits branches; an audit tunes on it")
+    tune: Fraction = 0.25
+    block: Count = Field(5, description="frames per bootstrap block")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Split:
+        if self.train + self.tune >= 1.0:
+            raise ValueError(f"train + tune = {self.train + self.tune} leaves nothing to test")
+        return self
+
+
+class Pool(Settings):
+    """How the pool of scales is refined."""
+
+    max_scales: int = Field(9, ge=2)
+    recovery: float = Field(
+        0.995, gt=0, le=1, description="stop at this share of the continuous gain (tuning data)"
+    )
+
+
+class Router(Settings):
+    """The learned router: a small network on geometry features."""
+
+    hidden: Count = 24
+    steps: Count = 250
+    learning_rate: float = Field(0.01, gt=0)
+    weight_decay: float = Field(1e-3, ge=0)
+    members: int = Field(5, ge=3, description="networks averaged, each with its own folds")
+    cutoff: Length = 8.0
+
+
+class Evidence(Settings):
+    """Nulls, intervals and the error control of the verdict."""
+
+    draws: int = Field(100, ge=10, description="draws of each null")
+    bootstrap: int = Field(1000, ge=100, description="resamplings of the blocks")
+    alpha: Fraction = Field(0.05, description="chance of any false 'needed' within one view")
+    min_gain: Fraction = Field(0.01, description="gain below which routing is not worth its cost")
+    min_atoms: Count = Field(30, description="an automatic regime with fewer atoms is left out")
+
+
+class Study(Settings):
+    """The study: data, views, branches, mechanisms, evidence."""
+
+    seed: int = Field(0, ge=0)
+    solution: Solution = Solution()
+    data: Path | None = Field(
+        None, description="folder of `scalewise generate`; overrides solution"
+    )
+    predictions: Predictions | None = Field(None, description="audit files instead of training")
+    views: tuple[Literal["ions", "explicit"], ...] = ("ions", "explicit")
+    ions: dict[str, int] = Field(
+        default_factory=lambda: {"Na": 1, "Cl": -1}, description="element: sign of its charge"
+    )
+    anchors: tuple[float, ...] | None = Field(
+        None, description="scales of the branches, from 0 to 1; default: evenly spaced"
+    )
+    loss: Literal["l1", "l2"] = "l1"
+    check_units: bool = Field(True, description="refuse forces that do not look like eV/Å")
+    branches: Branches = Branches()
+    split: Split = Split()
+    regimes: Literal["auto"] | tuple[RegimeSettings, ...] = "auto"
+    pool: Pool = Pool()
+    router: Router = Router()
+    evidence: Evidence = Evidence()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        if self.anchors is not None:
+            a = self.anchors
+            if list(a) != sorted(set(a)) or len(a) < 2 or a[0] != 0.0 or a[-1] != 1.0:
+                raise ValueError(
+                    f"anchors={list(a)} must increase strictly from 0 to 1: sort them, drop "
+                    "repeats, and list the branches in the same order"
+                )
+        if len(set(self.views)) != max(1, len(self.views)):
+            raise ValueError(f"views={list(self.views)}: name 'ions', 'explicit' or both, once")
+        names = [] if self.regimes == "auto" else [r.name for r in self.regimes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"regimes {names} must have different names")
+        return self

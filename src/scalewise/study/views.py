@@ -1,0 +1,161 @@
+"""One view of a data set: what the branches may see, fitted, predicted, and turned into samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from scalewise.data.splits import Split
+from scalewise.data.structure import Frame
+from scalewise.study.branches.base import Branch
+from scalewise.study.branches.matching import FittedBranch, fit_view
+from scalewise.study.samples import Described, Replicates, Samples, Scene, assemble, describe
+from scalewise.study.settings import Study
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Everything the analysis of one view needs."""
+
+    name: str
+    scene: Scene
+    branch_names: tuple[str, ...]
+    tune: Samples
+    test: Samples
+    replicates: Replicates | None
+    labels: Float[np.ndarray, "units samples 3"] | None
+    """Force samples of the replicate atoms, where the labels have noise."""
+    reports: list[dict[str, Any]] = field(default_factory=list)
+
+    def with_regimes(self, names: Sequence[str]) -> View:
+        """Keep only the named regimes; those of the replicates may be empty."""
+
+        def kept(samples: Samples) -> Samples:
+            return replace(samples, regimes={n: samples.regimes[n] for n in names})
+
+        pair = self.replicates
+        if pair is not None:
+            pair = replace(pair, regimes={n: pair.regimes[n] for n in names})
+        return replace(self, tune=kept(self.tune), test=kept(self.test), replicates=pair)
+
+
+def ion_view(
+    frames: Sequence[Frame],
+    split: Split,
+    replicates: Sequence[Sequence[Frame]],
+    scene: Scene,
+    settings: Study,
+) -> View:
+    """The branches see the ions alone; the water is noise, measured by solvent replicates.
+
+    ``replicates`` holds, for each frozen ion configuration, its frames with other water.
+    """
+    ions = tuple(e for e in scene.elements if e in scene.ions)
+    seen = [f.only(ions) for f in frames]
+    fitted = fit_view(
+        _pick(seen, split.train), _pick(seen, split.tune), settings.branches, settings.ions
+    )
+    main = fitted.branches
+    scene = Scene(
+        ions, ions, scene.ions, scene.regimes, scene.feature_cutoff, scene.anchors, scene.loss
+    )
+    tune, test = (
+        _samples(_pick(seen, part), main, split.block[part], scene)
+        for part in (split.tune, split.test)
+    )
+    pair, labels = None, None
+    if replicates:
+        pair, labels = _solvent_replicates(replicates, ions, main, scene)
+    return View("ions", scene, ("short", "long"), tune, test, pair, labels, _reports(main))
+
+
+def explicit_view(frames: Sequence[Frame], split: Split, scene: Scene, settings: Study) -> View:
+    """The branches see every atom; labels have no noise, so replicates are models of half data."""
+    fitted = fit_view(
+        _pick(frames, split.train), _pick(frames, split.tune), settings.branches, settings.ions
+    )
+    test_frames, block = _pick(frames, split.test), split.block[split.test]
+    tune = _samples(_pick(frames, split.tune), fitted.branches, split.block[split.tune], scene)
+    errors: dict[str, dict[str, list[float]]] = {}
+    described = [describe(frame, scene) for frame in test_frames]
+    test = _samples(test_frames, fitted.branches, block, scene, described, errors)
+    halves = [_samples(test_frames, half, block, scene, described) for half in fitted.halves]
+    pair = Replicates(
+        halves[0].residuals, halves[1].residuals, test.geometry, test.regimes, test.frame
+    )
+    reports = _reports(fitted.branches)
+    for report in reports:
+        report["mae_by_element"] = {
+            e: float(np.mean(values)) for e, values in sorted(errors[report["name"]].items())
+        }
+    return View("explicit", scene, ("short", "long"), tune, test, pair, None, reports)
+
+
+def _pick(frames: Sequence[Frame], index: Int[np.ndarray, " part"]) -> list[Frame]:
+    return [frames[int(k)] for k in index]
+
+
+def _reports(fitted: Sequence[FittedBranch]) -> list[dict[str, Any]]:
+    return [{"name": b.name, **b.report} for b in fitted]
+
+
+def _samples(
+    frames: Sequence[Frame],
+    fitted: Sequence[FittedBranch],
+    block: Int[np.ndarray, " frames"],
+    scene: Scene,
+    described: Sequence[Described] | None = None,
+    errors: dict[str, dict[str, list[float]]] | None = None,
+) -> Samples:
+    """Predict frames, and describe them where the caller has not.
+
+    The mean absolute errors of every element, water too, are collected into ``errors``.
+    """
+    described = described or [describe(frame, scene) for frame in frames]
+    predictions, labels = [], []
+    for frame, target in zip(frames, (d.target for d in described), strict=True):
+        forces = _predict(frame, [b.branch for b in fitted])
+        predictions.append(forces[:, target])
+        labels.append(frame.forces[target])
+        if errors is not None:
+            for b, force in zip(fitted, forces, strict=True):
+                off = np.abs(force - frame.forces)
+                for e in set(frame.symbols):
+                    by_element = errors.setdefault(b.name, {})
+                    by_element.setdefault(e, []).append(float(off[frame.mask([e])].mean()))
+    return assemble(
+        described, np.concatenate(predictions, axis=1), np.concatenate(labels), block, scene
+    )
+
+
+def _predict(frame: Frame, branches: Sequence[Branch]) -> Float[np.ndarray, "branches atoms 3"]:
+    return np.stack([branch.predict(frame).forces for branch in branches])
+
+
+def _solvent_replicates(
+    replicates: Sequence[Sequence[Frame]],
+    ions: tuple[str, ...],
+    fitted: Sequence[FittedBranch],
+    scene: Scene,
+) -> tuple[Replicates, Float[np.ndarray, "units samples 3"]]:
+    """The first half of the samples, in time, and the second; one block per configuration."""
+    described: list[Described] = []
+    predictions, labels = [], []
+    for samples in replicates:
+        frame = samples[0].only(ions)
+        described.append(describe(frame, scene))
+        predictions.append(_predict(frame, [b.branch for b in fitted]))
+        labels.append(np.stack([s.only(ions).forces for s in samples], axis=1))
+    every = np.concatenate(labels)
+    predicted = np.concatenate(predictions, axis=1)
+    block = np.arange(len(replicates))
+    first, second = (
+        assemble(described, predicted, part.reshape(len(part), -1), block, scene)
+        for part in np.array_split(every, 2, axis=1)
+    )
+    pair = Replicates(first.residuals, second.residuals, first.geometry, first.regimes, first.frame)
+    return pair, every

@@ -1,0 +1,140 @@
+"""Settings of ``scalewise generate``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from scalewise.core.settings import Count, Length, Settings
+
+
+class SolventReplicates(Settings):
+    """Force samples of the same ion configuration with different water around it."""
+
+    replicas: int = Field(2, ge=0, description="how many replicas (the last ones) get them")
+    configurations: Count = Field(8, description="ion configurations per such replica")
+    samples: int = Field(8, ge=2, description="water samples per ion configuration")
+    spacing: float = Field(1.0, gt=0, description="ps between water samples")
+
+
+#: The settings that only some geometries have, or only one law.
+OF_GEOMETRY = {
+    "vacuum": ("slab", "droplet"),
+    "cells": ("crystal",),
+    "lattice": ("crystal",),
+    "distances": ("pair",),
+}
+
+
+class Solution(Settings):
+    """Aqueous NaCl from molecular dynamics with rigid water."""
+
+    LATER = frozenset({"geometry", "law", "screening", *OF_GEOMETRY})
+
+    geometry: Literal["bulk", "slab", "droplet", "crystal", "pair"] = Field(
+        "bulk",
+        description="solution everywhere; with vapour on two sides or all around; beside a crystal "
+        "of NaCl; water around one pair of ions, held",
+    )
+    concentration: float = Field(2.0, gt=0, le=6.0, description="mol of NaCl per litre")
+    ion_pairs: Count | None = Field(None, description="NaCl pairs; overrides concentration")
+    box: float = Field(
+        20.0,
+        ge=16.0,
+        description="edge of the cubic cell before equilibration, Å; thickness and width of a "
+        "slab, diameter of a droplet, thickness of the solution beside a crystal",
+    )
+    vacuum: Length = Field(20.0, description="Å between a slab or droplet and its images")
+    cells: Count = Field(2, description="thickness of the crystal in its unit cells")
+    lattice: Length = Field(5.64, description="Å, edge of the crystal's unit cell along its face")
+    distances: tuple[Length, ...] = Field(
+        (2.8, 3.5, 4.2, 5.0, 6.0, 7.5),
+        min_length=1,
+        description="Å, rising: at which the pair of ions is held, each in a window of its own",
+    )
+    water: Literal["tip3p", "spce", "tip3pfb", "opc3"] = "tip3p"
+    ions: Literal["amber", "charmm"] = Field(
+        "amber", description="the set in Amber's file of that water, or CHARMM's (tip3p, spce)"
+    )
+    temperature: float = Field(300.0, gt=0, description="K")
+    pressure: float = Field(1.0, gt=0, description="bar, during equilibration")
+    timestep: float = Field(4.0, gt=0, le=5.0, description="fs")
+    hydrogen_mass: float = Field(3.0, ge=1.0, le=4.0, description="u, taken from the oxygen")
+    cutoff: float = Field(9.0, gt=0, description="Å, of Lennard-Jones and real-space PME")
+    equilibration: float = Field(20.0, gt=0, description="ps at constant pressure")
+    replicas: Count = Field(8, description="independent boxes, each from its own seed")
+    frames: Count = Field(40, description="per replica; of a pair, per replica and distance")
+    spacing: float = Field(1.0, gt=0, description="ps between frames")
+    replicates: SolventReplicates = SolventReplicates()
+    seed: int = Field(0, ge=0)
+    platform: Literal["auto", "CPU", "CUDA", "Reference"] = "auto"
+    law: Literal["forcefield", "screened"] = Field(
+        "forcefield",
+        description="what labels the frames: the force field of the dynamics, or a screened "
+        "Coulomb law of known range",
+    )
+    screening: Length = Field(2.0, description="Å, screening length of that law")
+
+    @property
+    def shortest_edge(self) -> float:
+        """Shortest edge of the cell before equilibration, Å."""
+        if self.geometry == "droplet":
+            return self.box + self.vacuum
+        return self.face if self.geometry == "crystal" else self.box
+
+    @property
+    def face(self) -> float:
+        """Edge of the crystal's face, a whole number of unit cells next to ``box``, Å."""
+        return max(1, round(self.box / self.lattice)) * self.lattice
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Solution:
+        if self.replicates.replicas > self.replicas:
+            raise ValueError(
+                f"replicates.replicas={self.replicates.replicas} exceeds replicas={self.replicas}"
+            )
+        if self.replicates.replicas and self.replicates.configurations > self.frames:
+            raise ValueError(
+                f"replicates.configurations={self.replicates.configurations} exceeds "
+                f"frames={self.frames}, from which they are taken"
+            )
+        if 2 * self.cutoff > 0.98 * self.shortest_edge:
+            raise ValueError(
+                f"cutoff={self.cutoff} Å needs a box of at least {2 * self.cutoff / 0.98:.1f} Å, "
+                f"got {self.shortest_edge:.4g} Å along its shortest edge with box={self.box} Å: "
+                "enlarge the box or shorten the cutoff"
+            )
+        if self.ions == "charmm" and self.water not in ("tip3p", "spce"):
+            raise ValueError(f"the charmm ions go with water tip3p or spce, got {self.water}")
+        self._check_geometry()
+        return self
+
+    def _check_geometry(self) -> None:
+        fields = type(self).model_fields
+        for key, geometries in OF_GEOMETRY.items():
+            given = getattr(self, key)
+            if given != fields[key].get_default() and self.geometry not in geometries:
+                raise ValueError(
+                    f"{key}={given} means nothing with geometry={self.geometry}: leave it out, or "
+                    f"set geometry={' or '.join(geometries)}"
+                )
+        if self.law != "screened" and self.screening != fields["screening"].get_default():
+            raise ValueError(f"screening={self.screening} needs law=screened, got law={self.law}")
+        if self.geometry in ("slab", "droplet") and self.vacuum < self.cutoff:
+            raise ValueError(
+                f"vacuum={self.vacuum} Å is less than cutoff={self.cutoff} Å: the images would "
+                "touch; enlarge the vacuum"
+            )
+        if self.geometry == "pair":
+            self._check_pair()
+
+    def _check_pair(self) -> None:
+        d = self.distances
+        if list(d) != sorted(set(d)) or d[0] < 2.0 or d[-1] > 0.45 * self.box:
+            raise ValueError(
+                f"distances={list(d)} must rise from 2 Å or more to at most "
+                f"{0.45 * self.box:.1f} Å, nine tenths of half the box of {self.box} Å"
+            )
+        if self.ion_pairs not in (None, 1):
+            raise ValueError(f"geometry=pair has one pair of ions, got ion_pairs={self.ion_pairs}")

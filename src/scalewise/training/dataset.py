@@ -1,0 +1,126 @@
+"""Frames ready to be trained on: graph, positions and labels as tensors, dealt out by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalewise.data.structure import Frame
+from scalewise.models.composition import Baseline
+from scalewise.models.density.settings import Network
+from scalewise.models.graph import Graph, batch, build
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One frame or a batch of them; labels that are missing have a weight of zero.
+
+    Attributes
+    ----------
+    graph, positions, forces
+        The input, positions in double precision, and the label of every atom [atoms, 3].
+    energy, has_energy
+        Total energy above the baseline, eV, and whether it is known [frames].
+    virial, has_stress
+        Volume times stress, eV [frames, 3, 3], and whether it is known [frames].
+    volume
+        Å³ [frames].
+    names
+        File and number of each frame.
+    """
+
+    graph: Graph
+    positions: Tensor
+    forces: Tensor
+    energy: Tensor
+    has_energy: Tensor
+    virial: Tensor
+    has_stress: Tensor
+    volume: Tensor
+    names: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> Sample:
+        """Move to a device."""
+        moved = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return replace(self, graph=self.graph.to(device), **moved)
+
+
+_TENSORS = ("positions", "forces", "energy", "has_energy", "virial", "has_stress", "volume")
+
+
+def prepare(
+    frames: Sequence[Frame], baseline: Baseline, network: Network, dtype: torch.dtype
+) -> list[Sample]:
+    """List neighbours and convert labels.
+
+    Raises
+    ------
+    InputError
+        As :func:`scalewise.models.graph.build`.
+    """
+    smearing = network.smearing if network.charges else 0.0
+    return [
+        _sample(
+            frame,
+            build(
+                frame, baseline.elements, network.cutoff, smearing=smearing, near=network.inner
+            ).to(dtype=dtype),
+            baseline,
+            dtype,
+        )
+        for frame in frames
+    ]
+
+
+def _sample(frame: Frame, graph: Graph, baseline: Baseline, dtype: torch.dtype) -> Sample:
+    energy = 0.0 if frame.energy is None else frame.energy - baseline.energy(frame.numbers)
+    periodic = bool(frame.pbc.all())
+    volume = abs(float(np.linalg.det(frame.cell))) if periodic else 1.0
+    known = frame.stress is not None and periodic
+    stress = frame.stress if known and frame.stress is not None else np.zeros((3, 3))
+
+    def number(value: float) -> Tensor:
+        return torch.tensor([value], dtype=dtype)
+
+    return Sample(
+        graph=graph,
+        # vectors between neighbours are formed in double precision, then rounded
+        positions=torch.as_tensor(frame.positions, dtype=torch.float64),
+        forces=torch.as_tensor(frame.forces, dtype=dtype),
+        energy=number(energy),
+        has_energy=number(float(frame.energy is not None)),
+        virial=torch.as_tensor(stress * volume, dtype=dtype)[None],
+        has_stress=number(float(known)),
+        volume=number(volume),
+        names=(frame.where,),
+    )
+
+
+def join(samples: Sequence[Sample]) -> Sample:
+    """Make one batch of several samples."""
+    if len(samples) == 1:
+        return samples[0]
+    joined = {name: torch.cat([getattr(s, name) for s in samples]) for name in _TENSORS}
+    names = tuple(n for s in samples for n in s.names)
+    return replace(samples[0], graph=batch([s.graph for s in samples]), names=names, **joined)
+
+
+def deal(
+    count: int, *, seed: int, epoch: int, batch_size: int, rank: int = 0, processes: int = 1
+) -> Iterator[list[int]]:
+    """Yield the samples of each step of one epoch for one process.
+
+    The order depends on seed and epoch alone. A step takes ``batch_size * processes`` samples, so
+    n processes see together what one process sees with an n times larger batch. What does not
+    fill the last step is left out, another part in every epoch.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    whole = min(batch_size * processes, count)
+    for start in range(0, count - whole + 1, whole):
+        share = order[start : start + whole][rank::processes]
+        if len(share):
+            yield share.tolist()

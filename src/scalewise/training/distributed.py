@@ -1,0 +1,77 @@
+"""Starting a training: in this process, or in several with one thread each."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+
+from scalewise.core.errors import InputError
+from scalewise.training.stopping import Stop
+from scalewise.training.trainer import Job, Show, Trainer, silent
+
+
+def run(job: Job, show: Show = silent) -> None:
+    """Train in one process, or in several started for it.
+
+    Raises
+    ------
+    InputError
+        Fewer frames than processes times batch; a loss that is not finite; the state of another
+        run in the folder.
+    KeyboardInterrupt
+        Ctrl-C or SIGTERM; what was done is saved.
+    """
+    settings = job.settings
+    needed = settings.processes * settings.batch
+    if len(job.train) < needed or not job.valid:
+        raise InputError(
+            "split",
+            f"{len(job.train)} frames to train and {len(job.valid)} to validate",
+            f"At least {needed} and 1 are needed: give more frames, or smaller processes or batch.",
+        )
+    if settings.batch > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
+        raise InputError(
+            "key 'batch'",
+            f"batch={settings.batch}, but some frames are periodic and some are not",
+            "They cannot share a batch: use batch=1, or one kind of frames.",
+        )
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
+    accelerator = "auto" if settings.device == "auto" else settings.device
+    if settings.processes == 1:
+        fabric = Fabric(accelerator=accelerator, devices=1)
+        fabric.launch()
+        _train(fabric, job, show)
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
+        with Stop(forward=True).listening() as stop:
+            # what is wrong with the input is wrong in every process: the first one's word is enough
+            error = fabric.launch(partial(_train_one_thread, job=job, show=show))
+        if stop.asked:
+            raise stop.error
+        if error is not None:
+            raise error
+
+
+def _train_one_thread(
+    fabric: Fabric, job: Job, show: Show
+) -> InputError | KeyboardInterrupt | None:
+    torch.set_num_threads(1)
+    # torch interrupts its processes when their parent has died; in the background that is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _train(fabric, job, show)
+    except (InputError, KeyboardInterrupt) as error:
+        return error
+    return None
+
+
+def _train(fabric: Fabric, job: Job, show: Show) -> None:
+    with (
+        Stop().listening() as stop,
+        show() if fabric.is_global_zero else silent() as listener,
+    ):
+        Trainer(fabric, job, listener, stop).run()

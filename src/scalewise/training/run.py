@@ -1,0 +1,253 @@
+"""From a file and settings to a job: read, deal, fit the baseline, list neighbours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scalewise.core.errors import InputError
+from scalewise.core.files import read_json, write_json
+from scalewise.data.duplicates import find_duplicates
+from scalewise.data.keys import LabelKeys, Say
+from scalewise.data.manifest import (
+    DataFile,
+    SplitManifest,
+    hash_file,
+    read_manifest,
+    write_manifest,
+)
+from scalewise.data.structure import Frame, read
+from scalewise.doctor.split import (
+    deal_groups,
+    divide_large,
+    read_groups,
+    read_roles,
+    say_untrained,
+    untrained_elements,
+)
+from scalewise.models import checkpoint
+from scalewise.models.composition import Baseline
+from scalewise.models.graph import check_elements
+from scalewise.models.potential import Potential
+from scalewise.training.dataset import prepare
+from scalewise.training.distributed import run
+from scalewise.training.settings import Data, Train
+from scalewise.training.state import Progress, check_state, read_progress
+from scalewise.training.trainer import STATE, Job, Show, silent
+
+#: Force error over that of predicting no force, above which a potential has learned little.
+LITTLE = 0.5
+#: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
+DUPLICATE_DISTANCE = 1.5
+
+
+def train(
+    path: Path,
+    settings: Train,
+    out: Path,
+    *,
+    say: Say = lambda _: None,
+    show: Show = silent,
+) -> Path:
+    """Train a potential on a file of labelled frames; a killed run goes on where it was.
+
+    Writes ``model/`` (the best so far), ``state.safetensors``, ``log.csv``, ``settings.json`` and
+    ``split.json`` below ``out`` and returns the folder of the model.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data or the settings; a loss that is not finite.
+    """
+    settings, first = _from(settings)
+    frames = read(path, LabelKeys.of(settings.data, "data."), say=say)
+    manifest = split(path, frames, settings.data, settings.seed, say)
+    digest = _digest(settings, manifest)
+    if (out / STATE).is_file():
+        check_state(out / STATE, digest)  # before anything of that run is written over
+    write_manifest(out / "split.json", manifest)
+    write_json(out / "settings.json", settings.model_dump(mode="json"))
+    members = {role: [frames[k] for k in manifest.members(role)] for role in ("train", "valid")}
+    say(", ".join(f"{len(v)} frames to {k}" for k, v in members.items()))
+    elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
+    baseline = Baseline.fit(members["train"], elements) if first is None else first.baseline
+    if first is not None:
+        for frame in frames:
+            check_elements(frame, first.network.elements)
+    train_samples, valid_samples = (
+        prepare(members[role], baseline, settings.network, torch.float32)
+        for role in ("train", "valid")
+    )
+    job = Job(
+        settings=settings,
+        train=train_samples,
+        valid=valid_samples,
+        baseline=baseline,
+        scale=_scale(members["train"]),
+        digest=digest,
+        out=out,
+        start=None if first is None else first.network.state_dict(),
+    )
+    run(job, show)
+    _judge_error(out / "model", members["valid"], say)
+    return out / "model"
+
+
+def _judge_error(model: Path, frames: Sequence[Frame], say: Say) -> None:
+    """Say so where a potential has learned little: it is written all the same."""
+    info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
+    error = info.get("valid", {}).get("forces_mae")
+    nothing = 1e3 * float(np.abs(np.concatenate([f.forces for f in frames])).mean())
+    if error is not None and nothing > 0 and error > LITTLE * nothing:
+        say(
+            f"warning: hardly trained. After {info['step']} steps its force error on validation "
+            f"frames is {error:.3g} meV/Å, where predicting none has {nothing:.3g}: give it more "
+            "minutes or steps"
+        )
+
+
+def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress:
+    """How far a training of these settings and data, not started from another, has come.
+
+    Raises
+    ------
+    InputError
+        The folder holds a damaged training, or one of other settings or other data.
+    """
+    if not (out / STATE).is_file():
+        return Progress()
+    return read_progress(out / STATE, check_state(out / STATE, _digest(settings, manifest)))
+
+
+def _digest(settings: Train, manifest: SplitManifest) -> str:
+    """Name the settings and the data; of a split, what it says, and not where the file lies."""
+    data = settings.data.model_copy(update={"split": None})
+    words = settings.model_copy(update={"data": data}).digest()
+    return hashlib.sha256((words + manifest.digest()).encode()).hexdigest()
+
+
+def _from(settings: Train) -> tuple[Train, Potential | None]:
+    """Take the network of the potential to start from, if there is one."""
+    if settings.start is None:
+        return settings, None
+    first = checkpoint.read(checkpoint.locate(settings.start))
+    network = first.network.settings
+    if settings.network != Train().network and settings.network != network:
+        raise InputError(
+            "key 'network'",
+            f"another network than that of {settings.start}",
+            "Leave it out: a training that starts from a potential keeps its network.",
+        )
+    if settings.route is not None and not network.ladder:
+        raise InputError(
+            str(settings.start),
+            f"a potential of one scale, {network.cutoff:g} Å",
+            "A router needs a potential that was trained over a ladder (--ladder).",
+        )
+    return settings.model_copy(update={"network": network}), first
+
+
+def split(
+    path: Path,
+    frames: Sequence[Frame],
+    settings: Data,
+    seed: int,
+    say: Say = lambda _: None,
+) -> SplitManifest:
+    """Read the split, or deal groups of near-duplicates.
+
+    Raises
+    ------
+    InputError
+        A split of other data; a frame without the key; no frame to train or to validate.
+    """
+    if settings.split is not None:
+        manifest = read_manifest(settings.split, data=path, frames=len(frames))
+    else:
+        manifest = _deal(path, frames, settings, seed, say)
+    missing = [role for role in ("train", "valid") if role not in manifest.role]
+    if missing:
+        raise InputError(
+            f"split of {path}",
+            f"no frame has the role {' or '.join(missing)}",
+            _roles_for(settings, missing, path),
+        )
+    if lost := untrained_elements(frames, manifest.role):
+        named = {symbol for symbol, roles in lost.items() if "valid" in roles}
+        if named:
+            raise InputError(
+                f"split of {path}",
+                say_untrained(lost),
+                "The network would not know them, and validation needs it: give a frame of each "
+                "the role train.",
+            )
+        say(f"{say_untrained(lost)}: the potential will not know them")
+    return manifest
+
+
+def _roles_for(settings: Data, missing: Sequence[str], path: Path) -> str:
+    """How frames get the roles that none has."""
+    if settings.split is not None:
+        return (
+            "Training needs both. Write the split again with smaller groups or other shares: "
+            f"scalewise doctor {path} group_key=... or duplicate_distance=..."
+        )
+    if settings.split_key is not None:
+        return (
+            f"Training needs both: give some frames the role {' and some '.join(missing)} under "
+            f"'{settings.split_key}'."
+        )
+    return "Training needs both: give more frames, or smaller groups with data.group_key."
+
+
+def _deal(
+    path: Path, frames: Sequence[Frame], settings: Data, seed: int, say: Say
+) -> SplitManifest:
+    shares = {
+        "train": 1.0 - settings.valid - settings.test,
+        "valid": settings.valid,
+        "test": settings.test,
+    }
+    if settings.test == 0:
+        del shares["test"]
+    if settings.group_key is not None:
+        group = read_groups(frames, settings.group_key)
+        made = f"frame key '{settings.group_key}'"
+    elif settings.split_key is not None:
+        group, made = np.arange(len(frames)), "one group per frame"
+    else:
+        group, blocks = divide_large(find_duplicates(frames, DUPLICATE_DISTANCE))
+        made = f"near-duplicates below {DUPLICATE_DISTANCE} Å"
+        if blocks:
+            cut = f"cut into {blocks} blocks of frames that follow each other"
+            made += f", the largest group {cut}"
+            say(
+                f"most frames are near-duplicates of each other (below {DUPLICATE_DISTANCE} Å) and "
+                f"were {cut}: test errors are those between known frames, not beyond them"
+            )
+    if settings.split_key is not None:
+        roles = read_roles(frames, settings.split_key)
+        dealt = f"frame key '{settings.split_key}'"
+    else:
+        stratum = [tuple(np.bincount(f.numbers).tolist()) for f in frames]
+        elements = [frozenset(f.numbers.tolist()) for f in frames]
+        roles = deal_groups(group.tolist(), stratum, shares, seed, elements)
+        dealt = "whole groups, dealt by seed"
+    return SplitManifest(
+        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
+        seed=seed,
+        shares=shares if settings.split_key is None else {},
+        made={"group": made, "role": dealt},
+        role=tuple(roles),
+        group=tuple(int(g) for g in group),
+    )
+
+
+def _scale(frames: Sequence[Frame]) -> float:
+    """Root mean square of a force component: the scale of the energies, in eV per Å."""
+    square = np.concatenate([(f.forces**2).reshape(-1) for f in frames])
+    return float(np.sqrt(square.mean())) or 1.0

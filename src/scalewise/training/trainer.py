@@ -1,0 +1,413 @@
+"""The training loop of one process, the same whether it trains alone or with others."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from scalewise.core.errors import InputError
+from scalewise.models import checkpoint
+from scalewise.models.adaptive_cutoff import RoutedNetwork, ScaleRouter
+from scalewise.models.composition import Baseline
+from scalewise.models.density.network import Network
+from scalewise.models.gradients import Derivatives, Differentiator, Weights, compiler_found
+from scalewise.models.potential import Potential
+from scalewise.training.cutoff_penalty import follow, neighbours_cost
+from scalewise.training.dataset import Sample, deal, join
+from scalewise.training.log import Log
+from scalewise.training.loss import Errors, loss
+from scalewise.training.muon import Muon
+from scalewise.training.scale_sampler import Drawn, at_scale, draw, judged
+from scalewise.training.schedule import Clock, rate
+from scalewise.training.settings import Train
+from scalewise.training.state import State
+from scalewise.training.stopping import Stop, at_most
+
+# Fabric announces every process on the terminal, where the progress bar is
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+MODEL, STATE = "model", "state.safetensors"
+#: Minutes of training from which compiling pays: two lost, a third of each step won
+#: (benchmarks/speed.py).
+COMPILE_PAYS = 8.0
+#: Share of a budget that compiling may take, on a busy machine as on an idle one.
+COMPILE_SHARE = 0.1
+#: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
+#: another scale, and its signs with it: at the full rate these weights would walk at random.
+TOLD = 0.02
+#: That of a router's constants, which are single numbers with a way to go: at the rate of others,
+#: 220 steps moved a cutoff by 0.4 Å, whatever the price.
+CONSTANT = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What every process is given."""
+
+    settings: Train
+    train: Sequence[Sample]
+    valid: Sequence[Sample]
+    baseline: Baseline
+    scale: float
+    digest: str
+    out: Path
+    start: dict[str, Tensor] | None = None
+
+
+#: Told the share of the budget that is spent after each step, with the errors after a validation.
+Listener = Callable[[float, dict[str, float]], None]
+#: Opens a listener in the process that reports; a function that can be pickled.
+Show = Callable[[], AbstractContextManager[Listener]]
+
+
+def _silent(fraction: float, errors: dict[str, float]) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def silent() -> Iterator[Listener]:
+    """Open the listener that tells nobody."""
+    yield _silent
+
+
+@dataclass
+class Trainer:
+    """One process of a training run; see :func:`scalewise.training.distributed.run`."""
+
+    fabric: Fabric
+    job: Job
+    listener: Listener = _silent
+    stop: Stop = field(default_factory=Stop)
+    network: Network | RoutedNetwork = field(init=False)
+    state: State = field(init=False)
+    log: Log | None = field(init=False, default=None)
+    _told: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        settings, job = self.job.settings, self.job
+        _seed(settings.seed)
+        network, self.network = _build(job)
+        network.scale.fill_(job.scale)
+        if job.start is not None:
+            network.load_state_dict(job.start)
+        matrices = network.matrices()
+        if settings.route is not None:
+            matrices = [f"network.{name}" for name in matrices]
+        self.network.to(self.fabric.device)
+        # weights and averages are parameters, and none is the network's own: compiled code looks
+        # at both, and would be compiled again for the other
+        weights, average = (_copies(self.network) for _ in range(2))
+        if settings.freeze:
+            for name, weight in weights.items():
+                weight.requires_grad_(name.startswith("router."))
+        rest = [n for n, w in weights.items() if n not in matrices and w.requires_grad]
+        shares = sorted({_share(n) for n in rest}, reverse=True)
+        groups = [
+            {"params": [weights[n] for n in rest if _share(n) == share], "share": share}
+            for share in shares
+        ]
+        optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(groups, lr=settings.adam_rate, betas=(0.9, 0.99))
+        ]
+        if not settings.freeze:
+            mixing = [weights[name] for name in matrices]
+            optimizers = [Muon(mixing, lr=settings.learning_rate), *optimizers]
+        self.state = State(weights, average, optimizers)
+        self.differentiate = Differentiator(self.network, compiled=_compiles(settings))
+        if (job.out / STATE).is_file():
+            self.state.restore(job.out / STATE, job.digest)
+        if settings.route is not None and settings.route.price is not None:
+            self.state.progress.price = settings.route.price
+        self.clock = Clock.running(self.state.progress.elapsed)
+        if self.fabric.is_global_zero:
+            self.log = Log(job.out, after=self.state.progress.step, events=settings.tensorboard)
+
+    def run(self) -> None:
+        """Train until the budget is spent, or nothing gets better.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            The run was told to end; its state is saved.
+        """
+        progress = self.state.progress
+        if self.differentiate.compiled and not progress.finished:
+            self._compile()
+        while not progress.finished:
+            for members in self._deal(progress.epoch):
+                self._step([self.job.train[k] for k in members])
+                spent = self._fraction() >= 1.0  # the last validation may be quicker than foreseen
+                if self._due():
+                    self._validate()
+                if spent:
+                    progress.finished = True
+                if self._told and not progress.finished:
+                    self._save()
+                    raise self.stop.error
+                if progress.finished:
+                    break
+            else:
+                progress.epoch += 1
+                self._save()
+        self._save()
+        if self.stop.asked:  # in the last step: what comes after the training is not begun
+            raise self.stop.error
+
+    def _compile(self) -> None:
+        """Compile in one process; the others then find the result in the compiler's cache.
+
+        Where any process fails, or takes more than a tenth of the budget, all go on without.
+        """
+        minutes = self.job.settings.minutes
+        limit = None if minutes is None else 60.0 * minutes * COMPILE_SHARE
+        self.stop.urgent = True
+        done = torch.ones(1)
+        if not self.fabric.is_global_zero:
+            self.fabric.barrier()
+        try:
+            with at_most(limit):
+                self._compile_one(self.job.train[0].to(self.fabric.device))
+        except Exception as error:  # compilers fail in many ways
+            logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
+            done.zero_()
+        for weight in self.state.weights.values():
+            weight.grad = None
+        if self.fabric.is_global_zero:
+            self.fabric.barrier()
+        if float(self._reduced(done, "mean")) < 1.0:
+            self.differentiate = Differentiator(self.network)
+        self.stop.urgent = False
+
+    def _compile_one(self, sample: Sample) -> None:
+        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
+        value = loss(found, sample, self.job.settings.loss)
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+
+    def _deal(self, epoch: int) -> list[list[int]]:
+        settings = self.job.settings
+        steps = deal(
+            len(self.job.train),
+            seed=settings.seed,
+            epoch=epoch,
+            batch_size=settings.batch,
+            rank=self.fabric.global_rank,
+            processes=self.fabric.world_size,
+        )
+        done = self.state.progress.step - epoch * self._steps_per_epoch
+        return list(steps)[max(done, 0) :]
+
+    @property
+    def _steps_per_epoch(self) -> int:
+        return len(self.job.train) // (self.job.settings.batch * self.fabric.world_size)
+
+    def _fraction(self) -> float:
+        """Share of the budget that is spent, the same in every process."""
+        settings, progress = self.job.settings, self.state.progress
+        if settings.minutes is None:
+            return progress.step / (settings.steps or settings.epochs * self._steps_per_epoch)
+        return progress.elapsed / max(60.0 * settings.minutes - progress.reserve, 1e-9)
+
+    def _step(self, samples: list[Sample]) -> None:
+        settings, progress = self.job.settings, self.state.progress
+        whole = join(samples).to(self.fabric.device)
+        drawn = draw(settings, progress.step)
+        sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
+        value = total = loss(found, sample, settings.loss)
+        longest = torch.zeros_like(value)
+        if drawn.routed:
+            with torch.no_grad():
+                one_scale = replace(drawn, routed=False)
+                _, reference = self._found(whole, one_scale, self.state.weights)
+                longest = loss(reference, whole, settings.loss)
+            cost = neighbours_cost(sample.graph, sample.positions, found.cutoffs)
+            total = value + progress.price * longest * cost
+        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
+        shared = self._shared(gradients, value, longest)
+        size, mean, progress.elapsed = self._checked(gradients, shared, sample)
+        if drawn.routed and settings.route is not None and settings.route.price is None:
+            follow(progress, mean, float(shared[-3]), settings.route.tolerance)
+        torch._foreach_mul_(gradients, min(1.0, settings.clip / (size + 1e-12)))
+        factor = rate(self._fraction(), settings.warmup)
+        for optimizer in self.state.optimizers:
+            muon = isinstance(optimizer, Muon)
+            base = settings.learning_rate if muon else settings.adam_rate
+            for group in optimizer.param_groups:
+                group["lr"] = base * factor * group.get("share", 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        progress.step += 1
+        self.state.update_average(settings.average)
+        progress.count(mean, size)
+        self.listener(self._fraction(), {})
+
+    def _found(
+        self, sample: Sample, drawn: Drawn, weights: Weights, rank: int = 0
+    ) -> tuple[Sample, Derivatives]:
+        """The sample at a scale, and what the network finds there."""
+        there, scale = at_scale(sample, drawn, self.job.settings.network, rank)
+        return there, self.differentiate(there.graph, there.positions, scale=scale, weights=weights)
+
+    def _shared(self, gradients: list[Tensor], value: Tensor, longest: Tensor) -> Tensor:
+        """All gradients, losses, clock and whether to stop in one vector, mean over processes."""
+        losses = [float(v.detach()) for v in (value, longest)]
+        place = value.new_tensor([*losses, self.clock.seconds, float(self.stop.asked)])
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), place])
+        if self.fabric.world_size > 1:
+            flat = self._reduced(flat, "mean")
+            parts = torch.split(flat[:-4], [g.numel() for g in gradients])
+            for gradient, part in zip(gradients, parts, strict=True):
+                gradient.copy_(part.reshape(gradient.shape))
+        return flat
+
+    def _reduced(self, values: Tensor, how: str) -> Tensor:
+        """Sum or mean over processes, on the device the values came from."""
+        reduced = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op=how)
+        assert isinstance(reduced, Tensor)  # a tensor in, a tensor out
+        return reduced.to(values.device)
+
+    def _checked(
+        self, gradients: list[Tensor], shared: Tensor, sample: Sample
+    ) -> tuple[float, float, float]:
+        size = float(torch.linalg.vector_norm(shared[:-4]))
+        mean, _, seconds, told = (float(v) for v in shared[-4:])
+        self._told = told > 0
+        if not (math.isfinite(size) and math.isfinite(mean)):
+            raise InputError(
+                f"training, step {self.state.progress.step}",
+                f"a loss or gradient that is not finite on {', '.join(sample.names)}"
+                + " (or on the frames of the other processes)" * (self.fabric.world_size > 1),
+                f"The last good potential is in {self.job.out / MODEL}. "
+                * self._validated
+                + "Look at these frames, or lower learning_rate and adam_rate and give another "
+                "--out.",
+            )
+        return size, mean, seconds
+
+    @property
+    def _validated(self) -> bool:
+        return (self.job.out / MODEL / checkpoint.MODEL).is_file()
+
+    def _due(self) -> bool:
+        """Whether to validate: evenly spaced, at the end, and never for long.
+
+        Validations together may take a tenth of a budget in minutes; a budget in epochs or
+        steps is the same whatever the machine, and so are its validations.
+        """
+        progress, fraction = self.state.progress, self._fraction()
+        spaced = fraction * self.job.settings.validations >= progress.validations + 1
+        rested = progress.elapsed - progress.validated >= 9.0 * progress.reserve
+        timed = self.job.settings.minutes is not None
+        return fraction >= 1.0 or (spaced and (rested or not timed))
+
+    def _validate(self) -> None:
+        settings, progress = self.job.settings, self.state.progress
+        started = self.clock.seconds
+        scales = judged(settings)
+        errors = [Errors.none() for _ in scales]
+        total = torch.zeros(4, dtype=torch.float64)
+        # what was compiled for training would be compiled again for use without gradients
+        with torch.set_grad_enabled(self.differentiate.compiled):
+            for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
+                moved = sample.to(self.fabric.device)
+                for drawn, seen in zip(scales.values(), errors, strict=True):
+                    there, found = self._found(moved, drawn, self.state.average)
+                    seen.add(found, there)
+                    value = float(loss(found, there, settings.loss).detach())
+                    cost = 0.0
+                    if drawn.routed:
+                        at = found.cutoffs.detach()
+                        cost = float(neighbours_cost(there.graph, there.positions, at))
+                    total += torch.tensor([value, 1.0, 0.0, cost])
+        total[2] = (self.clock.seconds - started) / self.fabric.world_size
+        if self.fabric.world_size > 1:
+            errors = [Errors(self._reduced(e.sums, "sum")) for e in errors]
+            total = self._reduced(total, "sum")
+        # the same in every process, or one would validate while another trains
+        progress.reserve = float(total[2])
+        progress.validated = progress.elapsed + progress.reserve
+        value = float(total[0] / total[1])
+        progress.validations = max(
+            int(self._fraction() * settings.validations), progress.validations + 1
+        )
+        progress.stale += 1
+        better = value < progress.best
+        if better:
+            progress.best, progress.stale = value, 0
+        if better or settings.route is not None:
+            # of a router the last weights count: the loss alone would keep the dearest ones
+            self._write_model(errors[0].means())
+        if settings.patience is not None and progress.stale >= settings.patience:
+            progress.finished = True
+        report = {"valid_loss": value, **errors[0].means()}
+        for name, seen in zip(scales, errors, strict=True):
+            report[f"forces_mae{name}"] = seen.means()["forces_mae"]
+        if settings.route is not None:
+            report["cost_routed"] = float(total[3] / total[1]) * len(scales)
+            report["price"] = progress.price
+        if self.log is not None:
+            self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
+        self.listener(self._fraction(), report)
+        self._save()
+
+    def _write_model(self, errors: dict[str, float]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        network, whole = _build(self.job)
+        state = {**self.network.state_dict(), **self.state.average}
+        whole.load_state_dict({k: v.detach().cpu() for k, v in state.items()})
+        info = {
+            "settings": self.job.settings.model_dump(mode="json"),
+            "step": self.state.progress.step,
+            "seconds": round(self.state.progress.elapsed, 1),
+            "valid": errors,
+        }
+        router = whole.router if isinstance(whole, RoutedNetwork) else None
+        potential = Potential(network, self.job.baseline, info, router=router)
+        checkpoint.write(self.job.out / MODEL, potential)
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            self.state.write(self.job.out / STATE, self.job.digest)
+
+
+def _build(job: Job) -> tuple[Network, Network | RoutedNetwork]:
+    """A network with fresh weights, and the same with a router around it, if there is to be one."""
+    network, route = Network(job.settings.network, job.baseline.elements), job.settings.route
+    if route is None:
+        return network, network
+    return network, RoutedNetwork(network, ScaleRouter.of(network, route.router))
+
+
+def _share(name: str) -> float:
+    """Rate of a weight over that of most."""
+    if name in ("router.offset", "router.change"):
+        return CONSTANT
+    return TOLD if name.rpartition("network.")[2].startswith("told_") else 1.0
+
+
+def _copies(network: nn.Module) -> dict[str, Tensor]:
+    return {k: nn.Parameter(w.detach().clone()) for k, w in network.named_parameters()}
+
+
+def _compiles(settings: Train) -> bool:
+    if settings.compile != "auto" or settings.network.ladder:
+        # the steps of a ladder have many shapes: how often they are compiled again is not measured
+        return settings.compile == "always"
+    return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)

@@ -1,0 +1,318 @@
+"""Errors that were planted are found; predictions survive their file; wrong input is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from scalewise.analysis.evaluation.choice import choose
+from scalewise.analysis.evaluation.evaluate import evaluate, write_all
+from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.predict import predict_file
+from scalewise.analysis.evaluation.role import RoleData
+from scalewise.analysis.evaluation.score import Resampling, explain, score, score_energies
+from scalewise.analysis.evaluation.settings import Evaluate, Predict
+from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
+from scalewise.analysis.evaluation.table import is_at_floor
+from scalewise.core.errors import InputError
+from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
+from scalewise.data.structure import Frame, read
+from scalewise.models import checkpoint
+from scalewise.models.potential import Potential, Predicted
+from support import salt_frame, untrained
+
+NOISE = 0.05  # eV/Å
+QUICK = Resampling(seed=0, resamples=200)
+
+
+@pytest.fixture(scope="module")
+def potential() -> Potential:
+    return untrained((11, 17), channels=4, hidden=8, layers=1, degree=2, cutoff=4.0)
+
+
+@pytest.fixture(scope="module")
+def model(potential: Potential, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    checkpoint.write(run / "model", potential)
+    return run
+
+
+def write_labels(path: Path, potential: Potential, *, noise: float = 0.0, frames: int = 20) -> Path:
+    """The potential's own predictions as labels, with Gaussian noise on the forces of chlorine."""
+    rng = np.random.default_rng(1)
+    images = []
+    for k in range(frames):
+        frame = salt_frame(k, n=12, box=11.0)
+        frame = dataclasses.replace(frame, positions=frame.positions.round(8))
+        found = potential.predict(frame)
+        forces = (
+            found.forces + noise * rng.standard_normal((12, 3)) * (frame.numbers == 17)[:, None]
+        )
+        atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
+        atoms.arrays["REF_forces"] = forces
+        atoms.info |= {"REF_energy": found.energy, "REF_stress": found.stress, "part": "ab"[k % 2]}
+        images.append(atoms)
+    ase.io.write(path, images, format="extxyz")
+    return path
+
+
+@pytest.fixture(scope="module")
+def noisy(potential: Potential, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_labels(tmp_path_factory.mktemp("data") / "noisy.xyz", potential, noise=NOISE)
+
+
+def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> None:
+    settings = Evaluate(block=1, check_units=False)
+    found = evaluate(model, noisy, settings)
+    (role,) = found.results["roles"]
+    sodium, chlorine = role["forces"]["elements"]
+    low, high = chlorine["mae_interval"]
+    planted = 1e3 * NOISE * np.sqrt(2 / np.pi)
+    assert low < planted < high
+    assert high - low < planted
+    assert chlorine["rmse_interval"][0] < 1e3 * NOISE < chlorine["rmse_interval"][1]
+    assert sodium["mae"] < 1e-3
+    assert sodium["explained"] == pytest.approx(1.0)
+    assert role["energy"]["total"]["mae"] < 1e-3
+    assert role["stress"]["mae"] < 1e-3
+    assert {r["name"] for r in role["forces"]["regimes"]} >= {"close_contact", "free"}
+    noise = {row["element"]: row["interval"] for row in found.results["noise"]}
+    assert noise["Cl"][0] < 1e3 * NOISE < noise["Cl"][1]
+    assert is_at_floor(chlorine)
+    assert not is_at_floor(sodium)
+    paths = write_all(found, tmp_path)
+    assert {p.name for p in paths} == {
+        "evaluation.json",
+        "predictions.xyz",
+        *(f"{name}.{kind}" for name in ("parity", "distance") for kind in ("png", "svg")),
+    }
+    labels = read(noisy, check_units=False)
+    kept = read(tmp_path / "predictions.xyz", check_units=False)
+    for a, b in zip(labels, kept, strict=True):
+        np.testing.assert_allclose(a.forces, b.forces, atol=1e-7)
+
+
+def test_no_noise_no_error(model: Path, potential: Potential, tmp_path: Path) -> None:
+    data = write_labels(tmp_path / "exact.xyz", potential, frames=6)
+    found = evaluate(model / "model", data, Evaluate(check_units=False))
+    role = found.results["roles"][0]
+    assert role["forces"]["all"]["mae"] < 1e-3
+    assert role["unbroken"] is None or role["forces"]["all"]["rmse"] < 1e-3
+    assert found.results["data"]["frames"] == 6
+    assert found.results["timing"]["microseconds_per_atom"] > 0
+
+
+def test_predictions_read_back_equal_the_potentials(
+    model: Path, potential: Potential, noisy: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.xyz"
+    predict_file(model, noisy, Predict(check_units=False, cutoff=3.5), out)
+    read_back = read(out, forces="forces", energy="energy", stress="stress", check_units=False)
+    images = ase.io.read(out, index=":")
+    for frame, image in zip(read_back, images, strict=True):
+        expected = potential.predict(frame, cutoffs=3.5)
+        assert frame.energy == pytest.approx(expected.energy, abs=1e-6)
+        np.testing.assert_allclose(frame.forces, expected.forces, atol=1e-6)
+        np.testing.assert_allclose(frame.stress, expected.stress, atol=1e-8)
+        np.testing.assert_allclose(image.get_charges(), expected.charges, atol=1e-6)
+        np.testing.assert_allclose(image.get_potential_energies(), expected.energies, atol=1e-6)
+    original = read(noisy, check_units=False)
+    kept = read(out, check_units=False)
+    np.testing.assert_allclose(original[3].forces, kept[3].forces, atol=1e-7)
+    assert kept[3].info["part"] == "b"
+
+
+def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_path: Path) -> None:
+    frame = salt_frame(5)
+    atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
+    bare, once, twice = (tmp_path / f"{n}.xyz" for n in ("bare", "once", "twice"))
+    ase.io.write(bare, atoms, format="extxyz")
+    said: list[str] = []
+    predict_file(model, bare, Predict(), once, say=said.append)
+    assert said == []
+    predict_file(model, once, Predict(forces_key="other"), twice, say=said.append)
+    names = ("charges", "cutoffs", "energies", "energy", "forces", "free_energy", "stress")
+    kept = ", ".join(f"input_{n}" for n in names)
+    assert said == [f"{', '.join(names)} of once.xyz: kept in twice.xyz as {kept}"]
+    thrice = tmp_path / "thrice.xyz"
+    predict_file(model, twice, Predict(), thrice, say=said.append)
+    assert "as those of an earlier prediction; what that one kept as input_... stays" in said[1]
+    (kept,) = read(thrice, forces="input_forces", energy="input_energy")
+    (known,) = read(twice, forces="input_forces", energy="input_energy")
+    np.testing.assert_array_equal(kept.forces, known.forces)
+    assert kept.energy == known.energy
+    (first,) = read(twice, forces="input_forces")
+    (second,) = read(twice, forces="other")
+    np.testing.assert_allclose(first.forces, second.forces, atol=1e-6)
+    with pytest.raises(InputError, match="the file that is read"):
+        predict_file(model, twice, Predict(), twice)
+
+
+def test_a_composition_outside_the_baseline_is_said(
+    potential: Potential, noisy: Path, tmp_path: Path
+) -> None:
+    salt = dataclasses.replace(potential.baseline, span=np.full((1, 2), np.sqrt(0.5)))
+    checkpoint.write(tmp_path / "m", dataclasses.replace(potential, baseline=salt))
+    frame = salt_frame(5)
+    atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)[1:]
+    ase.io.write(tmp_path / "odd.xyz", atoms, format="extxyz")
+    said: list[str] = []
+    settings = Predict(check_units=False)
+    predict_file(
+        tmp_path / "m", tmp_path / "odd.xyz", settings, tmp_path / "o.xyz", say=said.append
+    )
+    assert "1 of 1 frame with a composition" in said[0]
+
+
+def refused(model: Path, data: Path, match: str, **settings: object) -> None:
+    with pytest.raises(InputError, match=match):
+        evaluate(model, data, Evaluate.model_validate({"check_units": False, **settings}))
+
+
+def test_wrong_input_is_refused(model: Path, noisy: Path, tmp_path: Path) -> None:
+    refused(model, noisy, "trained with 4 Å", cutoff=4.5)
+    refused(model, noisy, "Did you mean 'part'", split_key="prat")
+    refused(model, noisy, "'c'; roles: a, b", split_key="part", role="c")
+    refused(model, noisy, "nothing says which frames", role="test")
+    (tmp_path / "model.json").write_text('{"kind": "other"}')
+    refused(tmp_path, noisy, "not a scalewise potential")
+    refused(tmp_path / "none", noisy, "Give the folder of a trained potential")
+    if not torch.cuda.is_available():
+        refused(model, noisy, "no CUDA device", device="cuda")
+
+
+def manifest_of(path: Path, frames: int, *, sha: str | None = None) -> SplitManifest:
+    role = tuple(("train", "valid", "test", "test")[k % 4] for k in range(frames))
+    data = DataFile(file=path.name, sha256=sha or hash_file(path), frames=frames)
+    return SplitManifest(data=data, role=role, group=tuple(k // 2 for k in range(frames)))
+
+
+def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
+    frames = read(noisy, check_units=False)
+    write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
+    choice = choose(noisy, frames, Evaluate(), tmp_path / "model")
+    assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
+    assert choice.how == "roles of split.json beside the model"
+    assert choice.grouped == "groups of the split"
+    assert choice.warnings == ()
+    both = choose(noisy, frames, Evaluate(role=("valid", "all")), tmp_path / "model")
+    assert len(both.members["all"]) == len(both.scored) == 20
+    assert both.warnings == (
+        "5 frames of 5 of 'valid' in a group with frames to train on",
+        "5 frames of 20 of 'all' trained on",
+        "5 frames of 20 of 'all' in a group with frames to train on",
+    )
+    with pytest.raises(InputError, match="Did you mean 'test'"):
+        choose(noisy, frames, Evaluate(role=("tets",)), tmp_path / "model")
+
+
+def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
+    noisy: Path, tmp_path: Path
+) -> None:
+    frames = read(noisy, check_units=False)
+    for k, frame in enumerate(frames):
+        frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
+    write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
+    settings = Evaluate(split_key="mine", role=("test",), group_key="pair")
+    assert choose(noisy, frames, settings, tmp_path / "model").warnings == (
+        "3 frames of 10 of 'test' trained on",
+        "3 frames of 10 of 'test' in a group with frames to train on",
+    )
+    # without the training's split, the roles that are asked for have to do
+    assert choose(noisy, frames, settings, tmp_path / "nowhere" / "model").warnings == ()
+
+
+def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
+    frames = read(noisy, check_units=False)
+    other = tmp_path / "split.json"
+    write_manifest(other, manifest_of(noisy, 20, sha=64 * "0"))
+    choice = choose(noisy, frames, Evaluate(), tmp_path / "model")
+    assert list(choice.members) == ["all"]
+    assert "split.json beside the model was not used" in choice.how
+    assert "frames of the training may be among these" in choice.warnings[0]
+    with pytest.raises(InputError, match="SHA-256"):
+        choose(noisy, frames, Evaluate(split=other), tmp_path / "model")
+
+
+def test_scores_by_hand() -> None:
+    error = np.array([[1.0, -1.0, 0.0], [2.0, 0.0, 0.0]])
+    block = np.array([0, 1])
+    found = score(error, block, QUICK, unit=1.0)
+    assert found["mae"] == pytest.approx(4 / 6)
+    assert found["rmse"] == pytest.approx(1.0)
+    assert found["mae_interval"] is None
+    label = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    assert explain(error, label, block, QUICK)["explained"] == pytest.approx(1 - 6 / 2)
+    assert explain(error, np.ones((2, 3)), block, QUICK)["explained"] is None
+    energies = score_energies(np.array([1.0, 2.0, 3.0]), np.arange(3), QUICK)
+    assert energies["offset"] == pytest.approx(2000.0)
+    assert energies["total"]["mae"] == pytest.approx(2000.0)
+    assert energies["without_offset"]["mae"] == pytest.approx(2000 / 3)
+
+
+def test_broken_frames_stand_apart() -> None:
+    frames = [salt_frame(k, index=k) for k in range(12)]
+    errors = [0.01 if k != 7 else 5.0 for k in range(12)]
+    predicted = [
+        Predicted(0.0, np.zeros(8), f.forces + e, None, np.zeros(8), np.zeros(8))
+        for f, e in zip(frames, errors, strict=True)
+    ]
+    role = RoleData.collect(frames, predicted, np.arange(12))
+    assert np.flatnonzero(role.broken).tolist() == [7]
+    kept = role.keep(~role.broken)
+    assert len(kept.frames) == 11
+    np.testing.assert_allclose(np.abs(kept.errors), 0.01)
+
+
+def test_parity_leaves_out_broken_frames_and_nothing_else(
+    model: Path, potential: Potential, tmp_path: Path
+) -> None:
+    path = write_labels(tmp_path / "labels.xyz", potential, noise=1e-3, frames=9)
+    images = ase.io.read(path, ":")
+    images[4].arrays["REF_forces"] += 0.8 * (images[4].numbers == 11)[:, None]
+    ase.io.write(path, images, format="extxyz")
+    found = evaluate(model, path, Evaluate(block=1, check_units=False)).results
+    assert [w["frame"] for w in found["roles"][0]["worst_frames"] if w["broken"]] == [4]
+    for section in found["parity"]:
+        # nine frames of six atoms, one frame left out; of the rest every component is counted
+        assert sum(section["count"]) + section["outside"] == 8 * 6 * 3
+
+
+def test_nearest_of_each_element_in_a_small_cell() -> None:
+    frame = Frame(
+        numbers=np.array([11, 17, 17]),
+        positions=np.array([[0.0, 0, 0], [2.5, 0, 0], [0, 0, 4.5]]),
+        cell=6.0 * np.eye(3),
+        pbc=np.ones(3, dtype=bool),
+        forces=np.zeros((3, 3)),
+        energy=None,
+        molecule=np.arange(3),
+    )
+    found = nearest(frame, [11, 17], reach=7.0)
+    np.testing.assert_allclose(found[0], [6.0, 1.5])
+    np.testing.assert_allclose(found[1, 0], 2.5)
+    assert np.isinf(nearest(frame, [11, 17], reach=1.0)).all()
+    assert unlike_pairs(np.array([1, 1, 1, 8, 8, 11])) == [
+        (8, 11),
+        (11, 8),
+        (1, 8),
+        (1, 11),
+        (8, 1),
+        (11, 1),
+    ]
+
+
+def test_floor_of_mixed_elements() -> None:
+    floor = Floor({11: 0.04, 17: 0.0}, {11: (0.03, 0.05), 17: None})
+    both = floor.beside(np.array([11, 17]))
+    assert both["rmse_floor"] == pytest.approx(40 / np.sqrt(2))
+    assert both["mae_floor"] == pytest.approx(20 * np.sqrt(2 / np.pi))
+    assert both["rmse_floor_interval"] is None
+    assert floor.beside(np.array([11, 11]))["rmse_floor_interval"] == pytest.approx([30, 50])
+    assert Floor({}, {}).beside(np.array([11]))["mae_floor"] is None

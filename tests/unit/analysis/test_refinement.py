@@ -1,0 +1,284 @@
+"""Pools of scales on a ladder: how they are refined, what they cost, what the command writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from scalewise.analysis.refinement.objective import Errors, Objective
+from scalewise.analysis.refinement.pool import Pool
+from scalewise.analysis.refinement.refine import refine, write_all
+from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
+from scalewise.analysis.refinement.settings import Refine
+from scalewise.core.errors import InputError
+from scalewise.data.structure import Frame
+from scalewise.models import checkpoint
+from scalewise.models.density.settings import Route
+from support import salt_frame, untrained
+
+BOX = 10.0
+
+
+@dataclass
+class Planted:
+    """Groups whose errors are parabolas of their cutoff, with noise that frames share."""
+
+    optima: tuple[float, ...]
+    share: tuple[float, ...]
+    seed: int = 0
+    frames: int = 40
+    worst: float = 0.05
+    noise: float = 0.03
+    shortest: float = 3.0
+    longest: float = 6.0
+    block: np.ndarray = field(init=False)
+    each: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        rng = np.random.default_rng(self.seed)
+        self.block = np.arange(self.frames)
+        self.each = 1.0 + self.noise * rng.standard_normal((self.frames, len(self.optima)))
+
+    def _losses(self, lengths: np.ndarray) -> np.ndarray:
+        return np.array(self.share) * (1.0 + 0.1 * (lengths - np.array(self.optima)) ** 2)
+
+    def errors(self, lengths: np.ndarray) -> Errors:
+        cost = float(np.array(self.share) @ lengths)
+        return Errors(self.each * self._losses(lengths), np.full(self.frames, cost))
+
+    @property
+    def reference(self) -> Errors:
+        return self.errors(np.full(len(self.optima), self.longest))
+
+    def gradient(
+        self, lengths: np.ndarray, which: list[int], start: Errors, beyond: np.ndarray
+    ) -> np.ndarray:
+        each = self.each[which].mean(axis=0)
+        slope = each * np.array(self.share) * 0.2 * (lengths - np.array(self.optima))
+        longest = each * self._losses(np.full(len(self.optima), self.longest))
+        over = beyond + (each * self._losses(lengths) - start.losses[which].mean(axis=0)) / longest
+        return slope / longest.sum() + 4.0 * (over > 0) * slope / longest
+
+    def neighbours(self, lengths: np.ndarray) -> tuple[float, np.ndarray]:
+        share = np.array(self.share)
+        return float(share @ lengths) / self.longest, share / self.longest
+
+
+def refined(optima: tuple[float, ...], share: tuple[float, ...], price: float = 0.0) -> Pool:
+    fit, check = (Planted(optima, share, seed) for seed in (0, 1))
+    refiner = LadderRefiner(steps=30)
+    return refine_pool(fit, check, refiner, Pool.single(4.5, len(optima)), price).pool
+
+
+def test_alike_groups_are_left_with_one_scale_at_their_optimum() -> None:
+    pool = refined((4.0, 4.0, 4.0), (0.6, 0.3, 0.1))
+    assert pool.members == ((0, 1, 2),)
+    assert pool.scales[0] == pytest.approx(4.0, abs=0.05)
+
+
+def test_groups_that_differ_get_scales_of_their_own() -> None:
+    pool = refined((3.5, 5.5, 3.5, 5.5), (0.3, 0.3, 0.2, 0.2))
+    assert pool.members == ((0, 2), (1, 3))
+    assert pool.scales == pytest.approx((3.5, 5.5), abs=0.1)
+
+
+def test_a_price_shortens_what_it_pays_to_shorten() -> None:
+    # dJ/dr = 0.2 (r - 5) / 1.1 + price / 6 = 0 for all groups alike
+    price = 0.6
+    pool = refined((5.0, 5.0), (0.5, 0.5), price)
+    assert len(pool.scales) == 1
+    assert pool.scales[0] == pytest.approx(5.0 - price * 1.1 / 6 / 0.2, abs=0.05)
+
+
+def test_a_rare_element_that_would_lose_too_much_gets_its_own_scale() -> None:
+    pool = refined((3.5, 6.0), (0.98, 0.02), 1.0)
+    assert len(pool.scales) == 2
+    lengths = pool.lengths()
+    assert lengths[0] == pytest.approx(3.0, abs=0.1)  # and the price alone wants 4.7 of the other
+    # at most 5 % worse than at its optimum: 0.1 (r - 6)² = 0.05
+    assert lengths[1] == pytest.approx(6.0 - np.sqrt(0.5), abs=0.15)
+
+
+def test_what_the_data_cannot_tell_apart_stays_one() -> None:
+    pool = refined((4.0, 4.02), (0.5, 0.5))
+    assert len(pool.scales) == 1
+
+
+def test_history_says_what_was_tried() -> None:
+    fit, check = (Planted((3.5, 5.5), (0.5, 0.5), seed) for seed in (0, 1))
+    state = refine_pool(fit, check, LadderRefiner(), Pool.single(4.5, 2), 0.0)
+    assert [line.action for line in state.history][:2] == ["move", "insert"]
+    assert state.history[1].value < state.history[0].value
+    assert state.history[1].value == pytest.approx(value(check, state.pool, 0.0))
+
+
+# --------------------------------------------------------------------------- on a network
+
+
+def labelled(count: int) -> list[Frame]:
+    teacher = untrained(seed=7, layers=1, cutoff=4.0)
+    frames = [salt_frame(seed=k, n=12, box=BOX, index=k) for k in range(count)]
+    return [replace(f, forces=teacher.predict(f).forces, info={}) for f in frames]
+
+
+ROUTES = (Route(by="element"), Route(by="regime", near=("Na",)))
+
+
+@pytest.fixture(scope="module", params=ROUTES, ids=("element", "regime"))
+def objective(request: pytest.FixtureRequest) -> Objective:
+    potential = untrained(ladder=(3.2, 5.0, "long"))
+    return Objective(potential, request.param, labelled(3), np.arange(3), worst=0.0)
+
+
+def lengths_of(objective: Objective) -> np.ndarray:
+    return np.linspace(3.4, 4.6, objective.groups)
+
+
+def test_the_router_of_a_pool_gives_its_cutoffs(objective: Objective) -> None:
+    frame = labelled(1)[0]
+    lengths = lengths_of(objective)
+    cutoffs = objective.routed(lengths).predict(frame).cutoffs
+    assert cutoffs.min() >= 3.4 - 1e-9
+    assert cutoffs.max() <= 4.6 + 1e-9
+    if objective.route.by == "element":
+        np.testing.assert_allclose(cutoffs, lengths[(frame.numbers == 17).astype(int)])
+
+
+def test_the_gradient_by_cutoffs_is_that_of_the_objective(objective: Objective) -> None:
+    lengths = lengths_of(objective)
+    start, every = objective.errors(lengths), [0, 1, 2]
+    beyond = start.over(objective.reference)[1] - 1.0
+    found = objective.gradient(lengths, every, start, beyond)
+
+    def whole(moved: np.ndarray) -> float:
+        loss, elements, _ = objective.errors(moved).over(objective.reference)
+        return loss + 4.0 * float(np.maximum(0.0, elements - 1.0).sum())
+
+    for g in range(objective.groups):
+        step = np.zeros(objective.groups)
+        step[g] = 1e-5
+        expected = (whole(lengths + step) - whole(lengths - step)) / 2e-5
+        assert found[g] == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_the_table_of_neighbours_counts_those_there_are(objective: Objective) -> None:
+    for cutoff in (3.3, 4.0, 5.0):
+        lengths = np.full(objective.groups, cutoff)
+        exact = objective.errors(lengths).over(objective.reference)[2]
+        # a grid of 0.05 Å, on which three frames have steps
+        assert objective.neighbours(lengths)[0] == pytest.approx(exact, abs=0.03)
+
+
+def test_a_part_of_the_frames_keeps_its_errors(objective: Objective) -> None:
+    lengths = lengths_of(objective)
+    whole = objective.errors(lengths)
+    part = objective.only(np.array([True, False, True]))
+    np.testing.assert_array_equal(part.errors(lengths).losses, whole.losses[[0, 2]])
+    assert len(part.reference.losses) == 2
+
+
+# --------------------------------------------------------------------------- the command
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("refine")
+    potential = untrained(ladder=(3.0, 4.5), dtype=torch.float32)
+    checkpoint.write(out / "model", potential)
+    images = []
+    for k, frame in enumerate(labelled(14)):
+        atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
+        atoms.arrays["REF_forces"] = frame.forces
+        atoms.info["role"] = "valid" if k < 10 else "test"
+        images.append(atoms)
+    ase.io.write(out / "frames.xyz", images, format="extxyz")
+    return out
+
+
+def settings(**given: object) -> Refine:
+    words = {"split_key": "role", "check_units": False, "steps": 2, "prices": 2, "bootstrap": 100}
+    return Refine.model_validate({**words, "block": 1, **given})
+
+
+def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
+    run: Path, tmp_path: Path
+) -> None:
+    found = refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+    paths = write_all(found, run, tmp_path)
+    assert [p.name for p in paths] == ["refine.json", "refine.png", "refine.svg", "model"]
+    results = json.loads((tmp_path / "refine.json").read_text())
+    assert results["choice"] == {
+        **results["choice"],
+        "fit": 5,
+        "check": 5,
+        "scored": 4,
+        "roles": ["test"],
+    }
+    assert results["chosen"] is not None
+    assert results["frontier"][0]["price"] == 0.32
+    pool = results["pool"]
+    frame = labelled(1)[0]
+    cutoffs = checkpoint.read(tmp_path / "model").predict(frame).cutoffs
+    for scale, members in zip(pool["scales"], pool["members"], strict=True):
+        for g in members:
+            own = cutoffs[frame.numbers == (11, 17)[g]]
+            np.testing.assert_allclose(own, scale, atol=1e-3)
+    whole = results["subsets"][0]["scored"]
+    assert [r["name"] for r in results["scored"]] == ["longest", "single", "pool"]
+    assert whole[0]["ratio"] == 1.0
+    errors = [
+        np.abs(found.potential.predict(f).forces - f.forces).mean() for f in labelled(14)[10:]
+    ]
+    assert whole[2]["mae"] == pytest.approx(1e3 * np.mean(errors), rel=1e-3)
+
+
+def test_the_scales_of_a_frame_are_drawn_where_they_differ(run: Path, tmp_path: Path) -> None:
+    found = refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+    pool = {"scales": [3.0, 4.0], "members": [[0], [1]]}
+    lengths = np.array([3.0, 4.0])
+    objective = Objective(
+        found.potential, Route(by="element"), labelled(1), np.arange(1), worst=0.0
+    )
+    two = replace(
+        found, results={**found.results, "pool": pool}, potential=objective.routed(lengths)
+    )
+    names = [p.name for p in write_all(two, run, tmp_path)]
+    assert names == [
+        *("refine.json", "refine.png", "refine.svg", "scales.png", "scales.svg", "model"),
+    ]
+
+
+def test_nothing_is_routed_where_nothing_is_allowed(run: Path) -> None:
+    found = refine(run, run / "frames.xyz", settings(microseconds=1e-3))
+    assert found.results["chosen"] is None
+    assert found.results["pool"]["scales"] == [4.5]
+    assert "all atoms keep the longest scale" in found.results["warnings"][0]
+    all_of_them = refine(run, run / "frames.xyz", settings(microseconds=1e6))
+    assert all_of_them.results["chosen"] is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"fit": "train"}, "no frame has the role 'train'"),
+        ({"role": ("valid",)}, "on which the scales are found"),
+        ({"frames": 4}, "At least 6"),
+        ({"by": "regime", "near": ("K",)}, "does not know"),
+    ],
+)
+def test_bad_input_is_refused(run: Path, given: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        refine(run, run / "frames.xyz", settings(**given))
+
+
+def test_a_potential_of_one_scale_is_refused(run: Path, tmp_path: Path) -> None:
+    checkpoint.write(tmp_path / "model", untrained(dtype=torch.float32))
+    with pytest.raises(InputError, match="--ladder"):
+        refine(tmp_path, run / "frames.xyz", settings())

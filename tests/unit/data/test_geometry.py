@@ -1,0 +1,152 @@
+"""Neighbours, regimes, features and splits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.neighborlist import primitive_neighbor_list
+
+from scalewise.core.errors import InputError
+from scalewise.data import neighbors as neighbours
+from scalewise.data import regimes
+from scalewise.data.regime_settings import RegimeSettings
+from scalewise.data.splits import by_group, by_trajectory
+from scalewise.data.structure import Frame
+from scalewise.study.features import environment
+from support import salt_frame
+
+IONS = {"Na": 1, "Cl": -1}
+
+
+@pytest.mark.parametrize("cutoff", [4.0, 9.0, 13.0])
+def test_neighbours_equal_those_of_ase(cutoff: float, salt: Frame) -> None:
+    found = neighbours.build(salt, cutoff, full=True)
+    i, d = primitive_neighbor_list("id", salt.pbc, salt.cell, salt.positions, cutoff)
+    assert len(found.i) == len(i)
+    np.testing.assert_allclose(np.sort(found.distance), np.sort(d), atol=1e-10)
+    np.testing.assert_array_equal(np.bincount(found.i), np.bincount(i))
+    half = neighbours.build(salt, cutoff)
+    assert 2 * len(half.i) == len(i)
+
+
+def test_vectors_point_from_i_to_j(salt: Frame) -> None:
+    p = neighbours.build(salt, 6.0)
+    expected = salt.positions[p.j] + p.shift @ salt.cell - salt.positions[p.i]
+    np.testing.assert_allclose(p.vector, expected, atol=1e-10)
+
+
+def test_cells_lower_than_the_cutoff_are_refused(salt: Frame) -> None:
+    with pytest.raises(InputError, match=r"14\.00 Å high, lower than the cutoff of 15 Å"):
+        neighbours.build(salt, 15.0)
+
+
+def test_slabs_are_refused(salt: Frame) -> None:
+    with pytest.raises(InputError, match="fully periodic and non-periodic"):
+        neighbours.build(replace(salt, pbc=np.array([True, True, False])), 5.0)
+
+
+def line(*ions: tuple[int, float]) -> Frame:
+    """Ions on a line: atomic number and position."""
+    n = len(ions)
+    return Frame(
+        np.array([z for z, _ in ions]),
+        np.array([[x, 0.0, 0.0] for _, x in ions]),
+        40.0 * np.eye(3),
+        np.ones(3, dtype=bool),
+        np.zeros((n, 3)),
+        None,
+        np.arange(n),
+    )
+
+
+def test_regimes_of_ions_at_known_distances() -> None:
+    """Na-Cl contact at 2.8; a second Na shares solvent at 5 from Cl; a third is free."""
+    frame = line((11, 0.0), (17, 2.8), (11, 7.8), (11, 20.0))
+    named = {r.name: r for r in regimes.default_regimes(["Cl", "Na"], IONS, ["Na", "Cl"])}
+    member = {n: regimes.membership(r, frame, IONS, 6.1).tolist() for n, r in named.items()}
+    assert member["all"] == [True] * 4
+    assert member["close_contact"] == [True, True, True, False]
+    assert member["contact_pair"] == [True, True, False, False]
+    assert member["solvent_shared"] == [False, False, True, False]
+    assert member["free"] == [False, False, False, True]
+    assert member["Na"] == [True, False, True, True]
+
+
+def test_every_ion_is_in_exactly_one_pair_state() -> None:
+    frame = salt_frame(4, n=10)
+    named = {r.name: r for r in regimes.default_regimes(["Cl", "Na"], IONS, [])}
+    states = [
+        regimes.membership(named[n], frame, IONS, 6.1)
+        for n in ("contact_pair", "solvent_shared", "free")
+    ]
+    assert (np.sum(states, axis=0) == 1).all()
+
+
+def test_regimes_without_ions_are_all_and_the_elements() -> None:
+    names = [r.name for r in regimes.default_regimes(["H", "O"], IONS, ["O"])]
+    assert names == ["all", "O"]
+
+
+def test_regimes_that_name_absent_elements_are_refused() -> None:
+    with pytest.raises(InputError, match=r"regime 'k': element K is not in the data \(Na\)"):
+        regimes.resolve([RegimeSettings(name="k", elements=("K",))], ["Na"], IONS, ["Na"])
+
+
+def test_named_regimes_come_after_all() -> None:
+    named = [RegimeSettings(name="sodium", elements=("Na",))]
+    found = regimes.resolve(named, ["Cl", "Na"], IONS, ["Na"])
+    assert [r.name for r in found] == ["all", "sodium"]
+
+
+def test_features_do_not_change_under_rotation_translation_and_order(salt: Frame) -> None:
+    every = np.ones(8, dtype=bool)
+    before = environment(salt, ["Cl", "Na"], every, 6.0)
+    turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
+    moved = replace(salt, positions=(salt.positions + 1.7) @ turn, cell=salt.cell @ turn)
+    np.testing.assert_allclose(environment(moved, ["Cl", "Na"], every, 6.0), before, atol=1e-10)
+    assert before[0, :2].tolist() == [0.0, 1.0]
+
+
+def test_features_are_continuous_at_the_cutoff() -> None:
+    inside, outside = (
+        environment(line((11, 0.0), (17, x)), ["Cl", "Na"], np.array([True, False]), 6.0)
+        for x in (6.0 - 1e-4, 6.0 + 1e-4)
+    )
+    np.testing.assert_allclose(inside, outside, atol=1e-10)
+
+
+def test_whole_trajectories_are_dealt_out() -> None:
+    trajectory = np.repeat(np.arange(8), 10)
+    split = by_trajectory(trajectory.tolist(), train=0.375, tune=0.25, block=5)
+    assert [sorted(set(trajectory[p])) for p in (split.train, split.tune, split.test)] == [
+        [0, 1, 2],
+        [3, 4],
+        [5, 6, 7],
+    ]
+    assert len(np.unique(split.block)) == 16
+
+
+def test_a_single_trajectory_is_cut_with_a_gap() -> None:
+    split = by_trajectory([0] * 100, train=0.4, tune=0.3, block=5)
+    parts = [split.train, split.tune, split.test]
+    blocks = [set(split.block[p].tolist()) for p in parts]
+    assert not blocks[0] & blocks[1]
+    assert not blocks[1] & blocks[2]
+    assert split.tune.min() - split.train.max() > 5
+    assert split.test.min() - split.tune.max() > 5
+
+
+def test_groups_are_never_split() -> None:
+    group = np.random.default_rng(0).integers(30, size=200)
+    split = by_group(group.tolist(), train=0.0, tune=0.5, seed=1)
+    assert not set(group[split.tune]) & set(group[split.test])
+    assert len(split.train) == 0
+    assert len(split.tune) + len(split.test) == 200
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_too_few_frames_are_refused(frames: int) -> None:
+    with pytest.raises(InputError, match="blocks to train / tune / test"):
+        by_trajectory([0] * frames, train=0.4, tune=0.3, block=5)

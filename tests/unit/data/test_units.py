@@ -1,0 +1,255 @@
+"""Units: what looks wrong is said with its reason, and what is merely unusual passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase import units as ase_units
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.optimize import BFGS
+
+from scalewise.data.structure import Frame
+from scalewise.data.units import suspicions
+
+BOHR, HARTREE = ase_units.Bohr, ase_units.Ha
+KCAL = ase_units.kcal / ase_units.mol
+GPA = ase_units.GPa
+
+
+def frame(atoms, index: int = 0, calculator=None) -> Frame:
+    atoms.calc = EMT() if calculator is None else calculator
+    n = len(atoms)
+    periodic = bool(atoms.pbc.all())
+    return Frame(
+        atoms.numbers.astype(np.int64),
+        atoms.positions.copy(),
+        np.asarray(atoms.cell).copy(),
+        np.asarray(atoms.pbc).copy(),
+        atoms.get_forces(),
+        float(atoms.get_potential_energy()),
+        np.arange(n),
+        index=index,
+        stress=atoms.get_stress(voigt=False) if periodic else None,
+    )
+
+
+@cache
+def crystals(symbol: str = "Cu", amplitude: float = 0.08, count: int = 24) -> list[Frame]:
+    """One crystal, rattled and strained anew in every frame."""
+    found = []
+    for k in range(count):
+        atoms = bulk(symbol, cubic=True) * (2, 2, 1)
+        atoms.rattle(amplitude, seed=k)
+        atoms.set_cell(atoms.cell * (1 + 0.02 * np.sin(1.7 * k)), scale_atoms=True)
+        found.append(frame(atoms, k))
+    return found
+
+
+@cache
+def alloys(count: int = 20) -> list[Frame]:
+    """Every frame another mixture of copper and gold: none is near another one."""
+    rng = np.random.default_rng(0)
+    found = []
+    for k in range(count):
+        atoms = bulk("Cu", cubic=True, a=rng.uniform(3.75, 4.0)) * (2, 2, 2)
+        atoms.numbers[rng.random(len(atoms)) < 0.5] = 79
+        atoms.rattle(0.1, seed=k)
+        found.append(frame(atoms, k))
+    return found
+
+
+@cache
+def molecules(count: int = 24) -> list[Frame]:
+    found = []
+    for k in range(count):
+        atoms = molecule("CH3CH2OH")
+        atoms.rattle(0.03, seed=k)
+        found.append(frame(atoms, k))
+    return found
+
+
+@cache
+def relaxed(count: int = 4) -> list[Frame]:
+    found = []
+    for k in range(count):
+        atoms = bulk("Cu", cubic=True) * (2, 2, 2)
+        del atoms[k]
+        atoms.rattle(0.1, seed=k)
+        atoms.calc = EMT()
+        BFGS(atoms, logfile=None).run(fmax=0.01 * 10.0**-k, steps=25)
+        found.append(frame(atoms, k))
+    return found
+
+
+def two_metals() -> list[Frame]:
+    """Aluminium under pressure beside copper without: two materials, each by its own law."""
+    found = []
+    for k in range(24):
+        symbol, a = ("Al", 3.93) if k < 12 else ("Cu", 3.61)
+        atoms = bulk(symbol, cubic=True, a=a) * (2, 2, 2)
+        atoms.rattle(0.03, seed=k)
+        found.append(frame(atoms, k))
+    return found
+
+
+def slabs() -> list[Frame]:
+    """One slab with more and more vacuum: its stress falls as its volume grows."""
+    found = []
+    for k in range(14):
+        atoms = fcc111("Cu", (2, 2, 3), vacuum=4.0 + 0.6 * k, periodic=True)
+        atoms.rattle(0.03, seed=k)
+        found.append(frame(atoms, k))
+    return found
+
+
+def hotter_and_larger() -> list[Frame]:
+    """Cells that expand less than heat asks for: pressure and volume rise together."""
+    found = []
+    for k in range(20):
+        atoms = bulk("Cu", cubic=True, a=3.61 * (1 + 0.0012 * k)) * (2, 2, 2)
+        atoms.rattle(0.02 + 0.012 * k, seed=k)
+        found.append(frame(atoms, k))
+    return found
+
+
+def bulk_and_dimers() -> list[Frame]:
+    found = list(crystals(amplitude=0.03, count=20))
+    for k, length in enumerate((1.2, 1.4, 1.6, 1.8, 2.2, 3.0)):
+        found.append(frame(Atoms("Cu2", [[0, 0, 0], [length, 0, 0]]), 20 + k))
+    return found
+
+
+def dimers() -> list[Frame]:
+    return [
+        frame(Atoms("Cu2", [[0, 0, 0], [length, 0, 0]]), k)
+        for k, length in enumerate(np.linspace(1.3, 4.0, 30))
+    ]
+
+
+def lone_atoms() -> list[Frame]:
+    found = [frame(Atoms(s, [[0, 0, 0]]), k) for k, s in enumerate(("Cu", "Au", "Al"))]
+    return [*found, *crystals()]
+
+
+def argon() -> list[Frame]:
+    found = []
+    for k in range(20):
+        atoms = bulk("Ar", "fcc", a=5.6, cubic=True) * (2, 2, 2)
+        atoms.rattle(0.05, seed=k)
+        found.append(frame(atoms, k, LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0)))
+    return found
+
+
+def scaled(by: Callable[[Frame], Frame], frames: list[Frame]) -> list[Frame]:
+    return [by(f) for f in frames]
+
+
+def said(frames: list[Frame], stress_key: str | None = "REF_stress") -> str:
+    return "; ".join(f"{s.label}: {s.found} {s.frame}" for s in suspicions(frames, stress_key))
+
+
+RIGHT: dict[str, Callable[[], list[Frame]]] = {
+    "crystal": crystals,
+    "hot gold": lambda: crystals("Au", 0.2),
+    "alloys": alloys,
+    "molecule": molecules,
+    "relaxed": relaxed,
+    "hot and relaxed": lambda: [*crystals(count=16), *relaxed()],
+    "perfect": lambda: [replace(f, forces=1e-15 * f.forces) for f in crystals(amplitude=1e-9)],
+    "two metals": two_metals,
+    "slabs": slabs,
+    "hotter and larger": hotter_and_larger,
+    "bulk and dimers": bulk_and_dimers,
+    "dimers": dimers,
+    "lone atoms": lone_atoms,
+    "argon": argon,
+    "two frames": lambda: crystals()[:2],
+    "all electrons": lambda: [replace(f, energy=f.energy - 4.5e5) for f in crystals()],
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_is_right_passes(name: str) -> None:
+    assert said(RIGHT[name]()) == ""
+
+
+@pytest.mark.parametrize("made", [crystals, molecules, alloys])
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (BOHR / HARTREE, "forces: .*Ha/bohr"),
+        (1 / KCAL, "forces: .*kcal/mol|energy: .*kcal/mol|forces: .*kJ/mol"),
+        (96.485, "forces: .*kJ/mol"),
+        (964.85, "forces: .*kJ/mol/nm"),
+    ],
+)
+def test_forces_in_other_units(made, factor: float, words: str) -> None:
+    pattern = words.split("|")
+    text = said([replace(f, forces=factor * f.forces) for f in made()])
+    assert any(p.split(": .*")[0] in text and p.split(": .*")[1] in text for p in pattern), text
+
+
+def test_positions_in_bohr_and_nanometres() -> None:
+    def bohr(f: Frame) -> Frame:
+        forces = f.forces * BOHR / HARTREE
+        return replace(f, positions=f.positions / BOHR, cell=f.cell / BOHR, forces=forces)
+
+    def nanometres(f: Frame) -> Frame:
+        return replace(f, positions=f.positions / 10, cell=f.cell / 10)
+
+    for made in (crystals, molecules):
+        assert "bohr" in said(scaled(bohr, made()))
+        assert said(scaled(nanometres, made())).startswith("positions: ")
+
+
+def test_a_block_in_another_unit_is_named() -> None:
+    frames = list(crystals(count=30))
+    frames[20:] = [replace(f, forces=f.forces * BOHR / HARTREE) for f in frames[20:]]
+    assert "units seem mixed" in said(frames)
+    frames = list(crystals(count=30))
+    frames[7] = replace(frames[7], forces=965 * frames[7].forces)
+    assert "units seem mixed 7" in said(frames)
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        (1 / HARTREE, "energies in Ha"),
+        (1 / KCAL, "energies in kcal/mol"),
+        (1 / 16, "energies per atom"),
+        (-1.0, "wrong sign"),
+    ],
+)
+def test_energies_in_other_units(factor: float, words: str) -> None:
+    frames = []  # without strain, the work is that of the forces
+    for k in range(30):
+        atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+        atoms.rattle(0.05 + 0.03 * (k % 3), seed=k)
+        one = frame(atoms, k)
+        frames.append(replace(one, energy=factor * one.energy))
+    assert words in said(frames)
+
+
+@pytest.mark.parametrize("made", [crystals, alloys])
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(1 / GPA, "GPa"), (10 / GPA, "kbar"), (-10 / GPA, "kbar"), (-1.0, "other")],
+)
+def test_stress_in_other_units(made, factor: float, words: str) -> None:
+    text = said([replace(f, stress=factor * f.stress) for f in made()])
+    assert "stress: " in text
+    assert words in text
+
+
+@pytest.mark.parametrize("made", [crystals, alloys])
+def test_virials_are_no_stresses(made) -> None:
+    frames = [replace(f, stress=-abs(np.linalg.det(f.cell)) * f.stress) for f in made()]
+    assert "virial" in said(frames)
+    assert "named like a virial" in said(made(), "DFT_virial")

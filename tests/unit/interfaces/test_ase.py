@@ -1,0 +1,99 @@
+"""The ASE calculator: the potential's numbers, a list that is kept, dynamics that conserve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase
+import ase.units
+import numpy as np
+import pytest
+import torch
+from ase.md.verlet import VelocityVerlet
+
+from scalewise.core.errors import InputError
+from scalewise.data.structure import Frame
+from scalewise.interfaces.ase import ScalewiseCalculator
+from scalewise.models import checkpoint
+from support import salt_frame, untrained
+
+
+def structure(frame: Frame) -> ase.Atoms:
+    return ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+
+
+def test_its_results_are_those_of_the_potential(tmp_path: Path) -> None:
+    potential, frame = untrained(), salt_frame(n=12, box=9.0)
+    checkpoint.write(tmp_path, potential)
+    atoms = structure(frame)
+    atoms.calc = ScalewiseCalculator(tmp_path, dtype=torch.float64)
+    expected = potential.predict(frame)
+    assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=1e-9)
+    np.testing.assert_allclose(atoms.get_forces(), expected.forces, atol=1e-10)
+    np.testing.assert_allclose(atoms.get_charges(), expected.charges, atol=1e-10)
+    np.testing.assert_allclose(atoms.get_potential_energies(), expected.energies, atol=1e-9)
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), expected.stress, atol=1e-12)
+    atoms.calc = ScalewiseCalculator(potential, dtype=torch.float64, cutoffs=4.0)
+    short = potential.predict(frame, cutoffs=4.0)
+    np.testing.assert_allclose(atoms.get_forces(), short.forces, atol=1e-10)
+
+
+def test_the_list_is_kept_while_it_holds() -> None:
+    atoms = structure(salt_frame(n=12, box=9.0))
+    atoms.calc = ScalewiseCalculator(untrained(), skin=0.5, dtype=torch.float64)
+    atoms.get_forces()
+    first = atoms.calc._buffered
+    atoms.positions[3, 0] += 0.2
+    atoms.get_forces()
+    assert atoms.calc._buffered is first
+    atoms.positions[3, 0] += 0.2
+    forces = atoms.get_forces()
+    assert atoms.calc._buffered is not first
+    atoms.calc = ScalewiseCalculator(untrained(), skin=0.0, dtype=torch.float64)
+    np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-10)
+    kept = atoms.calc._buffered
+    atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
+    atoms.get_forces()
+    assert atoms.calc._buffered is not kept
+
+
+def test_dynamics_conserve_the_energy() -> None:
+    atoms = structure(salt_frame(n=12, box=9.0))
+    atoms.calc = ScalewiseCalculator(untrained(), dtype=torch.float64)
+    atoms.set_velocities(0.01 * np.random.default_rng(0).standard_normal((12, 3)))
+    drifts = []
+    for step in (1.0, 0.5):
+        copy = atoms.copy()
+        copy.calc = atoms.calc
+        total = copy.get_total_energy()
+        kinetic = []
+        dynamics = VelocityVerlet(copy, step * ase.units.fs)
+        errors = []
+        for _ in range(int(10 / step)):
+            dynamics.run(1)
+            errors.append(abs(copy.get_total_energy() - total))
+            kinetic.append(copy.get_kinetic_energy())
+        drifts.append(max(errors))
+    assert np.ptp(kinetic) > 1e-2  # energy did change hands
+    # Verlet's error is of second order in the step: anything else is not conservative
+    assert drifts[0] / drifts[1] == pytest.approx(4.0, rel=0.4)
+
+
+def test_a_change_of_the_total_charge_is_a_change() -> None:
+    atoms = structure(salt_frame(n=12, box=9.0))
+    atoms.calc = ScalewiseCalculator(untrained())
+    assert atoms.calc.potential.dtype == torch.float64
+    neutral = atoms.get_potential_energy()
+    atoms.info["total_charge"] = 1.0
+    assert atoms.get_potential_energy() != neutral
+    assert atoms.get_charges().sum() == pytest.approx(1.0)
+
+
+def test_mistakes_are_named() -> None:
+    atoms = structure(salt_frame())
+    atoms.numbers[0] = 19
+    atoms.calc = ScalewiseCalculator(untrained())
+    with pytest.raises(InputError, match=r"the element\(s\) K"):
+        atoms.get_forces()
+    with pytest.raises(InputError, match="no such file"):
+        ScalewiseCalculator("nowhere")

@@ -19,9 +19,9 @@ from scalewise.scales.oracle import (
     best_single,
 )
 from scalewise.statistics import evidence
-from scalewise.study.mechanisms import UNITS, Routers
+from scalewise.study.mechanisms import UNITS, Selectors
 from scalewise.study.samples import Replicates, Samples
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 
 ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
 ORACLE_ROWS = ("hard_oracle", "pool_oracle", "continuous_oracle")
@@ -39,10 +39,10 @@ class Scorer:
     view: str
     test: Samples
     replicates: Replicates | None
-    routers: Routers
+    routers: Selectors
     pools: Mapping[str, tuple[float, ...]]
     branch_names: tuple[str, ...]
-    settings: Study
+    settings: StudySettings
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows, in a fixed order."""

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 
 PERIODS = np.arange(20, 401)
@@ -34,13 +35,13 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     potential = checkpoint.read(Path(arguments[0]))
     default = Path(os.environ.get("SCALEWISE_DATA", "../shared/data")) / "nacl_water_revpbe0d3"
-    frames = read(Path(arguments[1]) if len(arguments) > 1 else default / "all.extxyz")
-    cells: dict[tuple[float, ...], list[Frame]] = defaultdict(list)
+    frames = read_structures(Path(arguments[1]) if len(arguments) > 1 else default / "all.extxyz")
+    cells: dict[tuple[float, ...], list[Structure]] = defaultdict(list)
     for frame in frames:
         cells[tuple(frame.cell.diagonal().round(2).tolist())].append(frame)
     cell, members = max(cells.items(), key=lambda item: len(item[1]))
     print(f"{len(members)} frames with cells of {cell} Å; amplitudes in meV/Å")
-    errors = [f.forces - potential.predict(f).forces for f in members]
+    errors = [f.labelled_forces - potential.predict(f).forces for f in members]
     for number in sorted({z for f in members for z in f.numbers.tolist()}):
         masks = [f.numbers == number for f in members]
         # as many atoms of each element as of the rarest will do, and need little memory

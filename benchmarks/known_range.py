@@ -28,7 +28,8 @@ from scipy import linalg
 
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.evaluation.score import Resampling
-from scalewise.data.structure import Frame, read, without_labels
+from scalewise.data.reading import read_structures, without_labels
+from scalewise.data.structure import Structure
 from scalewise.statistics.evidence import Answer
 from scalewise.study.branches.pair import ElementPairs, SplineBasis, shortest_distances
 from scalewise.testbed.screened import ScreenedLaw, beyond
@@ -45,17 +46,17 @@ MIN_GAIN, ALPHA = 0.05, 0.05
 GAS_PAIRS, GAS_BOX, GAS_CONTACT = 120, 36.0, 2.6
 
 
-def take(folder: Path, count: int) -> list[Frame]:
+def take(folder: Path, count: int) -> list[Structure]:
     """Frames of all replicas, evenly spread, in turn: replica by replica."""
     files = sorted(folder.glob("replica-*.extxyz"))
     if not files:
         raise SystemExit(f"no replica-*.extxyz in {folder}")
-    each = [read(f, without_labels()) for f in files]
+    each = [read_structures(f, without_labels()) for f in files]
     per = -(-count // len(each))
     return [r[round(k)] for k in np.linspace(0, len(each[0]) - 1, per) for r in each][:count]
 
 
-def gas(count: int) -> list[Frame]:
+def gas(count: int) -> list[Structure]:
     """Ions at random in a cube, none closer than 2.6 Å to another."""
     found = []
     for k in range(count):
@@ -67,27 +68,24 @@ def gas(count: int) -> list[Frame]:
             if (np.linalg.norm(apart, axis=1) > GAS_CONTACT).all():
                 placed = np.vstack([placed, new])
         found.append(
-            Frame(
+            Structure(
                 numbers=np.repeat([11, 17], GAS_PAIRS),
                 positions=placed,
                 cell=GAS_BOX * np.eye(3),
                 pbc=np.ones(3, dtype=bool),
-                forces=np.zeros_like(placed),
-                energy=None,
-                molecule=np.arange(len(placed)),
                 source=f"gas {k}",
             )
         )
     return found
 
 
-def basis(frames: Sequence[Frame], cutoff: float) -> SplineBasis:
+def basis(frames: Sequence[Structure], cutoff: float) -> SplineBasis:
     pairs = ElementPairs(tuple(sorted({s for f in frames for s in f.symbols})))
     start = shortest_distances(frames, pairs, cutoff)
     return SplineBasis(pairs, start, cutoff, max(4, round((cutoff - np.min(start)) / KNOTS)))
 
 
-def columns(made: SplineBasis, frame: Frame) -> np.ndarray:
+def columns(made: SplineBasis, frame: Structure) -> np.ndarray:
     return made.forces(frame).reshape(-1, made.size)
 
 
@@ -100,7 +98,7 @@ def noisy(forces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return forces + NOISE * np.sqrt(np.pi / 2) * rng.standard_normal(forces.shape)
 
 
-def recovered(frames: Sequence[Frame], screenings: Sequence[float], longest: float) -> None:
+def recovered(frames: Sequence[Structure], screenings: Sequence[float], longest: float) -> None:
     rng = np.random.default_rng(0)
     train, test = frames[::2], frames[1::2]
     laws = [ScreenedLaw(CHARGES, s) for s in screenings]
@@ -137,7 +135,7 @@ def recovered(frames: Sequence[Frame], screenings: Sequence[float], longest: flo
         )
 
 
-def errors_of_rate(frames: Sequence[Frame], runs: int, short: float, factor: float) -> None:
+def errors_of_rate(frames: Sequence[Structure], runs: int, short: float, factor: float) -> None:
     long = factor * short
     made = [basis(frames, c) for c in (short, long)]
     x = [[columns(m, f).astype(np.float32) for f in frames] for m in made]

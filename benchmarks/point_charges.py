@@ -17,14 +17,15 @@ from pathlib import Path
 import ase
 import numpy as np
 import torch
-from ase.io import read as read_atoms
+from ase.io import read_structures as read_atoms
 from ase.io import write
 from torchpme import CoulombPotential, EwaldCalculator
 from vesin import NeighborList
 
 from scalewise.core.loading import load
 from scalewise.core.quantities import COULOMB_CONSTANT
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.training.run import train
@@ -103,9 +104,11 @@ def fit(frames: list[ase.Atoms], out: Path, *words: str) -> Potential:
     return checkpoint.read(train(out / "frames.xyz", load(TrainSettings, None, words), out))
 
 
-def error(potential: Potential, frames: list[Frame]) -> float:
+def error(potential: Potential, frames: list[Structure]) -> float:
     """Mean absolute error of a force component, meV/Å."""
-    return 1e3 * float(np.mean([np.abs(potential.predict(f).forces - f.forces) for f in frames]))
+    return 1e3 * float(
+        np.mean([np.abs(potential.predict(f).forces - f.labelled_forces) for f in frames])
+    )
 
 
 def main() -> None:
@@ -116,7 +119,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     labelled(options.out / "test.xyz", TESTED, seed=1)
-    tested = read(options.out / "test.xyz", check_units=False)
+    tested = read_structures(options.out / "test.xyz", check_units=False)
     for count in map(int, options.frames.split(",")):
         frames = labelled(options.out / f"train-{count}.xyz", count, seed=2)
         for charges in ("true", "false"):
@@ -135,7 +138,10 @@ def main() -> None:
     )
     far = np.linspace(8.0, 30.0, 12)
     write(options.out / "far.xyz", pairs(far))
-    found = [potential.predict(f).energy for f in read(options.out / "far.xyz", check_units=False)]
+    found = [
+        potential.predict(f).energy
+        for f in read_structures(options.out / "far.xyz", check_units=False)
+    ]
     exact = -COULOMB_CONSTANT / far
     apart = np.array(found) - found[-1] - (exact - exact[-1])
     print(f"two ions, 8 to 30 Å: charge {potential_charge(potential, options.out):.4f} e")
@@ -147,7 +153,9 @@ def main() -> None:
 
 def potential_charge(potential: Potential, out: Path) -> float:
     """Charge of the first ion at the largest distance, e."""
-    return float(potential.predict(read(out / "far.xyz", check_units=False)[-1]).charges[0])
+    return float(
+        potential.predict(read_structures(out / "far.xyz", check_units=False)[-1]).charges[0]
+    )
 
 
 if __name__ == "__main__":

@@ -31,14 +31,14 @@ from scalewise.analysis.evaluation.subsets import named_subsets, symbol
 from scalewise.analysis.refinement.objective import Objective
 from scalewise.analysis.rungs import Rung, measure, open_ladder
 from scalewise.core.loading import load
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.potential import Potential
 
 IONS = {"Na": 1, "Cl": -1}
 
 
-def of_elements(potential: Potential, frames: Sequence[Frame]) -> np.ndarray:
+def of_elements(potential: Potential, frames: Sequence[Structure]) -> np.ndarray:
     """Mean cutoff (Å) of each element [elements]."""
     found = np.concatenate([potential.predict(f).cutoffs for f in frames])
     numbers = np.concatenate([f.numbers for f in frames])
@@ -56,7 +56,7 @@ def shifted(beside: Objective, lengths: np.ndarray, share: float) -> Potential:
     return beside.routed(np.clip(lengths + shift, low, high))
 
 
-def cutoffs(routed: Potential, frames: Sequence[Frame]) -> None:
+def cutoffs(routed: Potential, frames: Sequence[Structure]) -> None:
     """Mean and spread of the cutoffs of each element in each place."""
     chosen = np.concatenate([routed.predict(f).cutoffs for f in frames])
     numbers = np.concatenate([f.numbers for f in frames])

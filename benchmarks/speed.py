@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import gradients as derivative
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import NetworkSettings as Settings
@@ -26,21 +26,18 @@ from scalewise.models.graph import Graph, build
 ELEMENTS, CUTOFF, DENSITY, REPEATS = (1, 8, 11, 17), 5.0, 0.1, 7
 
 
-def liquid(atoms: int) -> Frame:
+def liquid(atoms: int) -> Structure:
     """Atoms on a jittered grid, elements as in one-molar salt water."""
     rng = np.random.default_rng(0)
     side = round(np.ceil(atoms ** (1 / 3)))
     edge = (atoms / DENSITY) ** (1 / 3)
     grid = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3)
     sites = rng.permutation(grid)[:atoms] * (edge / side)
-    return Frame(
+    return Structure(
         numbers=rng.choice(ELEMENTS, size=atoms, p=(0.64, 0.32, 0.02, 0.02)),
         positions=sites + rng.uniform(-0.3, 0.3, (atoms, 3)),
         cell=edge * np.eye(3),
         pbc=np.ones(3, dtype=bool),
-        forces=np.zeros((atoms, 3)),
-        energy=None,
-        molecule=np.arange(atoms),
     )
 
 

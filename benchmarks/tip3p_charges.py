@@ -16,11 +16,11 @@ import ase
 import numpy as np
 import torch
 from ase.data import chemical_symbols
-from ase.io import read as read_atoms
+from ase.io import read_structures as read_atoms
 from ase.io import write
 
 from scalewise.core.loading import load
-from scalewise.data.structure import read
+from scalewise.data.reading import read_structures
 from scalewise.models import checkpoint
 from scalewise.training.run import train
 from scalewise.training.settings import TrainSettings
@@ -56,12 +56,12 @@ def main() -> None:
     write(file, gather(options.folder))
     words = ["data.split_key=role", f"minutes={options.minutes}", *options.words]
     potential = checkpoint.read(train(file, load(TrainSettings, None, words), options.out))
-    tested = [f for f in read(file) if f.info["role"] == "test"]
+    tested = [f for f in read_structures(file) if f.info["role"] == "test"]
     found = [potential.predict(f) for f in tested]
     numbers = np.concatenate([f.numbers for f in tested])
     charges = np.concatenate([p.charges for p in found])
     errors = 1e3 * np.concatenate(
-        [np.abs(p.forces - f.forces) for p, f in zip(found, tested, strict=True)]
+        [np.abs(p.forces - f.labelled_forces) for p, f in zip(found, tested, strict=True)]
     )
     print(f"force error on {len(tested)} test frames: {errors.mean():.2f} meV/Å")
     for z in potential.network.elements:

@@ -18,7 +18,7 @@ import numpy as np
 
 from scalewise.core.loading import load
 from scalewise.data.regimes import CONTACT, nearest
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.study.branches.base import SumBranch
 from scalewise.study.branches.longrange import CoulombBranch
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis
@@ -28,7 +28,7 @@ from scalewise.study.settings import StudySettings
 BOX, PAIRS, FRAMES = 16.0, 8, 60
 
 
-def random_salt(rng: np.random.Generator) -> Frame:
+def random_salt(rng: np.random.Generator) -> Structure:
     """Eight ion pairs at random in a cubic cell, no two ions closer than 2.3 Å."""
     positions = np.empty((0, 3))
     while len(positions) < 2 * PAIRS:
@@ -37,14 +37,11 @@ def random_salt(rng: np.random.Generator) -> Frame:
         apart -= BOX * np.round(apart / BOX)
         if (np.linalg.norm(apart, axis=1) > 2.3).all():
             positions = np.vstack([positions, trial])
-    return Frame(
+    return Structure(
         numbers=np.array([11, 17] * PAIRS),
         positions=positions,
         cell=BOX * np.eye(3),
         pbc=np.ones(3, dtype=bool),
-        forces=np.zeros_like(positions),
-        energy=None,
-        molecule=np.arange(2 * PAIRS),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Labels, Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
@@ -17,7 +17,7 @@ from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSet
 from scalewise.models.potential import Potential
 
 
-def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> Frame:
+def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> Structure:
     """Ions of both signs at random, no closer than 2.2 Å, with noise for forces."""
     rng = np.random.default_rng(seed)
     positions: list[np.ndarray] = []
@@ -27,27 +27,26 @@ def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> 
         delta -= box * np.round(delta / box)
         if not positions or np.linalg.norm(delta, axis=1).min() > 2.2:
             positions.append(trial)
-    return Frame(
+    return Structure(
         numbers=np.array([11, 17] * (n // 2)),
         positions=np.array(positions),
         cell=box * np.eye(3),
         pbc=np.ones(3, dtype=bool),
-        forces=0.3 * rng.standard_normal((n, 3)),
-        energy=None,
         molecule=np.arange(n),
         index=index,
+        labels=Labels(forces=0.3 * rng.standard_normal((n, 3))),
     )
 
 
-def doubled(frame: Frame) -> Frame:
+def doubled(frame: Structure) -> Structure:
     """The frame beside its own image along the first axis, in one cell."""
     return replace(
         frame,
         numbers=np.tile(frame.numbers, 2),
         positions=np.concatenate([frame.positions, frame.positions + frame.cell[0]]),
         cell=frame.cell * np.array([2.0, 1.0, 1.0])[:, None],
-        forces=np.tile(frame.forces, (2, 1)),
         molecule=np.arange(2 * len(frame.numbers)),
+        labels=replace(frame.labels, forces=np.tile(frame.labelled_forces, (2, 1))),
     )
 
 

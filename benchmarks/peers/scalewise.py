@@ -15,7 +15,7 @@ from benchmarks.peers.clock import name
 from torch import nn
 
 from scalewise.core.loading import load
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Labels, Structure
 from scalewise.models import checkpoint
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import NetworkSettings as Settings
@@ -105,15 +105,14 @@ class Scalewise:
             )
 
 
-def _frame(atoms: Atoms) -> Frame:
-    return Frame(
+def _frame(atoms: Atoms) -> Structure:
+    return Structure(
         numbers=atoms.numbers.astype(np.int64),
         positions=atoms.positions,
         cell=np.array(atoms.cell),
         pbc=np.ones(3, dtype=bool),
-        forces=np.zeros((len(atoms), 3)),
-        energy=None,
         molecule=np.arange(len(atoms)),
+        labels=Labels(forces=np.zeros((len(atoms), 3))),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.scales.blend import Residuals
 from scalewise.scales.oracle import ContinuousOracle, Oracle, best_single
 from scalewise.scales.selectors import Selector, SelectorInputs
@@ -63,7 +63,7 @@ def planted(
     return Planted(draw(), draw(), geometry, best)
 
 
-def check_branch(branch: Branch, frame: Frame, *, tolerance: float = 1e-6) -> None:
+def check_branch(branch: Branch, frame: Structure, *, tolerance: float = 1e-6) -> None:
     """Assert what every branch promises for a frame.
 
     Finite energies and forces of the right shape, the same twice, inputs left alone; forces are
@@ -108,15 +108,15 @@ def check_branch(branch: Branch, frame: Frame, *, tolerance: float = 1e-6) -> No
             frame,
             numbers=frame.numbers[order],
             positions=frame.positions[order],
-            forces=frame.forces[order],
             molecule=frame.molecule[order],
+            labels=replace(frame.labels, forces=frame.labelled_forces[order]),
         )
     )
     close(shuffled.forces, first.forces[order], "order of atoms")
     np.testing.assert_array_equal(frame.positions, before, "positions were changed")
 
 
-def _numerical_force(branch: Branch, frame: Frame, atom: int, step: float = 1e-4) -> np.ndarray:
+def _numerical_force(branch: Branch, frame: Structure, atom: int, step: float = 1e-4) -> np.ndarray:
     force = np.empty(3)
     for axis in range(3):
         energy = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.scales.oracle import ContinuousOracle, HardOracle, Oracle, PoolOracle
 from scalewise.scales.selectors import (
     FixedSelector,
@@ -47,7 +47,7 @@ FITTED = fit_view(FRAMES[:4], FRAMES[4:], BranchSettings(long_cutoff=7.0), {"Na"
         pytest.param(FITTED.branches[1].branch, 3e-4, id="fitted long"),
     ],
 )
-def test_branch(branch: Branch, tolerance: float, salt: Frame) -> None:
+def test_branch(branch: Branch, tolerance: float, salt: Structure) -> None:
     check_branch(branch, salt, tolerance=tolerance)
 
 
@@ -81,9 +81,9 @@ def test_oracle(oracle: Oracle, group: int) -> None:
     check_oracle(oracle, PLANTED.residuals.group(np.arange(600) // group))
 
 
-def test_the_suite_finds_a_branch_that_is_not_conservative(salt: Frame) -> None:
+def test_the_suite_finds_a_branch_that_is_not_conservative(salt: Structure) -> None:
     class Pushing(Branch):
-        def predict(self, frame: Frame):
+        def predict(self, frame: Structure):
             right = SPLINES.predict(frame)
             return type(right)(right.energies, 1.01 * right.forces)
 

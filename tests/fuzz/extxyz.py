@@ -10,7 +10,8 @@ import torch
 
 from fuzz.harness import Input, UnusableError, damage, unreadable
 from scalewise.core.errors import InputError
-from scalewise.data import structure as frames
+from scalewise.data import reading
+from scalewise.data.structure import Structure
 from scalewise.models import graph
 
 CUTOFF = 4.0
@@ -229,7 +230,7 @@ def read(folder: Path) -> None:
     ):
         said: list[str] = []
         try:
-            found = frames.read(path, say=said.append, **changes)
+            found = reading.read_structures(path, say=said.append, **changes)
             if not found:
                 raise UnusableError("no frames, and no error")
             for frame in found:
@@ -243,10 +244,10 @@ def read(folder: Path) -> None:
         raise refused
 
 
-def use(frame: frames.Frame) -> None:
+def use(frame: Structure) -> None:
     """What is read must be whole numbers and finite ones, of shapes that go together."""
     atoms = len(frame.numbers)
-    shapes = {"positions": (atoms, 3), "forces": (atoms, 3), "cell": (3, 3), "pbc": (3,)}
+    shapes = {"positions": (atoms, 3), "cell": (3, 3), "pbc": (3,)}
     shapes |= {"molecule": (atoms,)}
     for name, shape in shapes.items():
         value = getattr(frame, name)
@@ -258,10 +259,13 @@ def use(frame: frames.Frame) -> None:
         raise UnusableError("numbers or molecules are no whole numbers")
     if atoms and (frame.numbers.min() < 0 or frame.numbers.max() > 118):
         raise UnusableError("atomic numbers that no element has")
-    if frame.energy is not None and not np.isfinite(frame.energy):
-        raise UnusableError("an energy that is not finite")
-    if frame.stress is not None and not np.isfinite(frame.stress).all():
-        raise UnusableError("a stress that is not finite")
+    labels = frame.labels
+    if labels.forces is not None and labels.forces.shape != (atoms, 3):
+        raise UnusableError(f"forces have shape {labels.forces.shape}")
+    for name in ("forces", "energy", "stress"):
+        label = getattr(labels, name)
+        if label is not None and not np.isfinite(label).all():
+            raise UnusableError(f"{name} is not finite")
     if frame.place is not None and frame.place.shape != (atoms,):
         raise UnusableError(f"place has shape {frame.place.shape}")
     _ = frame.symbols
@@ -270,7 +274,7 @@ def use(frame: frames.Frame) -> None:
     elements = sorted(set(frame.numbers.tolist()))
     for smearing in (0.0, 1.0):
         listed = graph.build(frame, elements, CUTOFF, smearing=smearing)
-        for name in ("image", "away", "cell", "charge"):
+        for name in ("cell_shift", "cell", "total_charge"):
             if not torch.isfinite(getattr(listed, name)).all():
                 raise UnusableError(f"{name} of the graph is not finite")
 

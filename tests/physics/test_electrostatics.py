@@ -9,7 +9,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import electrostatics
 from scalewise.study.branches.longrange import CoulombBasis, CoulombBranch, charge_direction
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
@@ -19,17 +19,15 @@ from support import salt_frame, untrained
 ROCK_SALT = 1.7475645946
 
 
-def rock_salt(distance: float, cells: int) -> Frame:
+def rock_salt(distance: float, cells: int) -> Structure:
     grid = np.stack(np.meshgrid(*[np.arange(2 * cells)] * 3, indexing="ij"), -1).reshape(-1, 3)
     numbers = np.where(grid.sum(1) % 2 == 0, 11, 17)
     n = len(grid)
-    return Frame(
+    return Structure(
         numbers,
         distance * grid,
         2 * cells * distance * np.eye(3),
         np.ones(3, dtype=bool),
-        np.zeros((n, 3)),
-        None,
         np.arange(n),
     )
 
@@ -43,13 +41,11 @@ def test_madelung_constant_of_rock_salt() -> None:
 
 def test_two_ions_far_from_their_images_attract_with_one_over_r_squared() -> None:
     box = 60.0
-    frame = Frame(
+    frame = Structure(
         np.array([11, 17]),
         np.array([[0.0, 0.0, 0.0], [4.0, 0.0, 0.0]]),
         box * np.eye(3),
         np.ones(3, dtype=bool),
-        np.zeros((2, 3)),
-        None,
         np.arange(2),
     )
     force = CoulombBranch({"Na": 1.0, "Cl": -1.0}).predict(frame).forces[0, 0]
@@ -58,7 +54,7 @@ def test_two_ions_far_from_their_images_attract_with_one_over_r_squared() -> Non
 
 def test_atoms_of_one_molecule_do_not_act_on_each_other() -> None:
     """A lone dipole of one molecule feels only its images: almost nothing in a large box."""
-    frame = Frame(
+    frame = Structure(
         np.array([11, 17]),
         np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]),
         30.0 * np.eye(3),
@@ -140,13 +136,11 @@ def test_energy_is_continuous_as_a_neighbor_crosses_the_cutoff() -> None:
     branch = PairBranch(SplineBasis(pairs, (2.0, 2.0, 2.0), 6.0, 8), np.ones(24))
 
     def energy(distance: float) -> float:
-        frame = Frame(
+        frame = Structure(
             np.array([11, 17]),
             np.array([[0.0, 0, 0], [distance, 0, 0]]),
             20.0 * np.eye(3),
             np.ones(3, dtype=bool),
-            np.zeros((2, 3)),
-            None,
             np.arange(2),
         )
         return float(branch.predict(frame).energies.sum())
@@ -155,7 +149,7 @@ def test_energy_is_continuous_as_a_neighbor_crosses_the_cutoff() -> None:
     assert abs(energy(6.0 - 1e-6)) < 1e-12
 
 
-def test_non_periodic_frames_and_unknown_elements_are_refused(salt: Frame) -> None:
+def test_non_periodic_frames_and_unknown_elements_are_refused(salt: Structure) -> None:
     open_frame = replace(salt, pbc=np.zeros(3, dtype=bool))
     with pytest.raises(InputError, match="periodic"):
         CoulombBranch({"Na": 1.0, "Cl": -1.0}).predict(open_frame)
@@ -163,7 +157,7 @@ def test_non_periodic_frames_and_unknown_elements_are_refused(salt: Frame) -> No
         CoulombBranch({"Na": 1.0}).predict(salt)
 
 
-def test_overlapping_atoms_are_refused(salt: Frame) -> None:
+def test_overlapping_atoms_are_refused(salt: Structure) -> None:
     positions = salt.positions.copy()
     positions[1] = positions[0]
     pairs = ElementPairs(("Cl", "Na"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scalewise.core.errors import InputError
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import gradients as derivative
 from scalewise.models.binning import bin_atoms
 from scalewise.models.density.network import DensityNetwork
@@ -28,13 +28,13 @@ def potential() -> Potential:
 
 
 @pytest.fixture(scope="module")
-def frame() -> Frame:
+def frame() -> Structure:
     return salt_frame(seed=3, n=20, box=10.0)
 
 
 @pytest.mark.parametrize("cutoff", [3.0, 4.2, 5.0])
 def test_every_rung_keeps_the_contract_of_branches(
-    potential: Potential, frame: Frame, cutoff: float
+    potential: Potential, frame: Structure, cutoff: float
 ) -> None:
     check_branch(LearnedBranch(potential, cutoff), frame, tolerance=1e-6)
 
@@ -52,7 +52,7 @@ def test_the_scale_is_told_in_functions_of_equal_size() -> None:
     assert (off[:, -1] == 0).all()
 
 
-def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
+def test_scales_share_what_is_nearer_than_their_switch(frame: Structure) -> None:
     # ions 2.9 Å apart: no neighbor fades at 3.6 Å and beyond, whatever the scale
     network = untrained(ladder=(3.0, 5.0)).network
     settings = network.settings.model_copy(update={"ladder": ()})
@@ -60,8 +60,7 @@ def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
         frame,
         numbers=np.array([11, 17]),
         positions=np.array([[1.0, 1.0, 1.0], [3.9, 1.0, 1.0]]),
-        forces=np.zeros((2, 3)),
-        molecule=np.arange(2),
+        labels=replace(frame.labels, forces=np.zeros((2, 3))),
     )
     untold = DensityNetwork(settings, (11, 17), torch.float64)
     shared = Potential(untold, untrained().composition)
@@ -70,7 +69,7 @@ def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
     assert abs(energies[0] - energies[1]) > 1e-6
 
 
-def test_a_network_begins_as_one_that_is_not_told(frame: Frame) -> None:
+def test_a_network_begins_as_one_that_is_not_told(frame: Structure) -> None:
     torch.manual_seed(0)
     plain = untrained(cutoff=5.0, cutoff_width=0.5, first_layer_cutoff=3.5)
     ladder = DensityNetwork(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
@@ -79,7 +78,9 @@ def test_a_network_begins_as_one_that_is_not_told(frame: Frame) -> None:
     np.testing.assert_allclose(found.forces, plain.predict(frame).forces, atol=1e-12)
 
 
-def test_the_first_layer_looks_at_the_first_slots_alone(potential: Potential, frame: Frame) -> None:
+def test_the_first_layer_looks_at_the_first_slots_alone(
+    potential: Potential, frame: Structure
+) -> None:
     graph = potential.graph(frame)
     assert graph.first_neighbor_index is not None
     assert graph.first_neighbor_index.shape[1] < graph.neighbor_index.shape[1]
@@ -95,7 +96,7 @@ def test_the_first_layer_looks_at_the_first_slots_alone(potential: Potential, fr
 
 
 def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
-    potential: Potential, frame: Frame
+    potential: Potential, frame: Structure
 ) -> None:
     inner = potential.network.settings.first_layer_cutoff
     assert inner is not None
@@ -112,7 +113,7 @@ def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
     assert 7.0 < third_difference(0.01) / third_difference(0.005) < 9.0
 
 
-def test_long_range_is_a_rung(potential: Potential, frame: Frame) -> None:
+def test_long_range_is_a_rung(potential: Potential, frame: Structure) -> None:
     short = potential.predict(frame, cutoffs=4.0, long=False)
     assert (short.charges == 0).all()
     assert np.abs(short.forces - potential.predict(frame, cutoffs=4.0).forces).max() > 1e-3
@@ -121,7 +122,9 @@ def test_long_range_is_a_rung(potential: Potential, frame: Frame) -> None:
         check.predict(frame, long=False)
 
 
-def test_shares_in_the_long_range_pass_smoothly_to_none(potential: Potential, frame: Frame) -> None:
+def test_shares_in_the_long_range_pass_smoothly_to_none(
+    potential: Potential, frame: Structure
+) -> None:
     graph = potential.graph(frame)
     positions, cutoff = torch.tensor(frame.positions), torch.full((20,), 4.0, dtype=torch.float64)
 
@@ -140,7 +143,7 @@ def test_shares_in_the_long_range_pass_smoothly_to_none(potential: Potential, fr
 
 
 def test_forces_at_scales_of_every_atom_are_those_of_one_energy(
-    potential: Potential, frame: Frame
+    potential: Potential, frame: Structure
 ) -> None:
     rng = np.random.default_rng(0)
     cutoffs = rng.uniform(3.0, 5.0, 20)
@@ -156,7 +159,7 @@ def test_forces_at_scales_of_every_atom_are_those_of_one_energy(
         assert -(up - down) / 2e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
 
 
-def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame) -> None:
+def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Structure) -> None:
     graph = potential.graph(frame)
     positions = torch.tensor(frame.positions)
     rng = np.random.default_rng(1)
@@ -176,7 +179,7 @@ def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame
             torch.testing.assert_close(getattr(found, name), getattr(expected, name))
 
 
-def test_one_list_serves_where_several_are_slower(potential: Potential, frame: Frame) -> None:
+def test_one_list_serves_where_several_are_slower(potential: Potential, frame: Structure) -> None:
     cutoffs = torch.linspace(3.0, 5.0, 20, dtype=torch.float64)
     assert bin_atoms(potential.graph(frame), torch.tensor(frame.positions), cutoffs) is None
     many = frame
@@ -188,7 +191,7 @@ def test_one_list_serves_where_several_are_slower(potential: Potential, frame: F
 
 
 def test_parts_can_be_worked_on_in_blocks(
-    potential: Potential, frame: Frame, monkeypatch: pytest.MonkeyPatch
+    potential: Potential, frame: Structure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cutoffs = np.random.default_rng(2).uniform(3.0, 5.0, 20)
     expected = potential.predict(frame, cutoffs=cutoffs)
@@ -203,14 +206,11 @@ def test_parts_can_be_worked_on_in_blocks(
 
 def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbor() -> None:
     potential = untrained(ladder=(2.0, 5.0))
-    frame = Frame(
+    frame = Structure(
         numbers=np.array([11, 17]),
         positions=np.array([[0.0, 0, 0], [4.0, 0, 0]]),
         cell=np.zeros((3, 3)),
         pbc=np.zeros(3, dtype=bool),
-        forces=np.zeros((2, 3)),
-        energy=None,
-        molecule=np.arange(2),
     )
 
     def energy(first: float) -> float:
@@ -227,7 +227,7 @@ def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbor(
     assert values[0] / values[1] == pytest.approx(8.0, rel=0.1)
 
 
-def test_a_uniform_scale_is_extensive(potential: Potential, frame: Frame) -> None:
+def test_a_uniform_scale_is_extensive(potential: Potential, frame: Structure) -> None:
     cells = (frame, doubled(frame))
     one, two = (potential.predict(f, cutoffs=3.7, long=False).energy for f in cells)
     assert two == pytest.approx(2 * one, rel=1e-10)

@@ -11,7 +11,7 @@ import torch
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import electrostatics
 from scalewise.models import gradients as derivative
 from scalewise.models.density.spherical import Harmonics, SphereGrid, harmonics
@@ -38,16 +38,16 @@ def potential() -> Potential:
 
 
 @pytest.fixture(scope="module")
-def frame() -> Frame:
+def frame() -> Structure:
     return salt_frame(seed=3, n=20, box=10.0)
 
 
 @pytest.mark.parametrize("charges", [True, False])
-def test_it_keeps_the_contract_of_branches(frame: Frame, charges: bool) -> None:
+def test_it_keeps_the_contract_of_branches(frame: Structure, charges: bool) -> None:
     check_branch(LearnedBranch(untrained(charges=charges), 4.5), frame, tolerance=1e-6)
 
 
-def test_symmetries_hold_to_rounding(potential: Potential, frame: Frame) -> None:
+def test_symmetries_hold_to_rounding(potential: Potential, frame: Structure) -> None:
     first = potential.predict(frame)
     rng = np.random.default_rng(1)
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
@@ -71,7 +71,7 @@ def test_symmetries_hold_to_rounding(potential: Potential, frame: Frame) -> None
     close(first.forces.sum(axis=0), np.zeros(3))
 
 
-def test_energy_is_extensive_in_replicated_cells(potential: Potential, frame: Frame) -> None:
+def test_energy_is_extensive_in_replicated_cells(potential: Potential, frame: Structure) -> None:
     shifts = np.array([[i, 0, 0] for i in range(2)]) @ frame.cell
     double = replace(
         frame,
@@ -99,7 +99,7 @@ def test_cells_smaller_than_the_cutoff(potential: Potential) -> None:
 
 
 def test_stress_is_the_derivative_with_respect_to_strain(
-    potential: Potential, frame: Frame
+    potential: Potential, frame: Structure
 ) -> None:
     stress = potential.predict(frame).stress
     assert stress is not None
@@ -114,7 +114,7 @@ def test_stress_is_the_derivative_with_respect_to_strain(
         assert (energy[0] - energy[1]) / 2e-4 / volume == pytest.approx(stress[i, j], abs=1e-6)
 
 
-def test_isolated_molecules(potential: Potential, frame: Frame) -> None:
+def test_isolated_molecules(potential: Potential, frame: Structure) -> None:
     isolated = replace(frame, pbc=np.zeros(3, dtype=bool))
     found = potential.predict(isolated)
     assert found.stress is None
@@ -129,14 +129,11 @@ def test_isolated_molecules(potential: Potential, frame: Frame) -> None:
 
 def _approaching(potential: Potential, distance: float, cutoff: float) -> tuple[float, float]:
     """Energy and force on a third atom at a distance from the first of a pair."""
-    frame = Frame(
+    frame = Structure(
         numbers=np.array([11, 17, 17]),
         positions=np.array([[0, 0, 0], [-2.5, 0, 0], [distance, 0, 0]], dtype=float),
         cell=np.zeros((3, 3)),
         pbc=np.zeros(3, dtype=bool),
-        forces=np.zeros((3, 3)),
-        energy=None,
-        molecule=np.arange(3),
     )
     found = potential.predict(frame, cutoffs=cutoff)
     return found.energy, float(found.forces[2, 0])
@@ -156,7 +153,7 @@ def test_a_neighbor_crosses_the_cutoff_smoothly_to_second_order(cutoff: float, o
     assert force[-1] == pytest.approx(2.0 ** (order - 1), rel=0.1)
 
 
-def test_a_shorter_cutoff_is_a_prefix_of_the_list(potential: Potential, frame: Frame) -> None:
+def test_a_shorter_cutoff_is_a_prefix_of_the_list(potential: Potential, frame: Structure) -> None:
     graph = potential.graph(frame)
     short = trim_edges(graph, torch.as_tensor(frame.positions), 4.0)
     cutoffs = np.full(20, 4.0)
@@ -171,7 +168,9 @@ def test_a_shorter_cutoff_is_a_prefix_of_the_list(potential: Potential, frame: F
     )
 
 
-def test_cutoffs_of_single_atoms_count_for_these_alone(potential: Potential, frame: Frame) -> None:
+def test_cutoffs_of_single_atoms_count_for_these_alone(
+    potential: Potential, frame: Structure
+) -> None:
     one_layer = untrained(layers=1, charges=False)
     cutoffs = np.full(20, 5.0)
     cutoffs[3] = 3.5
@@ -183,7 +182,7 @@ def test_cutoffs_of_single_atoms_count_for_these_alone(potential: Potential, fra
         potential.predict(frame, cutoffs=5.5)
 
 
-def test_a_batch_equals_its_frames(potential: Potential, frame: Frame) -> None:
+def test_a_batch_equals_its_frames(potential: Potential, frame: Structure) -> None:
     frames = [frame, salt_frame(seed=5, n=12, box=9.0), salt_frame(seed=6, n=20, box=12.0)]
     joined = batch([potential.graph(f) for f in frames])
     found = potential.derivatives(joined, np.concatenate([f.positions for f in frames]))
@@ -199,7 +198,7 @@ def test_a_batch_equals_its_frames(potential: Potential, frame: Frame) -> None:
 
 
 def test_pruning_a_longer_list_equals_building_the_shorter(
-    potential: Potential, frame: Frame
+    potential: Potential, frame: Structure
 ) -> None:
     long = build(frame, ELEMENTS, 6.0, smearing=1.0)
     moved = frame.positions + np.random.default_rng(0).uniform(-0.25, 0.25, (20, 3))
@@ -257,7 +256,7 @@ def test_freed_memory_stays_where_the_c_library_allows_it() -> None:
     assert keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
 
 
-def test_charges_sum_to_the_charge_of_the_frame(potential: Potential, frame: Frame) -> None:
+def test_charges_sum_to_the_charge_of_the_frame(potential: Potential, frame: Structure) -> None:
     assert potential.predict(frame).charges.sum() == pytest.approx(0.0, abs=1e-12)
     charged = replace(frame, info={"total_charge": 1.0})
     assert potential.predict(charged).charges.sum() == pytest.approx(1.0, abs=1e-12)
@@ -331,7 +330,7 @@ def test_the_mesh_and_the_open_sum_agree_with_ewald() -> None:
 
 
 def test_large_cells_use_the_mesh(
-    potential: Potential, frame: Frame, monkeypatch: pytest.MonkeyPatch
+    potential: Potential, frame: Structure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = potential.predict(frame)
     monkeypatch.setattr(electrostatics, "PRODUCT", 1e9)
@@ -343,7 +342,7 @@ def test_large_cells_use_the_mesh(
 
 @pytest.mark.parametrize("charges", [True, False])
 def test_large_systems_are_predicted_in_blocks(
-    frame: Frame, monkeypatch: pytest.MonkeyPatch, charges: bool
+    frame: Structure, monkeypatch: pytest.MonkeyPatch, charges: bool
 ) -> None:
     potential = untrained(charges=charges)
     whole = potential.predict(frame)
@@ -357,7 +356,7 @@ def test_large_systems_are_predicted_in_blocks(
     close(blocks.stress, whole.stress, 1e-13)
 
 
-def test_predictions_equal_what_is_trained_on(potential: Potential, frame: Frame) -> None:
+def test_predictions_equal_what_is_trained_on(potential: Potential, frame: Structure) -> None:
     graph, positions = potential.graph(frame), torch.tensor(frame.positions)
     trained = Evaluator(potential.network)(graph, positions)  # gradients enabled
     predicted = potential.predict(frame)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scalewise.core.errors import InputError
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from support import doubled, salt_frame, untrained
@@ -24,7 +24,7 @@ def potential(request: pytest.FixtureRequest) -> Potential:
 
 
 @pytest.fixture(scope="module")
-def frame() -> Frame:
+def frame() -> Structure:
     return salt_frame(seed=3, n=20, box=10.0)
 
 
@@ -55,11 +55,11 @@ def several_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scalewise.models.binning.BESIDE", 0)
 
 
-def moved(frame: Frame, step: np.ndarray) -> Frame:
+def moved(frame: Structure, step: np.ndarray) -> Structure:
     return replace(frame, positions=frame.positions + step)
 
 
-def test_cutoffs_differ_where_they_may(potential: Potential, frame: Frame) -> None:
+def test_cutoffs_differ_where_they_may(potential: Potential, frame: Structure) -> None:
     cutoffs = potential.predict(frame).cutoffs
     assert potential.adaptive_cutoff is not None
     kinds = {z: np.ptp(cutoffs[frame.numbers == z]) for z in (11, 17)}
@@ -71,7 +71,7 @@ def test_cutoffs_differ_where_they_may(potential: Potential, frame: Frame) -> No
     assert 3.5 < cutoffs.min() < cutoffs.max() < 5.0
 
 
-def test_forces_are_those_of_the_energy(potential: Potential, frame: Frame) -> None:
+def test_forces_are_those_of_the_energy(potential: Potential, frame: Structure) -> None:
     found = potential.predict(frame)
     assert np.abs(found.forces.sum(axis=0)).max() < 1e-8
     for atom, axis in ((0, 0), (5, 1), (12, 2), (19, 0)):
@@ -86,7 +86,7 @@ def test_forces_are_those_of_the_energy(potential: Potential, frame: Frame) -> N
         assert np.abs(given.forces - found.forces).max() > 1e-3
 
 
-def test_the_jacobian_of_the_forces_is_symmetric(potential: Potential, frame: Frame) -> None:
+def test_the_jacobian_of_the_forces_is_symmetric(potential: Potential, frame: Structure) -> None:
     columns = []
     for atom in range(4):
         for axis in range(3):
@@ -98,7 +98,7 @@ def test_the_jacobian_of_the_forces_is_symmetric(potential: Potential, frame: Fr
     assert np.abs(jacobian - jacobian.T).max() < 1e-6
 
 
-def test_the_stress_is_that_of_the_energy(potential: Potential, frame: Frame) -> None:
+def test_the_stress_is_that_of_the_energy(potential: Potential, frame: Structure) -> None:
     stress = potential.predict(frame).stress
     assert stress is not None
     energy = []
@@ -111,7 +111,7 @@ def test_the_stress_is_that_of_the_energy(potential: Potential, frame: Frame) ->
     assert (energy[0] - energy[1]) / 2e-4 / volume == pytest.approx(stress[0, 1], abs=1e-6)
 
 
-def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: Frame) -> None:
+def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: Structure) -> None:
     # along a line on which neighbors enter and leave at changing cutoffs, third differences of
     # the energy shrink with the third power of the step: no kink in force or curvature
     direction = np.random.default_rng(0).standard_normal((20, 3))
@@ -124,14 +124,14 @@ def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: 
     assert third(121) / third(241) > 6.0
 
 
-def test_the_energy_is_extensive(potential: Potential, frame: Frame) -> None:
+def test_the_energy_is_extensive(potential: Potential, frame: Structure) -> None:
     assert potential.adaptive_cutoff is not None
     local = routed(potential.adaptive_cutoff.settings.by)
     one, two = (local.predict(f).energy for f in (frame, doubled(frame)))
     assert two == pytest.approx(2 * one, rel=1e-8)
 
 
-def test_a_router_may_choose_the_longest_cutoff(frame: Frame) -> None:
+def test_a_router_may_choose_the_longest_cutoff(frame: Structure) -> None:
     # in single precision 3.1 + (6.3 - 3.1) is longer than 6.3
     potential = untrained(
         ladder=(3.1, 6.3), dtype=torch.float32, adaptive_cutoff={"by": "element", "hidden": 4}
@@ -145,7 +145,7 @@ def test_a_router_may_choose_the_longest_cutoff(frame: Frame) -> None:
     np.testing.assert_allclose(found.forces, longest.forces, atol=1e-4)
 
 
-def test_the_regime_is_the_neighborhood_of_its_elements(frame: Frame) -> None:
+def test_the_regime_is_the_neighborhood_of_its_elements(frame: Structure) -> None:
     potential = routed("regime")
     assert potential.adaptive_cutoff is not None
     cutoffs = potential.predict(frame).cutoffs
@@ -175,7 +175,7 @@ def test_a_regime_that_cannot_be_seen_is_refused(near: dict[str, object], messag
 
 
 def test_a_router_survives_its_checkpoint(
-    potential: Potential, frame: Frame, tmp_path: Path
+    potential: Potential, frame: Structure, tmp_path: Path
 ) -> None:
     checkpoint.write(tmp_path, potential)
     again = checkpoint.read(tmp_path)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scalewise.analysis.evaluation.predict import Watch
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
 
@@ -49,7 +49,7 @@ class Measured:
     seconds: Float[np.ndarray, "rungs frames"]
     neighbors: Float[np.ndarray, " rungs"]
 
-    def cost(self, frames: Sequence[Frame]) -> Float[np.ndarray, " rungs"]:
+    def cost(self, frames: Sequence[Structure]) -> Float[np.ndarray, " rungs"]:
         """Median time, µs per atom; the first frame pays for what is set up once: left out."""
         atoms = np.array([max(len(f.numbers), 1) for f in frames])
         first = int(len(frames) > 1)
@@ -96,7 +96,7 @@ def ladder_rungs(potential: Potential, cutoffs: Sequence[float]) -> list[Rung]:
     return [Rung(potential, cutoff, long) for long in kinds for cutoff in cutoffs]
 
 
-def measure(frames: Sequence[Frame], rungs: Sequence[Rung], watch: Watch = iter) -> Measured:
+def measure(frames: Sequence[Structure], rungs: Sequence[Rung], watch: Watch = iter) -> Measured:
     """Predict every frame at every rung, the rungs in turn, so that all share the same machine."""
     errors: list[list[np.ndarray]] = [[] for _ in rungs]
     seconds = np.zeros((len(rungs), len(frames)))
@@ -112,7 +112,7 @@ def measure(frames: Sequence[Frame], rungs: Sequence[Rung], watch: Watch = iter)
                 graph, frame.positions, rung.cutoff, long=rung.long_range
             )
             seconds[k, at] = time.perf_counter() - start
-            errors[k].append(found.forces.double().cpu().numpy() - frame.forces)
+            errors[k].append(found.forces.double().cpu().numpy() - frame.labelled_forces)
             counts[k] += (pairs.distance < found.cutoffs.double().cpu().numpy()[pairs.i]).sum()
         atoms += len(frame.numbers)
     return Measured(np.stack([np.concatenate(e) for e in errors]), seconds, counts / max(atoms, 1))

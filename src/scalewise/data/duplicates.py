@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Cells whose lattice vectors differ by more than this share, 6 % in volume, are not compared.
 CELL_TOLERANCE: Final = 0.02
@@ -62,7 +62,7 @@ class Duplicates:
 
 
 def find_duplicates(
-    frames: Sequence[Frame], distance: float, elements: Iterable[str] | None = None
+    frames: Sequence[Structure], distance: float, elements: Iterable[str] | None = None
 ) -> Duplicates:
     """Find frames whose atoms moved by less than ``distance`` and chain them to groups.
 
@@ -134,7 +134,7 @@ def _classes(keys: Sequence[object]) -> list[list[int]]:
     return list(found.values())
 
 
-def _compared(frame: Frame, elements: Iterable[str] | None) -> Bool[np.ndarray, " atoms"]:
+def _compared(frame: Structure, elements: Iterable[str] | None) -> Bool[np.ndarray, " atoms"]:
     if elements is not None:
         return np.isin(frame.numbers, [atomic_numbers[e] for e in elements])
     heavy: np.ndarray = frame.numbers != 1
@@ -152,7 +152,7 @@ class _Stack:
     periodic: bool
 
     @classmethod
-    def of(cls, frames: list[Frame], chosen: list[np.ndarray], sort: bool = False) -> _Stack:
+    def of(cls, frames: list[Structure], chosen: list[np.ndarray], sort: bool = False) -> _Stack:
         """Stack frames whose atoms are in the same order, or sort them by element."""
         orders = [
             np.flatnonzero(c)[np.argsort(f.numbers[c], kind="stable") if sort else slice(None)]

@@ -14,7 +14,7 @@ from vesin import NeighborList
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import ALWAYS_FREE, check_memory, free_memory
-from scalewise.data.structure import Frame, check_cell, check_positions
+from scalewise.data.structure import Structure, check_cell, check_positions
 
 #: Bytes of a listed pair while lists are made.
 PAIR_BYTES: Final = 200
@@ -48,7 +48,7 @@ class Pairs:
         )
 
 
-def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = False) -> Pairs:
+def build(frame: Structure, cutoff: float, *, full: bool = False, images: bool = False) -> Pairs:
     """Find all pairs closer than ``cutoff`` (Å), each once, or in both directions if ``full``.
 
     With ``images`` an atom may see its own images and one neighbor more than once, as it must in
@@ -107,7 +107,7 @@ def _gathered(positions: np.ndarray, cutoff: float) -> Float[np.ndarray, "atoms 
     return gathered
 
 
-def _boxable(frame: Frame, points: np.ndarray, cutoff: float) -> bool:
+def _boxable(frame: Structure, points: np.ndarray, cutoff: float) -> bool:
     """Whether vesin's boxes go with the shape of the space.
 
     It takes ``BOXES`` at most, and scales their number along each axis alike: where one axis is so
@@ -124,7 +124,7 @@ def _boxable(frame: Frame, points: np.ndarray, cutoff: float) -> bool:
 
 
 def _every_pair(
-    frame: Frame, points: np.ndarray, cutoff: float, *, full: bool
+    frame: Structure, points: np.ndarray, cutoff: float, *, full: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """What vesin returns, by comparing all pairs: for few atoms in spaces of odd shapes."""
     atoms = len(points)
@@ -159,7 +159,7 @@ def _every_pair(
     return i, j, shift, np.linalg.norm(vector, axis=1), vector
 
 
-def _check_count(frame: Frame, points: np.ndarray, cutoff: float) -> None:
+def _check_count(frame: Structure, points: np.ndarray, cutoff: float) -> None:
     """Refuse lists that memory does not hold."""
     atoms = len(points)
     sphere = 4 / 3 * math.pi * cutoff**3
@@ -188,13 +188,13 @@ def _check_count(frame: Frame, points: np.ndarray, cutoff: float) -> None:
     )
 
 
-def height(frame: Frame) -> float:
+def height(frame: Structure) -> float:
     """Least distance (Å) between two faces of a cell with volume."""
     faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
     return float((abs(np.linalg.det(frame.cell)) / faces).min())
 
 
-def check_periodicity(frame: Frame, cutoff: float) -> None:
+def check_periodicity(frame: Structure, cutoff: float) -> None:
     """Refuse cells that do not go with the cutoff; see :func:`build`."""
     if frame.pbc.any() and not frame.pbc.all():
         raise InputError(

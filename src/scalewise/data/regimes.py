@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors
 from scalewise.data.regime_settings import RegimeSettings
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Nearest counterion closer than the first minimum of g(Na-Cl) in water: a contact pair.
 CONTACT = 3.6
@@ -45,7 +45,7 @@ def default_regimes(
     return tuple(regimes)
 
 
-def place_regimes(frames: Sequence[Frame]) -> tuple[RegimeSettings, ...]:
+def place_regimes(frames: Sequence[Structure]) -> tuple[RegimeSettings, ...]:
     """Return one regime per place, ``place_surface`` for the place surface; none if all is one."""
     known = [np.unique(f.place) for f in frames if f.place is not None]
     places = sorted({str(p) for found in known for p in found})
@@ -55,7 +55,7 @@ def place_regimes(frames: Sequence[Frame]) -> tuple[RegimeSettings, ...]:
 
 
 def nearest(
-    frame: Frame, partners: Mapping[str, Sequence[str]], cutoff: float
+    frame: Structure, partners: Mapping[str, Sequence[str]], cutoff: float
 ) -> Float[np.ndarray, " atoms"]:
     """Distance (Å) to the nearest atom of the partner elements; infinite beyond the cutoff.
 
@@ -86,7 +86,7 @@ def partners_of(
 
 
 def membership(
-    regime: RegimeSettings, frame: Frame, ions: Mapping[str, int], cutoff: float
+    regime: RegimeSettings, frame: Structure, ions: Mapping[str, int], cutoff: float
 ) -> Bool[np.ndarray, " atoms"]:
     """Return which atoms of a frame belong to a regime.
 

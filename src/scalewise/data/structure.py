@@ -1,10 +1,9 @@
-"""Labelled frames: read from extxyz, checked, refused with file, frame and key when wrong."""
+"""Structures, their labels, and what makes a structure one that distances can be formed of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import ase
@@ -12,11 +11,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int, Shaped
 
-from scalewise.core.errors import InputError, did_you_mean, shown
-from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
-from scalewise.data import units
-from scalewise.data.keys import LabelKeys, Say, check_present, frame_value
-from scalewise.data.readers.extxyz import read_images
+from scalewise.core.errors import InputError, shown
+from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY, STRESS_KEY
 
 #: Å: from here on positions have no digits left for 10^-7 Å, and whole lattice vectors no integer.
 FARTHEST: Final = 2e8
@@ -26,40 +22,93 @@ SHORTEST_EDGE: Final = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """One configuration with its labels, in Å, eV and eV/Å.
+class Labels:
+    """Reference results of one structure; any part may be missing.
+
+    Attributes
+    ----------
+    forces
+        eV/Å [atoms, 3].
+    energy
+        Total energy, eV.
+    stress
+        eV/Å³, positive under tension [3, 3].
+    """
+
+    forces: Float[np.ndarray, "atoms 3"] | None = None
+    energy: float | None = None
+    stress: Float[np.ndarray, "3 3"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Atoms, cell and periodicity, in Å; what was computed for them is kept apart in ``labels``.
 
     Attributes
     ----------
     numbers, positions, cell, pbc
         Atomic numbers [atoms], positions [atoms, 3], lattice vectors in rows [3, 3], periodicity.
-    forces
-        Reference (or predicted) forces [atoms, 3].
-    energy
-        Total energy, where the file has one.
-    stress
-        Stress [3, 3], eV/Å³, positive under tension, where the file has one.
+    molecule
+        Molecule number of each atom [atoms]; pairs inside a molecule do not interact in the
+        reference force fields. Default: every atom has its own number.
+    source, index, info
+        File, position in the file, and the remaining keys of the frame.
     place
         Where each atom is [atoms], a word of the file's maker, where the file has the column.
-    molecule
-        Molecule number of each atom [atoms]; pairs inside a molecule do not interact. Without
-        molecules every atom has its own number.
-    source, index, info
-        File, position in the file, and the remaining frame keys.
+    labels
+        Reference results. No model looks at them.
+
+    Examples
+    --------
+    >>> water = Structure(np.array([8, 1, 1]), np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    >>> water.symbols, water.labels.energy is None
+    (['O', 'H', 'H'], True)
     """
 
     numbers: Int[np.ndarray, " atoms"]
     positions: Float[np.ndarray, "atoms 3"]
     cell: Float[np.ndarray, "3 3"]
     pbc: Bool[np.ndarray, " 3"]
-    forces: Float[np.ndarray, "atoms 3"]
-    energy: float | None
-    molecule: Int[np.ndarray, " atoms"]
+    molecule: Int[np.ndarray, " atoms"] = None  # type: ignore[assignment]  # filled below
     source: str = "memory"
     index: int = 0
     info: dict[str, Any] = field(default_factory=dict)
-    stress: Float[np.ndarray, "3 3"] | None = None
     place: Shaped[np.ndarray, " atoms"] | None = None
+    labels: Labels = field(default_factory=Labels)
+
+    def __post_init__(self) -> None:
+        given: Any = self.molecule
+        if given is None:
+            object.__setattr__(self, "molecule", np.arange(len(self.numbers)))
+
+    @classmethod
+    def from_ase(cls, atoms: ase.Atoms, *, labels: Labels | None = None) -> Structure:
+        """Take atoms, cell, periodicity and ``info`` of ASE's atoms."""
+        return cls(
+            numbers=atoms.numbers.astype(np.int64),
+            positions=atoms.positions.copy(),
+            cell=np.asarray(atoms.cell).copy(),
+            pbc=np.asarray(atoms.pbc).copy(),
+            source="ASE atoms",
+            info=dict(atoms.info),
+            labels=labels or Labels(),
+        )
+
+    def to_ase(self) -> ase.Atoms:
+        """Return ASE's atoms, with the labels under the keys that are read by default."""
+        atoms = ase.Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
+        atoms.info.update(self.info)
+        if self.labels.forces is not None:
+            atoms.arrays[FORCES_KEY] = self.labels.forces
+        if self.labels.energy is not None:
+            atoms.info[ENERGY_KEY] = self.labels.energy
+        if self.labels.stress is not None:
+            atoms.info[STRESS_KEY] = self.labels.stress
+        if self.place is not None:
+            atoms.arrays[PLACE_KEY] = self.place
+        if (self.molecule != np.arange(len(self.numbers))).any():
+            atoms.arrays[MOLECULE_KEY] = self.molecule
+        return atoms
 
     @property
     def where(self) -> str:
@@ -71,112 +120,37 @@ class Frame:
         """Chemical symbols of the atoms."""
         return [chemical_symbols[n] for n in self.numbers]
 
+    @property
+    def labelled_forces(self) -> Float[np.ndarray, "atoms 3"]:
+        """Forces of the labels, eV/Å [atoms, 3].
+
+        Raises
+        ------
+        InputError
+            The structure has none.
+        """
+        if self.labels.forces is None:
+            raise InputError(
+                self.where, "no labelled forces", "Give structures with reference forces."
+            )
+        return self.labels.forces
+
     def mask(self, elements: Iterable[str]) -> Bool[np.ndarray, " atoms"]:
         """Return which atoms are of the given elements."""
         return np.isin(self.numbers, [chemical_symbols.index(e) for e in elements])
 
-    def only(self, elements: Iterable[str]) -> Frame:
-        """Return the view that sees nothing but these elements; labels stay what they are."""
+    def only(self, elements: Iterable[str]) -> Structure:
+        """Return the atoms of these elements alone; their labelled forces stay what they are."""
         keep = self.mask(elements)
-        return Frame(
-            self.numbers[keep],
-            self.positions[keep],
-            self.cell,
-            self.pbc,
-            self.forces[keep],
-            None,
-            self.molecule[keep],
-            self.source,
-            self.index,
-            self.info,
+        forces = self.labels.forces
+        return replace(
+            self,
+            numbers=self.numbers[keep],
+            positions=self.positions[keep],
+            molecule=self.molecule[keep],
             place=None if self.place is None else self.place[keep],
+            labels=Labels(None if forces is None else forces[keep]),
         )
-
-
-def read(
-    path: Path, keys: LabelKeys | None = None, *, say: Say = lambda _: None, **changes: Any
-) -> list[Frame]:
-    """Read every frame of an extxyz file and check it.
-
-    Parameters
-    ----------
-    path
-        An extxyz file.
-    keys
-        Where its labels are; default: the usual keys. Without a forces key nothing is looked for:
-        forces are zero, energy and stress are none.
-    say
-        Told of labels that the file seems to have under other keys.
-    changes
-        Attributes of ``keys`` to replace, such as ``energy=None`` or ``check_units=False``.
-
-    Raises
-    ------
-    InputError
-        Missing, empty or malformed file; missing force column; a key that was named and that no
-        frame has; values that are not finite; a cell without volume; units that look wrong, unless
-        ``check_units`` is off.
-    """
-    keys = replace(keys or LabelKeys(), **changes)
-    return convert(read_images(path), str(path), keys, say)
-
-
-def convert(
-    images: Sequence[ase.Atoms], source: str, keys: LabelKeys, say: Say = lambda _: None
-) -> list[Frame]:
-    """Check frames that were read, and take their labels; see :func:`read`."""
-    frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
-    if keys.forces is not None:
-        check_present(source, images, keys, say)
-    if keys.check_units:
-        _refuse_units(frames, keys)
-    return frames
-
-
-def without_labels(*, check_units: bool = True) -> LabelKeys:
-    """Keys with which no label is read."""
-    return LabelKeys(forces=None, energy=None, check_units=check_units)
-
-
-def _convert(image: ase.Atoms, source: str, index: int, keys: LabelKeys) -> Frame:
-    where = f"{source}, frame {index}"
-    if not len(image):
-        raise InputError(where, "no atoms", "Remove the frame.")
-    _check_geometry(image, where)
-    forces = np.zeros((len(image), 3))
-    energy = stress = None
-    if keys.forces is not None:
-        forces = _forces(image, where, keys)
-        energy = None if keys.energy is None else _energy(image, where, keys.energy)
-        stress = None if keys.stress is None else _stress(image, where, keys.stress)
-    given = image.arrays.get(MOLECULE_KEY)
-    molecule = np.arange(len(image)) if given is None else _numbers(where, MOLECULE_KEY, given)
-    return Frame(
-        numbers=image.numbers.astype(np.int64),
-        positions=image.positions,
-        cell=np.asarray(image.cell),
-        pbc=np.asarray(image.pbc),
-        forces=forces,
-        energy=energy,
-        molecule=molecule.reshape(len(image), -1)[:, 0].astype(np.int64),
-        source=source,
-        index=index,
-        info=dict(image.info),
-        stress=stress,
-        place=_place(image),
-    )
-
-
-def _check_geometry(image: ase.Atoms, where: str) -> None:
-    unknown = np.flatnonzero((image.numbers < 1) | (image.numbers >= len(chemical_symbols)))
-    if len(unknown):
-        raise InputError(
-            f"{where}, species",
-            f"atom {unknown[0]} has the atomic number {image.numbers[unknown[0]]}",
-            "Every atom must be of an element: remove dummy atoms.",
-        )
-    check_positions(_numbers(where, "positions", image.positions), where)
-    check_cell(np.asarray(image.cell), np.asarray(image.pbc), where)
 
 
 def check_positions(positions: np.ndarray, where: str) -> None:
@@ -243,110 +217,7 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
         )
 
 
-def _energy(image: ase.Atoms, where: str, key: str) -> float | None:
-    found = frame_value(image, key)
-    if found is None:
-        return None
-    values = _numbers(where, key, found)
-    if values.size != 1:
-        raise InputError(
-            f"{where}, key '{key}'", f"{values.size} values", "An energy is one number."
-        )
-    return float(values.reshape(-1)[0])
-
-
-def _place(image: ase.Atoms) -> np.ndarray | None:
-    """The words of the column, if it holds words: a column of numbers is something else."""
-    column = image.arrays.get(PLACE_KEY)
-    if column is None or not all(isinstance(word, str) for word in column):
-        return None
-    return np.asarray(column, dtype=str)
-
-
-def _forces(image: ase.Atoms, where: str, keys: LabelKeys) -> np.ndarray:
-    assert keys.forces is not None  # the caller asks only where there is a column to look for
-    results = image.calc.results if image.calc is not None else {}
-    arrays = {**image.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
-    shape = (len(image), 3)
-    if keys.forces not in arrays:
-        known = [k for k, v in arrays.items() if np.shape(v) == shape and k != "positions"]
-        listing = ", ".join(f"'{k}'" for k in known) or "none"
-        hint = did_you_mean(keys.forces, known)
-        raise InputError(
-            f"{where}, key '{keys.forces}'",
-            f"no such column; columns with three values per atom: {listing}",
-            f"Name the column that holds the forces with {keys.options['forces']}.{hint}",
-        )
-    forces = _numbers(where, keys.forces, arrays[keys.forces])
-    if forces.shape != shape:
-        raise InputError(
-            f"{where}, key '{keys.forces}'",
-            f"shape {forces.shape} for {len(image)} atoms",
-            "Forces have three components per atom.",
-        )
-    return forces
-
-
-def _stress(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
-    """The stress as a symmetric matrix, from nine values or from six in Voigt's order."""
-    found = frame_value(image, key)
-    if found is None:
-        return None
-    values = _numbers(where, key, found).reshape(-1)
-    if values.size == 6:
-        xx, yy, zz, yz, xz, xy = values
-        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    if values.size != 9:
-        raise InputError(
-            f"{where}, key '{key}'",
-            f"{values.size} values",
-            "A stress has nine values, or six in the order xx, yy, zz, yz, xz, xy.",
-        )
-    matrix = values.reshape(3, 3)
-    return 0.5 * (matrix + matrix.T)
-
-
-def _numbers(where: str, key: str, values: Any) -> np.ndarray:
-    """The values as numbers, finite and of a size that squares do not overflow."""
-    try:
-        numbers = np.asarray(values, dtype=float)
-    except (TypeError, ValueError, OverflowError):
-        raise InputError(
-            f"{where}, key '{key}'",
-            f"{shown(values, 60)} where numbers belong",
-            "Write numbers, or another key.",
-        ) from None
-    sane = np.atleast_1d(np.isfinite(numbers) & (np.abs(numbers) < 1e30))
-    if not sane.all():
-        place = f"atom {int(np.argwhere(~sane)[0][0])} holds a value" if numbers.ndim else "a value"
-        raise InputError(
-            f"{where}, key '{key}'",
-            f"{place} that is not finite, or beyond 1e30",
-            "Remove the frame or recompute it.",
-        )
-    return numbers
-
-
-def _refuse_units(frames: Sequence[Frame], keys: LabelKeys) -> None:
-    """Refuse the first thing about units that looks wrong."""
-    labelled = keys.forces is not None
-    named = {
-        "positions": "positions",
-        "forces": keys.forces,
-        "energy": keys.energy,
-        "stress": keys.stress,
-    }
-    found = units.suspicions(frames, keys.stress) if labelled else units.suspect_lengths(frames)
-    for one in found:
-        place = frames[0].source if one.frame is None else f"{frames[0].source}, frame {one.frame}"
-        raise InputError(
-            f"{place}, key '{named[one.label]}'",
-            one.found,
-            f"Convert to eV and Å, or set {keys.units_option}=false if the values are right.",
-        )
-
-
-def check_same_atoms(reference: Sequence[Frame], other: Sequence[Frame]) -> None:
+def check_same_atoms(reference: Sequence[Structure], other: Sequence[Structure]) -> None:
     """Assert that two files hold the same atoms in the same order.
 
     Raises
@@ -376,7 +247,7 @@ def check_same_atoms(reference: Sequence[Frame], other: Sequence[Frame]) -> None
         raise InputError(b.where, found, "Write both files with the same frames and atom order.")
 
 
-def _displaced(a: Frame, b: Frame) -> float:
+def _displaced(a: Structure, b: Structure) -> float:
     """Largest distance between equal atoms, modulo lattice vectors."""
     delta = a.positions - b.positions
     if a.pbc.all():

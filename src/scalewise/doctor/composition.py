@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from ase.formula import Formula
 from jaxtyping import Float, Int
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Subsets of elements tried in the search for formula units; beyond, compositions stand in.
 MOST_SUBSETS: Final = 20_000
@@ -62,7 +62,7 @@ class Composition:
         return np.array([u.counts for u in self.units], dtype=np.int64)
 
 
-def compose(frames: Sequence[Frame]) -> Composition:
+def compose(frames: Sequence[Structure]) -> Composition:
     """Count elements, find the rank of the compositions and formula units that span them."""
     present = np.unique(np.concatenate([f.numbers for f in frames]))
     counts = np.array([[np.count_nonzero(f.numbers == z) for z in present] for f in frames])

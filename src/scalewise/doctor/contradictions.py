@@ -9,7 +9,7 @@ import numpy as np
 
 from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.doctor.findings import Finding
 
 #: Å by which no atom of two frames of one structure differs.
@@ -21,7 +21,7 @@ ENERGY: Final = 1e-3
 FORCE: Final = 0.02
 
 
-def find_contradictions(frames: Sequence[Frame], twins: Duplicates) -> list[Finding]:
+def find_contradictions(frames: Sequence[Structure], twins: Duplicates) -> list[Finding]:
     """Name frames of one structure (all atoms within 0.001 Å) whose labels differ."""
     odd = []
     for a, b, d in zip(twins.first, twins.second, twins.distance, strict=True):
@@ -44,7 +44,7 @@ def find_contradictions(frames: Sequence[Frame], twins: Duplicates) -> list[Find
     ]
 
 
-def _same(a: Frame, b: Frame) -> bool:
+def _same(a: Structure, b: Structure) -> bool:
     if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc):
         return False
     if np.abs(a.cell - b.cell).max() > SAME or _state(a) != _state(b):
@@ -56,19 +56,19 @@ def _same(a: Frame, b: Frame) -> bool:
     return bool(np.abs(moved - moved.mean(axis=0)).max(initial=0.0) < SAME)
 
 
-def _state(frame: Frame) -> list[str]:
+def _state(frame: Structure) -> list[str]:
     """The electronic state that a frame names: one structure has other labels in another one."""
     return [str(frame.info.get(key)) for key in STATES]
 
 
-def _apart(a: Frame, b: Frame) -> str | None:
+def _apart(a: Structure, b: Structure) -> str | None:
     """By how much the labels differ; none where they agree."""
     found = []
-    if a.energy is not None and b.energy is not None:
-        energy = abs(a.energy - b.energy) / max(len(a.numbers), 1)
+    if a.labels.energy is not None and b.labels.energy is not None:
+        energy = abs(a.labels.energy - b.labels.energy) / max(len(a.numbers), 1)
         if energy > ENERGY:
             found.append(f"energies differ by {1e3 * energy:.3g} meV/atom")
-    force = float(np.abs(a.forces - b.forces).max(initial=0.0))
+    force = float(np.abs(a.labelled_forces - b.labelled_forces).max(initial=0.0))
     if force > FORCE:
         found.append(f"forces by up to {force:.3g} eV/Å")
     return " and ".join(found) or None

@@ -14,7 +14,8 @@ from scalewise.core.files import write_json
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
 from scalewise.doctor.figure import draw_neighbors
@@ -98,7 +99,7 @@ def examine(
     """
     progress(f"Reading {path}")
     keys = LabelKeys.of(settings)
-    frames = read(path, keys, check_units=False, say=progress)
+    frames = read_structures(path, keys, check_units=False, say=progress)
     composition = compose(frames)
     _check_elements(settings, composition)
     progress("Comparing frames")
@@ -154,7 +155,10 @@ def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> 
 
 
 def _examine_labels(
-    frames: Sequence[Frame], composition: Composition, group: np.ndarray, settings: DoctorSettings
+    frames: Sequence[Structure],
+    composition: Composition,
+    group: np.ndarray,
+    settings: DoctorSettings,
 ) -> dict[str, Any]:
     labels, missing = count_labels(frames)
     described, rank = describe_composition(frames, composition)
@@ -174,7 +178,7 @@ def _examine_labels(
 
 
 def _examine_geometry(
-    frames: Sequence[Frame], composition: Composition, settings: DoctorSettings
+    frames: Sequence[Structure], composition: Composition, settings: DoctorSettings
 ) -> dict[str, Any]:
     cells, odd = describe_cells(frames)
     units = suspect_units(frames, settings.stress_key)
@@ -206,7 +210,7 @@ def _check_elements(settings: DoctorSettings, composition: Composition) -> None:
 
 def _split(
     path: Path,
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     twins: Duplicates,
     group: np.ndarray,
     settings: DoctorSettings,
@@ -249,8 +253,12 @@ def _split(
     return manifest, section, judge_split(leaks, group, frames, roles, settings, blocks)
 
 
-def _fit(frames: Sequence[Frame], composition: Composition) -> tuple[EnergyFit | None, np.ndarray]:
-    labelled = np.array([k for k, f in enumerate(frames) if f.energy is not None], dtype=np.int64)
+def _fit(
+    frames: Sequence[Structure], composition: Composition
+) -> tuple[EnergyFit | None, np.ndarray]:
+    labelled = np.array(
+        [k for k, f in enumerate(frames) if f.labels.energy is not None], dtype=np.int64
+    )
     if len(labelled) <= composition.rank:
         return None, labelled
     energies = np.array([frames[k].energy for k in labelled], dtype=float)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from scalewise.core.wording import count, list_frames
 from scalewise.data.neighbors import build
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.data.units import SHORTEST_DISTANCE
 from scalewise.doctor.findings import Finding
 
@@ -23,7 +23,7 @@ REACH: Final = 6.0
 USUAL_CUTOFF: Final = 5.0
 
 
-def lowest_height(frame: Frame) -> float:
+def lowest_height(frame: Structure) -> float:
     """Distance of the closest two opposite faces of the cell (Å); infinite without one."""
     if not frame.pbc.any():
         return float("inf")
@@ -32,7 +32,7 @@ def lowest_height(frame: Frame) -> float:
     return float(heights[frame.pbc].min())
 
 
-def describe_cells(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Finding]]:
+def describe_cells(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
     """Periodicity, heights and densities."""
     kinds: dict[str, list[int]] = {}
     for k, frame in enumerate(frames):
@@ -99,7 +99,7 @@ class ClosestPair:
     frame: int | None
 
 
-def find_closest(frames: Sequence[Frame], elements: Sequence[str]) -> list[ClosestPair]:
+def find_closest(frames: Sequence[Structure], elements: Sequence[str]) -> list[ClosestPair]:
     """Closest distance of every pair of elements within 6 Å, images included.
 
     Frames that are periodic in one or two directions only are left out.
@@ -182,7 +182,7 @@ class NeighborCounts:
 
 
 def count_neighbors(
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     elements: Sequence[str],
     cutoffs: Sequence[float],
     most_frames: int,
@@ -224,7 +224,7 @@ def count_neighbors(
     return NeighborCounts(edges, fits.sum(axis=0), looked_at, mean, high, most, average, largest)
 
 
-def _count(frame: Frame, edges: np.ndarray) -> Float[np.ndarray, "atoms cutoffs"]:
+def _count(frame: Structure, edges: np.ndarray) -> Float[np.ndarray, "atoms cutoffs"]:
     """Neighbors of each atom within each cutoff, its own images and those of others included."""
     pairs = build(frame, float(edges.max()), images=True)
     shell = np.minimum(np.searchsorted(edges, pairs.distance), len(edges) - 1)

@@ -11,7 +11,7 @@ import numpy as np
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
 from scalewise.data.neighbors import build
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.data.units import suspicions
 from scalewise.doctor.composition import Composition, EnergyFit, robust_score
 from scalewise.doctor.findings import Finding, Severity
@@ -38,12 +38,12 @@ class Outlier:
     score: float
 
 
-def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Finding]]:
+def count_labels(frames: Sequence[Structure]) -> tuple[list[dict[str, Any]], list[Finding]]:
     """One row per label: how many frames have it."""
-    energy = [k for k, f in enumerate(frames) if f.energy is None]
+    energy = [k for k, f in enumerate(frames) if f.labels.energy is None]
     still = [k for k, f in enumerate(frames) if _rms(f) < NO_FORCE and len(f.numbers) > 1]
     zero = [k for k in still if not balanced(frames[k])]
-    stress = [k for k, f in enumerate(frames) if f.stress is None]
+    stress = [k for k, f in enumerate(frames) if f.labels.stress is None]
     rows: list[dict[str, Any]] = [
         {"label": "energy", "unit": "eV", "with": len(frames) - len(energy), "missing": energy},
         {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(zero), "missing": zero},
@@ -84,7 +84,7 @@ def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Fi
     return rows, findings
 
 
-def balanced(frame: Frame) -> bool:
+def balanced(frame: Structure) -> bool:
     """Whether every atom's surroundings are so symmetric that a central force on it vanishes.
 
     A pair force of arbitrary shape, from neighbors up to 6 Å, stands for all others.
@@ -102,7 +102,7 @@ def balanced(frame: Frame) -> bool:
     return bool(np.abs(total).max(initial=0.0) <= SYMMETRIC * size)
 
 
-def suspect_units(frames: Sequence[Frame], stress_key: str | None) -> list[Finding]:
+def suspect_units(frames: Sequence[Structure], stress_key: str | None) -> list[Finding]:
     """Say which labels do not look like eV and Å, as reading them for training would.
 
     ``frames`` were read without that check.
@@ -121,7 +121,10 @@ def suspect_units(frames: Sequence[Frame], stress_key: str | None) -> list[Findi
 
 
 def find_outliers(
-    frames: Sequence[Frame], composition: Composition, fit: EnergyFit | None, labelled: np.ndarray
+    frames: Sequence[Structure],
+    composition: Composition,
+    fit: EnergyFit | None,
+    labelled: np.ndarray,
 ) -> tuple[list[Outlier], list[Finding]]:
     """Frames whose energy residual or whose largest force is extreme.
 
@@ -165,11 +168,11 @@ def find_outliers(
     return outliers, findings
 
 
-def _force_outliers(frames: Sequence[Frame], symbol: str) -> list[Outlier]:
+def _force_outliers(frames: Sequence[Structure], symbol: str) -> list[Outlier]:
     masks = [f.mask([symbol]) for f in frames]
     largest = np.array(
         [
-            np.linalg.norm(f.forces[m], axis=1).max(initial=0.0)
+            np.linalg.norm(f.labelled_forces[m], axis=1).max(initial=0.0)
             for f, m in zip(frames, masks, strict=True)
         ]
     )
@@ -185,7 +188,7 @@ def _force_outliers(frames: Sequence[Frame], symbol: str) -> list[Outlier]:
     ]
 
 
-def check_charges(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Finding]]:
+def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
     """Total charges, where frames carry them."""
     key = next((k for k in CHARGE_KEYS if any(k in f.info for f in frames)), None)
     if key is None:
@@ -216,5 +219,5 @@ def check_charges(frames: Sequence[Frame]) -> tuple[dict[str, Any], list[Finding
     return {"key": key, "values_e": values, "without": len(frames) - sum(values.values())}, findings
 
 
-def _rms(frame: Frame) -> float:
-    return float(np.sqrt(np.mean(frame.forces**2))) if frame.forces.size else 0.0
+def _rms(frame: Structure) -> float:
+    return float(np.sqrt(np.mean(frame.labelled_forces**2))) if frame.labelled_forces.size else 0.0

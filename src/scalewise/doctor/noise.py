@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import nnls
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition
 
 #: Net forces below this, times the root of the number of atoms (eV/Å), are rounding of the file.
@@ -106,7 +106,7 @@ class NetForceNoise:
 
 
 def estimate_noise(
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     composition: Composition,
     group: Int[np.ndarray, " frames"],
     seed: int = 0,
@@ -141,7 +141,7 @@ def estimate_noise(
     -----
     Errors that neighbors share, or that cancel between them, are seen too large or too small.
     """
-    net = np.array([f.forces.sum(axis=0) for f in frames])
+    net = np.array([f.labelled_forces.sum(axis=0) for f in frames])
     atoms = composition.counts.sum(axis=1)
     informative = np.abs(net).max(axis=1) > ROUNDING * np.sqrt(atoms)
     median = float(np.median(np.abs(net).max(axis=1)))
@@ -196,12 +196,12 @@ def _interval(draws: np.ndarray | None, k: int) -> tuple[float, float] | None:
 
 
 def _covariances(
-    frames: Sequence[Frame], elements: Sequence[str], net: np.ndarray
+    frames: Sequence[Structure], elements: Sequence[str], net: np.ndarray
 ) -> Float[np.ndarray, "frames elements"]:
     """Mean over components of the net force times the summed labels of each element."""
     return np.array(
         [
-            [np.mean(f.forces[f.mask([e])].sum(axis=0) * total) for e in elements]
+            [np.mean(f.labelled_forces[f.mask([e])].sum(axis=0) * total) for e in elements]
             for f, total in zip(frames, net, strict=True)
         ]
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import CostModel, forecast
@@ -17,7 +17,7 @@ from scalewise.doctor.geometry import NeighborCounts
 
 
 def describe_composition(
-    frames: Sequence[Frame], composition: Composition
+    frames: Sequence[Structure], composition: Composition
 ) -> tuple[dict[str, Any], list[Finding]]:
     """Counts, rank and formula units, and what a deficient rank means."""
     kinds, inverse = np.unique(composition.counts, axis=0, return_inverse=True)

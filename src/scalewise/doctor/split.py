@@ -17,7 +17,7 @@ from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.manifest import ROLES
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.settings import DoctorSettings
 
@@ -47,7 +47,7 @@ class Leak:
     roles: tuple[str, str]
 
 
-def read_groups(frames: Sequence[Frame], key: str) -> Int[np.ndarray, " frames"]:
+def read_groups(frames: Sequence[Structure], key: str) -> Int[np.ndarray, " frames"]:
     """Number the values of a frame key by first appearance.
 
     Raises
@@ -59,7 +59,7 @@ def read_groups(frames: Sequence[Frame], key: str) -> Int[np.ndarray, " frames"]
     return np.array([numbers.setdefault(v, len(numbers)) for v in _values(frames, key)])
 
 
-def read_roles(frames: Sequence[Frame], key: str) -> list[str]:
+def read_roles(frames: Sequence[Structure], key: str) -> list[str]:
     """Roles in a frame key; 'val', 'training' and the like become the usual names.
 
     Raises
@@ -70,7 +70,7 @@ def read_roles(frames: Sequence[Frame], key: str) -> list[str]:
     return [SYNONYMS.get(v, v) for v in _values(frames, key)]
 
 
-def _values(frames: Sequence[Frame], key: str) -> list[str]:
+def _values(frames: Sequence[Structure], key: str) -> list[str]:
     for frame in frames:
         if key not in frame.info:
             known = [k for k in frame.info if not k.startswith("REF_")]
@@ -231,7 +231,7 @@ def _alike(twins: Duplicates, members: np.ndarray) -> np.ndarray:
     return found
 
 
-def untrained_elements(frames: Sequence[Frame], roles: Sequence[str]) -> dict[str, list[str]]:
+def untrained_elements(frames: Sequence[Structure], roles: Sequence[str]) -> dict[str, list[str]]:
     """Elements that no frame to train on has, and the roles of the frames that have them."""
     held: dict[int, set[str]] = {}
     for frame, role in zip(frames, roles, strict=True):
@@ -260,7 +260,7 @@ def find_leaks(twins: Duplicates, roles: Sequence[str]) -> list[Leak]:
 def judge_split(
     leaks: Sequence[Leak],
     group: np.ndarray,
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     roles: Sequence[str],
     settings: DoctorSettings,
     blocks: int = 0,

@@ -14,7 +14,7 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from scalewise.core.errors import InputError, shown
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.graph import Graph, build, moved_to, total_charge, trim_edges
 from scalewise.models.potential import Potential
@@ -92,7 +92,7 @@ class ScalewiseCalculator(Calculator):
         self.potential = potential.to(_device(device), dtype, compiled=compiled)
         self.cutoffs = None if cutoffs is None else self.potential.check_cutoffs(cutoffs)
         self.skin = float(skin)
-        self._buffered: tuple[Frame, Graph] | None = None
+        self._buffered: tuple[Structure, Graph] | None = None
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -124,9 +124,9 @@ class ScalewiseCalculator(Calculator):
         with self._lock:
             super().calculate(atoms, properties, system_changes)
             assert self.atoms is not None  # ASE has just put them there
-            self._compute(_frame(self.atoms))
+            self._compute(Structure.from_ase(self.atoms))
 
-    def _compute(self, frame: Frame) -> None:
+    def _compute(self, frame: Structure) -> None:
         if not len(frame.numbers):
             predicted = self.potential.predict(frame)
         else:
@@ -148,7 +148,7 @@ class ScalewiseCalculator(Calculator):
             rows, columns = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)  # Voigt's order
             self.results["stress"] = predicted.stress[rows, columns]
 
-    def _list(self, frame: Frame) -> Graph:
+    def _list(self, frame: Structure) -> Graph:
         """The buffered neighbor list, built again where it may miss a pair."""
         settings = self.potential.network.settings
         smearing = settings.smearing if settings.charges else 0.0
@@ -169,21 +169,6 @@ class ScalewiseCalculator(Calculator):
         return graph
 
 
-def _frame(atoms: ase.Atoms) -> Frame:
-    n = len(atoms)
-    return Frame(
-        numbers=atoms.numbers.astype(np.int64),
-        positions=atoms.positions.copy(),
-        cell=np.asarray(atoms.cell).copy(),
-        pbc=np.asarray(atoms.pbc).copy(),
-        forces=np.zeros((n, 3)),
-        energy=None,
-        molecule=np.arange(n),
-        source="ASE atoms",
-        info=dict(atoms.info),
-    )
-
-
 def _charge(atoms: ase.Atoms) -> list[Any]:
     return [atoms.info.get(key) for key in ("total_charge", "charge")]
 
@@ -200,7 +185,7 @@ def _device(device: torch.device | str | None) -> torch.device | None:
     return found
 
 
-def _still_holds(listed: Frame, frame: Frame, cutoff: float, skin: float) -> bool:
+def _still_holds(listed: Structure, frame: Structure, cutoff: float, skin: float) -> bool:
     r"""Whether a list of ``cutoff + skin`` holds every pair that is closer than ``cutoff`` now.
 
     With the cell :math:`h = h_0 F` and positions :math:`r_i = r^0_i F + u_i`, a pair at v now was

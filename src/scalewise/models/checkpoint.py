@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 
 from scalewise.core.errors import InputError, cut, shown
 from scalewise.core.files import check_regular, read_json, replacing, write_json
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
@@ -241,13 +241,11 @@ def _probe(potential: Potential) -> float:
     """Energy of a small structure of all elements, eV, without that of the composition."""
     elements = potential.network.elements
     steps = np.arange(2 * len(elements))[:, None]
-    frame = Frame(
+    frame = Structure(
         numbers=np.array(elements * 2),
         positions=steps * np.array([0.9, 0.5, 0.3]) + np.sin(2.0 * steps + np.arange(3)),
         cell=np.zeros((3, 3)),
         pbc=np.zeros(3, dtype=bool),
-        forces=np.zeros((len(steps), 3)),
-        energy=None,
         molecule=steps[:, 0],
     )
     return potential.predict(frame).energy - potential.composition.energy(frame.numbers)

@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Singular values below this share of the largest do not count as determined.
 RANK_TOLERANCE = 1e-8
@@ -39,14 +39,14 @@ class CompositionModel:
     span: Float[np.ndarray, "rank elements"]
 
     @classmethod
-    def fit(cls, frames: Sequence[Frame], elements: Sequence[int]) -> CompositionModel:
+    def fit(cls, frames: Sequence[Structure], elements: Sequence[int]) -> CompositionModel:
         """Fit the frames that have an energy; without any, all are zero and none is determined."""
-        labelled = [f for f in frames if f.energy is not None]
+        labelled = [f for f in frames if f.labels.energy is not None]
         if not labelled:
             nothing = np.zeros(len(elements))
             return cls(tuple(elements), nothing, np.zeros((0, len(elements))))
         counts = np.array([count(f.numbers, elements) for f in labelled], dtype=float)
-        targets = np.array([f.energy for f in labelled], dtype=float)
+        targets = np.array([f.labels.energy for f in labelled], dtype=float)
         _, size, rows = np.linalg.svd(counts, full_matrices=False)
         rank = int((size > RANK_TOLERANCE * size[0]).sum())
         energies = np.linalg.lstsq(counts, targets, rcond=RANK_TOLERANCE)[0]

@@ -20,7 +20,7 @@ from torch import Tensor
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_memory
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.electrostatics import plan, wave_numbers
 
 #: Slots are padded to a multiple of this: equal shapes for frames that are nearly equal.
@@ -168,7 +168,7 @@ class Graph:
 
 
 def build(
-    frame: Frame,
+    frame: Structure,
     elements: Sequence[int],
     cutoff: float,
     *,
@@ -379,7 +379,7 @@ def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def total_charge(frame: Frame) -> float:
+def total_charge(frame: Structure) -> float:
     """The frame's key ``total_charge`` or ``charge``, e; zero without.
 
     Raises
@@ -400,7 +400,7 @@ def total_charge(frame: Frame) -> float:
     return charge
 
 
-def check_elements(frame: Frame, elements: Sequence[int]) -> None:
+def check_elements(frame: Structure, elements: Sequence[int]) -> None:
     """Refuse a frame that holds an element the network was not trained on."""
     unknown = sorted(set(frame.numbers.tolist()) - set(elements))
     if unknown:
@@ -413,7 +413,7 @@ def check_elements(frame: Frame, elements: Sequence[int]) -> None:
         )
 
 
-def _check_overlap(frame: Frame, pairs: neighbors.Pairs) -> None:
+def _check_overlap(frame: Structure, pairs: neighbors.Pairs) -> None:
     if len(pairs.distance) and float(pairs.distance.min()) < OVERLAP:
         worst = int(pairs.distance.argmin())
         raise InputError(

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 
 from scalewise.core.errors import InputError, shown
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
 from scalewise.models.binning import bin_atoms
 from scalewise.models.composition import CompositionModel
@@ -135,7 +135,7 @@ class Potential:
             adaptive_cutoff=adaptive,
         )
 
-    def graph(self, frame: Frame) -> Graph:
+    def graph(self, frame: Structure) -> Graph:
         """List the neighbors of a frame, on the potential's device.
 
         Raises
@@ -255,7 +255,7 @@ class Potential:
         return torch.as_tensor(values, device=self.device, dtype=self.dtype)
 
     def predict(
-        self, frame: Frame, *, cutoffs: np.ndarray | float | None = None, long: bool = True
+        self, frame: Structure, *, cutoffs: np.ndarray | float | None = None, long: bool = True
     ) -> Predicted:
         """Predict one frame; see :meth:`derivatives` for the scale.
 
@@ -272,7 +272,7 @@ class Potential:
         found = self.derivatives(self.graph(frame), frame.positions, cutoffs, long=long)
         return self.finish(frame, found)
 
-    def finish(self, frame: Frame, found: Derivatives) -> Predicted:
+    def finish(self, frame: Structure, found: Derivatives) -> Predicted:
         """Add the baseline to what the network found for one frame, as numpy arrays."""
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
@@ -296,7 +296,7 @@ class Potential:
         return predicted
 
 
-def _check_finite(frame: Frame, predicted: Predicted) -> None:
+def _check_finite(frame: Structure, predicted: Predicted) -> None:
     """Refuse results that are not numbers: nothing that is written or simulated may hold them."""
     values = (predicted.energies, predicted.forces, predicted.charges, predicted.stress)
     if not all(v is None or np.isfinite(v).all() for v in values):

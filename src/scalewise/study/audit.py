@@ -10,9 +10,10 @@ from jaxtyping import Float
 
 from scalewise.core.errors import InputError, did_you_mean
 from scalewise.data.keys import LabelKeys
+from scalewise.data.reading import read_structures
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import Split, by_group, by_trajectory
-from scalewise.data.structure import Frame, check_same_atoms, read
+from scalewise.data.structure import Structure, check_same_atoms
 from scalewise.study.samples import Replicates, Samples, StudyScene, assemble, describe
 from scalewise.study.settings import RESERVED_NAMES, PredictionsSettings, StudySettings
 from scalewise.study.views import View
@@ -24,7 +25,7 @@ def predictions_view(settings: StudySettings) -> View:
     assert audit is not None  # the caller asks only where there is something to audit
     keys = audit.forces_keys * (len(audit.files) if len(audit.forces_keys) == 1 else 1)
     source = audit.labels or audit.files[0]
-    labels = read(source, _keys(audit.labels_key, "labels_key", settings))
+    labels = read_structures(source, _keys(audit.labels_key, "labels_key", settings))
     members = _read_all(audit.files, keys, labels, settings)
     names = audit.names or branch_names(audit.files, keys)
     scene = _scene(labels, audit, settings)
@@ -42,11 +43,11 @@ def predictions_view(settings: StudySettings) -> View:
 
 
 def _read_all(
-    paths: Sequence[Path], keys: Sequence[str], labels: Sequence[Frame], settings: StudySettings
-) -> list[list[Frame]]:
+    paths: Sequence[Path], keys: Sequence[str], labels: Sequence[Structure], settings: StudySettings
+) -> list[list[Structure]]:
     members = []
     for path, key in zip(paths, keys, strict=True):
-        member = read(path, _keys(key, "forces_keys", settings))
+        member = read_structures(path, _keys(key, "forces_keys", settings))
         check_same_atoms(labels, member)
         members.append(member)
     return members
@@ -79,7 +80,7 @@ def branch_names(files: Sequence[Path], keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _scene(
-    labels: Sequence[Frame], audit: PredictionsSettings, settings: StudySettings
+    labels: Sequence[Structure], audit: PredictionsSettings, settings: StudySettings
 ) -> StudyScene:
     elements = tuple(sorted({e for f in labels for e in f.symbols}))
     targets = audit.targets or elements
@@ -103,7 +104,9 @@ def _scene(
     )
 
 
-def _split(labels: Sequence[Frame], audit: PredictionsSettings, settings: StudySettings) -> Split:
+def _split(
+    labels: Sequence[Structure], audit: PredictionsSettings, settings: StudySettings
+) -> Split:
     """Nothing is fitted but routers, so what would train the branches tunes as well."""
     tune = settings.split.train + settings.split.tune
     if audit.group_key is not None:
@@ -121,8 +124,8 @@ def _split(labels: Sequence[Frame], audit: PredictionsSettings, settings: StudyS
 
 
 def _samples(
-    labels: Sequence[Frame],
-    members: Sequence[Sequence[Frame]],
+    labels: Sequence[Structure],
+    members: Sequence[Sequence[Structure]],
     split: Split,
     part: np.ndarray,
     scene: StudyScene,
@@ -134,7 +137,7 @@ def _samples(
 
 
 def _forces(
-    frames: Sequence[Frame], part: np.ndarray, target: Sequence[np.ndarray]
+    frames: Sequence[Structure], part: np.ndarray, target: Sequence[np.ndarray]
 ) -> Float[np.ndarray, "units 3"]:
-    chosen = [frames[int(k)].forces[t] for k, t in zip(part, target, strict=True)]
+    chosen = [frames[int(k)].labelled_forces[t] for k, t in zip(part, target, strict=True)]
     return np.concatenate(chosen)

@@ -8,14 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: First shell of the densities and the distance between their centres, Å.
 FIRST, STEP = 2.5, 0.75
 
 
 def environment(
-    frame: Frame, elements: Sequence[str], targets: Bool[np.ndarray, " atoms"], cutoff: float
+    frame: Structure, elements: Sequence[str], targets: Bool[np.ndarray, " atoms"], cutoff: float
 ) -> Float[np.ndarray, "targets features"]:
     r"""Element of each target atom, and the density of every element in soft shells around it.
 

@@ -18,9 +18,10 @@ import scalewise
 from scalewise.core.documents import read_kept
 from scalewise.core.errors import InputError, shown
 from scalewise.core.files import write_json
+from scalewise.data.reading import read_structures
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import by_trajectory
-from scalewise.data.structure import Frame, read
+from scalewise.data.structure import Structure
 from scalewise.study.analysis import analyse
 from scalewise.study.audit import predictions_view
 from scalewise.study.samples import StudyScene
@@ -191,12 +192,12 @@ def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[Vie
     """Read a generated solution, build one view of it; also the numerical error of its labels."""
     manifest = read_generated(folder)
     files = [name for r in manifest["replicas"] for name in r["files"]]
-    frames: list[Frame] = []
-    replicates: list[list[Frame]] = []
+    frames: list[Structure] = []
+    replicates: list[list[Structure]] = []
     for file in sorted(files):
-        found = read(folder / file, check_units=settings.check_units)
+        found = read_structures(folder / file, check_units=settings.check_units)
         if file.startswith("replicates"):
-            by_configuration: dict[int, list[Frame]] = {}
+            by_configuration: dict[int, list[Structure]] = {}
             for frame in found:
                 by_configuration.setdefault(_integer(frame, "configuration"), []).append(frame)
             replicates += by_configuration.values()
@@ -217,12 +218,12 @@ def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[Vie
     return explicit_view(frames, split, scene, settings), error
 
 
-def _origin(frame: Frame) -> tuple[int, int]:
+def _origin(frame: Structure) -> tuple[int, int]:
     """Replica and frame number; solvent replicates carry those of the frame they come from."""
     return _integer(frame, "replica"), _integer(frame, "frame")
 
 
-def _integer(frame: Frame, key: str) -> int:
+def _integer(frame: Structure, key: str) -> int:
     value = frame.info.get(key)
     if not isinstance(value, int | np.integer):
         raise InputError(
@@ -233,7 +234,7 @@ def _integer(frame: Frame, key: str) -> int:
     return int(value)
 
 
-def _scene(frames: list[Frame], settings: StudySettings) -> StudyScene:
+def _scene(frames: list[Structure], settings: StudySettings) -> StudyScene:
     elements = tuple(sorted({e for f in frames for e in f.symbols}))
     targets = tuple(e for e in elements if e in settings.ions)
     regimes = resolve(settings.regimes, elements, settings.ions, targets)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from scalewise.data import regimes
 from scalewise.data.regime_settings import RegimeSettings
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.scales.blend import LossName, Residuals
 from scalewise.scales.selectors import SelectorInputs
 from scalewise.study.features import environment
@@ -92,7 +92,7 @@ class DescribedAtoms:
     symbols: tuple[str, ...]
 
 
-def describe(frame: Frame, scene: StudyScene) -> DescribedAtoms:
+def describe(frame: Structure, scene: StudyScene) -> DescribedAtoms:
     """Work out features, regimes and the nearest ion of every target atom of a frame."""
     target = frame.mask(scene.targets)
     ions = [e for e in scene.elements if e in scene.ions]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from scalewise.data.splits import Split
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.study.branches.base import Branch
 from scalewise.study.branches.matching import FittedBranch, fit_view
 from scalewise.study.samples import (
@@ -51,9 +51,9 @@ class View:
 
 
 def ion_view(
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     split: Split,
-    replicates: Sequence[Sequence[Frame]],
+    replicates: Sequence[Sequence[Structure]],
     scene: StudyScene,
     settings: StudySettings,
 ) -> View:
@@ -81,7 +81,7 @@ def ion_view(
 
 
 def explicit_view(
-    frames: Sequence[Frame], split: Split, scene: StudyScene, settings: StudySettings
+    frames: Sequence[Structure], split: Split, scene: StudyScene, settings: StudySettings
 ) -> View:
     """The branches see every atom; labels have no noise, so replicates are models of half data."""
     fitted = fit_view(
@@ -104,7 +104,7 @@ def explicit_view(
     return View("explicit", scene, ("short", "long"), tune, test, pair, None, reports)
 
 
-def _pick(frames: Sequence[Frame], index: Int[np.ndarray, " part"]) -> list[Frame]:
+def _pick(frames: Sequence[Structure], index: Int[np.ndarray, " part"]) -> list[Structure]:
     return [frames[int(k)] for k in index]
 
 
@@ -113,7 +113,7 @@ def _reports(fitted: Sequence[FittedBranch]) -> list[dict[str, Any]]:
 
 
 def _samples(
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     fitted: Sequence[FittedBranch],
     block: Int[np.ndarray, " frames"],
     scene: StudyScene,
@@ -129,10 +129,10 @@ def _samples(
     for frame, target in zip(frames, (d.target for d in described), strict=True):
         forces = _predict(frame, [b.branch for b in fitted])
         predictions.append(forces[:, target])
-        labels.append(frame.forces[target])
+        labels.append(frame.labelled_forces[target])
         if errors is not None:
             for b, force in zip(fitted, forces, strict=True):
-                off = np.abs(force - frame.forces)
+                off = np.abs(force - frame.labelled_forces)
                 for e in set(frame.symbols):
                     by_element = errors.setdefault(b.name, {})
                     by_element.setdefault(e, []).append(float(off[frame.mask([e])].mean()))
@@ -141,12 +141,12 @@ def _samples(
     )
 
 
-def _predict(frame: Frame, branches: Sequence[Branch]) -> Float[np.ndarray, "branches atoms 3"]:
+def _predict(frame: Structure, branches: Sequence[Branch]) -> Float[np.ndarray, "branches atoms 3"]:
     return np.stack([branch.predict(frame).forces for branch in branches])
 
 
 def _solvent_replicates(
-    replicates: Sequence[Sequence[Frame]],
+    replicates: Sequence[Sequence[Structure]],
     ions: tuple[str, ...],
     fitted: Sequence[FittedBranch],
     scene: StudyScene,
@@ -158,7 +158,7 @@ def _solvent_replicates(
         frame = samples[0].only(ions)
         described.append(describe(frame, scene))
         predictions.append(_predict(frame, [b.branch for b in fitted]))
-        labels.append(np.stack([s.only(ions).forces for s in samples], axis=1))
+        labels.append(np.stack([s.only(ions).labelled_forces for s in samples], axis=1))
     every = np.concatenate(labels)
     predicted = np.concatenate(predictions, axis=1)
     block = np.arange(len(replicates))

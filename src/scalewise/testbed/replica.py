@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import KJ_PER_MOL, KJ_PER_MOL_NM, NM
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.testbed.forcefield import (
     FORCE_FIELDS,
     merge_lennard_jones,
@@ -485,14 +485,12 @@ class Replica:
             energy, forces = _evaluate(self.labels, positions)
         return energy * KJ_PER_MOL, forces * KJ_PER_MOL_NM, None
 
-    def _frame(self, wrapped: Vectors) -> Frame:
-        return Frame(
+    def _frame(self, wrapped: Vectors) -> Structure:
+        return Structure(
             numbers=np.array([atomic_numbers[s] for s in self.symbols]),
             positions=wrapped * NM,
             cell=np.diag(self.cell * NM),
             pbc=np.ones(3, dtype=bool),
-            forces=np.zeros_like(wrapped),
-            energy=None,
             molecule=self.molecules,
             source=f"replica {self.replica}",
         )

@@ -29,7 +29,7 @@ from scipy.special import erf
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Screening lengths after which the law ends: a pair has 4.5e-5 of its bare energy left there.
 REACH: Final = 10.0
@@ -127,7 +127,7 @@ class ScreenedLaw:
         total = bare + repulsion
         return total * switch, (slope - steep) * switch + total * falling
 
-    def label(self, frame: Frame, cutoffs: Sequence[float] = ()) -> Labels:
+    def label(self, frame: Structure, cutoffs: Sequence[float] = ()) -> Labels:
         """Return energy and forces of a frame, and what of the forces lies beyond each cutoff.
 
         An image of an atom counts as an atom of another molecule: only pairs inside one and the
@@ -165,7 +165,7 @@ class ScreenedLaw:
 
     @staticmethod
     def _sum(
-        frame: Frame, pairs: neighbors.Pairs, push: Float[np.ndarray, "pairs 3"]
+        frame: Structure, pairs: neighbors.Pairs, push: Float[np.ndarray, "pairs 3"]
     ) -> Float[np.ndarray, "atoms 3"]:
         n = len(frame.numbers)
         columns = [
@@ -258,7 +258,7 @@ class Beyond:
         return self.cutoffs[int(paying[-1]) + 1 if len(paying) else 0]
 
 
-def beyond(frames: Sequence[Frame], law: ScreenedLaw, cutoffs: Sequence[float]) -> Beyond:
+def beyond(frames: Sequence[Structure], law: ScreenedLaw, cutoffs: Sequence[float]) -> Beyond:
     """Work out what of the law's forces comes from pairs beyond each cutoff.
 
     The sum over pairs is exact, images included. A potential may do better than the sum of the

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, batch, build
@@ -53,7 +53,7 @@ _TENSORS = ("positions", "forces", "energy", "has_energy", "virial", "has_stress
 
 
 def prepare(
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     baseline: CompositionModel,
     network: NetworkSettings,
     dtype: torch.dtype,
@@ -83,12 +83,16 @@ def prepare(
     ]
 
 
-def _sample(frame: Frame, graph: Graph, baseline: CompositionModel, dtype: torch.dtype) -> Batch:
-    energy = 0.0 if frame.energy is None else frame.energy - baseline.energy(frame.numbers)
+def _sample(
+    frame: Structure, graph: Graph, baseline: CompositionModel, dtype: torch.dtype
+) -> Batch:
+    energy = (
+        0.0 if frame.labels.energy is None else frame.labels.energy - baseline.energy(frame.numbers)
+    )
     periodic = bool(frame.pbc.all())
     volume = abs(float(np.linalg.det(frame.cell))) if periodic else 1.0
-    known = frame.stress is not None and periodic
-    stress = frame.stress if known and frame.stress is not None else np.zeros((3, 3))
+    known = frame.labels.stress is not None and periodic
+    stress = frame.labels.stress if known and frame.labels.stress is not None else np.zeros((3, 3))
 
     def number(value: float) -> Tensor:
         return torch.tensor([value], dtype=dtype)
@@ -97,9 +101,9 @@ def _sample(frame: Frame, graph: Graph, baseline: CompositionModel, dtype: torch
         graph=graph,
         # vectors between neighbors are formed in double precision, then rounded
         positions=torch.as_tensor(frame.positions, dtype=torch.float64),
-        forces=torch.as_tensor(frame.forces, dtype=dtype),
+        forces=torch.as_tensor(frame.labelled_forces, dtype=dtype),
         energy=number(energy),
-        has_energy=number(float(frame.energy is not None)),
+        has_energy=number(float(frame.labels.energy is not None)),
         virial=torch.as_tensor(stress * volume, dtype=dtype)[None],
         has_stress=number(float(known)),
         volume=number(volume),

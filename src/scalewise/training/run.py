@@ -20,7 +20,8 @@ from scalewise.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.doctor.split import (
     deal_groups,
     divide_large,
@@ -64,7 +65,7 @@ def train(
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
     settings, first = _from(settings)
-    frames = read(path, LabelKeys.of(settings.data, "data."), say=say)
+    frames = read_structures(path, LabelKeys.of(settings.data, "data."), say=say)
     manifest = split(path, frames, settings.data, settings.seed, say)
     digest = _digest(settings, manifest)
     if (out / STATE).is_file():
@@ -99,11 +100,11 @@ def train(
     return out / "model"
 
 
-def _judge_error(model: Path, frames: Sequence[Frame], say: Say) -> None:
+def _judge_error(model: Path, frames: Sequence[Structure], say: Say) -> None:
     """Say so where a potential has learned little: it is written all the same."""
     info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
     error = info.get("valid", {}).get("forces_mae")
-    nothing = 1e3 * float(np.abs(np.concatenate([f.forces for f in frames])).mean())
+    nothing = 1e3 * float(np.abs(np.concatenate([f.labelled_forces for f in frames])).mean())
     if error is not None and nothing > 0 and error > LITTLE * nothing:
         say(
             f"warning: hardly trained. After {info['step']} steps its force error on validation "
@@ -155,7 +156,7 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
 
 def split(
     path: Path,
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     settings: DataSettings,
     seed: int,
     say: Say = lambda _: None,
@@ -207,7 +208,7 @@ def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> st
 
 
 def _deal(
-    path: Path, frames: Sequence[Frame], settings: DataSettings, seed: int, say: Say
+    path: Path, frames: Sequence[Structure], settings: DataSettings, seed: int, say: Say
 ) -> SplitManifest:
     shares = {
         "train": 1.0 - settings.valid - settings.test,
@@ -249,7 +250,7 @@ def _deal(
     )
 
 
-def _scale(frames: Sequence[Frame]) -> float:
+def _scale(frames: Sequence[Structure]) -> float:
     """Root mean square of a force component: the scale of the energies, in eV per Å."""
-    square = np.concatenate([(f.forces**2).reshape(-1) for f in frames])
+    square = np.concatenate([(f.labelled_forces**2).reshape(-1) for f in frames])
     return float(np.sqrt(square.mean())) or 1.0

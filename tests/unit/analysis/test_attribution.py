@@ -22,7 +22,8 @@ from scalewise.analysis.attribution.verdict import Change, Verdict, judge, limit
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
@@ -197,7 +198,7 @@ def test_a_smaller_set_holds_every_element_and_its_sizes_must_differ() -> None:
 def test_too_few_groups_are_refused_before_anything_is_trained(
     file: Path, tmp_path: Path, groups: int
 ) -> None:
-    frames = read(file, check_units=False)
+    frames = read_structures(file, check_units=False)
     with pytest.raises(InputError, match=f"{3 * (groups - 2)} in {groups - 2} groups"):
         plan(manifest(groups), frames, load(AttributionSettings, None, WORDS), tmp_path)
 
@@ -227,7 +228,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     settings = load(AttributionSettings, None, WORDS)
-    frames = read(file, check_units=False)
+    frames = read_structures(file, check_units=False)
     trainings = plan(base_split(file, frames, settings), frames, settings, tmp_path)
     assert [(t.name, t.frames) for t in trainings[::2]] == [
         ("whole", 8),
@@ -275,11 +276,11 @@ def forbidden(*_: object, **__: object) -> None:
 
 
 def test_kept_errors_are_of_this_model_and_these_frames(file: Path, tmp_path: Path) -> None:
-    frames = read(file, check_units=False)[-2:]
+    frames = read_structures(file, check_units=False)[-2:]
     folder = tmp_path / "run"
     checkpoint.write(folder / "model", untrained(seed=1, layers=1, cutoff=4.0))
 
-    def found(members: Sequence[Frame]) -> np.ndarray:
+    def found(members: Sequence[Structure]) -> np.ndarray:
         return absolute_errors(folder, members, [4.0], "test", device="cpu")[1]
 
     first = found(frames)

@@ -20,7 +20,7 @@ from scalewise.analysis.evaluation.score import Resampling
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
@@ -119,12 +119,14 @@ def test_a_sample_is_pruned_to_its_scale_and_keeps_its_labels() -> None:
     assert [d.cutoff for d in validation_scales(settings).values()] == [4.5, 3.75, 3.0]
 
 
-def labelled(count: int) -> list[Frame]:
+def labelled(count: int) -> list[Structure]:
     teacher = untrained(seed=7, layers=1, cutoff=4.0)
     frames = [salt_frame(seed=k, n=8, box=8.0, index=k) for k in range(count)]
     found = [teacher.predict(f) for f in frames]
     return [
-        replace(f, energy=p.energy, forces=p.forces, stress=p.stress, info={})
+        replace(
+            f, info={}, labels=replace(f.labels, energy=p.energy, forces=p.forces, stress=p.stress)
+        )
         for f, p in zip(frames, found, strict=True)
     ]
 
@@ -139,7 +141,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = []
     for frame in labelled(20)[12:]:
         atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
-        atoms.arrays["REF_forces"], atoms.info["REF_energy"] = frame.forces, frame.energy
+        atoms.arrays["REF_forces"], atoms.info["REF_energy"] = (
+            frame.labelled_forces,
+            frame.labels.energy,
+        )
         atoms.info["part"] = str(frame.index)
         images.append(atoms)
     ase.io.write(out / "test.xyz", images, format="extxyz")
@@ -149,7 +154,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_ladder_is_trained_and_logged_at_three_scales(trained: Path) -> None:
     lines = (trained / "log.csv").read_text().splitlines()
     last = dict(zip(lines[0].split(","), lines[-1].split(","), strict=True))
-    nothing = 1e3 * np.mean([np.abs(f.forces).mean() for f in labelled(12)[8:]])
+    nothing = 1e3 * np.mean([np.abs(f.labelled_forces).mean() for f in labelled(12)[8:]])
     assert float(last["forces_mae"]) < 0.8 * nothing
     assert float(last["forces_mae_middle"]) < 0.8 * nothing
     # without long range: three frames in a hundred, too few to learn from in this toy
@@ -277,7 +282,7 @@ def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     assert found["subsets"][0]["enough"] in (3.0, 3.75, 4.5)
     predicted = checkpoint.read(trained / "model")
     errors = [
-        np.abs(predicted.predict(f, cutoffs=3.75, long=False).forces - f.forces).mean()
+        np.abs(predicted.predict(f, cutoffs=3.75, long=False).forces - f.labelled_forces).mean()
         for f in labelled(20)[12:]
     ]
     assert whole[1]["mae"] == pytest.approx(1e3 * np.mean(errors), rel=1e-4)

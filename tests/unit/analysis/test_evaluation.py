@@ -22,7 +22,8 @@ from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor
 from scalewise.core.errors import InputError
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential, Predicted
 from support import salt_frame, untrained
@@ -92,10 +93,10 @@ def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> Non
         "predictions.xyz",
         *(f"{name}.{kind}" for name in ("parity", "distance") for kind in ("png", "svg")),
     }
-    labels = read(noisy, check_units=False)
-    kept = read(tmp_path / "predictions.xyz", check_units=False)
+    labels = read_structures(noisy, check_units=False)
+    kept = read_structures(tmp_path / "predictions.xyz", check_units=False)
     for a, b in zip(labels, kept, strict=True):
-        np.testing.assert_allclose(a.forces, b.forces, atol=1e-7)
+        np.testing.assert_allclose(a.labelled_forces, b.labelled_forces, atol=1e-7)
 
 
 def test_no_noise_no_error(model: Path, potential: Potential, tmp_path: Path) -> None:
@@ -113,18 +114,20 @@ def test_predictions_read_back_equal_the_potentials(
 ) -> None:
     out = tmp_path / "out.xyz"
     predict_file(model, noisy, PredictSettings(check_units=False, cutoff=3.5), out)
-    read_back = read(out, forces="forces", energy="energy", stress="stress", check_units=False)
+    read_back = read_structures(
+        out, forces="forces", energy="energy", stress="stress", check_units=False
+    )
     images = ase.io.read(out, index=":")
     for frame, image in zip(read_back, images, strict=True):
         expected = potential.predict(frame, cutoffs=3.5)
-        assert frame.energy == pytest.approx(expected.energy, abs=1e-6)
-        np.testing.assert_allclose(frame.forces, expected.forces, atol=1e-6)
-        np.testing.assert_allclose(frame.stress, expected.stress, atol=1e-8)
+        assert frame.labels.energy == pytest.approx(expected.energy, abs=1e-6)
+        np.testing.assert_allclose(frame.labelled_forces, expected.forces, atol=1e-6)
+        np.testing.assert_allclose(frame.labels.stress, expected.stress, atol=1e-8)
         np.testing.assert_allclose(image.get_charges(), expected.charges, atol=1e-6)
         np.testing.assert_allclose(image.get_potential_energies(), expected.energies, atol=1e-6)
-    original = read(noisy, check_units=False)
-    kept = read(out, check_units=False)
-    np.testing.assert_allclose(original[3].forces, kept[3].forces, atol=1e-7)
+    original = read_structures(noisy, check_units=False)
+    kept = read_structures(out, check_units=False)
+    np.testing.assert_allclose(original[3].labelled_forces, kept[3].labelled_forces, atol=1e-7)
     assert kept[3].info["part"] == "b"
 
 
@@ -143,13 +146,13 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     thrice = tmp_path / "thrice.xyz"
     predict_file(model, twice, PredictSettings(), thrice, say=said.append)
     assert "as those of an earlier prediction; what that one kept as input_... stays" in said[1]
-    (kept,) = read(thrice, forces="input_forces", energy="input_energy")
-    (known,) = read(twice, forces="input_forces", energy="input_energy")
-    np.testing.assert_array_equal(kept.forces, known.forces)
-    assert kept.energy == known.energy
-    (first,) = read(twice, forces="input_forces")
-    (second,) = read(twice, forces="other")
-    np.testing.assert_allclose(first.forces, second.forces, atol=1e-6)
+    (kept,) = read_structures(thrice, forces="input_forces", energy="input_energy")
+    (known,) = read_structures(twice, forces="input_forces", energy="input_energy")
+    np.testing.assert_array_equal(kept.forces, known.labelled_forces)
+    assert kept.energy == known.labels.energy
+    (first,) = read_structures(twice, forces="input_forces")
+    (second,) = read_structures(twice, forces="other")
+    np.testing.assert_allclose(first.labelled_forces, second.labelled_forces, atol=1e-6)
     with pytest.raises(InputError, match="the file that is read"):
         predict_file(model, twice, PredictSettings(), twice)
 
@@ -194,7 +197,7 @@ def manifest_of(path: Path, frames: int, *, sha: str | None = None) -> SplitMani
 
 
 def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
-    frames = read(noisy, check_units=False)
+    frames = read_structures(noisy, check_units=False)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
     choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
@@ -215,7 +218,7 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
 def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
     noisy: Path, tmp_path: Path
 ) -> None:
-    frames = read(noisy, check_units=False)
+    frames = read_structures(noisy, check_units=False)
     for k, frame in enumerate(frames):
         frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
@@ -229,7 +232,7 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
 
 
 def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
-    frames = read(noisy, check_units=False)
+    frames = read_structures(noisy, check_units=False)
     other = tmp_path / "split.json"
     write_manifest(other, manifest_of(noisy, 20, sha=64 * "0"))
     choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
@@ -260,7 +263,7 @@ def test_broken_frames_stand_apart() -> None:
     frames = [salt_frame(k, index=k) for k in range(12)]
     errors = [0.01 if k != 7 else 5.0 for k in range(12)]
     predicted = [
-        Predicted(0.0, np.zeros(8), f.forces + e, None, np.zeros(8), np.zeros(8))
+        Predicted(0.0, np.zeros(8), f.labelled_forces + e, None, np.zeros(8), np.zeros(8))
         for f, e in zip(frames, errors, strict=True)
     ]
     role = RoleData.collect(frames, predicted, np.arange(12))
@@ -285,14 +288,11 @@ def test_parity_leaves_out_broken_frames_and_nothing_else(
 
 
 def test_nearest_of_each_element_in_a_small_cell() -> None:
-    frame = Frame(
+    frame = Structure(
         numbers=np.array([11, 17, 17]),
         positions=np.array([[0.0, 0, 0], [2.5, 0, 0], [0, 0, 4.5]]),
         cell=6.0 * np.eye(3),
         pbc=np.ones(3, dtype=bool),
-        forces=np.zeros((3, 3)),
-        energy=None,
-        molecule=np.arange(3),
     )
     found = nearest(frame, [11, 17], reach=7.0)
     np.testing.assert_allclose(found[0], [6.0, 1.5])

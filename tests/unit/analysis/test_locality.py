@@ -27,7 +27,8 @@ from scalewise.analysis.locality.sphere import GAP, Sphere, stiffness
 from scalewise.analysis.locality.spread import absolute_bound, memory, square_bound
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
-from scalewise.data.structure import Frame, read, without_labels
+from scalewise.data.reading import read_structures, without_labels
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.testbed.settings import SolutionSettings
 from support import salt_frame, untrained
@@ -97,14 +98,14 @@ def test_what_remembers_is_told() -> None:
 
 
 def test_what_is_near_is_held_images_included(file: Path) -> None:
-    frame = read(file, without_labels())[0]
+    frame = read_structures(file, without_labels())[0]
     assert Sphere.around(frame, 0, 4.0).held.tolist() == [True, True, False]
     assert Sphere.around(frame, 0, 7.0).held.tolist() == [True, True, True]
     assert Sphere.around(frame, 0, 5.8).held.tolist() == [True, True, True]  # within the wall
 
 
 def test_the_wall_pushes_what_is_free_out_of_the_gap(file: Path) -> None:
-    frame = read(file, without_labels())[0]
+    frame = read_structures(file, without_labels())[0]
     sphere = Sphere.around(frame, 0, 4.0)
     at = PLACES.copy()
     at[1] = [3.9, 0.0, 0.0]  # held: it may be where it is
@@ -118,7 +119,7 @@ def test_the_wall_pushes_what_is_free_out_of_the_gap(file: Path) -> None:
 
 
 def test_held_atoms_stay_where_they_are(file: Path) -> None:
-    frame = read(file, without_labels())[0]
+    frame = read_structures(file, without_labels())[0]
     seen: list[np.ndarray] = []
 
     class Watched(Springs):
@@ -182,7 +183,7 @@ def test_bad_input_is_refused(file: Path, tmp_path: Path, given: list[str], mess
 
 
 def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> None:
-    frames = read(file, without_labels())
+    frames = read_structures(file, without_labels())
     tagged = module._tag(frames, words("atoms=6", "radii=[4]"))
     assert [t.frame.index for t in tagged] == [0, 16, 8, 4, 20, 12]
     more = module._tag(frames, words("atoms=9", "radii=[4]"))
@@ -200,17 +201,17 @@ def test_a_file_alone_has_no_reference(file: Path, tmp_path: Path) -> None:
 
 
 def test_a_half_periodic_cell_is_refused(file: Path) -> None:
-    frame = replace(read(file, without_labels())[0], pbc=np.array([True, True, False]))
+    frame = replace(read_structures(file, without_labels())[0], pbc=np.array([True, True, False]))
     with pytest.raises(InputError, match="Only fully periodic and non-periodic"):
         Sphere.around(frame, 0, 4.0)
 
 
 def test_draws_that_were_entered_are_not_used(file: Path) -> None:
-    frame, settings = read(file, without_labels())[0], words("samples=4")
+    frame, settings = read_structures(file, without_labels())[0], words("samples=4")
     tagged = module.Tagged(frame, 0, 4.0, 1)
 
     class Leaky:
-        def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+        def sphere(self, frame: Structure, atom: int, radius: float) -> Sphere:
             return Sphere.around(frame, atom, radius)
 
         def resample(self, *_: Any) -> Iterator[np.ndarray | None]:
@@ -225,7 +226,7 @@ def test_draws_that_were_entered_are_not_used(file: Path) -> None:
 
 
 def test_samples_of_another_law_are_not_used(file: Path, tmp_path: Path) -> None:
-    frames = read(file, without_labels())
+    frames = read_structures(file, without_labels())
     model = tmp_path / "model.txt"
     model.write_text("one")
     paths = set()
@@ -245,7 +246,7 @@ def test_samples_of_another_law_are_not_used(file: Path, tmp_path: Path) -> None
 
 
 def test_the_calculator_sees_the_frame_and_no_constraint(file: Path) -> None:
-    frame = replace(read(file, without_labels())[0], info={"charge": 2})
+    frame = replace(read_structures(file, without_labels())[0], info={"charge": 2})
     seen: list[ase.Atoms] = []
 
     class Watched(Springs):
@@ -277,7 +278,7 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(
     )
     solution.generate(config, tmp_path, workers=1, progress=False)
     reference = SolutionReference.read(tmp_path)
-    frame = read(tmp_path / "replica-00.extxyz", without_labels())[0]
+    frame = read_structures(tmp_path / "replica-00.extxyz", without_labels())[0]
     sphere = reference.sphere(frame, 0, 3.0)
     assert sphere.held.sum() % 3 == 1  # the ion and whole waters
     settings = load(LocalitySettings, None, ["settling=0.05", "spacing=0.05"])
@@ -309,7 +310,7 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(
     assert min(seen) < sphere.radius < walled - 0.1
     monkeypatch.undo()
     still = draws(replace(sphere, held=np.ones_like(sphere.held)))
-    labelled = read(tmp_path / "replica-00.extxyz")[0].forces[0]
+    labelled = read_structures(tmp_path / "replica-00.extxyz")[0].labelled_forces[0]
     np.testing.assert_allclose(still, np.tile(labelled, (4, 1)), atol=2e-4)
 
 

@@ -18,7 +18,7 @@ from scalewise.analysis.refinement.refine import refine, write_all
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.errors import InputError
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.density.settings import AdaptiveCutoffSettings
 from support import salt_frame, untrained
@@ -122,10 +122,13 @@ def test_history_says_what_was_tried() -> None:
 # --------------------------------------------------------------------------- on a network
 
 
-def labelled(count: int) -> list[Frame]:
+def labelled(count: int) -> list[Structure]:
     teacher = untrained(seed=7, layers=1, cutoff=4.0)
     frames = [salt_frame(seed=k, n=12, box=BOX, index=k) for k in range(count)]
-    return [replace(f, forces=teacher.predict(f).forces, info={}) for f in frames]
+    return [
+        replace(f, info={}, labels=replace(f.labels, forces=teacher.predict(f).forces))
+        for f in frames
+    ]
 
 
 ROUTES = (AdaptiveCutoffSettings(by="element"), AdaptiveCutoffSettings(by="regime", near=("Na",)))
@@ -195,7 +198,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = []
     for k, frame in enumerate(labelled(14)):
         atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
-        atoms.arrays["REF_forces"] = frame.forces
+        atoms.arrays["REF_forces"] = frame.labelled_forces
         atoms.info["role"] = "valid" if k < 10 else "test"
         images.append(atoms)
     ase.io.write(out / "frames.xyz", images, format="extxyz")
@@ -203,7 +206,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(**given: object) -> RefineSettings:
-    words = {"split_key": "role", "check_units": False, "steps": 2, "penalties": 2, "bootstrap": 100}
+    words = {
+        "split_key": "role",
+        "check_units": False,
+        "steps": 2,
+        "penalties": 2,
+        "bootstrap": 100,
+    }
     return RefineSettings.model_validate({**words, "block": 1, **given})
 
 
@@ -234,7 +243,8 @@ def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
     assert [r["name"] for r in results["scored"]] == ["longest", "single", "pool"]
     assert whole[0]["ratio"] == 1.0
     errors = [
-        np.abs(found.potential.predict(f).forces - f.forces).mean() for f in labelled(14)[10:]
+        np.abs(found.potential.predict(f).forces - f.labelled_forces).mean()
+        for f in labelled(14)[10:]
     ]
     assert whole[2]["mae"] == pytest.approx(1e3 * np.mean(errors), rel=1e-3)
 

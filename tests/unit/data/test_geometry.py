@@ -12,7 +12,7 @@ from scalewise.core.errors import InputError
 from scalewise.data import neighbors, regimes
 from scalewise.data.regime_settings import RegimeSettings
 from scalewise.data.splits import by_group, by_trajectory
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.study.features import environment
 from support import salt_frame
 
@@ -20,7 +20,7 @@ IONS = {"Na": 1, "Cl": -1}
 
 
 @pytest.mark.parametrize("cutoff", [4.0, 9.0, 13.0])
-def test_neighbors_equal_those_of_ase(cutoff: float, salt: Frame) -> None:
+def test_neighbors_equal_those_of_ase(cutoff: float, salt: Structure) -> None:
     found = neighbors.build(salt, cutoff, full=True)
     i, d = primitive_neighbor_list("id", salt.pbc, salt.cell, salt.positions, cutoff)
     assert len(found.i) == len(i)
@@ -30,32 +30,30 @@ def test_neighbors_equal_those_of_ase(cutoff: float, salt: Frame) -> None:
     assert 2 * len(half.i) == len(i)
 
 
-def test_vectors_point_from_i_to_j(salt: Frame) -> None:
+def test_vectors_point_from_i_to_j(salt: Structure) -> None:
     p = neighbors.build(salt, 6.0)
     expected = salt.positions[p.j] + p.shift @ salt.cell - salt.positions[p.i]
     np.testing.assert_allclose(p.vector, expected, atol=1e-10)
 
 
-def test_cells_lower_than_the_cutoff_are_refused(salt: Frame) -> None:
+def test_cells_lower_than_the_cutoff_are_refused(salt: Structure) -> None:
     with pytest.raises(InputError, match=r"14\.00 Å high, lower than the cutoff of 15 Å"):
         neighbors.build(salt, 15.0)
 
 
-def test_slabs_are_refused(salt: Frame) -> None:
+def test_slabs_are_refused(salt: Structure) -> None:
     with pytest.raises(InputError, match="fully periodic and non-periodic"):
         neighbors.build(replace(salt, pbc=np.array([True, True, False])), 5.0)
 
 
-def line(*ions: tuple[int, float]) -> Frame:
+def line(*ions: tuple[int, float]) -> Structure:
     """Ions on a line: atomic number and position."""
     n = len(ions)
-    return Frame(
+    return Structure(
         np.array([z for z, _ in ions]),
         np.array([[x, 0.0, 0.0] for _, x in ions]),
         40.0 * np.eye(3),
         np.ones(3, dtype=bool),
-        np.zeros((n, 3)),
-        None,
         np.arange(n),
     )
 
@@ -99,7 +97,7 @@ def test_named_regimes_come_after_all() -> None:
     assert [r.name for r in found] == ["all", "sodium"]
 
 
-def test_features_do_not_change_under_rotation_translation_and_order(salt: Frame) -> None:
+def test_features_do_not_change_under_rotation_translation_and_order(salt: Structure) -> None:
     every = np.ones(8, dtype=bool)
     before = environment(salt, ["Cl", "Na"], every, 6.0)
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]

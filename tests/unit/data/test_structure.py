@@ -11,7 +11,8 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from scalewise.core.errors import InputError
-from scalewise.data.structure import check_same_atoms, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import check_same_atoms
 from support import salt_frame
 
 
@@ -32,10 +33,10 @@ def write(path: Path, frames: int = 3, forces: float = 0.3, key: str = "REF_forc
 
 
 def test_values_come_back(tmp_path: Path) -> None:
-    frames = read(write(tmp_path / "a.xyz"))
+    frames = read_structures(write(tmp_path / "a.xyz"))
     assert len(frames) == 3
-    assert frames[2].energy == -3.0
-    assert frames[1].forces.shape == (8, 3)
+    assert frames[2].labels.energy == -3.0
+    assert frames[1].labelled_forces.shape == (8, 3)
     assert frames[0].symbols[:2] == ["Na", "Cl"]
     np.testing.assert_allclose(frames[0].positions, salt_frame(0).positions, atol=1e-7)
 
@@ -43,18 +44,18 @@ def test_values_come_back(tmp_path: Path) -> None:
 def test_forces_that_ase_takes_for_results_are_found(tmp_path: Path) -> None:
     f = salt_frame(0)
     atoms = ase.Atoms(f.numbers, f.positions, cell=f.cell, pbc=True)
-    atoms.calc = SinglePointCalculator(atoms, energy=-2.0, forces=f.forces)
+    atoms.calc = SinglePointCalculator(atoms, energy=-2.0, forces=f.labelled_forces)
     ase.io.write(tmp_path / "a.xyz", atoms, format="extxyz")
-    (frame,) = read(tmp_path / "a.xyz", forces="forces", energy="energy")
-    np.testing.assert_allclose(frame.forces, f.forces, atol=1e-7)
-    assert frame.energy == -2.0
+    (frame,) = read_structures(tmp_path / "a.xyz", forces="forces", energy="energy")
+    np.testing.assert_allclose(frame.labelled_forces, f.labelled_forces, atol=1e-7)
+    assert frame.labels.energy == -2.0
 
 
 def test_view_of_the_ions_leaves_the_water_out(tmp_path: Path) -> None:
     frame = salt_frame(0)
     ions = frame.only(["Na"])
     assert set(ions.symbols) == {"Na"}
-    np.testing.assert_array_equal(ions.forces, frame.forces[::2])
+    np.testing.assert_array_equal(ions.labelled_forces, frame.labelled_forces[::2])
 
 
 def spoil_forces(k: int, atoms: ase.Atoms) -> None:
@@ -96,12 +97,12 @@ def test_what_is_wrong_is_named(
 ) -> None:
     path = write(tmp_path / "bad.xyz", **options)
     with pytest.raises(InputError, match=message) as caught:
-        read(path, forces=read_as)
+        read_structures(path, forces=read_as)
     assert "bad.xyz" in str(caught.value)
 
 
 def test_units_are_believed_on_request(tmp_path: Path) -> None:
-    assert len(read(write(tmp_path / "a.xyz", forces=300.0), check_units=False)) == 3
+    assert len(read_structures(write(tmp_path / "a.xyz", forces=300.0), check_units=False)) == 3
 
 
 @pytest.mark.parametrize("content", ["", "3\nnonsense\nNa 1 2\n", "\x00\x01"])
@@ -112,12 +113,12 @@ def test_malformed_files_are_refused(tmp_path: Path, content: str) -> None:
         InputError,
         match=r"bad\.xyz.*(not readable|no frames|3 atoms declared|where the number of atoms)",
     ):
-        read(path)
+        read_structures(path)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
-        read(tmp_path / "none.xyz")
+        read_structures(tmp_path / "none.xyz")
 
 
 def swap(k: int, atoms: ase.Atoms) -> None:
@@ -139,7 +140,10 @@ def shift(k: int, atoms: ase.Atoms) -> None:
     ],
 )
 def test_files_that_do_not_belong_together(tmp_path: Path, options: dict, message: str) -> None:
-    first, second = read(write(tmp_path / "a.xyz")), read(write(tmp_path / "b.xyz", **options))
+    first, second = (
+        read_structures(write(tmp_path / "a.xyz")),
+        read_structures(write(tmp_path / "b.xyz", **options)),
+    )
     with pytest.raises(InputError, match=message):
         check_same_atoms(first, second)
 
@@ -148,4 +152,7 @@ def test_wrapping_does_not_matter(tmp_path: Path) -> None:
     def wrapped(k: int, atoms: ase.Atoms) -> None:
         atoms.positions[3] += atoms.cell[0]
 
-    check_same_atoms(read(write(tmp_path / "a.xyz")), read(write(tmp_path / "b.xyz", edit=wrapped)))
+    check_same_atoms(
+        read_structures(write(tmp_path / "a.xyz")),
+        read_structures(write(tmp_path / "b.xyz", edit=wrapped)),
+    )

@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.optimize import BFGS
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Labels, Structure
 from scalewise.data.units import suspicions
 
 BOHR, HARTREE = ase_units.Bohr, ase_units.Ha
@@ -23,25 +23,25 @@ KCAL = ase_units.kcal / ase_units.mol
 GPA = ase_units.GPa
 
 
-def frame(atoms, index: int = 0, calculator=None) -> Frame:
+def frame(atoms, index: int = 0, calculator=None) -> Structure:
     atoms.calc = EMT() if calculator is None else calculator
-    n = len(atoms)
     periodic = bool(atoms.pbc.all())
-    return Frame(
+    return Structure(
         atoms.numbers.astype(np.int64),
         atoms.positions.copy(),
         np.asarray(atoms.cell).copy(),
         np.asarray(atoms.pbc).copy(),
-        atoms.get_forces(),
-        float(atoms.get_potential_energy()),
-        np.arange(n),
         index=index,
-        stress=atoms.get_stress(voigt=False) if periodic else None,
+        labels=Labels(
+            atoms.get_forces(),
+            float(atoms.get_potential_energy()),
+            atoms.get_stress(voigt=False) if periodic else None,
+        ),
     )
 
 
 @cache
-def crystals(symbol: str = "Cu", amplitude: float = 0.08, count: int = 24) -> list[Frame]:
+def crystals(symbol: str = "Cu", amplitude: float = 0.08, count: int = 24) -> list[Structure]:
     """One crystal, rattled and strained anew in every frame."""
     found = []
     for k in range(count):
@@ -53,7 +53,7 @@ def crystals(symbol: str = "Cu", amplitude: float = 0.08, count: int = 24) -> li
 
 
 @cache
-def alloys(count: int = 20) -> list[Frame]:
+def alloys(count: int = 20) -> list[Structure]:
     """Every frame another mixture of copper and gold: none is near another one."""
     rng = np.random.default_rng(0)
     found = []
@@ -66,7 +66,7 @@ def alloys(count: int = 20) -> list[Frame]:
 
 
 @cache
-def molecules(count: int = 24) -> list[Frame]:
+def molecules(count: int = 24) -> list[Structure]:
     found = []
     for k in range(count):
         atoms = molecule("CH3CH2OH")
@@ -76,7 +76,7 @@ def molecules(count: int = 24) -> list[Frame]:
 
 
 @cache
-def relaxed(count: int = 4) -> list[Frame]:
+def relaxed(count: int = 4) -> list[Structure]:
     found = []
     for k in range(count):
         atoms = bulk("Cu", cubic=True) * (2, 2, 2)
@@ -88,7 +88,7 @@ def relaxed(count: int = 4) -> list[Frame]:
     return found
 
 
-def two_metals() -> list[Frame]:
+def two_metals() -> list[Structure]:
     """Aluminium under pressure beside copper without: two materials, each by its own law."""
     found = []
     for k in range(24):
@@ -99,7 +99,7 @@ def two_metals() -> list[Frame]:
     return found
 
 
-def slabs() -> list[Frame]:
+def slabs() -> list[Structure]:
     """One slab with more and more vacuum: its stress falls as its volume grows."""
     found = []
     for k in range(14):
@@ -109,7 +109,7 @@ def slabs() -> list[Frame]:
     return found
 
 
-def hotter_and_larger() -> list[Frame]:
+def hotter_and_larger() -> list[Structure]:
     """Cells that expand less than heat asks for: pressure and volume rise together."""
     found = []
     for k in range(20):
@@ -119,26 +119,26 @@ def hotter_and_larger() -> list[Frame]:
     return found
 
 
-def bulk_and_dimers() -> list[Frame]:
+def bulk_and_dimers() -> list[Structure]:
     found = list(crystals(amplitude=0.03, count=20))
     for k, length in enumerate((1.2, 1.4, 1.6, 1.8, 2.2, 3.0)):
         found.append(frame(Atoms("Cu2", [[0, 0, 0], [length, 0, 0]]), 20 + k))
     return found
 
 
-def dimers() -> list[Frame]:
+def dimers() -> list[Structure]:
     return [
         frame(Atoms("Cu2", [[0, 0, 0], [length, 0, 0]]), k)
         for k, length in enumerate(np.linspace(1.3, 4.0, 30))
     ]
 
 
-def lone_atoms() -> list[Frame]:
+def lone_atoms() -> list[Structure]:
     found = [frame(Atoms(s, [[0, 0, 0]]), k) for k, s in enumerate(("Cu", "Au", "Al"))]
     return [*found, *crystals()]
 
 
-def argon() -> list[Frame]:
+def argon() -> list[Structure]:
     found = []
     for k in range(20):
         atoms = bulk("Ar", "fcc", a=5.6, cubic=True) * (2, 2, 2)
@@ -147,22 +147,25 @@ def argon() -> list[Frame]:
     return found
 
 
-def scaled(by: Callable[[Frame], Frame], frames: list[Frame]) -> list[Frame]:
+def scaled(by: Callable[[Structure], Structure], frames: list[Structure]) -> list[Structure]:
     return [by(f) for f in frames]
 
 
-def said(frames: list[Frame], stress_key: str | None = "REF_stress") -> str:
+def said(frames: list[Structure], stress_key: str | None = "REF_stress") -> str:
     return "; ".join(f"{s.label}: {s.found} {s.frame}" for s in suspicions(frames, stress_key))
 
 
-RIGHT: dict[str, Callable[[], list[Frame]]] = {
+RIGHT: dict[str, Callable[[], list[Structure]]] = {
     "crystal": crystals,
     "hot gold": lambda: crystals("Au", 0.2),
     "alloys": alloys,
     "molecule": molecules,
     "relaxed": relaxed,
     "hot and relaxed": lambda: [*crystals(count=16), *relaxed()],
-    "perfect": lambda: [replace(f, forces=1e-15 * f.forces) for f in crystals(amplitude=1e-9)],
+    "perfect": lambda: [
+        replace(f, labels=replace(f.labels, forces=1e-15 * f.labelled_forces))
+        for f in crystals(amplitude=1e-9)
+    ],
     "two metals": two_metals,
     "slabs": slabs,
     "hotter and larger": hotter_and_larger,
@@ -171,7 +174,9 @@ RIGHT: dict[str, Callable[[], list[Frame]]] = {
     "lone atoms": lone_atoms,
     "argon": argon,
     "two frames": lambda: crystals()[:2],
-    "all electrons": lambda: [replace(f, energy=f.energy - 4.5e5) for f in crystals()],
+    "all electrons": lambda: [
+        replace(f, labels=replace(f.labels, energy=f.labels.energy - 4.5e5)) for f in crystals()
+    ],
 }
 
 
@@ -192,16 +197,23 @@ def test_what_is_right_passes(name: str) -> None:
 )
 def test_forces_in_other_units(made, factor: float, words: str) -> None:
     pattern = words.split("|")
-    text = said([replace(f, forces=factor * f.forces) for f in made()])
+    text = said(
+        [replace(f, labels=replace(f.labels, forces=factor * f.labels.forces)) for f in made()]
+    )
     assert any(p.split(": .*")[0] in text and p.split(": .*")[1] in text for p in pattern), text
 
 
 def test_positions_in_bohr_and_nanometres() -> None:
-    def bohr(f: Frame) -> Frame:
-        forces = f.forces * BOHR / HARTREE
-        return replace(f, positions=f.positions / BOHR, cell=f.cell / BOHR, forces=forces)
+    def bohr(f: Structure) -> Structure:
+        forces = f.labelled_forces * BOHR / HARTREE
+        return replace(
+            f,
+            positions=f.positions / BOHR,
+            cell=f.cell / BOHR,
+            labels=replace(f.labels, forces=forces),
+        )
 
-    def nanometres(f: Frame) -> Frame:
+    def nanometres(f: Structure) -> Structure:
         return replace(f, positions=f.positions / 10, cell=f.cell / 10)
 
     for made in (crystals, molecules):
@@ -211,10 +223,15 @@ def test_positions_in_bohr_and_nanometres() -> None:
 
 def test_a_block_in_another_unit_is_named() -> None:
     frames = list(crystals(count=30))
-    frames[20:] = [replace(f, forces=f.forces * BOHR / HARTREE) for f in frames[20:]]
+    frames[20:] = [
+        replace(f, labels=replace(f.labels, forces=f.labelled_forces * BOHR / HARTREE))
+        for f in frames[20:]
+    ]
     assert "units seem mixed" in said(frames)
     frames = list(crystals(count=30))
-    frames[7] = replace(frames[7], forces=965 * frames[7].forces)
+    frames[7] = replace(
+        frames[7], labels=replace(frames[7].labels, forces=965 * frames[7].labelled_forces)
+    )
     assert "units seem mixed 7" in said(frames)
 
 
@@ -233,7 +250,7 @@ def test_energies_in_other_units(factor: float, words: str) -> None:
         atoms = bulk("Cu", cubic=True) * (2, 2, 1)
         atoms.rattle(0.05 + 0.03 * (k % 3), seed=k)
         one = frame(atoms, k)
-        frames.append(replace(one, energy=factor * one.energy))
+        frames.append(replace(one, labels=replace(one.labels, energy=factor * one.labels.energy)))
     assert words in said(frames)
 
 
@@ -243,13 +260,18 @@ def test_energies_in_other_units(factor: float, words: str) -> None:
     [(1 / GPA, "GPa"), (10 / GPA, "kbar"), (-10 / GPA, "kbar"), (-1.0, "other")],
 )
 def test_stress_in_other_units(made, factor: float, words: str) -> None:
-    text = said([replace(f, stress=factor * f.stress) for f in made()])
+    text = said(
+        [replace(f, labels=replace(f.labels, stress=factor * f.labels.stress)) for f in made()]
+    )
     assert "stress: " in text
     assert words in text
 
 
 @pytest.mark.parametrize("made", [crystals, alloys])
 def test_virials_are_no_stresses(made) -> None:
-    frames = [replace(f, stress=-abs(np.linalg.det(f.cell)) * f.stress) for f in made()]
+    frames = [
+        replace(f, labels=replace(f.labels, stress=-abs(np.linalg.det(f.cell)) * f.labels.stress))
+        for f in made()
+    ]
     assert "virial" in said(frames)
     assert "named like a virial" in said(made(), "DFT_virial")

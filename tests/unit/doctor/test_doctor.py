@@ -17,7 +17,8 @@ import pytest
 from scalewise.core.errors import InputError
 from scalewise.data.duplicates import find_duplicates
 from scalewise.data.manifest import SplitManifest, read_manifest, write_manifest
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Labels, Structure
 from scalewise.doctor.composition import compose, fit_energies
 from scalewise.doctor.examine import examine
 from scalewise.doctor.forecast import CostModel, forecast
@@ -31,7 +32,7 @@ WATER = np.array([[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
 UNIT_ENERGY = {"water": -10.0, "salt": -30.0}
 
 
-def solution(seed: int, waters: int = 8, salts: int = 1, box: float = 9.5) -> Frame:
+def solution(seed: int, waters: int = 8, salts: int = 1, box: float = 9.5) -> Structure:
     """Water and salt on a jittered grid; energies additive, forces that sum to zero."""
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -40,30 +41,32 @@ def solution(seed: int, waters: int = 8, salts: int = 1, box: float = 9.5) -> Fr
     molecules = [site + WATER for site in sites[:waters]]
     positions = np.concatenate([*molecules, sites[waters:]])
     forces = rng.standard_normal((len(positions), 3))
-    return Frame(
+    return Structure(
         numbers=np.array([8, 1, 1] * waters + [11, 17] * salts),
         positions=positions,
         cell=box * np.eye(3),
         pbc=np.ones(3, dtype=bool),
-        forces=forces - forces.mean(axis=0),
-        energy=waters * UNIT_ENERGY["water"] + salts * UNIT_ENERGY["salt"],
         molecule=np.arange(len(positions)),
+        labels=Labels(
+            forces=forces - forces.mean(axis=0),
+            energy=waters * UNIT_ENERGY["water"] + salts * UNIT_ENERGY["salt"],
+        ),
     )
 
 
-def move(frame: Frame, by: float, seed: int = 0) -> Frame:
+def move(frame: Structure, by: float, seed: int = 0) -> Structure:
     rng = np.random.default_rng(seed)
     step = by / np.sqrt(3) * rng.standard_normal(frame.positions.shape)
     return replace(frame, positions=frame.positions + step)
 
 
-def write(path: Path, frames: list[Frame], **info: list) -> Path:
+def write(path: Path, frames: list[Structure], **info: list) -> Path:
     images = []
     for k, f in enumerate(frames):
         atoms = ase.Atoms(f.numbers, f.positions, cell=f.cell, pbc=f.pbc)
-        atoms.new_array("REF_forces", f.forces)
-        if f.energy is not None:
-            atoms.info["REF_energy"] = f.energy
+        atoms.new_array("REF_forces", f.labelled_forces)
+        if f.labels.energy is not None:
+            atoms.info["REF_energy"] = f.labels.energy
         atoms.info.update({key: values[k] for key, values in info.items()})
         images.append(atoms)
     ase.io.write(path, images, format="extxyz")
@@ -71,7 +74,7 @@ def write(path: Path, frames: list[Frame], **info: list) -> Path:
 
 
 def diagnose(
-    tmp_path: Path, frames: list[Frame], settings: DoctorSettings | None = None, **info: list
+    tmp_path: Path, frames: list[Structure], settings: DoctorSettings | None = None, **info: list
 ):
     path = write(tmp_path / "dft.xyz", frames, **info)
     diagnosis, manifest = examine(path, settings or DoctorSettings(cutoffs=(3.0, 4.0, 12.0)))
@@ -130,7 +133,7 @@ def test_mixture_with_a_shared_element() -> None:
 
 def test_energies_of_units_are_recovered_beside_an_outlier() -> None:
     frames = [solution(k, waters=8 - k % 3, salts=k % 3) for k in range(40)]
-    energies = np.array([f.energy for f in frames]) + 1e-3 * np.sin(np.arange(40))
+    energies = np.array([f.labels.energy for f in frames]) + 1e-3 * np.sin(np.arange(40))
     energies[7] += 50.0
     made = compose(frames)
     fit = fit_energies(made, energies, limit=6.0)
@@ -143,16 +146,16 @@ def test_energies_of_units_are_recovered_beside_an_outlier() -> None:
 # ----------------------------------------------------------------------------------- duplicates
 
 
-def shuffled(frame: Frame, seed: int = 3) -> Frame:
+def shuffled(frame: Structure, seed: int = 3) -> Structure:
     order = np.random.default_rng(seed).permutation(len(frame.numbers))
     return replace(frame, numbers=frame.numbers[order], positions=frame.positions[order])
 
 
-def wrapped(frame: Frame) -> Frame:
+def wrapped(frame: Structure) -> Structure:
     return replace(frame, positions=frame.positions % np.diag(frame.cell))
 
 
-def shifted(frame: Frame) -> Frame:
+def shifted(frame: Structure) -> Structure:
     return replace(frame, positions=frame.positions + np.array([1.0, 2.5, 4.0]))
 
 
@@ -166,7 +169,7 @@ def shifted(frame: Frame) -> Frame:
     ],
     ids=["wrapped", "shifted", "shuffled", "all"],
 )
-def test_twins_are_found(change: Callable[[Frame], Frame], reordered: bool) -> None:
+def test_twins_are_found(change: Callable[[Structure], Structure], reordered: bool) -> None:
     frames = [solution(k) for k in range(12)]
     twin = change(move(frames[4], 0.4))
     result = find_duplicates([*frames, twin], 0.8)
@@ -214,11 +217,15 @@ def test_rotated_molecules_are_twins() -> None:
 # ---------------------------------------------------------------------------------------- noise
 
 
-def with_noise(frame: Frame, seed: int, sigma: dict[int, float]) -> Frame:
+def with_noise(frame: Structure, seed: int, sigma: dict[int, float]) -> Structure:
     rng = np.random.default_rng(1000 + seed)
     scale = np.array([sigma.get(int(n), 0.0) for n in frame.numbers])
     return replace(
-        frame, forces=frame.forces + scale[:, None] * rng.standard_normal((len(scale), 3))
+        frame,
+        labels=replace(
+            frame.labels,
+            forces=frame.labelled_forces + scale[:, None] * rng.standard_normal((len(scale), 3)),
+        ),
     )
 
 
@@ -246,7 +253,7 @@ def test_elements_are_told_apart_where_compositions_do() -> None:
         forces = np.where(numbers == 11, 0.2, 0.05)[:, None] * rng.standard_normal(
             (len(numbers), 3)
         )
-        frames.append(replace(blank, forces=forces))
+        frames.append(replace(blank, labels=replace(blank.labels, forces=forces)))
     noise = estimate_noise(frames, compose(frames), np.arange(300))
     for unit, sigma in zip(noise.units, (0.2, 0.05), strict=True):
         assert unit.interval[0] <= sigma <= unit.interval[1]
@@ -270,7 +277,7 @@ def test_neighbors_of_a_cubic_lattice() -> None:
         numbers=np.full(n, 11),
         positions=2.0 * grid,
         cell=8.0 * np.eye(3),
-        forces=np.zeros((n, 3)),
+        labels=replace(solution(0).labels, forces=np.zeros((n, 3))),
     )
     counts = count_neighbors([lattice], ["Na"], [2.1, 3.0, 3.6, 9.0], 10)
     np.testing.assert_array_equal(counts.mean[0], [6, 18, 26, 388])
@@ -304,13 +311,13 @@ def test_sound_data_give_notes_at_most(tmp_path: Path) -> None:
     assert json.loads(json.dumps(diagnosis, allow_nan=False)) == diagnosis
 
 
-def strong_force(frame: Frame) -> Frame:
-    forces = frame.forces.copy()
+def strong_force(frame: Structure) -> Structure:
+    forces = frame.labelled_forces.copy()
     forces[0, 0] += 80.0
-    return replace(frame, forces=forces)
+    return replace(frame, labels=replace(frame.labels, forces=forces))
 
 
-def overlap(frame: Frame) -> Frame:
+def overlap(frame: Structure) -> Structure:
     positions = frame.positions.copy()
     positions[1] = positions[0] + [0.2, 0.0, 0.0]
     return replace(frame, positions=positions)
@@ -320,11 +327,23 @@ def overlap(frame: Frame) -> Frame:
     ("change", "subject", "message"),
     [
         (strong_force, "outliers", r"warning: largest force is extreme in frame 3.* 79.1 eV/Å"),
-        (lambda f: replace(f, energy=f.energy + 9), "outliers", "energy residual .* frame 3;"),
-        (lambda f: replace(f, energy=None), "labels", r"no energy in 1 frame of 30 \(frame 3\)"),
-        (lambda f: replace(f, forces=0 * f.forces), "labels", "error: all forces .* frame 3"),
         (
-            lambda f: replace(f, forces=965 * f.forces),
+            lambda f: replace(f, labels=replace(f.labels, energy=f.labels.energy + 9)),
+            "outliers",
+            "energy residual .* frame 3;",
+        ),
+        (
+            lambda f: replace(f, labels=replace(f.labels, energy=None)),
+            "labels",
+            r"no energy in 1 frame of 30 \(frame 3\)",
+        ),
+        (
+            lambda f: replace(f, labels=replace(f.labels, forces=0 * f.labels.forces)),
+            "labels",
+            "error: all forces .* frame 3",
+        ),
+        (
+            lambda f: replace(f, labels=replace(f.labels, forces=965 * f.labels.forces)),
             "units",
             r"error: .* units seem mixed \(frame 3\)",
         ),
@@ -333,11 +352,14 @@ def overlap(frame: Frame) -> Frame:
     ],
 )
 def test_one_bad_frame_is_named(
-    tmp_path: Path, change: Callable[[Frame], Frame], subject: str, message: str
+    tmp_path: Path, change: Callable[[Structure], Structure], subject: str, message: str
 ) -> None:
     frames = [solution(k) for k in range(30)]
     rng = np.random.default_rng(0)
-    frames = [replace(f, energy=f.energy + 0.05 * rng.standard_normal()) for f in frames]
+    frames = [
+        replace(f, labels=replace(f.labels, energy=f.labels.energy + 0.05 * rng.standard_normal()))
+        for f in frames
+    ]
     frames[3] = change(frames[3])
     text = found(diagnose(tmp_path, frames), subject)
     assert re.search(message, text), text
@@ -346,12 +368,15 @@ def test_one_bad_frame_is_named(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: replace(f, forces=965 * f.forces), "kJ/mol/nm and kcal/mol/Å look like this"),
+        (
+            lambda f: replace(f, labels=replace(f.labels, forces=965 * f.labels.forces)),
+            "kJ/mol/nm and kcal/mol/Å look like this",
+        ),
         (lambda f: replace(f, positions=f.positions / 10, cell=f.cell / 10), "nm looks like this"),
     ],
 )
 def test_wrong_units_are_a_finding(
-    tmp_path: Path, change: Callable[[Frame], Frame], message: str
+    tmp_path: Path, change: Callable[[Structure], Structure], message: str
 ) -> None:
     diagnosis = diagnose(tmp_path, [change(solution(k)) for k in range(6)])
     assert diagnosis["findings"][0]["severity"] == "error"
@@ -424,7 +449,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_single_atom_is_no_problem(tmp_path: Path) -> None:
     atom = solution(0).only(["Na"])
-    lonely = replace(atom, pbc=np.zeros(3, dtype=bool), cell=np.zeros((3, 3)), energy=-1.0)
+    lonely = replace(
+        atom,
+        pbc=np.zeros(3, dtype=bool),
+        cell=np.zeros((3, 3)),
+        labels=replace(atom.labels, energy=-1.0),
+    )
     diagnosis = diagnose(tmp_path, [lonely])
     assert diagnosis["closest"][0]["distance"] is None
     assert diagnosis["composition"]["atoms"] == 1
@@ -438,13 +468,13 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     path = SHARED / "nacl_water_revpbe0d3/all.extxyz"
     if not path.is_file():
         pytest.skip("shared data are not here")
-    every = read(path, check_units=False)
+    every = read_structures(path, check_units=False)
     frames = [f for f in every if f.info["n_pairs"] == 6 or f.info["config_type"] == "gen3"]
     kept = write(tmp_path / "part.xyz", frames, high=[bool(f.info["high_energy"]) for f in frames])
     settings = DoctorSettings(duplicate_elements=("O",), neighbor_frames=5, cutoffs=(3.0,))
     diagnosis, manifest = examine(kept, settings)
     high = {k for k, f in enumerate(frames) if f.info["high_energy"]}
-    strong = {k for k, f in enumerate(frames) if np.abs(f.forces).max() > 20}
+    strong = {k for k, f in enumerate(frames) if np.abs(f.labelled_forces).max() > 20}
     outliers = diagnosis["outliers"]
     assert {o["frame"] for o in outliers if o["quantity"] == "energy residual"} == high
     assert {o["frame"] for o in outliers if "force" in o["quantity"]} == strong
@@ -469,8 +499,16 @@ def test_slabs_alone_are_an_error_and_no_traceback(tmp_path: Path) -> None:
 
 def test_one_structure_with_two_energies_is_found(tmp_path: Path) -> None:
     frames = [solution(k) for k in range(8)]
-    frames.append(replace(frames[2], energy=frames[2].energy + 0.5))
-    frames.append(replace(frames[5], forces=frames[5].forces + 0.1, positions=frames[5].positions))
+    frames.append(
+        replace(frames[2], labels=replace(frames[2].labels, energy=frames[2].labels.energy + 0.5))
+    )
+    frames.append(
+        replace(
+            frames[5],
+            positions=frames[5].positions,
+            labels=replace(frames[5].labels, forces=frames[5].labelled_forces + 0.1),
+        )
+    )
     frames[9].positions[4] += frames[9].cell[0]  # the same place
     text = found(diagnose(tmp_path, frames), "duplicates")
     assert "error: frames 2 and 8 are one structure with different labels" in text
@@ -490,9 +528,8 @@ def test_zero_forces_of_a_perfect_crystal_are_what_they_are(tmp_path: Path) -> N
                 numbers=np.where(grid.sum(axis=1) % 2, 11, 17),
                 positions=(2.8 + 0.05 * k) * grid,
                 cell=2 * (2.8 + 0.05 * k) * np.eye(3),
-                forces=np.zeros((n, 3)),
-                energy=float(k),
                 molecule=np.arange(n),
+                labels=replace(solution(0).labels, forces=np.zeros((n, 3)), energy=float(k)),
             )
         )
     text = found(diagnose(tmp_path, frames), "labels")
@@ -507,7 +544,12 @@ def test_a_strained_crystal_is_cut_into_blocks(tmp_path: Path) -> None:
         one = solution(3)
         stretch = 1 + 0.005 * k
         frames.append(
-            replace(one, positions=one.positions * stretch, cell=one.cell * stretch, energy=0.1 * k)
+            replace(
+                one,
+                positions=one.positions * stretch,
+                cell=one.cell * stretch,
+                labels=replace(one.labels, energy=0.1 * k),
+            )
         )
     diagnosis = diagnose(tmp_path, frames)
     assert "cut into 20 blocks" in found(diagnosis, "split")
@@ -540,7 +582,10 @@ def test_copies_are_not_parted(tmp_path: Path) -> None:
 
 def test_states_of_charge_are_no_contradiction(tmp_path: Path) -> None:
     frames = [solution(k) for k in range(6)]
-    both = [*frames, *(replace(f, energy=f.energy + 8.0) for f in frames)]
+    both = [
+        *frames,
+        *(replace(f, labels=replace(f.labels, energy=f.labels.energy + 8.0)) for f in frames),
+    ]
     charges = [0] * 6 + [1] * 6
     assert "one structure" not in found(
         diagnose(tmp_path, both, total_charge=charges), "duplicates"

@@ -12,13 +12,13 @@ import torch
 from ase.md.verlet import VelocityVerlet
 
 from scalewise.core.errors import InputError
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
 
-def structure(frame: Frame) -> ase.Atoms:
+def structure(frame: Structure) -> ase.Atoms:
     return ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
 
 

@@ -15,8 +15,8 @@ from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.core.quantities import FORCES_KEY, NM, PLACE_KEY
 from scalewise.data import regimes
+from scalewise.data.reading import read_structures
 from scalewise.data.regime_settings import RegimeSettings
-from scalewise.data.structure import read
 from scalewise.study.settings import StudySettings
 from scalewise.testbed import simulation, solution
 from scalewise.testbed.geometry import GEOMETRIES, geometry_of
@@ -283,11 +283,11 @@ def test_the_screened_law_labels_what_is_written(tmp_path: Path) -> None:
     s = settings("slab", law="screened", screening=1.0, vacuum=10.0)
     sampled = simulation.simulate(s, 0)
     solution._save(s, tmp_path, sampled)
-    frames = read(tmp_path / "replica-00.extxyz")
+    frames = read_structures(tmp_path / "replica-00.extxyz")
     law = ScreenedLaw({"Na": 1.0, "Cl": -1.0, "O": -0.834, "H": 0.417}, 1.0)
     found = law.label(frames[0])
-    np.testing.assert_allclose(found.forces, frames[0].forces, atol=1e-6)
-    assert found.energy == pytest.approx(frames[0].energy, abs=1e-5)
+    np.testing.assert_allclose(found.forces, frames[0].labelled_forces, atol=1e-6)
+    assert found.energy == pytest.approx(frames[0].labels.energy, abs=1e-5)
     shares = list(sampled.report["beyond"].values())
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] == 0.0

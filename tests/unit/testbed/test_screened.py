@@ -10,7 +10,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.testbed.screened import CORE, SWITCH, ScreenedLaw, beyond
 from support import salt_frame
 
@@ -18,35 +18,30 @@ SALT = {"Na": 1.0, "Cl": -1.0}
 WATER = {**SALT, "O": -0.8, "H": 0.4}
 
 
-def two(distance: float, numbers: tuple[int, int] = (11, 17)) -> Frame:
-    return Frame(
+def two(distance: float, numbers: tuple[int, int] = (11, 17)) -> Structure:
+    return Structure(
         numbers=np.array(numbers),
         positions=np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0]]),
         cell=np.zeros((3, 3)),
         pbc=np.zeros(3, dtype=bool),
-        forces=np.zeros((2, 3)),
-        energy=None,
-        molecule=np.arange(2),
     )
 
 
-def moved(frame: Frame, atom: int, axis: int, by: float) -> Frame:
+def moved(frame: Structure, atom: int, axis: int, by: float) -> Structure:
     positions = frame.positions.copy()
     positions[atom, axis] += by
     return replace(frame, positions=positions)
 
 
-def water_and_salt() -> Frame:
+def water_and_salt() -> Structure:
     """Two waters, a pair of ions, and a cell much smaller than the reach."""
     water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
     ions = np.array([[1.5, 4.0, 1.0], [4.2, 4.3, 1.5]])
-    return Frame(
+    return Structure(
         numbers=np.array([11, 17, 8, 1, 1, 8, 1, 1]),
         positions=np.concatenate([ions, water, water + np.array([3.0, 0.4, 0.9])]),
         cell=np.array([[6.0, 0.0, 0.0], [0.5, 7.0, 0.0], [0.2, -0.3, 5.5]]),
         pbc=np.ones(3, dtype=bool),
-        forces=np.zeros((8, 3)),
-        energy=None,
         molecule=np.array([0, 1, 2, 2, 2, 3, 3, 3]),
     )
 
@@ -146,8 +141,8 @@ def test_a_doubled_cell_has_twice_the_energy() -> None:
         numbers=np.tile(frame.numbers, 2),
         positions=np.concatenate([frame.positions, frame.positions + frame.cell[1]]),
         cell=frame.cell * np.array([1.0, 2.0, 1.0])[:, None],
-        forces=np.zeros((2 * n, 3)),
         molecule=np.concatenate([frame.molecule, frame.molecule + 4]),
+        labels=replace(frame.labels, forces=np.zeros((2 * n, 3))),
     )
     law = ScreenedLaw(WATER, 1.2)
     one, two_ = law.label(frame), law.label(twice)

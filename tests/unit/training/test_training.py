@@ -22,7 +22,7 @@ from lightning_fabric import Fabric
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.core.running import Terminated
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.potential import Potential
@@ -42,18 +42,20 @@ WORDS = (
 )
 
 
-def labelled(count: int, seed: int = 0) -> list[Frame]:
+def labelled(count: int, seed: int = 0) -> list[Structure]:
     """Frames with the energy, forces and stress of a potential that is not the trained one."""
     teacher = untrained(seed=7, layers=1, cutoff=4.0)
     frames = [salt_frame(seed=seed + k, n=8, box=8.0, index=k) for k in range(count)]
     found = [teacher.predict(f) for f in frames]
     return [
-        replace(f, energy=p.energy, forces=p.forces, stress=p.stress, info={})
+        replace(
+            f, info={}, labels=replace(f.labels, energy=p.energy, forces=p.forces, stress=p.stress)
+        )
         for f, p in zip(frames, found, strict=True)
     ]
 
 
-def job(out: Path, *words: str, frames: list[Frame] | None = None) -> Job:
+def job(out: Path, *words: str, frames: list[Structure] | None = None) -> Job:
     settings = load(TrainSettings, None, [*WORDS, *words])
     frames = labelled(12) if frames is None else frames
     baseline = CompositionModel.fit(frames, (11, 17))
@@ -127,7 +129,7 @@ def test_the_rate_rises_and_falls_to_zero() -> None:
 
 def test_the_baseline_survives_fixed_formula_units() -> None:
     water = [salt_frame(seed=k, n=2 * k) for k in (2, 3, 5)]
-    frames = [replace(f, energy=-7.0 * len(f.numbers) / 2) for f in water]
+    frames = [replace(f, labels=replace(f.labels, energy=-7.0 * len(f.numbers) / 2)) for f in water]
     baseline = CompositionModel.fit(frames, (11, 17))
     assert baseline.energy(salt_frame(n=8).numbers) == pytest.approx(-28.0)
     assert baseline.spans(salt_frame(n=8).numbers)
@@ -159,7 +161,7 @@ def test_training_lowers_the_error_and_writes_its_record(tmp_path: Path) -> None
     assert all(r["stress_mae"] for r in lines)
     potential = checkpoint.read(tmp_path / "model")
     predicted = np.concatenate([potential.predict(f).forces for f in frames[8:]])
-    labels = np.concatenate([f.forces for f in frames[8:]])
+    labels = np.concatenate([f.labelled_forces for f in frames[8:]])
     # the best validation is the one on disk
     assert 1e3 * np.abs(predicted - labels).mean() == pytest.approx(min(errors), rel=1e-3)
 
@@ -219,7 +221,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(tmp_path:
     run(job(tmp_path, frames=frames))
     good = weights(tmp_path)
     (tmp_path / STATE).unlink()
-    broken = replace(frames[2], forces=np.full((8, 3), 1e38))
+    broken = replace(frames[2], labels=replace(frames[2].labels, forces=np.full((8, 3), 1e38)))
     with pytest.raises(InputError, match=r"not finite on memory, frame 2") as error:
         run(job(tmp_path, frames=[*frames[:2], broken, *frames[3:]]))
     assert "lower learning_rate" in str(error.value)
@@ -233,7 +235,9 @@ def test_too_few_frames(tmp_path: Path) -> None:
 
 def test_periodic_and_isolated_frames_share_no_batch(tmp_path: Path) -> None:
     frames = labelled(12)
-    alone = replace(frames[3], pbc=np.zeros(3, dtype=bool), stress=None)
+    alone = replace(
+        frames[3], pbc=np.zeros(3, dtype=bool), labels=replace(frames[3].labels, stress=None)
+    )
     mixed = [*frames[:3], alone, *frames[4:]]
     with pytest.raises(InputError, match="use batch=1"):
         run(job(tmp_path, "batch_size=2", frames=mixed))
@@ -344,7 +348,7 @@ def test_overlapping_atoms_and_singular_cells(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_is_wrong_in_every_process_is_said_once(tmp_path: Path) -> None:
     frames = labelled(12)
-    broken = [replace(f, forces=np.full((8, 3), 1e38)) for f in frames]
+    broken = [replace(f, labels=replace(f.labels, forces=np.full((8, 3), 1e38))) for f in frames]
     with pytest.raises(InputError, match="not finite"):
         run(job(tmp_path, "processes=2", frames=broken))
 
@@ -403,8 +407,8 @@ def test_little_learned_is_said(tmp_path: Path) -> None:
     images = []
     for f in frames:
         image = ase.Atoms(f.numbers, f.positions, cell=f.cell, pbc=f.pbc)
-        image.new_array("REF_forces", f.forces)
-        image.info.update(REF_energy=f.energy, part=f.index)
+        image.new_array("REF_forces", f.labelled_forces)
+        image.info.update(REF_energy=f.labels.energy, part=f.index)
         images.append(image)
     ase.io.write(path, images, format="extxyz")
     said: list[str] = []

@@ -17,7 +17,7 @@ from scalewise.analysis.rungs import Rung, ladder_rungs, measure
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_regular, replacing
 from scalewise.data.manifest import hash_file
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.opening import open_model
 
@@ -27,7 +27,7 @@ SCHEMA: Final = 1
 
 def absolute_errors(
     folder: Path,
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     cutoffs: Sequence[float],
     role: str,
     *,
@@ -55,13 +55,13 @@ def absolute_errors(
     return rungs, found
 
 
-def _digest(folder: Path, frames: Sequence[Frame], cutoffs: Sequence[float]) -> str:
+def _digest(folder: Path, frames: Sequence[Structure], cutoffs: Sequence[float]) -> str:
     """Name the model, the frames with their labels, and the cutoffs."""
     found = hashlib.sha256(f"{SCHEMA} {list(cutoffs)}".encode())
     for file in sorted(p for p in checkpoint.locate(folder).iterdir() if p.is_file()):
         found.update(hash_file(file).encode())
     for frame in frames:
-        for part in (frame.numbers, frame.positions, frame.cell, frame.forces):
+        for part in (frame.numbers, frame.positions, frame.cell, frame.labelled_forces):
             found.update(np.ascontiguousarray(part).tobytes())
     return found.hexdigest()
 

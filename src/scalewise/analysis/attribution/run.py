@@ -25,7 +25,8 @@ from scalewise.analysis.rungs import Rung
 from scalewise.core.files import write_json
 from scalewise.data.keys import LabelKeys
 from scalewise.data.manifest import SplitManifest
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.reporting.style import save, styled
 from scalewise.training.run import train
 from scalewise.training.trainer import STATE, Listener, silent
@@ -69,7 +70,7 @@ def prove(
     InputError
         Whatever is wrong with the data; a role that no frame has; a loss that is not finite.
     """
-    frames = read(path, LabelKeys.of(settings.data, "data."), say=say)
+    frames = read_structures(path, LabelKeys.of(settings.data, "data."), say=say)
     manifest = base_split(path, frames, settings, say)
     manifest.members(settings.role)  # complains before hours of training
     trainings = plan(manifest, frames, settings, out)
@@ -110,7 +111,7 @@ def _train(path: Path, trainings: Sequence[Training], say: Say, show: Show) -> l
 
 
 def _judge(
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     manifest: SplitManifest,
     trainings: Sequence[Training],
     settings: AttributionSettings,
@@ -184,7 +185,10 @@ def _judge(
 
 
 def _scored(
-    absolute: Absolute, frames: Sequence[Frame], group: np.ndarray, settings: AttributionSettings
+    absolute: Absolute,
+    frames: Sequence[Structure],
+    group: np.ndarray,
+    settings: AttributionSettings,
 ) -> Scored:
     numbers = np.concatenate([f.numbers for f in frames])
     block = np.repeat(group, [len(f.numbers) for f in frames])

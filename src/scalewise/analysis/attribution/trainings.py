@@ -22,7 +22,7 @@ from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.core.errors import InputError
 from scalewise.data.keys import Say
 from scalewise.data.manifest import SplitManifest, write_manifest
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.training.log import read_lines
 from scalewise.training.run import progress_of, split
 from scalewise.training.settings import TrainSettings
@@ -74,14 +74,17 @@ class Training:
 
 
 def base_split(
-    path: Path, frames: Sequence[Frame], settings: AttributionSettings, say: Say = lambda _: None
+    path: Path,
+    frames: Sequence[Structure],
+    settings: AttributionSettings,
+    say: Say = lambda _: None,
 ) -> SplitManifest:
     """The roles of all frames, as for ``scalewise train``."""
     return split(path, frames, settings.data, settings.seed, say)
 
 
 def reduced(
-    manifest: SplitManifest, share: float, seed: int, frames: Sequence[Frame] = ()
+    manifest: SplitManifest, share: float, seed: int, frames: Sequence[Structure] = ()
 ) -> SplitManifest:
     """Leave whole groups of training frames out, until about a share is left; sets are nested.
 
@@ -101,7 +104,7 @@ def reduced(
 
 
 def _elements_first(
-    order: np.ndarray, group: np.ndarray, train: np.ndarray, frames: Sequence[Frame]
+    order: np.ndarray, group: np.ndarray, train: np.ndarray, frames: Sequence[Structure]
 ) -> np.ndarray:
     """Move groups to the front that hold an element which none before them does."""
     if not frames:
@@ -119,7 +122,7 @@ def _elements_first(
 
 
 def plan(
-    manifest: SplitManifest, frames: Sequence[Frame], settings: AttributionSettings, out: Path
+    manifest: SplitManifest, frames: Sequence[Structure], settings: AttributionSettings, out: Path
 ) -> list[Training]:
     """Write the splits below ``out`` and list all trainings, those of all frames first.
 

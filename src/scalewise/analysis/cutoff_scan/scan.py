@@ -22,7 +22,7 @@ from scalewise.analysis.evaluation.score import Resampling, score
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.rungs import Measured, Rung, ladder_rungs, measure, open_ladder
 from scalewise.core.files import write_json
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
 from scalewise.reporting.style import save, styled
@@ -139,7 +139,7 @@ def _reference(rungs: Sequence[Rung]) -> int:
 
 
 def _describe(
-    rungs: Sequence[Rung], measured: Measured, frames: Sequence[Frame]
+    rungs: Sequence[Rung], measured: Measured, frames: Sequence[Structure]
 ) -> list[dict[str, Any]]:
     """Scales and their cost."""
     each = measured.cost(frames)
@@ -159,7 +159,7 @@ def _describe(
 class _Subjects:
     """The atoms that are scored, and how errors are resampled."""
 
-    frames: Sequence[Frame]
+    frames: Sequence[Structure]
     group: np.ndarray
     floor: NoiseFloor
     resampling: Resampling

@@ -16,7 +16,8 @@ from scalewise.core.errors import InputError
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys, Say
 from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
-from scalewise.data.structure import Frame, read
+from scalewise.data.reading import read_structures
+from scalewise.data.structure import Structure
 from scalewise.doctor.split import read_groups, read_roles
 from scalewise.models import checkpoint
 
@@ -75,7 +76,7 @@ def subsample(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.
 
 def read_selection(
     model: Path, data: Path, settings: SelectionSettings, say: Say = lambda _: None
-) -> tuple[list[Frame], FrameSelection]:
+) -> tuple[list[Structure], FrameSelection]:
     """Read the frames of a file, and choose those that are scored, as :func:`select_frames`.
 
     Raises
@@ -83,12 +84,12 @@ def read_selection(
     InputError
         Whatever is wrong with the data, the split or the settings.
     """
-    frames = read(data, LabelKeys.of(settings), say=say)
+    frames = read_structures(data, LabelKeys.of(settings), say=say)
     return frames, select_frames(data, frames, settings, model)
 
 
 def select_frames(
-    path: Path, frames: Sequence[Frame], settings: SelectionSettings, model: Path
+    path: Path, frames: Sequence[Structure], settings: SelectionSettings, model: Path
 ) -> FrameSelection:
     """Choose frames by the split given, else by the one beside the model, else all.
 
@@ -135,7 +136,11 @@ def select_frames(
 
 
 def _find(
-    path: Path, frames: Sequence[Frame], settings: SelectionSettings, beside: Path, data: DataFile
+    path: Path,
+    frames: Sequence[Structure],
+    settings: SelectionSettings,
+    beside: Path,
+    data: DataFile,
 ) -> tuple[SplitManifest | None, str, str | None]:
     """The split, where it is from, and why the one beside the model was not used."""
     n = len(frames)
@@ -160,7 +165,7 @@ def _find(
 
 
 def _group(
-    frames: Sequence[Frame], settings: SelectionSettings, manifest: SplitManifest | None
+    frames: Sequence[Structure], settings: SelectionSettings, manifest: SplitManifest | None
 ) -> tuple[np.ndarray, str]:
     if settings.group_key is not None:
         return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"
@@ -171,7 +176,7 @@ def _group(
 
 
 def _trained(
-    path: Path, frames: Sequence[Frame], beside: Path, manifest: SplitManifest | None
+    path: Path, frames: Sequence[Structure], beside: Path, manifest: SplitManifest | None
 ) -> tuple[np.ndarray, bool]:
     """Frames that the model was trained on, by the split beside it, else by the one given.
 

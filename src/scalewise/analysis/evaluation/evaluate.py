@@ -33,7 +33,7 @@ from scalewise.analysis.evaluation.spread import count_parity, count_residuals
 from scalewise.core.files import write_json
 from scalewise.core.wording import count
 from scalewise.data.readers.extxyz import read_images
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential, Predicted
 from scalewise.reporting.style import save, styled
@@ -161,12 +161,12 @@ def write_all(evaluation: Evaluation, out: Path) -> list[Path]:
     return [out / "evaluation.json", *drawn, out / "predictions.xyz"]
 
 
-def _images(data: Path, frames: Sequence[Frame], choice: FrameSelection) -> list[ase.Atoms]:
+def _images(data: Path, frames: Sequence[Structure], choice: FrameSelection) -> list[ase.Atoms]:
     images = read_images(data)
     return [keep_labels(images[k], frames[k]) for k in choice.scored]
 
 
-def _outside(potential: Potential, frames: Sequence[Frame]) -> list[str]:
+def _outside(potential: Potential, frames: Sequence[Structure]) -> list[str]:
     outside = sum(not potential.composition.spans(f.numbers) for f in frames)
     said = outside_span(potential, outside, len(frames))
     return [f"{said}; energies leave them out"] if outside else []
@@ -202,7 +202,7 @@ def _describe_model(
     }
 
 
-def _time(frames: Sequence[Frame], seconds: np.ndarray, potential: Potential) -> dict[str, Any]:
+def _time(frames: Sequence[Structure], seconds: np.ndarray, potential: Potential) -> dict[str, Any]:
     """Median over frames; the first one pays for what is set up once, and is left out."""
     atoms = np.array([len(f.numbers) for f in frames])
     first = int(len(frames) > 1)

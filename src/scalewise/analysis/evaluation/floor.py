@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from scalewise.analysis.evaluation.subsets import symbol
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.doctor.composition import compose
 from scalewise.doctor.noise import MEAN_ABSOLUTE, estimate_noise
 
@@ -31,7 +31,7 @@ class NoiseFloor:
     interval: Mapping[int, tuple[float, float] | None]
 
     @classmethod
-    def estimate(cls, frames: Sequence[Frame], group: np.ndarray, seed: int) -> NoiseFloor:
+    def estimate(cls, frames: Sequence[Structure], group: np.ndarray, seed: int) -> NoiseFloor:
         """Estimate it from all labelled frames of a file."""
         noise = estimate_noise(frames, compose(frames), group, seed)
         of = {atomic_numbers[e.name]: e for e in noise.elements}

@@ -19,14 +19,15 @@ from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.wording import count
 from scalewise.data.readers import extxyz
 from scalewise.data.readers.extxyz import read_images
-from scalewise.data.structure import Frame, convert, without_labels
+from scalewise.data.reading import convert_images, without_labels
+from scalewise.data.structure import Structure
 from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential, Predicted
 
 Say = Callable[[str], None]
 #: Goes through frames and shows how far it is.
-Watch = Callable[[Sequence[Frame]], Iterable[Frame]]
+Watch = Callable[[Sequence[Structure]], Iterable[Structure]]
 #: Where ASE's readers look for the forces.
 FORCES: Final = "forces"
 #: Column of the cutoff of each atom, Å.
@@ -62,7 +63,7 @@ def predict_file(
         raise InputError(str(out), "the file that is read", "Write the predictions to another.")
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     images = read_images(data)
-    frames = convert(images, str(data), without_labels(check_units=settings.check_units))
+    frames = convert_images(images, str(data), without_labels(check_units=settings.check_units))
     outside = sum(not potential.composition.spans(f.numbers) for f in known(potential, frames))
     if outside:
         say(outside_span(potential, outside, len(frames)))
@@ -108,7 +109,7 @@ def shorter(potential: Potential, cutoff: float | None) -> list[str]:
     ]
 
 
-def known(potential: Potential, frames: Sequence[Frame]) -> Sequence[Frame]:
+def known(potential: Potential, frames: Sequence[Structure]) -> Sequence[Structure]:
     """Return the frames, all elements of which the potential knows: seconds before the rest.
 
     Raises
@@ -123,7 +124,7 @@ def known(potential: Potential, frames: Sequence[Frame]) -> Sequence[Frame]:
 
 def predict_frames(
     potential: Potential,
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     *,
     cutoff: float | None = None,
     long: bool = True,
@@ -202,13 +203,13 @@ def _fill(image: ase.Atoms, predicted: Predicted, forces_key: str) -> ase.Atoms:
     return filled
 
 
-def keep_labels(image: ase.Atoms, frame: Frame) -> ase.Atoms:
+def keep_labels(image: ase.Atoms, frame: Structure) -> ase.Atoms:
     """Return the image with its labels under the usual names, where no prediction goes."""
     kept: ase.Atoms = image.copy()  # type: ignore[no-untyped-call]  # ASE
     kept.calc = image.calc
-    kept.arrays[FORCES_KEY] = frame.forces
-    if frame.energy is not None:
-        kept.info[ENERGY_KEY] = frame.energy
-    if frame.stress is not None:
-        kept.info[STRESS_KEY] = frame.stress
+    kept.arrays[FORCES_KEY] = frame.labelled_forces
+    if frame.labels.energy is not None:
+        kept.info[ENERGY_KEY] = frame.labels.energy
+    if frame.labels.stress is not None:
+        kept.info[STRESS_KEY] = frame.labels.stress
     return kept

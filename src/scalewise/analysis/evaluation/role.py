@@ -19,7 +19,7 @@ from scalewise.analysis.evaluation.subsets import (
     symbol,
     unlike_pairs,
 )
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.potential import Predicted
 
@@ -46,7 +46,7 @@ class RoleData:
         Of each atom: atomic number, labelled force (eV/Å), predicted minus labelled, and group.
     """
 
-    frames: Sequence[Frame]
+    frames: Sequence[Structure]
     predicted: Sequence[Predicted]
     group: Int[np.ndarray, " frames"]
     numbers: Int[np.ndarray, " atoms"]
@@ -56,10 +56,10 @@ class RoleData:
 
     @classmethod
     def collect(
-        cls, frames: Sequence[Frame], predicted: Sequence[Predicted], group: np.ndarray
+        cls, frames: Sequence[Structure], predicted: Sequence[Predicted], group: np.ndarray
     ) -> RoleData:
         """Put the atoms of all frames into one row."""
-        labels = np.concatenate([f.forces for f in frames])
+        labels = np.concatenate([f.labelled_forces for f in frames])
         return cls(
             frames,
             predicted,
@@ -81,7 +81,12 @@ class RoleData:
     def broken(self) -> Bool[np.ndarray, " frames"]:
         """Frames with over four times the median frame's error, and a quarter of their force."""
         errors = self.frame_errors
-        sizes = np.array([np.abs(f.forces).mean() if f.forces.size else 0.0 for f in self.frames])
+        sizes = np.array(
+            [
+                np.abs(f.labelled_forces).mean() if f.labelled_forces.size else 0.0
+                for f in self.frames
+            ]
+        )
         return (errors > BROKEN * np.median(errors)) & (errors > LOST * sizes)
 
     def keep(self, chosen: Bool[np.ndarray, " frames"]) -> RoleData:
@@ -168,9 +173,9 @@ def _score_energies(
 ) -> dict[str, Any] | None:
     """Of the frames with a label whose composition the baseline knows."""
     found = [
-        (k, (p.energy - f.energy) / len(f.numbers))
+        (k, (p.energy - f.labels.energy) / len(f.numbers))
         for k, (f, p) in enumerate(zip(role.frames, role.predicted, strict=True))
-        if f.energy is not None and baseline.spans(f.numbers)
+        if f.labels.energy is not None and baseline.spans(f.numbers)
     ]
     if not found:
         return None
@@ -180,9 +185,9 @@ def _score_energies(
 
 def _score_stress(role: RoleData, resampling: Resampling) -> dict[str, Any] | None:
     found = [
-        (k, (p.stress - f.stress)[UPPER])
+        (k, (p.stress - f.labels.stress)[UPPER])
         for k, (f, p) in enumerate(zip(role.frames, role.predicted, strict=True))
-        if f.stress is not None and p.stress is not None
+        if f.labels.stress is not None and p.stress is not None
     ]
     if not found:
         return None

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors, regimes
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Å, the farthest that a nearest neighbor is looked for.
 REACH: Final = 10.0
@@ -21,7 +21,7 @@ FEWEST: Final = 30
 
 
 def regime_members(
-    frames: Sequence[Frame], ions: Mapping[str, int]
+    frames: Sequence[Structure], ions: Mapping[str, int]
 ) -> dict[str, Bool[np.ndarray, " atoms"]]:
     """Atoms of all frames in each place of their column, and in each automatic regime of the ions.
 
@@ -44,7 +44,7 @@ def regime_members(
 
 
 def named_subsets(
-    frames: Sequence[Frame], ions: Mapping[str, int]
+    frames: Sequence[Structure], ions: Mapping[str, int]
 ) -> list[tuple[str, str, Bool[np.ndarray, " atoms"]]]:
     """Kind, name and members of what errors are told of: all atoms, elements, regimes."""
     numbers = np.concatenate([f.numbers for f in frames])
@@ -55,7 +55,7 @@ def named_subsets(
 
 
 def nearest(
-    frame: Frame, numbers: Sequence[int], reach: float = REACH
+    frame: Structure, numbers: Sequence[int], reach: float = REACH
 ) -> Float[np.ndarray, "atoms elements"]:
     """Distance (Å) of each atom to the nearest atom of each element; infinite beyond ``reach``.
 

@@ -25,7 +25,7 @@ from scalewise.core.documents import read_plain
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import KJ_PER_MOL, NM
 from scalewise.data.manifest import hash_file
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.replica import Replica, Wall
 from scalewise.testbed.settings import SolutionSettings
@@ -41,7 +41,7 @@ class Reference(Protocol):
     def identity(self) -> str:
         """What tells it from references that would give other samples of the same frame."""
 
-    def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+    def sphere(self, frame: Structure, atom: int, radius: float) -> Sphere:
         """What is held around an atom: at least all within the wall."""
 
     def resample(
@@ -86,7 +86,7 @@ class AseReference:
         hashes = [hash_file(f) for f in files if f.is_file()]
         return f"{self.make.__module__}.{self.make.__qualname__} {self.arguments} {hashes}"
 
-    def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+    def sphere(self, frame: Structure, atom: int, radius: float) -> Sphere:
         """See :class:`Reference`."""
         return Sphere.around(frame, atom, radius)
 
@@ -126,7 +126,7 @@ class AseReference:
             wait = settings.spacing
 
 
-def _check_finite(frame: Frame, forces: Float[np.ndarray, "atoms 3"]) -> None:
+def _check_finite(frame: Structure, forces: Float[np.ndarray, "atoms 3"]) -> None:
     if not np.isfinite(forces).all():
         raise InputError(
             f"{frame.where}, resampled",
@@ -188,7 +188,7 @@ class SolutionReference:
         """All settings of the folder."""
         return self.solution.model_dump_json()
 
-    def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
+    def sphere(self, frame: Structure, atom: int, radius: float) -> Sphere:
         """See :class:`Reference`: whole molecules, and the two ions that `pair` holds."""
         sphere = Sphere.around(frame, atom, radius)
         held = np.isin(frame.molecule, frame.molecule[sphere.held])
@@ -215,7 +215,7 @@ class SolutionReference:
         for state in states:
             yield None if sphere.entered(state.positions) else state.forces[sphere.atom]
 
-    def _replica(self, frame: Frame) -> Replica:
+    def _replica(self, frame: Structure) -> Replica:
         """The replica of a frame; nothing is built that holds far more atoms than the frame.
 
         Raises

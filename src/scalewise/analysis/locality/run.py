@@ -31,7 +31,8 @@ from scalewise.analysis.locality.spread import absolute_bound, memory, square_bo
 from scalewise.core.documents import read_array
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing, write_json
-from scalewise.data.structure import Frame, read, without_labels
+from scalewise.data.reading import read_structures, without_labels
+from scalewise.data.structure import Structure
 from scalewise.reporting.style import save, styled
 
 SCHEMA: Final = 1
@@ -57,7 +58,7 @@ REMEMBERS: Final = 0.3
 class Tagged:
     """One atom of one frame, with what is held around it."""
 
-    frame: Frame
+    frame: Structure
     atom: int
     radius: float
     seed: int
@@ -146,21 +147,23 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     return [out / "locality.json", *figures]
 
 
-def _open(path: Path, settings: LocalitySettings) -> tuple[list[Frame], Reference]:
+def _open(path: Path, settings: LocalitySettings) -> tuple[list[Structure], Reference]:
     files = sorted(path.glob("replica-*.extxyz")) if path.is_dir() else [path]
     if not files:
         raise InputError(
             str(path), "no replica-*.extxyz in it", "Give the folder of `scalewise generate`."
         )
     frames = [
-        f for file in files for f in read(file, without_labels(check_units=settings.check_units))
+        f
+        for file in files
+        for f in read_structures(file, without_labels(check_units=settings.check_units))
     ]
     if settings.calculator is not None:
         return frames, AseReference.named(settings)
     return frames, SolutionReference.read(path if path.is_dir() else path.parent)
 
 
-def _tag(frames: Sequence[Frame], settings: LocalitySettings) -> list[Tagged]:
+def _tag(frames: Sequence[Structure], settings: LocalitySettings) -> list[Tagged]:
     """Atoms of each element, spread over the frames; every one at every radius."""
     present = sorted({int(z) for f in frames for z in f.numbers})
     names = settings.elements or tuple(symbol(z) for z in present)
@@ -208,7 +211,7 @@ def _evenly(count: int) -> list[int]:
     return sorted(range(count), key=lambda k: int(f"{k:0{bits}b}"[::-1], 2))
 
 
-def _digest(frames: Sequence[Frame], reference: Reference, settings: LocalitySettings) -> str:
+def _digest(frames: Sequence[Structure], reference: Reference, settings: LocalitySettings) -> str:
     """Changes with whatever decides the samples of a tagged atom, and with nothing else."""
     free = {"radii", "against", "workers", "bootstrap", "elements", "atoms"}
     text = json.dumps(settings.model_dump(mode="json", exclude=free), sort_keys=True)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 #: Å between the sphere and the wall that keeps other atoms out of it.
 GAP: Final = 0.3
@@ -30,7 +30,7 @@ class Sphere:
     is the same in every draw.
     """
 
-    frame: Frame
+    frame: Structure
     atom: int
     radius: float
     held: Bool[np.ndarray, " atoms"]
@@ -41,7 +41,7 @@ class Sphere:
         return self.radius + GAP
 
     @classmethod
-    def around(cls, frame: Frame, atom: int, radius: float) -> Sphere:
+    def around(cls, frame: Structure, atom: int, radius: float) -> Sphere:
         """The sphere around one atom of a frame.
 
         Raises
@@ -87,7 +87,7 @@ def stiffness(temperature: float) -> float:
     return 2.0 * FIRM * ase.units.kB * temperature / GAP**2
 
 
-def check_radius(frame: Frame, radius: float) -> None:
+def check_radius(frame: Structure, radius: float) -> None:
     """Refuse a wall that meets its own image, which leaves nothing free in between.
 
     Raises

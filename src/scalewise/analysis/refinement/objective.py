@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.gradients import Evaluator
@@ -103,7 +103,7 @@ class Objective:
         self,
         potential: Potential,
         settings: AdaptiveCutoffSettings,
-        frames: Sequence[Frame],
+        frames: Sequence[Structure],
         block: Int[np.ndarray, " frames"],
         worst: float,
     ) -> None:
@@ -115,11 +115,11 @@ class Objective:
         self._held = [self._hold(f) for f in frames]
         self.atoms = np.array([len(h.positions) for h in self._held])
 
-    def _hold(self, frame: Frame) -> _Held:
+    def _hold(self, frame: Structure) -> _Held:
         p = self.potential
         graph = p.graph(frame)
         positions = torch.as_tensor(frame.positions, device=p.device, dtype=torch.float64)
-        forces = torch.as_tensor(frame.forces, device=p.device, dtype=p.dtype)
+        forces = torch.as_tensor(frame.labelled_forces, device=p.device, dtype=p.dtype)
         vector = graph.vectors(positions, graph.cell)
         near = trim_edges(graph, positions, self.shortest)
         return _Held(graph, near, positions, forces, torch.sqrt((vector * vector).sum(dim=-1)))

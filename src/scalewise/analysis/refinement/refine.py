@@ -38,7 +38,7 @@ from scalewise.analysis.rungs import Rung, measure, open_ladder
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing, write_json
 from scalewise.core.wording import count
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.reporting.style import save, styled
@@ -74,7 +74,7 @@ class Refined:
 
     results: dict[str, Any]
     potential: Potential
-    shown: Frame
+    shown: Structure
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,10 @@ def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
 
 
 def _objectives(
-    potential: Potential, frames: Sequence[Frame], choice: FrameSelection, settings: RefineSettings
+    potential: Potential,
+    frames: Sequence[Structure],
+    choice: FrameSelection,
+    settings: RefineSettings,
 ) -> tuple[Objective, Objective, Objective]:
     """Of frames to move scales on, of others to decide on, and of both; no group is in two."""
     chosen = choice.subsample(settings.frames)
@@ -338,7 +341,7 @@ def _score(
     potential: Potential,
     routed: Potential,
     single: float,
-    frames: Sequence[Frame],
+    frames: Sequence[Structure],
     choice: FrameSelection,
     settings: RefineSettings,
     watch: Watch,

@@ -12,14 +12,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.reporting.style import new_figure
 
 #: Of covalent radii, so that atoms behind others are seen.
 SIZE = 0.7
 
 
-def draw_scales(frame: Frame, cutoffs: Float[np.ndarray, " atoms"]) -> Figure:
+def draw_scales(frame: Structure, cutoffs: Float[np.ndarray, " atoms"]) -> Figure:
     """Draw a frame along its shortest edge, with a bar of cutoffs, Å.
 
     Parameters

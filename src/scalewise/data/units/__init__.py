@@ -26,17 +26,17 @@ from scalewise.data.units.energies import suspect_energies, suspect_stresses
 from scalewise.data.units.forces import SHORTEST_DISTANCE, suspect_forces, suspect_lengths
 
 if TYPE_CHECKING:
-    from scalewise.data.structure import Frame
+    from scalewise.data.structure import Structure
 
 __all__ = ["SHORTEST_DISTANCE", "Suspicion", "suspect_lengths", "suspicions"]
 
 
-def suspicions(frames: Sequence[Frame], stress_key: str | None = None) -> list[Suspicion]:
+def suspicions(frames: Sequence[Structure], stress_key: str | None = None) -> list[Suspicion]:
     """Everything about the units of labelled frames that looks wrong, most basic first."""
     found = list(suspect_lengths(frames))
     for look in (suspect_forces, suspect_energies):
         found += look(frames)
-    if "virial" in (stress_key or "").lower() and any(f.stress is not None for f in frames):
+    if "virial" in (stress_key or "").lower() and any(f.labels.stress is not None for f in frames):
         reason = "named like a virial (eV), where a stress is expected: -virial / volume (eV/Å³)"
         return [*found, Suspicion("stress", reason)]
     return [*found, *suspect_stresses(frames)]

@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import covalent_radii
 
 if TYPE_CHECKING:
-    from scalewise.data.structure import Frame
+    from scalewise.data.structure import Structure
 
 Label = Literal["positions", "forces", "energy", "stress"]
 
@@ -36,7 +36,7 @@ class Bonds(NamedTuple):
     push: np.ndarray
 
 
-def shortest_bonds(frame: Frame) -> Bonds:
+def shortest_bonds(frame: Structure) -> Bonds:
     """The shortest bond of each atom (of 128 atoms, evenly spread, at most)."""
     n = len(frame.numbers)
     pick = np.arange(n) if n <= ATOMS else np.linspace(0, n - 1, ATOMS).astype(int)
@@ -52,7 +52,7 @@ def shortest_bonds(frame: Frame) -> Bonds:
     other = distance.argmin(axis=1)
     length = np.maximum(distance[row, other], 1e-6)
     along = apart[row, other] / length[:, None]
-    push = 0.5 * ((frame.forces[other] - frame.forces[pick]) * along).sum(axis=1)
+    push = 0.5 * ((frame.labelled_forces[other] - frame.labelled_forces[pick]) * along).sum(axis=1)
     return Bonds(
         np.sort(np.stack([frame.numbers[pick], frame.numbers[other]], axis=1)), length, push
     )
@@ -65,7 +65,7 @@ def tightest(bonds: Bonds) -> float | None:
     return float((bonds.length / covalent_radii[bonds.kind].sum(axis=1)).min())
 
 
-def sample(frames: Sequence[Frame]) -> list[Frame]:
+def sample(frames: Sequence[Structure]) -> list[Structure]:
     """Frames evenly spread over the file."""
     if len(frames) <= FRAMES:
         return list(frames)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scalewise.data.units.bonds import Suspicion, shortest_bonds
 
 if TYPE_CHECKING:
-    from scalewise.data.structure import Frame
+    from scalewise.data.structure import Structure
 
 #: eV/Å³ (480 GPa): median stress beyond which the interior of planets begins.
 LARGEST_STRESS: Final = 3.0
@@ -36,11 +36,15 @@ class _Work(NamedTuple):
     stress: float
 
 
-def _works(frames: Sequence[Frame]) -> Float[np.ndarray, "pairs 3"]:
+def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
     """Of frames that follow each other in the file and are nearly alike."""
     found = []
     for a, b in itertools.pairwise(frames):
-        if a.energy is None or b.energy is None or not np.array_equal(a.numbers, b.numbers):
+        if (
+            a.labels.energy is None
+            or b.labels.energy is None
+            or not np.array_equal(a.numbers, b.numbers)
+        ):
             continue
         if (a.pbc != b.pbc).any() or (a.pbc.any() and not a.pbc.all()):
             continue
@@ -48,18 +52,20 @@ def _works(frames: Sequence[Frame]) -> Float[np.ndarray, "pairs 3"]:
         shortest = shortest_bonds(a).length.min(initial=np.inf)
         if np.abs(moved).max() > min(NEAR * shortest, 0.6) or np.abs(strain).max() > STRAIN:
             continue
-        work = -0.5 * float(((a.forces + b.forces) * moved).sum())
+        work = -0.5 * float(((a.labelled_forces + b.labelled_forces) * moved).sum())
         pressed = 0.0
         if a.pbc.all() and np.abs(strain).max() > 1e-6:
-            if a.stress is None or b.stress is None:
+            if a.labels.stress is None or b.labels.stress is None:
                 continue
             volume = [abs(float(np.linalg.det(f.cell))) for f in (a, b)]
-            pressed = 0.5 * float(((volume[0] * a.stress + volume[1] * b.stress) * strain).sum())
-        found.append(_Work(b.energy - a.energy, work, pressed))
+            pressed = 0.5 * float(
+                ((volume[0] * a.labels.stress + volume[1] * b.labels.stress) * strain).sum()
+            )
+        found.append(_Work(b.labels.energy - a.labels.energy, work, pressed))
     return np.array(found, dtype=float).reshape(-1, 3)
 
 
-def _moved(a: Frame, b: Frame) -> tuple[np.ndarray, np.ndarray]:
+def _moved(a: Structure, b: Structure) -> tuple[np.ndarray, np.ndarray]:
     """How far atoms moved within the cell, Å [atoms, 3], and the strain of the cell [3, 3]."""
     if not a.pbc.all():
         moved = b.positions - a.positions
@@ -82,9 +88,9 @@ def _factor(energy: np.ndarray, work: np.ndarray) -> float | None:
     return float(np.copysign(energy.std() / work.std(), correlation))
 
 
-def suspect_energies(frames: Sequence[Frame]) -> list[Suspicion]:
+def suspect_energies(frames: Sequence[Structure]) -> list[Suspicion]:
     """Energies that are far from any composition's, or that forces do not account for."""
-    labelled = [f for f in frames if f.energy is not None]
+    labelled = [f for f in frames if f.labels.energy is not None]
     if len(labelled) < 3:
         return []
     residual = _residual(labelled)
@@ -111,14 +117,14 @@ def suspect_energies(frames: Sequence[Frame]) -> list[Suspicion]:
     ]
 
 
-def _residual(frames: Sequence[Frame]) -> float | None:
+def _residual(frames: Sequence[Structure]) -> float | None:
     """Median distance of energies per atom from a fit on the composition, eV."""
     kinds = np.unique(np.concatenate([f.numbers for f in frames]))
     counts = np.array([[np.count_nonzero(f.numbers == z) for z in kinds] for f in frames])
     atoms = counts.sum(axis=1)
     if len(frames) <= 2 * len(kinds) or not atoms.all():
         return None
-    energies = np.array([f.energy for f in frames], dtype=float) / atoms
+    energies = np.array([f.labels.energy for f in frames], dtype=float) / atoms
     shares = counts / atoms[:, None]
     solution = np.linalg.lstsq(shares, energies, rcond=None)[0]
     return float(np.median(np.abs(energies - shares @ solution)))
@@ -138,13 +144,15 @@ def _likely(factor: float, atoms: float) -> str:
     return f" ({', or '.join(close)})" if close else ""
 
 
-def suspect_stresses(frames: Sequence[Frame]) -> list[Suspicion]:
+def suspect_stresses(frames: Sequence[Structure]) -> list[Suspicion]:
     """Stresses of impossible size, or that energies or volumes contradict."""
-    labelled = [f for f in frames if f.stress is not None and f.pbc.all()]
+    labelled = [f for f in frames if f.labels.stress is not None and f.pbc.all()]
     if not labelled:
         return []
     # the largest component: of an even strain or a shear, most are zero
-    size = float(np.median([np.abs(f.stress).max() for f in labelled if f.stress is not None]))
+    size = float(
+        np.median([np.abs(f.labels.stress).max() for f in labelled if f.labels.stress is not None])
+    )
     if size > LARGEST_STRESS:
         return [
             Suspicion(
@@ -170,22 +178,25 @@ def suspect_stresses(frames: Sequence[Frame]) -> list[Suspicion]:
     return _of_compression(labelled)
 
 
-def _of_compression(frames: Sequence[Frame]) -> list[Suspicion]:
+def _of_compression(frames: Sequence[Structure]) -> list[Suspicion]:
     """Pressure against volume, with composition held, which moves it, too.
 
     Slabs are left out: their volume is mostly vacuum. Where larger cells are hotter, heat may raise
     the pressure by more than the volume lowers it, and nothing is said.
     """
-    dense = [f for f in frames if f.stress is not None and not _has_vacuum(f)]
+    dense = [f for f in frames if f.labels.stress is not None and not _has_vacuum(f)]
     kinds = np.unique(np.concatenate([f.numbers for f in dense])) if dense else np.zeros(0)
     if len(dense) < 10 + len(kinds):
         return []
     atoms = np.array([len(f.numbers) for f in dense])
     shares = np.array([[np.count_nonzero(f.numbers == z) for z in kinds] for f in dense])
     held = shares / atoms[:, None]
-    hot = _without(held, np.array([np.mean(f.forces**2) for f in dense]))
+    hot = _without(held, np.array([np.mean(f.labelled_forces**2) for f in dense]))
     x = _without(held, np.log([abs(np.linalg.det(f.cell)) for f in dense] / atoms))
-    y = _without(held, np.array([np.trace(f.stress) / 3 for f in dense if f.stress is not None]))
+    y = _without(
+        held,
+        np.array([np.trace(f.labels.stress) / 3 for f in dense if f.labels.stress is not None]),
+    )
     if x.std() < 0.005 or y.std() < 1e-9:
         return []
     if hot.std() > 1e-9 and np.corrcoef(x, hot)[0, 1] > 0.3:
@@ -215,7 +226,7 @@ def _without(held: np.ndarray, values: np.ndarray) -> np.ndarray:
     return values - held @ np.linalg.lstsq(held, values, rcond=None)[0]
 
 
-def _has_vacuum(frame: Frame) -> bool:
+def _has_vacuum(frame: Structure) -> bool:
     """Whether a periodic cell has a layer without atoms, thicker than ``VACUUM``."""
     inside = np.sort((frame.positions @ np.linalg.inv(frame.cell)) % 1.0, axis=0)
     gaps = np.diff(inside, axis=0, append=inside[:1] + 1.0).max(axis=0)

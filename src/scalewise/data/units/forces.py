@@ -13,7 +13,7 @@ from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data.units.bonds import Bonds, Suspicion, sample, shortest_bonds, tightest
 
 if TYPE_CHECKING:
-    from scalewise.data.structure import Frame
+    from scalewise.data.structure import Structure
 
 #: Root-mean-square force, eV/Å, above which the median frame is implausible where no stiffness
 #: speaks for it: atoms of condensed matter below 10^4 K feel less.
@@ -40,7 +40,7 @@ BAND: Final = 0.12
 WALL: Final = 0.75
 
 
-def suspect_lengths(frames: Sequence[Frame]) -> Iterator[Suspicion]:
+def suspect_lengths(frames: Sequence[Structure]) -> Iterator[Suspicion]:
     """Positions that look like nm: too many atoms in a volume, or nuclei too close to each other.
 
     Forces are not looked at. Only what holds for most frames is a matter of units; single overlaps
@@ -101,7 +101,7 @@ def _banded(length: np.ndarray, push: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return length[near], push[near]
 
 
-def suspect_forces(frames: Sequence[Frame]) -> list[Suspicion]:
+def suspect_forces(frames: Sequence[Structure]) -> list[Suspicion]:
     """Forces whose stiffness is not that of eV/Å, or not that of other frames."""
     sizes = np.array([_rms(f) for f in frames])
     if not (sizes > 0).any():
@@ -157,7 +157,7 @@ def _of_stiffness(known: Sequence[_Stiffness]) -> list[Suspicion]:
     ]
 
 
-def _mixed_sizes(frames: Sequence[Frame], sizes: np.ndarray, typical: float) -> list[Suspicion]:
+def _mixed_sizes(frames: Sequence[Structure], sizes: np.ndarray, typical: float) -> list[Suspicion]:
     """Upwards alone: relaxed structures have small forces; and not where bonds are tight."""
     odd = np.flatnonzero(sizes > max(LARGEST_RMS, LARGEST_SPREAD * typical))
     if not len(odd):
@@ -177,7 +177,7 @@ def _mixed_sizes(frames: Sequence[Frame], sizes: np.ndarray, typical: float) -> 
     return []
 
 
-def _mixed_stiffness(frames: Sequence[Frame], bonds: Sequence[Bonds]) -> list[Suspicion]:
+def _mixed_stiffness(frames: Sequence[Structure], bonds: Sequence[Bonds]) -> list[Suspicion]:
     """Frames whose bonds are strained as those of others, and pushed by another factor.
 
     Three frames at least: a unit is wrong in a block of frames. Relaxed frames are not strained, or
@@ -219,5 +219,5 @@ def _median(values: Sequence[float], weights: Sequence[float]) -> float:
     return float(np.asarray(values)[order][np.searchsorted(share, 0.5 * share[-1])])
 
 
-def _rms(frame: Frame) -> float:
-    return float(np.sqrt(np.mean(frame.forces**2))) if frame.forces.size else 0.0
+def _rms(frame: Structure) -> float:
+    return float(np.sqrt(np.mean(frame.labelled_forces**2))) if frame.labelled_forces.size else 0.0

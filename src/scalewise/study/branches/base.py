@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Branch(ABC):
     """A predictor at one scale, blind to labels; checked by ``scalewise.testing.check_branch``."""
 
     @abstractmethod
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Structure) -> Prediction:
         """Return energies and the forces that are exactly their negative gradient."""
 
 
@@ -45,11 +45,11 @@ class ForceBasis(ABC):
         """Number of functions."""
 
     @abstractmethod
-    def energies(self, frame: Frame) -> Float[np.ndarray, "atoms functions"]:
+    def energies(self, frame: Structure) -> Float[np.ndarray, "atoms functions"]:
         """Return every function's contribution to every atom."""
 
     @abstractmethod
-    def forces(self, frame: Frame) -> Float[np.ndarray, "atoms 3 functions"]:
+    def forces(self, frame: Structure) -> Float[np.ndarray, "atoms 3 functions"]:
         """Return the force that each function exerts on every atom."""
 
 
@@ -60,7 +60,7 @@ class SumBranch(Branch):
     first: Branch
     second: Branch
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Structure) -> Prediction:
         """Add energies and forces."""
         a, b = self.first.predict(frame), self.second.predict(frame)
         return Prediction(a.energies + b.energies, a.forces + b.forces)
@@ -78,10 +78,10 @@ class JoinedBasis(ForceBasis):
         """Number of functions."""
         return self.first.size + self.second.size
 
-    def energies(self, frame: Frame) -> Float[np.ndarray, "atoms functions"]:
+    def energies(self, frame: Structure) -> Float[np.ndarray, "atoms functions"]:
         """Return both parts side by side."""
         return np.concatenate([self.first.energies(frame), self.second.energies(frame)], axis=-1)
 
-    def forces(self, frame: Frame) -> Float[np.ndarray, "atoms 3 functions"]:
+    def forces(self, frame: Structure) -> Float[np.ndarray, "atoms 3 functions"]:
         """Return both parts side by side."""
         return np.concatenate([self.first.forces(frame), self.second.forces(frame)], axis=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.models.potential import Potential
 from scalewise.study.branches.base import Branch, Prediction
 
@@ -16,7 +16,7 @@ class LearnedBranch(Branch):
     potential: Potential
     cutoff: float | None = None
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Structure) -> Prediction:
         """Return energies and the forces that are their negative gradient."""
         found = self.potential.predict(frame, cutoffs=self.cutoff)
         return Prediction(found.energies, found.forces)

@@ -21,7 +21,7 @@ from torchpme import CoulombPotential, P3MCalculator
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data import neighbors
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.study.branches.base import Branch, ForceBasis, Prediction
 from scalewise.study.branches.pair import ElementPairs
 
@@ -45,7 +45,7 @@ class CoulombBasis(ForceBasis):
         """Number of functions."""
         return len(self.pairs.names)
 
-    def energies(self, frame: Frame) -> Float[np.ndarray, "atoms functions"]:
+    def energies(self, frame: Structure) -> Float[np.ndarray, "atoms functions"]:
         """Return half the potential energy of each atom in the field of each element."""
         one_hot, _, potential = self._potential(frame)
         columns = [
@@ -55,7 +55,7 @@ class CoulombBasis(ForceBasis):
         shares = torch.stack(columns, dim=1).detach().numpy()
         return 0.5 * shares
 
-    def forces(self, frame: Frame) -> Float[np.ndarray, "atoms 3 functions"]:
+    def forces(self, frame: Structure) -> Float[np.ndarray, "atoms 3 functions"]:
         """Differentiate the energy of every pair of elements."""
         one_hot, positions, potential = self._potential(frame)
         result = []
@@ -69,7 +69,7 @@ class CoulombBasis(ForceBasis):
         order = {e: k for k, e in enumerate(self.pairs.elements)}
         return [(order[a], order[b]) for a, b in self.pairs.combinations]
 
-    def _potential(self, frame: Frame) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _potential(self, frame: Structure) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         one_hot = np.eye(len(self.pairs.elements))[self.pairs.element_index(frame)]
         charges = torch.from_numpy(one_hot)
         positions, potential = coulomb_potential(frame, charges)
@@ -82,7 +82,7 @@ class CoulombBranch(Branch):
 
     charges: dict[str, float]
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Structure) -> Prediction:
         """Return half the potential energy of each atom, and the forces."""
         elements = ElementPairs(tuple(self.charges))
         q = np.array(list(self.charges.values()))[elements.element_index(frame)]
@@ -93,7 +93,7 @@ class CoulombBranch(Branch):
         return Prediction(energies.detach().numpy(), -gradient.numpy())
 
 
-def coulomb_potential(frame: Frame, charges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def coulomb_potential(frame: Structure, charges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Potential (V) at every atom from every channel of charges [atoms, channels].
 
     Atoms of one molecule do not act on each other. A net charge is neutralised by a uniform

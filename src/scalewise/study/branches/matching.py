@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.study.branches.base import Branch, ForceBasis, JoinedBasis, SumBranch
 from scalewise.study.branches.longrange import CoulombBasis, CoulombBranch, charge_direction
 from scalewise.study.branches.pair import (
@@ -53,14 +53,14 @@ class NormalEquations:
         )
 
 
-def gather(basis: ForceBasis, frames: Sequence[Frame]) -> NormalEquations:
+def gather(basis: ForceBasis, frames: Sequence[Structure]) -> NormalEquations:
     """Sum the normal equations over frames."""
     total = NormalEquations(np.zeros((basis.size, basis.size)), np.zeros(basis.size), 0.0)
     for frame in frames:
         x = basis.forces(frame).reshape(-1, basis.size)
         _, inverse, counts = np.unique(frame.numbers, return_inverse=True, return_counts=True)
         weight = np.repeat(1.0 / counts[inverse], 3)
-        y = frame.forces.reshape(-1)
+        y = frame.labelled_forces.reshape(-1)
         weighted = x * weight[:, None]
         total += NormalEquations(weighted.T @ x, weighted.T @ y, float(weight @ y**2))
     return total
@@ -109,8 +109,8 @@ class FittedView:
 
 
 def fit_view(
-    train: Sequence[Frame],
-    tune: Sequence[Frame],
+    train: Sequence[Structure],
+    tune: Sequence[Structure],
     settings: BranchSettings,
     signs: Mapping[str, int],
 ) -> FittedView:
@@ -185,7 +185,7 @@ def _fit_long(
     return FittedBranch("long", branch, report)
 
 
-def thin(frames: Sequence[Frame]) -> list[Frame]:
+def thin(frames: Sequence[Structure]) -> list[Structure]:
     """Keep evenly spaced frames, as many as the components allow."""
     total = sum(3 * len(f.numbers) for f in frames)
     stride = max(1, -(-total // MOST_COMPONENTS))

@@ -18,7 +18,7 @@ from scipy.interpolate import BSpline
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors
 from scalewise.data.neighbors import Pairs
-from scalewise.data.structure import Frame
+from scalewise.data.structure import Structure
 from scalewise.study.branches.base import Branch, ForceBasis, Prediction
 
 #: The switch of the inverse powers begins at this share of the cutoff.
@@ -49,7 +49,7 @@ class ElementPairs:
         """The pairs, in order."""
         return list(itertools.combinations_with_replacement(self.elements, 2))
 
-    def element_index(self, frame: Frame) -> Int[np.ndarray, " atoms"]:
+    def element_index(self, frame: Structure) -> Int[np.ndarray, " atoms"]:
         """Position of every atom's element among the known ones.
 
         Raises
@@ -69,7 +69,7 @@ class ElementPairs:
             )
         return index
 
-    def of(self, frame: Frame, pairs: Pairs) -> Int[np.ndarray, " pairs"]:
+    def of(self, frame: Structure, pairs: Pairs) -> Int[np.ndarray, " pairs"]:
         """Number of the element pair of every pair of atoms."""
         n = len(self.elements)
         index = self.element_index(frame)
@@ -100,7 +100,7 @@ class PairBasis(ForceBasis):
         """Number of functions."""
         return len(self.pairs.names) * self.radial_size
 
-    def energies(self, frame: Frame) -> Float[np.ndarray, "atoms functions"]:
+    def energies(self, frame: Structure) -> Float[np.ndarray, "atoms functions"]:
         """Share each pair's energy equally between its atoms."""
         result = np.zeros((len(frame.numbers), self.size))
         for kind, pairs in self.by_kind(frame):
@@ -110,7 +110,7 @@ class PairBasis(ForceBasis):
                 result[:, columns] += 0.5 * _sum_to(atoms, value, len(result))
         return result
 
-    def forces(self, frame: Frame) -> Float[np.ndarray, "atoms 3 functions"]:
+    def forces(self, frame: Structure) -> Float[np.ndarray, "atoms 3 functions"]:
         r"""Force :math:`\phi'(r)\, \hat r` on i and its opposite on j, for every function."""
         result = np.zeros((len(frame.numbers), 3, self.size))
         for kind, pairs in self.by_kind(frame):
@@ -122,7 +122,7 @@ class PairBasis(ForceBasis):
                 result[:, axis, columns] -= _sum_to(pairs.j, push, len(result))
         return result
 
-    def by_kind(self, frame: Frame) -> Iterable[tuple[int, Pairs]]:
+    def by_kind(self, frame: Structure) -> Iterable[tuple[int, Pairs]]:
         """Pairs of atoms within the cutoff, sorted by their pair of elements."""
         pairs = between_molecules(frame, self.cutoff)
         kind = self.pairs.of(frame, pairs)
@@ -210,7 +210,7 @@ class PairBranch(Branch):
     basis: PairBasis
     coefficients: Float[np.ndarray, " functions"]
 
-    def predict(self, frame: Frame) -> Prediction:
+    def predict(self, frame: Structure) -> Prediction:
         """Return energies, shared equally within pairs, and forces."""
         n, m = len(frame.numbers), self.basis.radial_size
         energies, forces = np.zeros(n), np.zeros((n, 3))
@@ -224,7 +224,7 @@ class PairBranch(Branch):
         return Prediction(energies, forces)
 
 
-def between_molecules(frame: Frame, cutoff: float) -> Pairs:
+def between_molecules(frame: Structure, cutoff: float) -> Pairs:
     """Pairs within the cutoff whose atoms are not of one molecule.
 
     Raises
@@ -243,7 +243,7 @@ def between_molecules(frame: Frame, cutoff: float) -> Pairs:
 
 
 def shortest_distances(
-    frames: Sequence[Frame], pairs: ElementPairs, cutoff: float
+    frames: Sequence[Structure], pairs: ElementPairs, cutoff: float
 ) -> tuple[float, ...]:
     """Shortest distance of each pair of elements over the frames; half the cutoff if never met."""
     shortest = np.full(len(pairs.names), np.inf)

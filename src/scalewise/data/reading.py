@@ -1,0 +1,226 @@
+"""Structures from files: every frame, checked, or an error with file, frame and key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ase
+import numpy as np
+from ase.data import chemical_symbols
+
+from scalewise.core.errors import InputError, did_you_mean, shown
+from scalewise.core.files import replacing
+from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
+from scalewise.data import units
+from scalewise.data.keys import LabelKeys, Say, check_present, frame_value
+from scalewise.data.readers.extxyz import read_images, write_images
+from scalewise.data.structure import Labels, Structure, check_cell, check_positions
+
+
+def read_structures(
+    path: Path | str,
+    keys: LabelKeys | None = None,
+    *,
+    say: Say = lambda _: None,
+    **changes: Any,
+) -> list[Structure]:
+    """Read every frame of an extxyz file and check it.
+
+    Parameters
+    ----------
+    path
+        An extxyz file.
+    keys
+        Where its labels are; default: the usual keys. Without a forces key no label is read.
+    say
+        Told of labels that the file seems to have under other keys.
+    changes
+        Attributes of ``keys`` to replace, such as ``energy=None`` or ``check_units=False``.
+
+    Raises
+    ------
+    InputError
+        Missing, empty or malformed file; missing force column; a key that was named and that no
+        frame has; values that are not finite; a cell without volume; units that look wrong, unless
+        ``check_units`` is off.
+    """
+    keys = replace(keys or LabelKeys(), **changes)
+    return convert_images(read_images(Path(path)), str(path), keys, say)
+
+
+def convert_images(
+    images: Sequence[ase.Atoms], source: str, keys: LabelKeys, say: Say = lambda _: None
+) -> list[Structure]:
+    """Check frames that were read, and take their labels; see :func:`read_structures`."""
+    frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
+    if keys.forces is not None:
+        check_present(source, images, keys, say)
+    if keys.check_units:
+        _refuse_units(frames, keys)
+    return frames
+
+
+def without_labels(*, check_units: bool = True) -> LabelKeys:
+    """Keys with which no label is read."""
+    return LabelKeys(forces=None, energy=None, check_units=check_units)
+
+
+def _convert(image: ase.Atoms, source: str, index: int, keys: LabelKeys) -> Structure:
+    where = f"{source}, frame {index}"
+    if not len(image):
+        raise InputError(where, "no atoms", "Remove the frame.")
+    _check_geometry(image, where)
+    labels = Labels()
+    if keys.forces is not None:
+        labels = Labels(
+            forces=_forces(image, where, keys),
+            energy=None if keys.energy is None else _energy(image, where, keys.energy),
+            stress=None if keys.stress is None else _stress(image, where, keys.stress),
+        )
+    given = image.arrays.get(MOLECULE_KEY)
+    molecule = np.arange(len(image)) if given is None else _numbers(where, MOLECULE_KEY, given)
+    return Structure(
+        numbers=image.numbers.astype(np.int64),
+        positions=image.positions,
+        cell=np.asarray(image.cell),
+        pbc=np.asarray(image.pbc),
+        molecule=molecule.reshape(len(image), -1)[:, 0].astype(np.int64),
+        source=source,
+        index=index,
+        info=dict(image.info),
+        place=_place(image),
+        labels=labels,
+    )
+
+
+def _check_geometry(image: ase.Atoms, where: str) -> None:
+    unknown = np.flatnonzero((image.numbers < 1) | (image.numbers >= len(chemical_symbols)))
+    if len(unknown):
+        raise InputError(
+            f"{where}, species",
+            f"atom {unknown[0]} has the atomic number {image.numbers[unknown[0]]}",
+            "Every atom must be of an element: remove dummy atoms.",
+        )
+    check_positions(_numbers(where, "positions", image.positions), where)
+    check_cell(np.asarray(image.cell), np.asarray(image.pbc), where)
+
+
+def _energy(image: ase.Atoms, where: str, key: str) -> float | None:
+    found = frame_value(image, key)
+    if found is None:
+        return None
+    values = _numbers(where, key, found)
+    if values.size != 1:
+        raise InputError(
+            f"{where}, key '{key}'", f"{values.size} values", "An energy is one number."
+        )
+    return float(values.reshape(-1)[0])
+
+
+def _place(image: ase.Atoms) -> np.ndarray | None:
+    """The words of the column, if it holds words: a column of numbers is something else."""
+    column = image.arrays.get(PLACE_KEY)
+    if column is None or not all(isinstance(word, str) for word in column):
+        return None
+    return np.asarray(column, dtype=str)
+
+
+def _forces(image: ase.Atoms, where: str, keys: LabelKeys) -> np.ndarray:
+    assert keys.forces is not None  # the caller asks only where there is a column to look for
+    results = image.calc.results if image.calc is not None else {}
+    arrays = {**image.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
+    shape = (len(image), 3)
+    if keys.forces not in arrays:
+        known = [k for k, v in arrays.items() if np.shape(v) == shape and k != "positions"]
+        listing = ", ".join(f"'{k}'" for k in known) or "none"
+        hint = did_you_mean(keys.forces, known)
+        raise InputError(
+            f"{where}, key '{keys.forces}'",
+            f"no such column; columns with three values per atom: {listing}",
+            f"Name the column that holds the forces with {keys.options['forces']}.{hint}",
+        )
+    forces = _numbers(where, keys.forces, arrays[keys.forces])
+    if forces.shape != shape:
+        raise InputError(
+            f"{where}, key '{keys.forces}'",
+            f"shape {forces.shape} for {len(image)} atoms",
+            "Forces have three components per atom.",
+        )
+    return forces
+
+
+def _stress(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
+    """The stress as a symmetric matrix, from nine values or from six in Voigt's order."""
+    found = frame_value(image, key)
+    if found is None:
+        return None
+    values = _numbers(where, key, found).reshape(-1)
+    if values.size == 6:
+        xx, yy, zz, yz, xz, xy = values
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    if values.size != 9:
+        raise InputError(
+            f"{where}, key '{key}'",
+            f"{values.size} values",
+            "A stress has nine values, or six in the order xx, yy, zz, yz, xz, xy.",
+        )
+    matrix = values.reshape(3, 3)
+    return 0.5 * (matrix + matrix.T)
+
+
+def _numbers(where: str, key: str, values: Any) -> np.ndarray:
+    """The values as numbers, finite and of a size that squares do not overflow."""
+    try:
+        numbers = np.asarray(values, dtype=float)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(
+            f"{where}, key '{key}'",
+            f"{shown(values, 60)} where numbers belong",
+            "Write numbers, or another key.",
+        ) from None
+    sane = np.atleast_1d(np.isfinite(numbers) & (np.abs(numbers) < 1e30))
+    if not sane.all():
+        place = f"atom {int(np.argwhere(~sane)[0][0])} holds a value" if numbers.ndim else "a value"
+        raise InputError(
+            f"{where}, key '{key}'",
+            f"{place} that is not finite, or beyond 1e30",
+            "Remove the frame or recompute it.",
+        )
+    return numbers
+
+
+def _refuse_units(frames: Sequence[Structure], keys: LabelKeys) -> None:
+    """Refuse the first thing about units that looks wrong."""
+    labelled = keys.forces is not None
+    named = {
+        "positions": "positions",
+        "forces": keys.forces,
+        "energy": keys.energy,
+        "stress": keys.stress,
+    }
+    found = units.suspicions(frames, keys.stress) if labelled else units.suspect_lengths(frames)
+    for one in found:
+        place = frames[0].source if one.frame is None else f"{frames[0].source}, frame {one.frame}"
+        raise InputError(
+            f"{place}, key '{named[one.label]}'",
+            one.found,
+            f"Convert to eV and Å, or set {keys.units_option}=false if the values are right.",
+        )
+
+
+def write_structures(path: Path | str, structures: Sequence[Structure]) -> None:
+    """Write structures with their labels as extxyz, whole or not at all.
+
+    Forces go to the column ``REF_forces``, energy and stress to the keys ``REF_energy`` and
+    ``REF_stress``, in eV and Å: :func:`read_structures` finds them there.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        write_images(stream, [s.to_ase() for s in structures])

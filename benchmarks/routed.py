@@ -25,7 +25,6 @@ import torch
 from scipy import optimize
 
 from scalewise.analysis.evaluation.choice import read_chosen
-from scalewise.analysis.evaluation.score import Resampling
 from scalewise.analysis.evaluation.settings import Scored
 from scalewise.analysis.evaluation.subsets import named_subsets, symbol
 from scalewise.analysis.refinement.objective import Objective
@@ -34,6 +33,7 @@ from scalewise.core.loading import load
 from scalewise.data.structure import Frame
 from scalewise.models.density.settings import Route
 from scalewise.models.potential import Potential
+from scalewise.statistics.bootstrap import Resampling
 
 IONS = {"Na": 1, "Cl": -1}
 

@@ -16,7 +16,7 @@ from scalewise.analysis.evaluation.evaluate import evaluate, write_all
 from scalewise.analysis.evaluation.floor import Floor
 from scalewise.analysis.evaluation.predict import predict_file
 from scalewise.analysis.evaluation.role import RoleData
-from scalewise.analysis.evaluation.score import Resampling, explain, score, score_energies
+from scalewise.analysis.evaluation.score import explain, score, score_energies
 from scalewise.analysis.evaluation.settings import Evaluate, Predict
 from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor
@@ -25,6 +25,7 @@ from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_ma
 from scalewise.data.structure import Frame, read
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential, Predicted
+from scalewise.statistics.bootstrap import Resampling
 from support import salt_frame, untrained
 
 NOISE = 0.05  # eV/Å

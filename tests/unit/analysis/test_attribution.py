@@ -18,12 +18,13 @@ from scalewise.analysis.attribution.run import prove, write_all
 from scalewise.analysis.attribution.scored import Scored
 from scalewise.analysis.attribution.settings import Prove
 from scalewise.analysis.attribution.trainings import base_split, plan, reduced
-from scalewise.analysis.attribution.verdict import Change, Verdict, judge, limit, log_ratio
+from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
 from scalewise.data.structure import Frame, read
 from scalewise.models import checkpoint
+from scalewise.statistics.verdict import Verdict
 from support import salt_frame, untrained
 
 SETUPS = ("whole", "narrow", "half", "quarter")

@@ -151,7 +151,7 @@ class HeldOut(Record):
     by_view: dict[View, Moved] = Field(default_factory=dict)
 
 
-class RegimeVerdict(Record):
+class VerdictRecord(Record):
     """The answer in one regime."""
 
     answer: Literal["needed", "not needed", "cannot tell"]
@@ -228,7 +228,7 @@ class Results(Record):
     noise_floor: dict[View, dict[Name, Floor]]
     pool: Pools | None = None
     pool_held_out: HeldOut | None = None
-    verdict: dict[View, Annotated[dict[Name, RegimeVerdict], Field(max_length=MOST_REGIMES)]]
+    verdict: dict[View, Annotated[dict[Name, VerdictRecord], Field(max_length=MOST_REGIMES)]]
     loss_curves: dict[View, Curves] | None = None
     scale_histograms: dict[View, Histograms] | None = None
     rows: Annotated[list[Row], Field(max_length=100_000)]

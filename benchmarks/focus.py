@@ -1,4 +1,4 @@
-"""Wall time of neighbour lists of unlike width, and what one more of them costs.
+"""Wall time of neighbor lists of unlike width, and what one more of them costs.
 
 python benchmarks/focus.py [ATOMS...]
 
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from speed import ELEMENTS, liquid
 
-from scalewise.models.composition import Baseline
-from scalewise.models.density.network import Network
-from scalewise.models.density.settings import Network as Settings
-from scalewise.models.gradients import Differentiator
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import NetworkSettings as Settings
+from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import build
 from scalewise.models.potential import Potential
-from scalewise.models.scale import Scale
+from scalewise.models.scale import ResolvedScale
 
 ROUNDS, SHORT, LONG = 15, 3.0, 5.0
 
@@ -43,17 +43,17 @@ def medians(calls: dict[str, object]) -> dict[str, float]:
 
 def report(atoms: int) -> None:
     torch.manual_seed(0)
-    network = Network(Settings(ladder=(SHORT, LONG)), ELEMENTS)
+    network = DensityNetwork(Settings(ladder=(SHORT, LONG)), ELEMENTS)
     frame = liquid(atoms)
     graph = build(frame, ELEMENTS, LONG).to(dtype=torch.float32)
     positions = torch.tensor(frame.positions, dtype=torch.float64)
-    whole = Scale(torch.full((atoms,), LONG), None)
+    whole = ResolvedScale(torch.full((atoms,), LONG), None)
     network.requires_grad_(False)
-    run = Differentiator(network)
+    run = Evaluator(network)
 
     def cut(parts: int) -> object:
         pieces = tuple(part for _, part in graph.rows(-(-atoms // parts)))
-        cut_graph = replace(graph, parts=pieces) if parts > 1 else graph
+        cut_graph = replace(graph, bins=pieces) if parts > 1 else graph
 
         def call() -> None:
             with torch.no_grad():
@@ -61,7 +61,7 @@ def report(atoms: int) -> None:
 
         return call
 
-    slots = graph.neighbour.numel()
+    slots = graph.neighbor_index.numel()
     found = medians({str(n): cut(n) for n in (1, 2, 4, 8)})
     each = (found["8"] - found["1"]) / 7
     print(
@@ -69,7 +69,7 @@ def report(atoms: int) -> None:
         + ", ".join(f"{n} lists {ms:.1f} ms" for n, ms in found.items())
         + f"; one more costs {each:.2f} ms, as much as {each / found['1'] * slots:.0f} slots"
     )
-    baseline = Baseline(ELEMENTS, np.zeros(len(ELEMENTS)), np.eye(len(ELEMENTS)))
+    baseline = CompositionModel(ELEMENTS, np.zeros(len(ELEMENTS)), np.eye(len(ELEMENTS)))
     potential = Potential(network, baseline)
     listed = potential.graph(frame)
     rng = np.random.default_rng(0)

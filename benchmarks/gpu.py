@@ -4,7 +4,7 @@ python benchmarks/gpu.py [scalewise|nequip|mace] [ATOMS...]
 
 Each is timed by a process of its own, in an environment that has it; float32, salt water at the
 density of the liquid, 5 Å. A prediction is energy and forces; a training step adds the derivative
-of a loss on the forces. Medians, with the GPU waited for; lists of neighbours are made before.
+of a loss on the forces. Medians, with the GPU waited for; lists of neighbors are made before.
 """
 
 from __future__ import annotations
@@ -61,18 +61,18 @@ def report(name: str, atoms: int, what: str, call: Step) -> None:
 
 
 def scalewise(sizes: list[int]) -> None:
-    from scalewise.models.density.network import Network
-    from scalewise.models.density.settings import Network as Settings
-    from scalewise.models.gradients import Differentiator
+    from scalewise.models.density.network import DensityNetwork
+    from scalewise.models.density.settings import NetworkSettings as Settings
+    from scalewise.models.gradients import Evaluator
     from scalewise.models.graph import build
 
     for charges in (False, True):
         settings = Settings.model_validate({"cutoff": CUTOFF, "charges": charges})
-        network = Network(settings, ELEMENTS).cuda()
+        network = DensityNetwork(settings, ELEMENTS).cuda()
         frozen = {k: v.detach() for k, v in network.named_parameters()}
         kind = "with long range" if charges else "local"
         for compiled in (False, True):
-            run = Differentiator(network, compiled=compiled)
+            run = Evaluator(network, compiled=compiled)
             name = f"scalewise medium, {kind}, {'compiled' if compiled else 'eager'}"
             for atoms in sizes:
                 smearing = settings.smearing if charges else 0.0

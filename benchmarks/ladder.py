@@ -22,10 +22,10 @@ from unittest import mock
 import torch
 
 from scalewise.analysis.cutoff_scan.scan import curve, write_all
-from scalewise.analysis.cutoff_scan.settings import Curve
+from scalewise.analysis.cutoff_scan.settings import ScanSettings
 from scalewise.core.loading import load
 from scalewise.training.run import train
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared/data/nacl_water_revpbe0d3"
@@ -48,7 +48,7 @@ def fit(out: Path, words: list[str]) -> Path:
     fixed = [f"data.split_key={SPLIT}", "device=cpu", "compile=never"]
     clock = SimpleNamespace(monotonic=time.process_time)
     with mock.patch("scalewise.training.schedule.time", clock):
-        train(data(), load(Train, None, [*fixed, *words]), out)
+        train(data(), load(TrainSettings, None, [*fixed, *words]), out)
     return out
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     }
     with ProcessPoolExecutor(options.processes) as pool:
         folders = list(pool.map(fit, [options.out / name for name in jobs], jobs.values()))
-    settings = Curve(
+    settings = ScanSettings(
         split_key=SPLIT,
         role=("test", "ood"),
         singles=tuple(folders[1:]),

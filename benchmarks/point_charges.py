@@ -28,7 +28,7 @@ from scalewise.data.structure import Frame, read
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.training.run import train
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 
 COUNT, BOX, CLOSEST, REPULSION, CUTOFF, TESTED = 128, 20.0, 2.2, 0.3, 4.0, 100
 SMEARING, REACH, WAVELENGTH = 1.5, 9.9, 0.65  # of the reference: both its sums end below 1e-10
@@ -100,7 +100,7 @@ def fit(frames: list[ase.Atoms], out: Path, *words: str) -> Potential:
     out.mkdir(parents=True, exist_ok=True)
     write(out / "frames.xyz", frames)
     words = (*words, f"network.cutoff={CUTOFF}", "data.split_key=role", "data.check_units=false")
-    return checkpoint.read(train(out / "frames.xyz", load(Train, None, words), out))
+    return checkpoint.read(train(out / "frames.xyz", load(TrainSettings, None, words), out))
 
 
 def error(potential: Potential, frames: list[Frame]) -> float:

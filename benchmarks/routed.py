@@ -1,14 +1,14 @@
-"""Routers against the constants of the elements with as many neighbours.
+"""Routers against the constants of the elements with as many neighbors.
 
 python benchmarks/routed.py DATA --models runs/element,runs/environment [key=value...]
 
-The models are those of `scalewise train --ladder ... route.by=... route.price=0.12`, or one network
+The models are those of `scalewise train --ladder ... adaptive_cutoff.by=... adaptive_cutoff.penalty=0.12`, or one network
 with a router each (`start`, `freeze`). All are scored on the same frames of `role`, which served no
 training. The first has a constant for each element (or no router: one cutoff for all). Beside every
-other one stand two sets of constants, shifted, all by as much, until atoms have as many neighbours
+other one stand two sets of constants, shifted, all by as much, until atoms have as many neighbors
 as under that router: those of the first model, and the router's own mean for each element. What is
 left between the router and the better of the two is what it knows of the environment. Printed are
-neighbours and error over those of the longest scale, for each element and regime, too, the wall
+neighbors and error over those of the longest scale, for each element and regime, too, the wall
 time, the cutoffs of each element in each place, and the ratio of the two errors, with 95 %
 intervals over groups of frames.
 """
@@ -24,14 +24,14 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from scalewise.analysis.evaluation.choice import read_chosen
-from scalewise.analysis.evaluation.settings import Scored
+from scalewise.analysis.evaluation.choice import read_selection
+from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.analysis.evaluation.subsets import named_subsets, symbol
 from scalewise.analysis.refinement.objective import Objective
 from scalewise.analysis.rungs import Rung, measure, open_ladder
 from scalewise.core.loading import load
 from scalewise.data.structure import Frame
-from scalewise.models.density.settings import Route
+from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.potential import Potential
 from scalewise.statistics.bootstrap import Resampling
 
@@ -46,11 +46,11 @@ def of_elements(potential: Potential, frames: Sequence[Frame]) -> np.ndarray:
 
 
 def shifted(beside: Objective, lengths: np.ndarray, share: float) -> Potential:
-    """Constants, all longer or shorter by as much until they leave this share of neighbours."""
+    """Constants, all longer or shorter by as much until they leave this share of neighbors."""
     low, high = beside.shortest, beside.longest
 
     def excess(shift: float) -> float:
-        return beside.neighbours(np.clip(lengths + shift, low, high))[0] - share
+        return beside.neighbors(np.clip(lengths + shift, low, high))[0] - share
 
     shift = optimize.brentq(excess, low - high, high - low, xtol=1e-4)
     return beside.routed(np.clip(lengths + shift, low, high))
@@ -82,20 +82,20 @@ def main() -> None:
     options = parser.parse_intermixed_args()  # words may stand anywhere
     torch.set_num_threads(1)
     folders = [Path(f) for f in options.models.split(",")]
-    settings = load(Scored, None, options.words)
-    frames, choice = read_chosen(folders[0], options.data, settings)
-    chosen = choice.spread(options.frames)
+    settings = load(SelectionSettings, None, options.words)
+    frames, choice = read_selection(folders[0], options.data, settings)
+    chosen = choice.subsample(options.frames)
     scored, block = [frames[k] for k in chosen], choice.group[chosen]
     potentials = [open_ladder(folder, device="cpu") for folder in folders]
     first = potentials[0]
     long = first.network.settings.charges
-    rungs = [Rung(replace(first, router=None), first.cutoff, long, "longest")]
+    rungs = [Rung(replace(first, adaptive_cutoff=None), first.cutoff, long, "longest")]
     rungs += [
-        Rung(p, None if p.router is not None else p.cutoff, long, str(f))
+        Rung(p, None if p.adaptive_cutoff is not None else p.cutoff, long, str(f))
         for p, f in zip(potentials, folders, strict=True)
     ]
-    counts = measure(scored, [rungs[0], *rungs[2:]]).neighbours
-    elements = Objective(first, Route(by="element"), scored, block, worst=0.0)
+    counts = measure(scored, [rungs[0], *rungs[2:]]).neighbors
+    elements = Objective(first, AdaptiveCutoffSettings(by="element"), scored, block, worst=0.0)
     beside = []
     for rung, share in zip(rungs[2:], counts[1:] / counts[0], strict=True):
         for name, of in (("first's constants", first), ("its own means", rung.potential)):
@@ -110,8 +110,8 @@ def main() -> None:
     print(f"{len(scored)} frames, {len(np.unique(block))} groups ({choice.grouped}); {choice.how}")
     for k, rung in enumerate(rungs):
         print(
-            f"{rung.name}: error {absolute[k].sum() / absolute[0].sum():.4f}  neighbours "
-            f"{measured.neighbours[k] / measured.neighbours[0]:.3f}  {cost[k]:.0f} µs/atom"
+            f"{rung.name}: error {absolute[k].sum() / absolute[0].sum():.4f}  neighbors "
+            f"{measured.neighbors[k] / measured.neighbors[0]:.3f}  {cost[k]:.0f} µs/atom"
         )
         ratios = [absolute[k][m].sum() / absolute[0][m].sum() for *_, m in subsets[1:]]
         parts = zip((name for _, name, _ in subsets[1:]), ratios, strict=True)
@@ -120,7 +120,7 @@ def main() -> None:
             cutoffs(rung.potential, scored)
     for at in range(len(beside)):
         k, other = 2 + at // 2, len(folders) + 1 + at
-        print(f"{rungs[k].name} over {rungs[other].name}, with as many neighbours:")
+        print(f"{rungs[k].name} over {rungs[other].name}, with as many neighbors:")
         for _, name, member in subsets:
             interval = Resampling(0, 1000).ratio(
                 absolute[k][member], absolute[other][member], atoms[member]

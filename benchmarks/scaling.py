@@ -2,7 +2,7 @@
 
 python benchmarks/scaling.py [--compiled] [--skip-local] [ATOMS...]
 
-One thread, float32, medium preset at 5 Å, salt water (see benchmarks/speed.py), neighbour list not
+One thread, float32, medium preset at 5 Å, salt water (see benchmarks/speed.py), neighbor list not
 counted. Every line is a process of its own, so that its peak memory is its own; "added" is the peak
 above what the process held before the first call. "long/short" is the time with charges over that
 without.
@@ -19,9 +19,9 @@ import time
 import torch
 from speed import CUTOFF, ELEMENTS, liquid
 
-from scalewise.models.density.network import Network
-from scalewise.models.density.settings import Network as Settings
-from scalewise.models.gradients import Differentiator
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import NetworkSettings as Settings
+from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import build
 
 SIZES = (600, 768, 2000, 6000, 12_288, 25_000, 50_000)
@@ -37,13 +37,13 @@ def measure(atoms: int, *, charges: bool, compiled: bool) -> dict[str, float]:
     torch.set_num_threads(1)
     settings = Settings(preset="medium", cutoff=CUTOFF, charges=charges)
     torch.manual_seed(0)
-    network = Network(settings, ELEMENTS)
+    network = DensityNetwork(settings, ELEMENTS)
     frame = liquid(atoms)
     smearing = settings.smearing if charges else 0.0
     graph = build(frame, ELEMENTS, CUTOFF, smearing=smearing).to(dtype=torch.float32)
     positions = torch.tensor(frame.positions, dtype=torch.float64)
     network.requires_grad_(False)
-    run, before, times = Differentiator(network, compiled=compiled), peak(), []
+    run, before, times = Evaluator(network, compiled=compiled), peak(), []
     with torch.no_grad():
         for _ in range(max(2, min(12, 40_000 // atoms))):
             start = time.perf_counter()

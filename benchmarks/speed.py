@@ -3,7 +3,7 @@
 python benchmarks/speed.py [--compiled] [--system-memory] [PRESET...]
 
 One thread, float32, salt water at the density of the liquid with 188 and 601 atoms at 5 Å. Random
-positions have the neighbours of the liquid and cost the same; the compiled times are after the
+positions have the neighbors of the liquid and cost the same; the compiled times are after the
 compilation, which is reported apart. With --system-memory freed memory goes back to the system.
 """
 
@@ -18,9 +18,9 @@ import torch
 
 from scalewise.data.structure import Frame
 from scalewise.models import gradients as derivative
-from scalewise.models.density.network import Network
-from scalewise.models.density.settings import Network as Settings
-from scalewise.models.gradients import Differentiator
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import NetworkSettings as Settings
+from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import Graph, build
 
 ELEMENTS, CUTOFF, DENSITY, REPEATS = (1, 8, 11, 17), 5.0, 0.1, 7
@@ -57,12 +57,12 @@ def median(call: Callable[[], object]) -> float:
 
 def report(preset: str, atoms: int, *, compiled: bool, charges: bool) -> None:
     settings = Settings(preset=preset, cutoff=CUTOFF, charges=charges)
-    network = Network(settings, ELEMENTS)
+    network = DensityNetwork(settings, ELEMENTS)
     frame = liquid(atoms)
     smearing = settings.smearing if charges else 0.0
     graph: Graph = build(frame, ELEMENTS, CUTOFF, smearing=smearing).to(dtype=torch.float32)
     positions = torch.tensor(frame.positions, dtype=torch.float64)
-    run = Differentiator(network, compiled=compiled)
+    run = Evaluator(network, compiled=compiled)
     frozen = {k: v.detach() for k, v in network.named_parameters()}
 
     def step() -> None:
@@ -77,7 +77,7 @@ def report(preset: str, atoms: int, *, compiled: bool, charges: bool) -> None:
     step()
     first = time.perf_counter() - start
     train, inference = median(step), median(predict)
-    pairs = int((graph.away[..., 0] == 0).sum())
+    pairs = int(graph.mask.sum())
     kind = f"{'charges' if charges else 'local':8s}{'compiled' if compiled else 'eager':9s}"
     print(
         f"{preset:7s} {kind} {atoms:4d} atoms {pairs:6d} pairs  predict {inference:6.1f} ms "

@@ -19,7 +19,7 @@ from scipy import stats
 from scalewise.core.files import write_json
 from scalewise.core.loading import load
 from scalewise.study.run import run
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 
 METHODS = ("hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle")
 REGIMES = ("all", "close_contact", "contact_pair", "solvent_shared", "free")
@@ -84,7 +84,7 @@ def main() -> None:
         studies = []
         for seed in range(arguments.seeds):
             words = [f"solution.seed={seed}", f"solution.concentration={concentration}"]
-            settings = load(Study, None, [*words, "views=[ions]"])
+            settings = load(StudySettings, None, [*words, "views=[ions]"])
             studies.append(run(settings, arguments.out / f"c{concentration:g}-s{seed}"))
             for regime in REGIMES:
                 rows = gains(studies[-1], regime)

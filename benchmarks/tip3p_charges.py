@@ -23,7 +23,7 @@ from scalewise.core.loading import load
 from scalewise.data.structure import read
 from scalewise.models import checkpoint
 from scalewise.training.run import train
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 
 TRUTH = {"H": 0.417, "O": -0.834, "Na": 1.0, "Cl": -1.0}
 
@@ -55,7 +55,7 @@ def main() -> None:
     file = options.out / "frames.xyz"
     write(file, gather(options.folder))
     words = ["data.split_key=role", f"minutes={options.minutes}", *options.words]
-    potential = checkpoint.read(train(file, load(Train, None, words), options.out))
+    potential = checkpoint.read(train(file, load(TrainSettings, None, words), options.out))
     tested = [f for f in read(file) if f.info["role"] == "test"]
     found = [potential.predict(f) for f in tested]
     numbers = np.concatenate([f.numbers for f in tested])

@@ -18,14 +18,16 @@ import numpy as np
 import torch
 
 from scalewise.core.loading import load
-from scalewise.scales.selectors import Geometry
+from scalewise.scales.selectors import SelectorInputs
 from scalewise.study.mechanisms import refine_with_held_out, train_routers
 from scalewise.study.samples import Replicates, Samples
 from scalewise.study.score import Scorer
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 from scalewise.testing import planted
 
-SETTINGS = load(Study, None, ["router.steps=150", "router.hidden=12", "evidence.bootstrap=400"])
+SETTINGS = load(
+    StudySettings, None, ["router.steps=150", "router.hidden=12", "evidence.bootstrap=400"]
+)
 UNITS = 1600
 
 
@@ -41,7 +43,7 @@ def one(seed: int, optima: tuple[float, ...], difference: float) -> dict[str, ob
         "right": label == 1,
         "near": p.geometry.features[:, 1] < 0,
     }
-    geometry = Geometry(p.geometry.features, p.geometry.stratum)
+    geometry = SelectorInputs(p.geometry.features, p.geometry.stratum)
     whole = Samples(p.residuals, geometry, regimes, np.arange(UNITS), np.full(UNITS, np.inf))
     tuned = np.arange(UNITS) < UNITS // 2
     tune, test = whole.subset(tuned), whole.subset(~tuned)

@@ -8,15 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalewise.analysis.attribution.settings import Prove
-from scalewise.analysis.cutoff_scan.settings import Curve
-from scalewise.analysis.evaluation.settings import Evaluate, Predict
-from scalewise.analysis.locality.settings import Locality
-from scalewise.analysis.refinement.settings import Refine
+from scalewise.analysis.attribution.settings import AttributionSettings
+from scalewise.analysis.cutoff_scan.settings import ScanSettings
+from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
+from scalewise.analysis.locality.settings import LocalitySettings
+from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.settings import Settings
-from scalewise.doctor.settings import Doctor
-from scalewise.study.settings import Study
-from scalewise.training.settings import Train
+from scalewise.doctor.settings import DoctorSettings
+from scalewise.study.settings import StudySettings
+from scalewise.training.settings import TrainSettings
 
 HEAD = """# Settings
 
@@ -37,14 +37,14 @@ TABLE = """
 """
 #: The commands that have settings of their own.
 COMMANDS: dict[str, type[Settings]] = {
-    "doctor": Doctor,
-    "train": Train,
-    "predict": Predict,
-    "evaluate": Evaluate,
-    "curve": Curve,
-    "refine": Refine,
-    "prove": Prove,
-    "locality": Locality,
+    "doctor": DoctorSettings,
+    "train": TrainSettings,
+    "predict": PredictSettings,
+    "evaluate": EvaluateSettings,
+    "curve": ScanSettings,
+    "refine": RefineSettings,
+    "prove": AttributionSettings,
+    "locality": LocalitySettings,
 }
 
 
@@ -85,7 +85,7 @@ def text() -> str:
     pages = [
         TABLE.format(command=name) + "\n".join(rows(schema)) for name, schema in COMMANDS.items()
     ]
-    return HEAD + "\n".join(rows(Study)) + "".join(pages) + "\n"
+    return HEAD + "\n".join(rows(StudySettings)) + "".join(pages) + "\n"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from scalewise.study.branches.base import SumBranch
 from scalewise.study.branches.longrange import CoulombBranch
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis
 from scalewise.study.run import run
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 
 BOX, PAIRS, FRAMES = 16.0, 8, 60
 
@@ -86,7 +86,7 @@ def main(arguments: list[str]) -> None:
     out = Path("runs/audit")
     labels, short, long = map(Path, arguments) if arguments else write_files(out / "data")
     settings = load(
-        Study,
+        StudySettings,
         words=[
             f"predictions.files=[{short}, {long}]",
             f"predictions.labels={labels}",

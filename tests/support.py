@@ -10,11 +10,10 @@ import torch
 from torch import nn
 
 from scalewise.data.structure import Frame
-from scalewise.models.adaptive_cutoff import ScaleRouter
-from scalewise.models.composition import Baseline
-from scalewise.models.density.network import Network
-from scalewise.models.density.settings import Network as NetworkSettings
-from scalewise.models.density.settings import Route
+from scalewise.models.adaptive_cutoff import AdaptiveCutoff
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
 
 
@@ -57,15 +56,15 @@ def untrained(
     *,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
-    route: dict[str, Any] | None = None,
+    adaptive_cutoff: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Potential:
     """A small potential with random weights, large enough to make every term count."""
     torch.manual_seed(seed)
-    sizes = {"channels": 4, "hidden": 6, "layers": 2, "radial": 5, **settings}
+    sizes = {"channels": 4, "hidden": 6, "layers": 2, "num_bessel": 5, **settings}
     if "ladder" not in settings:
         sizes.setdefault("cutoff", 5.0)
-    network = Network(NetworkSettings.model_validate(sizes), elements, dtype)
+    network = DensityNetwork(NetworkSettings.model_validate(sizes), elements, dtype)
     with torch.no_grad():
         for layer in network.readout:
             layer.weight.mul_(5.0)
@@ -73,16 +72,18 @@ def untrained(
             network.charge.weight.mul_(10.0)
             network.element_charge.copy_(torch.linspace(0.5, -0.5, len(elements)))
         if network.settings.ladder:
-            for told in (*network.told_bias, *network.told_radial):
+            for told in (*network.conditioning_bias, *network.conditioning_radial):
                 nn.init.normal_(told, std=0.3)
-    baseline = Baseline(elements, np.arange(1.0, 1.0 + len(elements)), np.eye(len(elements)))
+    baseline = CompositionModel(
+        elements, np.arange(1.0, 1.0 + len(elements)), np.eye(len(elements))
+    )
     router = None
-    if route is not None:
-        router = ScaleRouter.of(network, Route.model_validate(route))
+    if adaptive_cutoff is not None:
+        router = AdaptiveCutoff.of(network, AdaptiveCutoffSettings.model_validate(adaptive_cutoff))
         with torch.no_grad():
             router.offset.copy_(torch.linspace(-0.5, 0.5, len(elements)))
             if router.settings.by == "environment":
                 nn.init.normal_(router.second.weight, std=1.5)
             if router.settings.by == "regime":
                 router.change.fill_(-1.0)
-    return Potential(network, baseline, router=router)
+    return Potential(network, baseline, adaptive_cutoff=router)

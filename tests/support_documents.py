@@ -26,7 +26,7 @@ from scalewise.study.page.schema import read_results
 from scalewise.testbed import solution
 from scalewise.testbed.records import read_generated
 from scalewise.testbed.replica import CUTOFFS
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 from scalewise.training.log import COLUMNS, Log, read_lines
 from scalewise.training.muon import Muon
 from scalewise.training.state import Progress, State, check_state, read_progress
@@ -168,7 +168,7 @@ def cases(folder: Path) -> dict[str, Case]:
 def _generated(folder: Path) -> dict[str, Case]:
     folder.mkdir(parents=True)
     (folder / "replica-00.extxyz").write_text("frames")
-    settings = Solution.model_validate(
+    settings = SolutionSettings.model_validate(
         {"replicas": 1, "replicates": {"replicas": 0}, "law": "screened"}
     )
     files = {"replica-00.extxyz": hashlib.sha256(b"frames").hexdigest()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 COUNTED = (
-    "wall time of the training loop from its first batch: neighbour lists of frames seen for the"
+    "wall time of the training loop from its first batch: neighbor lists of frames seen for the"
     " first time, compilation, optimizer and averaging included; imports, reading the files,"
     " building the model, validation, saving and the final predictions excluded"
 )

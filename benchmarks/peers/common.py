@@ -70,7 +70,7 @@ class Model(Protocol):
         """Fresh weights, float32."""
 
     def prepare(self, frame: Atoms) -> Any:
-        """The peer's own input for one frame, neighbour list included."""
+        """The peer's own input for one frame, neighbor list included."""
 
     def predict(self, model: nn.Module) -> Predict:
         """Energy and forces in eager mode."""

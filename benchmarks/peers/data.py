@@ -93,7 +93,7 @@ def prepare() -> Path:
 
 
 def statistics(train: list[Atoms]) -> dict[str, float | dict[str, float]]:
-    """What model builders ask for: neighbours per atom and the spread of forces, in eV/Å."""
+    """What model builders ask for: neighbors per atom and the spread of forces, in eV/Å."""
     sample = train[::20]
     edges = sum(len(neighbor_list("i", f, CUTOFF)) for f in sample)
     forces = np.concatenate([f.arrays["REF_forces"] for f in train])
@@ -103,7 +103,7 @@ def statistics(train: list[Atoms]) -> dict[str, float | dict[str, float]]:
         for e, z in zip(ELEMENTS, NUMBERS, strict=True)
     }
     return {
-        "neighbours": edges / sum(len(f) for f in sample),
+        "neighbors": edges / sum(len(f) for f in sample),
         "force_rms": float(np.sqrt(np.mean(forces**2))),
         "force_rms_by_element": by_element,
     }

@@ -83,14 +83,14 @@ class MACE:
             num_elements=len(self.table),
             atomic_energies=np.zeros((1, len(self.table))),
             atomic_numbers=list(data.NUMBERS),
-            avg_num_neighbors=facts["neighbours"],
+            avg_num_neighbors=facts["neighbors"],
             gate=torch.nn.functional.silu,
             atomic_inter_scale=facts["force_rms"],
             atomic_inter_shift=0.0,
         )
 
     def prepare(self, frame: Atoms) -> dict[str, torch.Tensor]:
-        """The model's own input, neighbour list included."""
+        """The model's own input, neighbor list included."""
         item = AtomicData.from_config(
             config_from_atoms(frame), z_table=self.table, cutoff=data.CUTOFF
         )

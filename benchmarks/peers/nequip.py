@@ -63,7 +63,7 @@ class NequIP:
             "seed": 0,
             "model_dtype": "float32",
             "type_names": ELEMENTS,
-            "avg_num_neighbors": facts["neighbours"],
+            "avg_num_neighbors": facts["neighbors"],
             "per_type_energy_scales": facts["force_rms_by_element"],
             "per_type_energy_shifts": dict.fromkeys(ELEMENTS, 0.0),
         }
@@ -73,7 +73,7 @@ class NequIP:
         return NequIPGNNModel(**self.arguments(), **more)
 
     def prepare(self, frame: Atoms) -> dict[str, torch.Tensor]:
-        """The model's own input, neighbour list included."""
+        """The model's own input, neighbor list included."""
         with torch.no_grad():
             return self._float(self.add_edges(self.to_types(from_ase(frame))))
 

@@ -71,7 +71,7 @@ class PaiNN:
         )
 
     def prepare(self, frame: Atoms) -> dict[str, torch.Tensor]:
-        """The model's own input, neighbour list included."""
+        """The model's own input, neighbor list included."""
         return self.convert(Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True))
 
     def predict(self, model: nn.Module) -> common.Predict:

@@ -39,7 +39,7 @@ def random_rotation() -> Tensor:
 
 
 def rotated(system: System, rotation: Tensor) -> System:
-    """The system and its neighbour vectors turned; reflections may be among the rotations."""
+    """The system and its neighbor vectors turned; reflections may be among the rotations."""
     turned = System(
         types=system.types,
         positions=system.positions @ rotation.T,
@@ -90,7 +90,7 @@ class PET:
         return PETModel(hypers, info)
 
     def prepare(self, frame: Atoms) -> System:
-        """The model's own input, neighbour list included."""
+        """The model's own input, neighbor list included."""
         system = systems_to_torch(frame, dtype=torch.float32)
         return get_system_with_neighbor_lists(system, self.lists)
 

@@ -17,12 +17,12 @@ from torch import nn
 from scalewise.core.loading import load
 from scalewise.data.structure import Frame
 from scalewise.models import checkpoint
-from scalewise.models.density.network import Network
-from scalewise.models.density.settings import Network as Settings
-from scalewise.models.gradients import Differentiator
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import NetworkSettings as Settings
+from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import build
 from scalewise.training.run import train
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 
 
 class Scalewise:
@@ -39,18 +39,18 @@ class Scalewise:
     def build(self) -> nn.Module:
         """Fresh weights, the same every time."""
         torch.manual_seed(0)
-        network = Network(self.network, data.NUMBERS)
+        network = DensityNetwork(self.network, data.NUMBERS)
         network.scale.fill_(data.facts()["force_rms"])
         return network
 
     def prepare(self, frame: Atoms) -> Any:
-        """The model's own input, neighbour list included."""
+        """The model's own input, neighbor list included."""
         listed = build(_frame(frame), data.NUMBERS, data.CUTOFF, smearing=self.network.smearing)
         return listed.to(dtype=torch.float32), torch.tensor(frame.positions, dtype=torch.float64)
 
     def predict(self, model: nn.Module) -> common.Predict:
         """Energy and forces in eager mode."""
-        return self._predictor(Differentiator(model))
+        return self._predictor(Evaluator(model))
 
     def variants(self) -> dict[str, Any]:
         """What `compile=always` does."""
@@ -58,10 +58,10 @@ class Scalewise:
 
     def compiled(self, model: nn.Module, batch: Any) -> common.Fast:
         """Energy and forces in one graph."""
-        return common.Fast(model, self._predictor(Differentiator(model, compiled=True)))
+        return common.Fast(model, self._predictor(Evaluator(model, compiled=True)))
 
     @staticmethod
-    def _predictor(differentiate: Differentiator) -> common.Predict:
+    def _predictor(differentiate: Evaluator) -> common.Predict:
         def run(batch: Any, training: bool) -> common.Result:
             with torch.set_grad_enabled(training):
                 found = differentiate(*batch)
@@ -84,11 +84,11 @@ class Scalewise:
             shutil.rmtree(folder, ignore_errors=True)
             words = [f"minutes={mark / 60}", f"processes={torch.get_num_threads()}"]
             words += ["data.split_key=role", "device=cpu", f"network.cutoff={data.CUTOFF}"]
-            potential = checkpoint.read(train(file, load(Train, None, words), folder))
+            potential = checkpoint.read(train(file, load(TrainSettings, None, words), folder))
             steps[name(mark)] = potential.info["step"]
             self._write(potential, mark, out)
         return {
-            "recipe": load(Train, None, words).model_dump(mode="json"),
+            "recipe": load(TrainSettings, None, words).model_dump(mode="json"),
             "seconds": {name(mark): mark for mark in marks},
             "steps": steps,
         }

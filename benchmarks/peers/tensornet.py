@@ -76,7 +76,7 @@ class TensorNet:
         return create_model(self.arguments())
 
     def prepare(self, frame: Atoms) -> Data:
-        """The model's own input, neighbour list included."""
+        """The model's own input, neighbor list included."""
         return Data(
             z=torch.tensor(frame.numbers, dtype=torch.long),
             pos=torch.tensor(frame.positions, dtype=torch.float32),

@@ -161,10 +161,10 @@ def study(words: Words = None, out: Out = Path("runs/study")) -> None:
     Interrupted, it continues.
     """
     from scalewise.core.loading import load
-    from scalewise.study.settings import Study
+    from scalewise.study.settings import StudySettings
 
     config, files, pairs = _sort(words, "study")
-    settings = load(Study, config, pairs, {"predictions.files": files} if files else None)
+    settings = load(StudySettings, config, pairs, {"predictions.files": files} if files else None)
 
     from scalewise.study.page.table import print_results
     from scalewise.study.run import run
@@ -201,12 +201,12 @@ def generate(
     Interrupted, it continues with the replicas that are missing.
     """
     from scalewise.core.loading import load
-    from scalewise.testbed.settings import Solution
+    from scalewise.testbed.settings import SolutionSettings
 
     config, files, pairs = _sort(words, "generate")
     if files:
         raise InputError(f"argument '{files[0]}'", "generate reads no frames", "Leave it out.")
-    settings = load(Solution, config, pairs)
+    settings = load(SolutionSettings, config, pairs)
 
     from scalewise.testbed import solution
 
@@ -228,13 +228,13 @@ def doctor(words: DoctorWords = None, out: Out = Path("runs/doctor")) -> None:
     Writes doctor.json, split.json (for the trainer) and figures/ below --out.
     """
     from scalewise.core.loading import load
-    from scalewise.doctor.settings import Doctor
+    from scalewise.doctor.settings import DoctorSettings
 
     config, files, pairs = _sort(words, "doctor")
     if len(files) != 1:
         found = f"{len(files)} extxyz files given"
         raise InputError("doctor", found, "Give one: scalewise doctor dft.xyz --out runs/doctor")
-    settings = load(Doctor, config, pairs)
+    settings = load(DoctorSettings, config, pairs)
 
     from scalewise.doctor.examine import examine, write_all
     from scalewise.doctor.table import print_diagnosis
@@ -274,9 +274,9 @@ def train(
     from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise train dft.xyz --out runs/train")
-    from scalewise.training.settings import Train
+    from scalewise.training.settings import TrainSettings
 
-    settings = load(Train, config, pairs, _of_training(minutes, ladder))
+    settings = load(TrainSettings, config, pairs, _of_training(minutes, ladder))
 
     from scalewise.training.bar import training_bar
     from scalewise.training.run import train as start
@@ -322,11 +322,11 @@ def predict(
     What the file has stays, so that scalewise study can read both labels and predictions; what it
     has under names of results, such as energy or forces, is kept as input_energy, input_forces.
     """
-    from scalewise.analysis.evaluation.settings import Predict
+    from scalewise.analysis.evaluation.settings import PredictSettings
     from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise predict runs/train dft.xyz")
-    settings = load(Predict, config, pairs)
+    settings = load(PredictSettings, config, pairs)
 
     from scalewise.analysis.evaluation.predict import predict_file
 
@@ -345,11 +345,11 @@ def evaluate(model: Model, words: PredictWords = None, out: Out = Path("runs/eva
 
     Writes evaluation.json, figures/ and predictions.xyz below --out.
     """
-    from scalewise.analysis.evaluation.settings import Evaluate
+    from scalewise.analysis.evaluation.settings import EvaluateSettings
     from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise evaluate runs/train dft.xyz")
-    settings = load(Evaluate, config, pairs)
+    settings = load(EvaluateSettings, config, pairs)
 
     from scalewise.analysis.evaluation.evaluate import evaluate as run
     from scalewise.analysis.evaluation.evaluate import write_all
@@ -373,11 +373,11 @@ def curve(model: Model, words: PredictWords = None, out: Out = Path("runs/curve"
 
     Writes curve.json and figures/ below --out.
     """
-    from scalewise.analysis.cutoff_scan.settings import Curve
+    from scalewise.analysis.cutoff_scan.settings import ScanSettings
     from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise curve runs/train dft.xyz")
-    settings = load(Curve, config, pairs)
+    settings = load(ScanSettings, config, pairs)
 
     from scalewise.analysis.cutoff_scan.scan import curve as run
     from scalewise.analysis.cutoff_scan.scan import write_all
@@ -403,11 +403,11 @@ def refine(model: Model, words: PredictWords = None, out: Out = Path("runs/refin
 
     Writes refine.json, figures/ and model/, a potential that gives every atom its scale.
     """
-    from scalewise.analysis.refinement.settings import Refine
+    from scalewise.analysis.refinement.settings import RefineSettings
     from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise refine runs/train dft.xyz")
-    settings = load(Refine, config, pairs)
+    settings = load(RefineSettings, config, pairs)
 
     from scalewise.analysis.refinement.refine import refine as run
     from scalewise.analysis.refinement.refine import write_all
@@ -449,9 +449,9 @@ def prove(
     from scalewise.core.loading import load
 
     config, data, pairs = _one_file(words, "scalewise prove dft.xyz --ladder 3,6.5,long")
-    from scalewise.analysis.attribution.settings import Prove
+    from scalewise.analysis.attribution.settings import AttributionSettings
 
-    settings = load(Prove, config, pairs, _of_training(minutes, ladder))
+    settings = load(AttributionSettings, config, pairs, _of_training(minutes, ladder))
 
     from scalewise.analysis.attribution.run import prove as run
     from scalewise.analysis.attribution.run import write_all
@@ -495,13 +495,13 @@ def locality(
 
     Interrupted, it continues.
     """
-    from scalewise.analysis.locality.settings import Locality
+    from scalewise.analysis.locality.settings import LocalitySettings
     from scalewise.core.loading import load
 
     config, files, pairs = _sort(words, "locality")
     if files:
         raise InputError(f"argument '{files[0]}'", "a second file of frames", "Leave it out.")
-    settings = load(Locality, config, pairs)
+    settings = load(LocalitySettings, config, pairs)
 
     from scalewise.analysis.locality.run import locality as run
     from scalewise.analysis.locality.run import write_all

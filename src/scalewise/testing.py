@@ -15,7 +15,7 @@ import numpy as np
 from scalewise.data.structure import Frame
 from scalewise.scales.blend import Residuals
 from scalewise.scales.oracle import ContinuousOracle, Oracle, best_single
-from scalewise.scales.selectors import Geometry, Router
+from scalewise.scales.selectors import Selector, SelectorInputs
 from scalewise.study.branches.base import Branch
 
 
@@ -25,7 +25,7 @@ class Planted:
 
     residuals: Residuals
     replicate: Residuals
-    geometry: Geometry
+    geometry: SelectorInputs
     best: np.ndarray
 
 
@@ -59,7 +59,7 @@ def planted(
         first = -best[:, None] * d - epsilon
         return Residuals.of_vectors(np.stack([first, first + d]), blocks)
 
-    geometry = Geometry(features, regime if len(optima) > 1 else np.zeros(n_units, dtype=int))
+    geometry = SelectorInputs(features, regime if len(optima) > 1 else np.zeros(n_units, dtype=int))
     return Planted(draw(), draw(), geometry, best)
 
 
@@ -128,7 +128,7 @@ def _numerical_force(branch: Branch, frame: Frame, atom: int, step: float = 1e-4
     return force
 
 
-def check_router(router: Router, geometry: Geometry) -> None:
+def check_router(router: Selector, geometry: SelectorInputs) -> None:
     """Assert what every router promises.
 
     One finite scale in [0, 1] per unit; the same answer twice; an answer that does not depend on
@@ -142,7 +142,7 @@ def check_router(router: Router, geometry: Geometry) -> None:
     assert scales.max() <= 1, "scales are at most 1"
     np.testing.assert_array_equal(router.scales(geometry), scales, "same input, same scales")
     order = np.random.default_rng(0).permutation(len(scales))
-    shuffled = router.scales(Geometry(geometry.features[order], geometry.stratum[order]))
+    shuffled = router.scales(SelectorInputs(geometry.features[order], geometry.stratum[order]))
     np.testing.assert_allclose(shuffled, scales[order], atol=1e-12, err_msg="order of units")
     half = np.arange(len(scales)) < max(1, len(scales) // 2)
     alone = router.scales(geometry.subset(half))

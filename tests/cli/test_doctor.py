@@ -51,7 +51,7 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
         "Label noise from net forces",
         "largest force on Ar",
         "near-duplicate pairs between roles: 0",
-        "Neighbours within a cutoff",
+        "Neighbors within a cutoff",
         "Training on 18 frames",
         "Findings: ",
         "extreme in frame 5",
@@ -62,7 +62,7 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
     diagnosis = json.loads((tmp_path / "out/doctor.json").read_text())
     assert diagnosis["schema"] == 1
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
-    figures = {"figures/neighbours.png", "figures/neighbours.svg"}
+    figures = {"figures/neighbors.png", "figures/neighbors.svg"}
     assert written == {"doctor.json", "split.json", *figures}
 
 

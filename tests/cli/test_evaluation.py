@@ -23,7 +23,7 @@ from support import salt_frame, untrained
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a model and, beside it, labelled frames in two parts."""
     folder = tmp_path_factory.mktemp("place")
-    potential = untrained((11, 17), channels=4, hidden=8, layers=1, degree=2, cutoff=4.0)
+    potential = untrained((11, 17), channels=4, hidden=8, layers=1, l_max=2, cutoff=4.0)
     checkpoint.write(folder / "run/model", potential)
     rng = np.random.default_rng(0)
     images = []

@@ -42,7 +42,7 @@ LOCK = ".scalewise-run"
 TIMES = frozenset({"seconds", "microseconds", "cost", "elapsed", "reserve", "validated", "timing"})
 
 NETWORK = (
-    *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
+    *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
     *("network.layers=1", "device=cpu", "data.split_key=role"),
 )
 SOLUTION = (
@@ -79,7 +79,7 @@ CASES = {
         Case(
             "refine",
             (
-                *("ladder", "dft.xyz", "split_key=role", "prices=2", "steps=3", "tolerance=0.5"),
+                *("ladder", "dft.xyz", "split_key=role", "penalties=2", "steps=3", "tolerance=0.5"),
                 *("worst=0.5", "bootstrap=200", "device=cpu", "fit=train", "block=1"),
             ),
         ),
@@ -104,7 +104,7 @@ CASES = {
                 *("samples=4", "settling=0.02", "spacing=0.02", "bootstrap=100", "timestep=2"),
             ),
         ),
-        Case("doctor", ("dft.xyz", "split_key=role", "neighbour_frames=4")),
+        Case("doctor", ("dft.xyz", "split_key=role", "neighbor_frames=4")),
         Case("evaluate", ("plain", "dft.xyz", "split_key=role", "device=cpu", "check_units=false")),
         Case(
             "predict", ("plain", "dft.xyz", "device=cpu", "check_units=false"), out="out/found.xyz"
@@ -136,7 +136,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         atoms.info["role"] = "train" if k < 12 else "valid" if k < 16 else "test"
         images.append(atoms)
     ase.io.write(folder / "dft.xyz", images, format="extxyz")
-    sizes = {"channels": 4, "hidden": 8, "layers": 1, "degree": 2}
+    sizes = {"channels": 4, "hidden": 8, "layers": 1, "l_max": 2}
     checkpoint.write(folder / "plain/model", untrained(**sizes, cutoff=4.0))
     checkpoint.write(folder / "ladder/model", untrained(**sizes, ladder=[3.0, 4.0, "long"]))
     copper = []

@@ -19,8 +19,8 @@ from scalewise.cli import app
 from support import salt_frame, untrained
 
 WORDS = (
-    *("--ladder", "3,4", "network.channels=4", "network.hidden=8", "network.degree=2"),
-    *("network.radial=4", "network.layers=1", "device=cpu", "epochs=4", "validations=4"),
+    *("--ladder", "3,4", "network.channels=4", "network.hidden=8", "network.l_max=2"),
+    *("network.num_bessel=4", "network.layers=1", "device=cpu", "epochs=4", "validations=4"),
     *("data.split_key=role", "points=2", "bootstrap=100"),
 )
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}

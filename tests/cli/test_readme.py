@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: What makes the audit of the example's few frames quick.
 QUICK = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "pool.max_scales=4"]
 #: What trains a potential of the example's frames in seconds.
-SMALL_NETWORK = ["network.preset=small", "network.channels=4", "network.radial=4"]
+SMALL_NETWORK = ["network.preset=small", "network.channels=4", "network.num_bessel=4"]
 
 
 def blocks(language: str) -> list[str]:
@@ -54,7 +54,7 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "curve":
         return [*command, "points=2"]
     if command[1] == "refine":
-        return [*command, "prices=1", "steps=2", "fit=train"]
+        return [*command, "penalties=1", "steps=2", "fit=train"]
     if command[1] == "generate":
         return [*command, str(ROOT / "configs/small-solution.yaml")]
     return command

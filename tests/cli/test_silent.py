@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from scalewise.cli import app
 
 SMALL = (
-    *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
+    *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
     *("network.layers=1", "network.cutoff=4", "steps=2", "device=cpu"),
 )
 

@@ -20,8 +20,8 @@ from scalewise.models import checkpoint
 from support import salt_frame, untrained
 
 SMALL = (
-    *("network.channels=4", "network.hidden=8", "network.degree=2", "network.cutoff=4"),
-    *("network.radial=4", "network.layers=1", "device=cpu"),
+    *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.cutoff=4"),
+    *("network.num_bessel=4", "network.layers=1", "device=cpu"),
 )
 
 
@@ -104,7 +104,7 @@ def test_a_killed_run_loses_at_most_one_epoch(data: Path, tmp_path: Path) -> Non
         (["DATA", "data.forces_key=force"], "no such column"),
         (["DATA", "data.split_key=role"], "no such frame key"),
         (["DATA", "network.cutoff=2.5", "network.smearing=1"], "below 3 smearing"),
-        (["DATA", "batch=50", "epochs=1"], "frames to train"),
+        (["DATA", "batch_size=50", "epochs=1"], "frames to train"),
     ],
 )
 def test_mistakes(

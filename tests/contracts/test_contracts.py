@@ -8,10 +8,10 @@ import pytest
 from scalewise.data.structure import Frame
 from scalewise.scales.oracle import ContinuousOracle, HardOracle, Oracle, PoolOracle
 from scalewise.scales.selectors import (
-    FixedRouter,
-    LearnedRouterTrainer,
-    RegimeRouter,
-    Router,
+    FixedSelector,
+    RegimeSelector,
+    Selector,
+    SelectorTrainer,
     fit_fixed,
     fit_regimes,
 )
@@ -20,7 +20,7 @@ from scalewise.study.branches.learned import LearnedBranch
 from scalewise.study.branches.longrange import CoulombBranch
 from scalewise.study.branches.matching import fit_view
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
-from scalewise.study.settings import Branches
+from scalewise.study.settings import BranchSettings
 from scalewise.testing import check_branch, check_oracle, check_router, planted
 from support import salt_frame, untrained
 
@@ -31,7 +31,7 @@ SPLINES = PairBranch(SplineBasis(PAIRS, START, 6.0, 8), RNG.standard_normal(24))
 POWERS = PairBranch(PowerBasis(PAIRS, START, 6.5, (3, 6, 12)), RNG.standard_normal(9))
 COULOMB = CoulombBranch({"Cl": -0.7, "Na": 0.7})
 FRAMES = [salt_frame(seed, index=seed) for seed in range(6)]
-FITTED = fit_view(FRAMES[:4], FRAMES[4:], Branches(long_cutoff=7.0), {"Na": 1, "Cl": -1})
+FITTED = fit_view(FRAMES[:4], FRAMES[4:], BranchSettings(long_cutoff=7.0), {"Na": 1, "Cl": -1})
 
 
 @pytest.mark.parametrize(
@@ -52,22 +52,22 @@ def test_branch(branch: Branch, tolerance: float, salt: Frame) -> None:
 
 
 PLANTED = planted(600, seed=0, optima=(0.1, 0.9))
-LEARNED = LearnedRouterTrainer(8, 40, 0.01, 0.0, 2).fit(PLANTED.residuals, PLANTED.geometry)[0]
+LEARNED = SelectorTrainer(8, 40, 0.01, 0.0, 2).fit(PLANTED.residuals, PLANTED.geometry)[0]
 
 
 @pytest.mark.parametrize(
     "router",
     [
-        FixedRouter(0.3),
+        FixedSelector(0.3),
         fit_fixed(PLANTED.residuals),
-        RegimeRouter(((0, 0.0), (1, 1.0)), 0.5),
+        RegimeSelector(((0, 0.0), (1, 1.0)), 0.5),
         fit_regimes(PLANTED.residuals, PLANTED.geometry),
         LEARNED,
         LEARNED.with_full_share(),
     ],
     ids=lambda r: type(r).__name__,
 )
-def test_router(router: Router) -> None:
+def test_router(router: Selector) -> None:
     check_router(router, PLANTED.geometry)
 
 
@@ -92,7 +92,7 @@ def test_the_suite_finds_a_branch_that_is_not_conservative(salt: Frame) -> None:
 
 
 def test_the_suite_finds_a_router_that_looks_at_other_units() -> None:
-    class Comparing(Router):
+    class Comparing(Selector):
         def scales(self, geometry):
             x = geometry.features[:, 0]
             return np.clip(0.5 + 0.1 * (x - x.mean()), 0, 1)

@@ -12,21 +12,32 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from fuzz.harness import Input, Special, UnusableError, damage
-from scalewise.analysis.attribution.settings import Prove
-from scalewise.analysis.cutoff_scan.settings import Curve
-from scalewise.analysis.evaluation.settings import Evaluate, Predict
-from scalewise.analysis.locality.settings import Locality
-from scalewise.analysis.refinement.settings import Refine
+from scalewise.analysis.attribution.settings import AttributionSettings
+from scalewise.analysis.cutoff_scan.settings import ScanSettings
+from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
+from scalewise.analysis.locality.settings import LocalitySettings
+from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.loading import load
 from scalewise.core.settings import Settings
-from scalewise.doctor.settings import Doctor
-from scalewise.study.settings import Study
-from scalewise.testbed.settings import Solution
-from scalewise.training.settings import Train
+from scalewise.doctor.settings import DoctorSettings
+from scalewise.study.settings import StudySettings
+from scalewise.testbed.settings import SolutionSettings
+from scalewise.training.settings import TrainSettings
 
 SCHEMAS: dict[str, type[Settings]] = {
     s.__name__: s
-    for s in (Study, Solution, Doctor, Train, Evaluate, Predict, Curve, Refine, Prove, Locality)
+    for s in (
+        StudySettings,
+        SolutionSettings,
+        DoctorSettings,
+        TrainSettings,
+        EvaluateSettings,
+        PredictSettings,
+        ScanSettings,
+        RefineSettings,
+        AttributionSettings,
+        LocalitySettings,
+    )
 }
 FILE, WORDS = "settings.yaml", "words.json"
 
@@ -279,8 +290,8 @@ KEYS = (
         "regimes.name",
         "data",
         "data.split",
-        "route",
-        "route.by",
+        "adaptive_cutoff",
+        "adaptive_cutoff.by",
         "predictions",
         "predictions.files",
     ),

@@ -14,7 +14,7 @@ from scalewise.data import structure as frames
 from scalewise.models import graph
 
 CUTOFF = 4.0
-#: Atoms of the largest frame whose neighbours are listed.
+#: Atoms of the largest frame whose neighbors are listed.
 MOST_ATOMS = 64
 
 #: Words where a number belongs.
@@ -216,7 +216,7 @@ def mutate(rng: random.Random) -> Input:
 
 
 def read(folder: Path) -> None:
-    """Read as every command does, and list the neighbours of what is small."""
+    """Read as every command does, and list the neighbors of what is small."""
     path = folder / "frames.xyz"
     refused = None
     named: frozenset[str] = frozenset()

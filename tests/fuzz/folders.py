@@ -21,21 +21,21 @@ from support import untrained
 
 #: Settings of the potentials that faults are put into.
 MODELS: tuple[dict[str, Any], ...] = (
-    {"channels": 2, "hidden": 3, "layers": 1, "radial": 3, "degree": 1, "cutoff": 4.0},
-    {"channels": 2, "hidden": 3, "layers": 2, "radial": 3, "degree": 2, "cutoff": 4.0},
+    {"channels": 2, "hidden": 3, "layers": 1, "num_bessel": 3, "l_max": 1, "cutoff": 4.0},
+    {"channels": 2, "hidden": 3, "layers": 2, "num_bessel": 3, "l_max": 2, "cutoff": 4.0},
     {
         "channels": 2,
         "hidden": 3,
         "layers": 1,
-        "radial": 3,
-        "degree": 1,
+        "num_bessel": 3,
+        "l_max": 1,
         "ladder": [3.0, 4.0, "long"],
     },
-    {"channels": 2, "hidden": 3, "layers": 2, "radial": 3, "degree": 1, "ladder": [3.0, 4.0]}
-    | {"route": {"by": "environment", "hidden": 3}},
-    {"channels": 2, "hidden": 3, "layers": 1, "radial": 3, "degree": 1, "ladder": [3.0, 4.0]}
-    | {"route": {"by": "regime", "near": ["Na"]}},
-    {"channels": 2, "hidden": 3, "layers": 1, "radial": 3, "degree": 1, "charges": False}
+    {"channels": 2, "hidden": 3, "layers": 2, "num_bessel": 3, "l_max": 1, "ladder": [3.0, 4.0]}
+    | {"adaptive_cutoff": {"by": "environment", "hidden": 3}},
+    {"channels": 2, "hidden": 3, "layers": 1, "num_bessel": 3, "l_max": 1, "ladder": [3.0, 4.0]}
+    | {"adaptive_cutoff": {"by": "regime", "near": ["Na"]}},
+    {"channels": 2, "hidden": 3, "layers": 1, "num_bessel": 3, "l_max": 1, "charges": False}
     | {"elements": (1, 8, 11), "dtype": torch.float32},
 )
 SIZES = (
@@ -368,7 +368,7 @@ def router(document: dict[str, Any], rng: random.Random) -> None:
     }
     route["hidden"] = rng.choice(SIZES)
     kept = rng.sample(sorted(route), rng.randint(0, len(route)))
-    document["router"] = rng.choice((None, {}, {k: route[k] for k in kept}, route, 3))
+    document["adaptive_cutoff"] = rng.choice((None, {}, {k: route[k] for k in kept}, route, 3))
 
 
 def schema(document: dict[str, Any], rng: random.Random) -> None:

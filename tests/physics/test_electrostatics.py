@@ -15,7 +15,7 @@ from scalewise.study.branches.longrange import CoulombBasis, CoulombBranch, char
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
 from support import salt_frame, untrained
 
-#: Madelung constant of rock salt, nearest-neighbour distance as unit.
+#: Madelung constant of rock salt, nearest-neighbor distance as unit.
 ROCK_SALT = 1.7475645946
 
 
@@ -135,7 +135,7 @@ def test_pair_functions_are_bounded_and_smooth_where_there_were_no_data(kind: st
     assert abs(np.diff(curvature, axis=0)).max() < 1.0  # a jump would be of the order of 10
 
 
-def test_energy_is_continuous_as_a_neighbour_crosses_the_cutoff() -> None:
+def test_energy_is_continuous_as_a_neighbor_crosses_the_cutoff() -> None:
     pairs = ElementPairs(("Cl", "Na"))
     branch = PairBranch(SplineBasis(pairs, (2.0, 2.0, 2.0), 6.0, 8), np.ones(24))
 

@@ -13,13 +13,13 @@ from ase import Atoms
 from scalewise.core.loading import load
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models import checkpoint
-from scalewise.models.composition import Baseline
-from scalewise.models.gradients import Differentiator
+from scalewise.models.composition import CompositionModel
+from scalewise.models.gradients import Evaluator
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Predicted
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import Job
 from support import salt_frame, untrained
 
@@ -32,7 +32,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "local": {"charges": False},
     "long range": {"charges": True},
     "ladder": {"ladder": LADDER},
-    "routed": {"ladder": LADDER, "route": {"by": "environment"}},
+    "routed": {"ladder": LADDER, "adaptive_cutoff": {"by": "environment"}},
 }
 
 
@@ -60,7 +60,7 @@ def test_derivatives_of_a_loss_are_those_of_the_cpu(compiled: bool) -> None:
         there = potential.to(device)
         named = there.network.named_parameters()
         weights = {k: torch.nn.Parameter(v.detach().clone()) for k, v in named}
-        differentiate = Differentiator(there.network, compiled=compiled and device == "cuda")
+        differentiate = Evaluator(there.network, compiled=compiled and device == "cuda")
         for seed in (3, 4, 5):  # what is compiled for one shape must hold for others
             frame = salt_frame(seed=seed, n=2 * seed + 10, box=10.0)
             graph = there.graph(frame)
@@ -76,14 +76,14 @@ def test_derivatives_of_a_loss_are_those_of_the_cpu(compiled: bool) -> None:
 
 def test_training_there_is_training_here(tmp_path: Path) -> None:
     words = (
-        *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
+        *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
         *("network.ladder=[3,4.5,long]", "epochs=3", "validations=1", "learning_rate=0.002"),
     )
     frames = [salt_frame(seed=k, n=8, box=8.0, index=k) for k in range(12)]
     found = {}
     for device in ("cpu", "cuda"):
-        settings = load(Train, None, [*words, f"device={device}"])
-        baseline = Baseline.fit(frames, (11, 17))
+        settings = load(TrainSettings, None, [*words, f"device={device}"])
+        baseline = CompositionModel.fit(frames, (11, 17))
         samples = prepare(frames, baseline, settings.network, torch.float32)
         out = tmp_path / device
         run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", out))

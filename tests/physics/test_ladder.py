@@ -11,10 +11,10 @@ import torch
 from scalewise.core.errors import InputError
 from scalewise.data.structure import Frame
 from scalewise.models import gradients as derivative
-from scalewise.models.binning import focus
-from scalewise.models.density.network import Network
+from scalewise.models.binning import bin_atoms
+from scalewise.models.density.network import DensityNetwork
 from scalewise.models.potential import Potential
-from scalewise.models.scale import ORDER, Scale, describe
+from scalewise.models.scale import ORDER, ResolvedScale, condition
 from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
 from support import doubled, salt_frame, untrained
@@ -41,17 +41,19 @@ def test_every_rung_keeps_the_contract_of_branches(
 
 def test_the_scale_is_told_in_functions_of_equal_size() -> None:
     cutoff = torch.linspace(3.0, 6.5, 50, dtype=torch.float64)
-    told = describe(Scale(cutoff, torch.ones_like(cutoff)), 3.0, 6.5, switched=True)
+    told = condition(
+        ResolvedScale(cutoff, torch.ones_like(cutoff)), 3.0, 6.5, long_range_optional=True
+    )
     assert told.shape == (50, ORDER + 1)
     angle = torch.arccos(2 * (cutoff - 3.0) / 3.5 - 1)
     for k in range(ORDER):
         torch.testing.assert_close(told[:, k], torch.cos((k + 1) * angle))
-    off = describe(Scale(cutoff, None), 3.0, 6.5, switched=True)
+    off = condition(ResolvedScale(cutoff, None), 3.0, 6.5, long_range_optional=True)
     assert (off[:, -1] == 0).all()
 
 
 def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
-    # ions 2.9 Å apart: no neighbour fades at 3.6 Å and beyond, whatever the scale
+    # ions 2.9 Å apart: no neighbor fades at 3.6 Å and beyond, whatever the scale
     network = untrained(ladder=(3.0, 5.0)).network
     settings = network.settings.model_copy(update={"ladder": ()})
     pair = replace(
@@ -61,8 +63,8 @@ def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
         forces=np.zeros((2, 3)),
         molecule=np.arange(2),
     )
-    untold = Network(settings, (11, 17), torch.float64)
-    shared = Potential(untold, untrained().baseline)
+    untold = DensityNetwork(settings, (11, 17), torch.float64)
+    shared = Potential(untold, untrained().composition)
     energies = [shared.predict(pair, cutoffs=c).energy for c in (3.3, 3.6, 4.3, 5.0)]
     np.testing.assert_allclose(energies[2:], energies[1], rtol=0, atol=1e-12)
     assert abs(energies[0] - energies[1]) > 1e-6
@@ -70,32 +72,32 @@ def test_scales_share_what_is_nearer_than_their_switch(frame: Frame) -> None:
 
 def test_a_network_begins_as_one_that_is_not_told(frame: Frame) -> None:
     torch.manual_seed(0)
-    plain = untrained(cutoff=5.0, switch=0.5, inner=3.5)
-    ladder = Network(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
+    plain = untrained(cutoff=5.0, cutoff_width=0.5, first_layer_cutoff=3.5)
+    ladder = DensityNetwork(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
     ladder.load_state_dict(plain.network.state_dict(), strict=False)
-    found = Potential(ladder, plain.baseline).predict(frame)
+    found = Potential(ladder, plain.composition).predict(frame)
     np.testing.assert_allclose(found.forces, plain.predict(frame).forces, atol=1e-12)
 
 
 def test_the_first_layer_looks_at_the_first_slots_alone(potential: Potential, frame: Frame) -> None:
     graph = potential.graph(frame)
-    assert graph.near is not None
-    assert graph.near.shape[1] < graph.neighbour.shape[1]
-    every = replace(graph, near=None)
+    assert graph.first_neighbor_index is not None
+    assert graph.first_neighbor_index.shape[1] < graph.neighbor_index.shape[1]
+    every = replace(graph, first_neighbor_index=None)
     for cutoffs in (3.3, 5.0, np.random.default_rng(0).uniform(3.0, 5.0, 20)):
         found, expected = (
             potential.derivatives(g, frame.positions, cutoffs).forces for g in (graph, every)
         )
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    whole = untrained(ladder=LADDER, inner=None)
-    assert whole.graph(frame).near is None
+    whole = untrained(ladder=LADDER, first_layer_cutoff=None)
+    assert whole.graph(frame).first_neighbor_index is None
     assert np.abs(whole.predict(frame).forces - potential.predict(frame).forces).max() > 1e-3
 
 
 def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
     potential: Potential, frame: Frame
 ) -> None:
-    inner = potential.network.settings.inner
+    inner = potential.network.settings.first_layer_cutoff
     assert inner is not None
     graph = potential.graph(frame)
 
@@ -124,7 +126,9 @@ def test_shares_in_the_long_range_pass_smoothly_to_none(potential: Potential, fr
     positions, cutoff = torch.tensor(frame.positions), torch.full((20,), 4.0, dtype=torch.float64)
 
     def charges(share: torch.Tensor | None) -> torch.Tensor:
-        return potential._differentiator(graph, positions, scale=Scale(cutoff, share)).charges
+        return potential._differentiator(
+            graph, positions, scale=ResolvedScale(cutoff, share)
+        ).charges
 
     some = torch.linspace(0, 1, 20, dtype=torch.float64)
     found = charges(some)
@@ -158,15 +162,15 @@ def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame
     rng = np.random.default_rng(1)
     for cutoffs in (rng.uniform(3.0, 5.0, 20), np.where(frame.numbers == 11, 5.0, 3.0)):
         cutoff = torch.tensor(cutoffs)
-        found = focus(graph, positions, cutoff, always=True)
+        found = bin_atoms(graph, positions, cutoff, always=True)
         assert found is not None
         focused, order = found
-        listed = sum(p.neighbour.numel() for p in focused.parts)
-        assert listed < graph.neighbour.numel()
-        assert len(focused.reverse) == listed
-        scale = Scale(cutoff, torch.ones_like(cutoff))
+        listed = sum(p.neighbor_index.numel() for p in focused.bins)
+        assert listed < graph.neighbor_index.numel()
+        assert len(focused.reverse_neighbor_index) == listed
+        scale = ResolvedScale(cutoff, torch.ones_like(cutoff))
         expected = potential._differentiator(graph, positions, scale=scale)
-        there = Scale(cutoff[order], torch.ones_like(cutoff))
+        there = ResolvedScale(cutoff[order], torch.ones_like(cutoff))
         found = potential._differentiator(focused, positions[order], scale=there).reordered(order)
         for name in ("energies", "forces", "charges", "virial"):
             torch.testing.assert_close(getattr(found, name), getattr(expected, name))
@@ -174,13 +178,13 @@ def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Frame
 
 def test_one_list_serves_where_several_are_slower(potential: Potential, frame: Frame) -> None:
     cutoffs = torch.linspace(3.0, 5.0, 20, dtype=torch.float64)
-    assert focus(potential.graph(frame), torch.tensor(frame.positions), cutoffs) is None
+    assert bin_atoms(potential.graph(frame), torch.tensor(frame.positions), cutoffs) is None
     many = frame
     for _ in range(7):
         many = doubled(many)
     long = np.arange(len(many.numbers)) % 20 == 0
     cutoffs = torch.tensor(np.where(long, 5.0, 3.0))
-    assert focus(potential.graph(many), torch.tensor(many.positions), cutoffs) is not None
+    assert bin_atoms(potential.graph(many), torch.tensor(many.positions), cutoffs) is not None
 
 
 def test_parts_can_be_worked_on_in_blocks(
@@ -197,7 +201,7 @@ def test_parts_can_be_worked_on_in_blocks(
     np.testing.assert_allclose(found.energies, expected.energies, atol=1e-12)
 
 
-def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbour() -> None:
+def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbor() -> None:
     potential = untrained(ladder=(2.0, 5.0))
     frame = Frame(
         numbers=np.array([11, 17]),
@@ -219,7 +223,7 @@ def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbour
     steps = np.array([0.02, 0.01])
     values = np.array([energy(4.0 + h) - alone(4.0 + h) for h in steps])
     assert energy(4.0) == pytest.approx(alone(4.0), abs=1e-12)
-    # what the neighbour adds starts with the third power: value, slope and curvature vanish
+    # what the neighbor adds starts with the third power: value, slope and curvature vanish
     assert values[0] / values[1] == pytest.approx(8.0, rel=0.1)
 
 

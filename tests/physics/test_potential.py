@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scalewise.models import electrostatics
-from scalewise.models import gradients as derivative
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data.structure import Frame
+from scalewise.models import electrostatics
+from scalewise.models import gradients as derivative
 from scalewise.models.density.spherical import Harmonics, SphereGrid, harmonics
-from scalewise.models.gradients import Differentiator
-from scalewise.models.graph import batch, build, prune
+from scalewise.models.gradients import Evaluator
+from scalewise.models.graph import batch, build, trim_edges
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.potential import Potential
-from scalewise.models.scale import Scale
+from scalewise.models.scale import ResolvedScale
 from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
 from support import salt_frame, untrained
@@ -143,7 +143,7 @@ def _approaching(potential: Potential, distance: float, cutoff: float) -> tuple[
 
 
 @pytest.mark.parametrize(("cutoff", "order"), [(5.0, 4), (4.0, 3)])
-def test_a_neighbour_crosses_the_cutoff_smoothly_to_second_order(cutoff: float, order: int) -> None:
+def test_a_neighbor_crosses_the_cutoff_smoothly_to_second_order(cutoff: float, order: int) -> None:
     potential = untrained(charges=False)
     far = _approaching(potential, cutoff + 0.1, cutoff)[0]
     assert _approaching(potential, cutoff, cutoff)[0] == pytest.approx(far, abs=1e-12)
@@ -158,7 +158,7 @@ def test_a_neighbour_crosses_the_cutoff_smoothly_to_second_order(cutoff: float, 
 
 def test_a_shorter_cutoff_is_a_prefix_of_the_list(potential: Potential, frame: Frame) -> None:
     graph = potential.graph(frame)
-    short = prune(graph, torch.as_tensor(frame.positions), 4.0)
+    short = trim_edges(graph, torch.as_tensor(frame.positions), 4.0)
     cutoffs = np.full(20, 4.0)
     first = potential.derivatives(graph, frame.positions, cutoffs)
     second = potential.derivatives(short, frame.positions, cutoffs)
@@ -203,13 +203,13 @@ def test_pruning_a_longer_list_equals_building_the_shorter(
 ) -> None:
     long = build(frame, ELEMENTS, 6.0, smearing=1.0)
     moved = frame.positions + np.random.default_rng(0).uniform(-0.25, 0.25, (20, 3))
-    pruned = prune(long, torch.as_tensor(moved), 5.0)
+    pruned = trim_edges(long, torch.as_tensor(moved), 5.0)
     found = potential.derivatives(pruned, moved)
     close(found.forces.numpy(), potential.predict(replace(frame, positions=moved)).forces)
 
 
 def test_gradients_of_first_and_second_order() -> None:
-    potential = untrained(channels=2, hidden=3, radial=3, degree=2, ladder=(2.5, 4.0, "long"))
+    potential = untrained(channels=2, hidden=3, num_bessel=3, l_max=2, ladder=(2.5, 4.0, "long"))
     frame = salt_frame(seed=1, n=4, box=6.0)
     graph = potential.graph(frame)
     positions = torch.tensor(frame.positions, requires_grad=True)
@@ -221,11 +221,11 @@ def test_gradients_of_first_and_second_order() -> None:
         r: torch.Tensor, c: torch.Tensor, share: torch.Tensor, q: torch.Tensor
     ) -> torch.Tensor:
         weights = {**dict(potential.network.named_parameters()), "element_charge": q}
-        scale = Scale(c, share)
+        scale = ResolvedScale(c, share)
         found = torch.func.functional_call(
             potential.network, weights, (graph, r, graph.cell, scale)
         )
-        return found.energies.sum() + found.frames.sum()
+        return found.energies.sum() + found.long_range_energies.sum()
 
     inputs = (positions, cutoffs, share, charge)
     assert torch.autograd.gradcheck(energy, inputs, atol=1e-7)
@@ -237,15 +237,15 @@ def test_gradients_of_first_and_second_order() -> None:
 def test_compiled_gradients_equal_eager_ones() -> None:
     # some ways to write a network lose terms of the second derivative when they are compiled, and
     # some are compiled for the sizes of the first frame alone
-    potential = untrained(channels=2, hidden=3, radial=3, degree=2)
+    potential = untrained(channels=2, hidden=3, num_bessel=3, l_max=2)
     network = potential.network.requires_grad_(True)
     weights = dict(network.named_parameters())
-    compiled = Differentiator(network, compiled=True)
+    compiled = Evaluator(network, compiled=True)
     for n, box in ((20, 10.0), (12, 9.0), (20, 7.5)):
         frame = salt_frame(seed=3, n=n, box=box)
         graph, positions = potential.graph(frame), torch.tensor(frame.positions)
         gradients = []
-        for differentiate in (Differentiator(network), compiled):
+        for differentiate in (Evaluator(network), compiled):
             found = differentiate(graph, positions, weights=weights)
             loss = found.forces.pow(2).sum() + found.energy.sum() + found.virial.pow(2).sum()
             gradients.append(torch.autograd.grad(loss, list(weights.values())))
@@ -359,10 +359,10 @@ def test_large_systems_are_predicted_in_blocks(
 
 def test_predictions_equal_what_is_trained_on(potential: Potential, frame: Frame) -> None:
     graph, positions = potential.graph(frame), torch.tensor(frame.positions)
-    trained = Differentiator(potential.network)(graph, positions)  # gradients enabled
+    trained = Evaluator(potential.network)(graph, positions)  # gradients enabled
     predicted = potential.predict(frame)
     close(trained.forces.detach().numpy(), predicted.forces, 1e-13)
-    assert trained.energy.item() + potential.baseline.energy(frame.numbers) == pytest.approx(
+    assert trained.energy.item() + potential.composition.energy(frame.numbers) == pytest.approx(
         predicted.energy, abs=1e-11
     )
 

@@ -31,8 +31,10 @@ def frame() -> Frame:
 def routed(kind: str, *long: str) -> Potential:
     """A potential whose cutoffs are spread over its ladder: untrained features hardly vary."""
     near = {"near": ("Na",), "within": 3.4} if kind == "regime" else {}
-    potential = untrained(ladder=(3.5, 5.0, *long), route={"by": kind, "hidden": 4, **near})
-    router = potential.router
+    potential = untrained(
+        ladder=(3.5, 5.0, *long), adaptive_cutoff={"by": kind, "hidden": 4, **near}
+    )
+    router = potential.adaptive_cutoff
     assert router is not None
     if kind == "environment":
         frame = salt_frame(seed=3, n=20, box=10.0)
@@ -59,9 +61,9 @@ def moved(frame: Frame, step: np.ndarray) -> Frame:
 
 def test_cutoffs_differ_where_they_may(potential: Potential, frame: Frame) -> None:
     cutoffs = potential.predict(frame).cutoffs
-    assert potential.router is not None
+    assert potential.adaptive_cutoff is not None
     kinds = {z: np.ptp(cutoffs[frame.numbers == z]) for z in (11, 17)}
-    if potential.router.settings.by == "element":
+    if potential.adaptive_cutoff.settings.by == "element":
         assert max(kinds.values()) == 0
         assert cutoffs[frame.numbers == 11][0] < cutoffs[frame.numbers == 17][0]
     else:
@@ -79,7 +81,7 @@ def test_forces_are_those_of_the_energy(potential: Potential, frame: Frame) -> N
         assert -(up - down) / 1e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
     given = potential.predict(frame, cutoffs=found.cutoffs)
     assert given.energy == pytest.approx(found.energy, abs=1e-9)
-    if potential.router is not None and potential.router.settings.by != "element":
+    if potential.adaptive_cutoff is not None and potential.adaptive_cutoff.settings.by != "element":
         # the gradient of the scale is part of the force
         assert np.abs(given.forces - found.forces).max() > 1e-3
 
@@ -110,7 +112,7 @@ def test_the_stress_is_that_of_the_energy(potential: Potential, frame: Frame) ->
 
 
 def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: Frame) -> None:
-    # along a line on which neighbours enter and leave at changing cutoffs, third differences of
+    # along a line on which neighbors enter and leave at changing cutoffs, third differences of
     # the energy shrink with the third power of the step: no kink in force or curvature
     direction = np.random.default_rng(0).standard_normal((20, 3))
 
@@ -123,8 +125,8 @@ def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: 
 
 
 def test_the_energy_is_extensive(potential: Potential, frame: Frame) -> None:
-    assert potential.router is not None
-    local = routed(potential.router.settings.by)
+    assert potential.adaptive_cutoff is not None
+    local = routed(potential.adaptive_cutoff.settings.by)
     one, two = (local.predict(f).energy for f in (frame, doubled(frame)))
     assert two == pytest.approx(2 * one, rel=1e-8)
 
@@ -132,20 +134,20 @@ def test_the_energy_is_extensive(potential: Potential, frame: Frame) -> None:
 def test_a_router_may_choose_the_longest_cutoff(frame: Frame) -> None:
     # in single precision 3.1 + (6.3 - 3.1) is longer than 6.3
     potential = untrained(
-        ladder=(3.1, 6.3), dtype=torch.float32, route={"by": "element", "hidden": 4}
+        ladder=(3.1, 6.3), dtype=torch.float32, adaptive_cutoff={"by": "element", "hidden": 4}
     )
-    assert potential.router is not None
+    assert potential.adaptive_cutoff is not None
     with torch.no_grad():
-        potential.router.offset.fill_(50.0)
+        potential.adaptive_cutoff.offset.fill_(50.0)
     found = potential.predict(frame)
     longest = potential.predict(frame, cutoffs=found.cutoffs)
     assert (found.cutoffs == 6.3).all()
     np.testing.assert_allclose(found.forces, longest.forces, atol=1e-4)
 
 
-def test_the_regime_is_the_neighbourhood_of_its_elements(frame: Frame) -> None:
+def test_the_regime_is_the_neighborhood_of_its_elements(frame: Frame) -> None:
     potential = routed("regime")
-    assert potential.router is not None
+    assert potential.adaptive_cutoff is not None
     cutoffs = potential.predict(frame).cutoffs
     delta = frame.positions[:, None] - frame.positions[frame.numbers == 11]
     delta -= 10.0 * np.round(delta / 10.0)
@@ -153,7 +155,7 @@ def test_the_regime_is_the_neighbourhood_of_its_elements(frame: Frame) -> None:
     distance[distance == 0] = np.inf
     far = distance.min(axis=1) > 3.4
     close = distance.min(axis=1) < 2.4
-    offset = potential.router.offset.numpy()[(frame.numbers == 17).astype(int)]
+    offset = potential.adaptive_cutoff.offset.numpy()[(frame.numbers == 17).astype(int)]
     for member, change in ((far, 0.0), (close, -1.0)):
         assert member.any()
         expected = 3.5 + 1.5 / (1.0 + np.exp(-(offset + change)))
@@ -169,7 +171,7 @@ def test_the_regime_is_the_neighbourhood_of_its_elements(frame: Frame) -> None:
 )
 def test_a_regime_that_cannot_be_seen_is_refused(near: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        untrained(ladder=(3.5, 5.0), route={"by": "regime", **near})
+        untrained(ladder=(3.5, 5.0), adaptive_cutoff={"by": "regime", **near})
 
 
 def test_a_router_survives_its_checkpoint(

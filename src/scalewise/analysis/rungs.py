@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from scalewise.analysis.evaluation.predict import Watch
 from scalewise.core.errors import InputError
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
@@ -27,7 +27,7 @@ class Rung:
 
     potential: Potential
     cutoff: float | None
-    long: bool
+    long_range: bool
     name: str = ""
 
 
@@ -40,14 +40,14 @@ class Measured:
     errors
         Predicted minus labelled force, eV/Å [rungs, atoms, 3].
     seconds
-        Of energy, forces and stress with a neighbour list that exists [rungs, frames].
-    neighbours
-        Mean number of neighbours of an atom [rungs].
+        Of energy, forces and stress with a neighbor list that exists [rungs, frames].
+    neighbors
+        Mean number of neighbors of an atom [rungs].
     """
 
     errors: Float[np.ndarray, "rungs atoms 3"]
     seconds: Float[np.ndarray, "rungs frames"]
-    neighbours: Float[np.ndarray, " rungs"]
+    neighbors: Float[np.ndarray, " rungs"]
 
     def cost(self, frames: Sequence[Frame]) -> Float[np.ndarray, " rungs"]:
         """Median time, µs per atom; the first frame pays for what is set up once: left out."""
@@ -85,14 +85,14 @@ def ladder_rungs(potential: Potential, cutoffs: Sequence[float]) -> list[Rung]:
     """
     settings = potential.network.settings
     for cutoff in cutoffs:
-        if not settings.shortest <= cutoff <= settings.cutoff:
+        if not settings.shortest_cutoff <= cutoff <= settings.cutoff:
             raise InputError(
                 "key 'cutoffs'",
                 f"{cutoff:g} Å",
-                f"The network was trained from {settings.shortest:g} to {settings.cutoff:g} Å; "
-                "another range is trained with `scalewise train --ladder`.",
+                f"The network was trained from {settings.shortest_cutoff:g} to "
+                f"{settings.cutoff:g} Å; another range is trained with `scalewise train --ladder`.",
             )
-    kinds = (False, True) if settings.switched else (settings.charges,)
+    kinds = (False, True) if settings.long_range_optional else (settings.charges,)
     return [Rung(potential, cutoff, long) for long in kinds for cutoff in cutoffs]
 
 
@@ -104,11 +104,13 @@ def measure(frames: Sequence[Frame], rungs: Sequence[Rung], watch: Watch = iter)
     longest = max(r.potential.cutoff if r.cutoff is None else r.cutoff for r in rungs)
     for at, frame in enumerate(watch(frames)):
         graphs = {id(r.potential): r.potential.graph(frame) for r in rungs}
-        pairs = neighbours.build(frame, longest, full=True, images=True)
+        pairs = neighbors.build(frame, longest, full=True, images=True)
         for k, rung in enumerate(rungs):
             graph = graphs[id(rung.potential)]
             start = time.perf_counter()
-            found = rung.potential.derivatives(graph, frame.positions, rung.cutoff, long=rung.long)
+            found = rung.potential.derivatives(
+                graph, frame.positions, rung.cutoff, long=rung.long_range
+            )
             seconds[k, at] = time.perf_counter() - start
             errors[k].append(found.forces.double().cpu().numpy() - frame.forces)
             counts[k] += (pairs.distance < found.cutoffs.double().cpu().numpy()[pairs.i]).sum()

@@ -1,1 +1,1 @@
-"""Data: frames, neighbours, regimes, splits, and the solution they come from."""
+"""Data: frames, neighbors, regimes, splits, and the solution they come from."""

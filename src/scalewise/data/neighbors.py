@@ -51,7 +51,7 @@ class Pairs:
 def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = False) -> Pairs:
     """Find all pairs closer than ``cutoff`` (Å), each once, or in both directions if ``full``.
 
-    With ``images`` an atom may see its own images and one neighbour more than once, as it must in
+    With ``images`` an atom may see its own images and one neighbor more than once, as it must in
     cells smaller than the cutoff.
 
     Raises
@@ -62,7 +62,7 @@ def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = Fal
         more pairs than memory holds.
     """
     if not cutoff > SHORTEST:
-        raise InputError("cutoff", f"{cutoff:g} Å", f"Neighbours are farther than {SHORTEST:g} Å.")
+        raise InputError("cutoff", f"{cutoff:g} Å", f"Neighbors are farther than {SHORTEST:g} Å.")
     check_periodicity(frame, 0.0 if images else cutoff)
     check_positions(frame.positions, frame.where)
     periodic = bool(frame.pbc.all())
@@ -93,7 +93,7 @@ def build(frame: Frame, cutoff: float, *, full: bool = False, images: bool = Fal
 def _gathered(positions: np.ndarray, cutoff: float) -> Float[np.ndarray, "atoms 3"]:
     """Positions with empty space narrowed, along each axis, to a little more than the cutoff.
 
-    Atoms on its two sides are no neighbours before and after; atoms on one side stay as they are.
+    Atoms on its two sides are no neighbors before and after; atoms on one side stay as they are.
     """
     gathered = np.empty_like(positions)
     for axis in range(3):
@@ -183,7 +183,7 @@ def _check_count(frame: Frame, points: np.ndarray, cutoff: float) -> None:
     check_memory(
         PAIR_BYTES * pairs,
         f"{frame.where}, within {cutoff:g} Å",
-        f"about {pairs:.2g} pairs of neighbours of {atoms} atoms",
+        f"about {pairs:.2g} pairs of neighbors of {atoms} atoms",
         "Use a shorter cutoff or a smaller structure, or check that lengths are in Å.",
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from scalewise.core.errors import InputError
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.regime_settings import RegimeSettings
 from scalewise.data.structure import Frame
 
@@ -66,7 +66,7 @@ def nearest(
     involved = {*partners, *(e for others in partners.values() for e in others)}
     at = np.flatnonzero(frame.mask(involved))
     part = frame.only(involved)
-    pairs = neighbours.build(part, cutoff, full=True)
+    pairs = neighbors.build(part, cutoff, full=True)
     for element, others in partners.items():
         wanted = part.mask([element])[pairs.i] & part.mask(others)[pairs.j]
         np.minimum.at(result, at[pairs.i[wanted]], pairs.distance[wanted])

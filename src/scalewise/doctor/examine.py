@@ -17,11 +17,11 @@ from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_ma
 from scalewise.data.structure import Frame, read
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
-from scalewise.doctor.figure import draw_neighbours
+from scalewise.doctor.figure import draw_neighbors
 from scalewise.doctor.findings import Finding, by_severity
 from scalewise.doctor.forecast import MEASURED, CostModel
 from scalewise.doctor.geometry import (
-    count_neighbours,
+    count_neighbors,
     describe_cells,
     find_closest,
     judge_closest,
@@ -42,7 +42,7 @@ from scalewise.doctor.sections import (
     describe_twins,
     forecast_training,
 )
-from scalewise.doctor.settings import Doctor
+from scalewise.doctor.settings import DoctorSettings
 from scalewise.doctor.split import (
     deal_groups,
     describe_split,
@@ -69,7 +69,7 @@ Progress = Callable[[str], None]
 
 def examine(
     path: Path,
-    settings: Doctor,
+    settings: DoctorSettings,
     progress: Progress = lambda _: None,
     cost: CostModel = MEASURED,
 ) -> tuple[dict[str, Any], SplitManifest]:
@@ -112,7 +112,7 @@ def examine(
         group, blocks = divide_large(twins)
     manifest, split, findings = _split(path, frames, twins, group, settings, blocks)
     findings += find_contradictions(frames, twins)
-    progress("Looking at labels, distances and neighbours")
+    progress("Looking at labels, distances and neighbors")
     head = {
         "schema": 1,
         "units": UNITS,
@@ -126,10 +126,10 @@ def examine(
         **labels,
         "duplicates": describe_twins(twins),
         "split": split,
-        **{k: v for k, v in geometry.items() if k != "neighbours"},
-        "neighbours": describe_counts(geometry["neighbours"], composition.elements),
+        **{k: v for k, v in geometry.items() if k != "neighbors"},
+        "neighbors": describe_counts(geometry["neighbors"], composition.elements),
         "forecast": forecast_training(
-            geometry["neighbours"], composition, training, settings.epochs, cost
+            geometry["neighbors"], composition, training, settings.epochs, cost
         ),
     }
     listed = [f.as_dict() for f in by_severity(findings)]
@@ -147,14 +147,14 @@ def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> 
     write_json(out / "doctor.json", diagnosis)
     write_manifest(out / "split.json", manifest)
     drawn: list[Path] = []
-    if any(diagnosis["neighbours"]["frames"]):  # none where no frame is in Å, or all are slabs
+    if any(diagnosis["neighbors"]["frames"]):  # none where no frame is in Å, or all are slabs
         with styled():
-            drawn = save(draw_neighbours(diagnosis["neighbours"]), out / "figures" / "neighbours")
+            drawn = save(draw_neighbors(diagnosis["neighbors"]), out / "figures" / "neighbors")
     return [out / "doctor.json", out / "split.json", *drawn]
 
 
 def _examine_labels(
-    frames: Sequence[Frame], composition: Composition, group: np.ndarray, settings: Doctor
+    frames: Sequence[Frame], composition: Composition, group: np.ndarray, settings: DoctorSettings
 ) -> dict[str, Any]:
     labels, missing = count_labels(frames)
     described, rank = describe_composition(frames, composition)
@@ -174,26 +174,26 @@ def _examine_labels(
 
 
 def _examine_geometry(
-    frames: Sequence[Frame], composition: Composition, settings: Doctor
+    frames: Sequence[Frame], composition: Composition, settings: DoctorSettings
 ) -> dict[str, Any]:
     cells, odd = describe_cells(frames)
     units = suspect_units(frames, settings.stress_key)
-    # lengths that are not in Å have no neighbours worth counting, and far too many of them
+    # lengths that are not in Å have no neighbors worth counting, and far too many of them
     lengths = any(f.found.startswith("positions:") for f in units)
     seen = [] if lengths else frames
     closest = find_closest(seen, composition.elements)
-    counts = count_neighbours(
-        seen, composition.elements, settings.cutoffs, settings.neighbour_frames, settings.seed
+    counts = count_neighbors(
+        seen, composition.elements, settings.cutoffs, settings.neighbor_frames, settings.seed
     )
     return {
         "cells": cells,
         "closest": [asdict(c) for c in closest],
-        "neighbours": counts,
+        "neighbors": counts,
         "findings": units + judge_closest(closest) + odd,
     }
 
 
-def _check_elements(settings: Doctor, composition: Composition) -> None:
+def _check_elements(settings: DoctorSettings, composition: Composition) -> None:
     for element in settings.duplicate_elements or ():
         if element not in composition.elements:
             raise InputError(
@@ -209,7 +209,7 @@ def _split(
     frames: Sequence[Frame],
     twins: Duplicates,
     group: np.ndarray,
-    settings: Doctor,
+    settings: DoctorSettings,
     blocks: int,
 ) -> tuple[SplitManifest, dict[str, Any], list[Finding]]:
     shares = {"train": settings.train, "valid": settings.valid}

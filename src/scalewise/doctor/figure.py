@@ -1,4 +1,4 @@
-"""Neighbours against cutoff, one panel per element."""
+"""Neighbors against cutoff, one panel per element."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 COLUMNS = 2
 
 
-def draw_neighbours(section: Mapping[str, Any]) -> Figure:
-    """Draw mean, 99th percentile and maximum of the neighbours of each element.
+def draw_neighbors(section: Mapping[str, Any]) -> Figure:
+    """Draw mean, 99th percentile and maximum of the neighbors of each element.
 
     Parameters
     ----------
     section
-        ``neighbours`` of doctor.json.
+        ``neighbors`` of doctor.json.
     """
     cutoffs = np.array(section["cutoffs"], dtype=float)
     elements = section["elements"]
@@ -42,7 +42,7 @@ def draw_neighbours(section: Mapping[str, Any]) -> Figure:
         last.set_xlabel("cutoff (Å)")
         last.tick_params(labelbottom=True)
     for row in grid:
-        row[0].set_ylabel("neighbours")
+        row[0].set_ylabel("neighbors")
     panels[0].set_ylim(bottom=0)
     legend_below(figure, panels[:1])
     return figure

@@ -1,4 +1,4 @@
-"""What training will cost, from the number of atom-neighbour pairs."""
+"""What training will cost, from the number of atom-neighbor pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class CostModel:
-    """Cost of one training step on one frame, linear in atoms and atom-neighbour pairs.
+    """Cost of one training step on one frame, linear in atoms and atom-neighbor pairs.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def forecast(
     frames
         Training frames.
     atoms, pairs
-        Mean number of atoms and of atom-neighbour pairs (each pair counts twice) of a frame.
+        Mean number of atoms and of atom-neighbor pairs (each pair counts twice) of a frame.
     most_pairs
         Pairs of the largest frame.
     epochs

@@ -1,4 +1,4 @@
-"""Geometry: cells, closest distances, and how many neighbours a cutoff brings."""
+"""Geometry: cells, closest distances, and how many neighbors a cutoff brings."""
 
 from __future__ import annotations
 
@@ -149,12 +149,12 @@ def _index_of(elements: Sequence[str]) -> Int[np.ndarray, " numbers"]:
     return index
 
 
-# ----------------------------------------------------------------------------------- neighbours
+# ----------------------------------------------------------------------------------- neighbors
 
 
 @dataclass(frozen=True, eq=False)
-class NeighbourCounts:
-    """Neighbours within each cutoff.
+class NeighborCounts:
+    """Neighbors within each cutoff.
 
     Attributes
     ----------
@@ -168,7 +168,7 @@ class NeighbourCounts:
         Mean, 99th percentile and maximum over the atoms of an element [elements, cutoffs]; NaN
         where no frame goes with the cutoff.
     pairs, most_pairs
-        Mean and largest number of atom-neighbour pairs of a frame [cutoffs].
+        Mean and largest number of atom-neighbor pairs of a frame [cutoffs].
     """
 
     cutoffs: Float[np.ndarray, " cutoffs"]
@@ -181,14 +181,14 @@ class NeighbourCounts:
     most_pairs: Float[np.ndarray, " cutoffs"]
 
 
-def count_neighbours(
+def count_neighbors(
     frames: Sequence[Frame],
     elements: Sequence[str],
     cutoffs: Sequence[float],
     most_frames: int,
     seed: int = 0,
-) -> NeighbourCounts:
-    """Count neighbours within each cutoff, in a random subsample where there are many frames.
+) -> NeighborCounts:
+    """Count neighbors within each cutoff, in a random subsample where there are many frames.
 
     Images count. Frames that are periodic in one or two directions only are left out.
     """
@@ -221,11 +221,11 @@ def count_neighbours(
     if seen.any():
         average[seen] = np.nanmean(pairs[:, seen], axis=0)
         largest[seen] = np.nanmax(pairs[:, seen], axis=0)
-    return NeighbourCounts(edges, fits.sum(axis=0), looked_at, mean, high, most, average, largest)
+    return NeighborCounts(edges, fits.sum(axis=0), looked_at, mean, high, most, average, largest)
 
 
 def _count(frame: Frame, edges: np.ndarray) -> Float[np.ndarray, "atoms cutoffs"]:
-    """Neighbours of each atom within each cutoff, its own images and those of others included."""
+    """Neighbors of each atom within each cutoff, its own images and those of others included."""
     pairs = build(frame, float(edges.max()), images=True)
     shell = np.minimum(np.searchsorted(edges, pairs.distance), len(edges) - 1)
     flat = np.concatenate([pairs.i * len(edges) + shell, pairs.j * len(edges) + shell])

@@ -20,7 +20,7 @@ from scalewise.doctor.findings import Finding, Severity
 LIMIT: Final = 6.0
 #: Keys under which frames carry their total charge (e).
 CHARGE_KEYS: Final = ("total_charge", "charge")
-#: Å up to which neighbours pull at an atom, and the share of their pull that rounding leaves.
+#: Å up to which neighbors pull at an atom, and the share of their pull that rounding leaves.
 REACH: Final = 6.0
 SYMMETRIC: Final = 1e-4
 #: Root-mean-square forces below this (eV/Å) are no forces.
@@ -87,7 +87,7 @@ def count_labels(frames: Sequence[Frame]) -> tuple[list[dict[str, Any]], list[Fi
 def balanced(frame: Frame) -> bool:
     """Whether every atom's surroundings are so symmetric that a central force on it vanishes.
 
-    A pair force of arbitrary shape, from neighbours up to 6 Å, stands for all others.
+    A pair force of arbitrary shape, from neighbors up to 6 Å, stands for all others.
     """
     try:
         pairs = build(frame, REACH, full=True, images=True)

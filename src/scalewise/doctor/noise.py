@@ -140,7 +140,7 @@ def estimate_noise(
 
     Notes
     -----
-    Errors that neighbours share, or that cancel between them, are seen too large or too small.
+    Errors that neighbors share, or that cancel between them, are seen too large or too small.
     """
     net = np.array([f.forces.sum(axis=0) for f in frames])
     atoms = composition.counts.sum(axis=1)

@@ -13,7 +13,7 @@ from scalewise.data.structure import Frame
 from scalewise.doctor.composition import Composition, EnergyFit
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import CostModel, forecast
-from scalewise.doctor.geometry import NeighbourCounts
+from scalewise.doctor.geometry import NeighborCounts
 
 
 def describe_composition(
@@ -83,8 +83,8 @@ def describe_twins(twins: Duplicates) -> dict[str, Any]:
     }
 
 
-def describe_counts(counts: NeighbourCounts, elements: Sequence[str]) -> dict[str, Any]:
-    """Neighbours per element and cutoff."""
+def describe_counts(counts: NeighborCounts, elements: Sequence[str]) -> dict[str, Any]:
+    """Neighbors per element and cutoff."""
     return {
         "cutoffs": counts.cutoffs.tolist(),
         "frames": counts.frames.tolist(),
@@ -103,7 +103,7 @@ def describe_counts(counts: NeighbourCounts, elements: Sequence[str]) -> dict[st
 
 
 def forecast_training(
-    counts: NeighbourCounts, composition: Composition, frames: int, epochs: int, cost: CostModel
+    counts: NeighborCounts, composition: Composition, frames: int, epochs: int, cost: CostModel
 ) -> dict[str, Any]:
     """One forecast per cutoff that goes with a cell."""
     atoms = float(composition.counts.sum(axis=1).mean())

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from scalewise.core.settings import Count, Fraction, Length, Settings
 
 
-class Doctor(Settings):
+class DoctorSettings(Settings):
     """What `scalewise doctor` looks at, and how it splits."""
 
     forces_key: str = Field("REF_forces", description="column of the forces, eV/Å")
@@ -30,14 +30,14 @@ class Doctor(Settings):
     cutoffs: tuple[Length, ...] = Field(
         (3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0),
         min_length=1,
-        description="Å, at which neighbours are counted",
+        description="Å, at which neighbors are counted",
     )
-    neighbour_frames: Count = Field(200, description="frames drawn for that count, at most")
+    neighbor_frames: Count = Field(200, description="frames drawn for that count, at most")
     epochs: Count = Field(50, description="of the forecast")
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Doctor:
+    def _consistent(self) -> DoctorSettings:
         if self.train + self.valid >= 1.0:
             raise ValueError(f"train + valid = {self.train + self.valid:g} leaves nothing to test")
         if list(self.cutoffs) != sorted(set(self.cutoffs)):

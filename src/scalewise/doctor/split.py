@@ -19,7 +19,7 @@ from scalewise.data.duplicates import Duplicates
 from scalewise.data.manifest import ROLES
 from scalewise.data.structure import Frame
 from scalewise.doctor.findings import Finding
-from scalewise.doctor.settings import Doctor
+from scalewise.doctor.settings import DoctorSettings
 
 #: What others call the three roles.
 SYNONYMS: Final = {
@@ -262,7 +262,7 @@ def judge_split(
     group: np.ndarray,
     frames: Sequence[Frame],
     roles: Sequence[str],
-    settings: Doctor,
+    settings: DoctorSettings,
     blocks: int = 0,
 ) -> list[Finding]:
     """What is wrong with a split; ``blocks`` are those that a group of most frames was cut into."""
@@ -304,7 +304,7 @@ def judge_split(
     return findings
 
 
-def _say_blocks(group: np.ndarray, blocks: int, settings: Doctor) -> Finding:
+def _say_blocks(group: np.ndarray, blocks: int, settings: DoctorSettings) -> Finding:
     return Finding(
         "warning",
         "split",
@@ -338,7 +338,7 @@ def _say_leaks(leaks: Sequence[Leak]) -> Finding:
     )
 
 
-def _more_for(settings: Doctor) -> str:
+def _more_for(settings: DoctorSettings) -> str:
     """What gives a role frames."""
     if settings.split_key:
         return (

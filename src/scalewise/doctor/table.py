@@ -33,7 +33,7 @@ def print_diagnosis(diagnosis: Section, console: Console) -> None:
         _outliers(diagnosis["outliers"]),
         _split(diagnosis["split"]),
         _closest(diagnosis["closest"]),
-        _neighbours(diagnosis["neighbours"]),
+        _neighbors(diagnosis["neighbors"]),
         _forecast(diagnosis["forecast"]),
     ]
     for block in blocks:
@@ -212,11 +212,11 @@ def _closest(closest: Sequence[Section]) -> Block:
     return table, "–: none within 6 Å in any frame"
 
 
-def _neighbours(section: Section) -> Block:
+def _neighbors(section: Section) -> Block:
     every = section["cutoffs"]
     chosen = range(0, len(every), -(-len(every) // MOST_COLUMNS))
     table = _new_table(
-        f"Neighbours within a cutoff (Å), {section['frames_looked_at']} frames",
+        f"Neighbors within a cutoff (Å), {section['frames_looked_at']} frames",
         "",
         *[f"{every[c]:g}" for c in chosen],
     )

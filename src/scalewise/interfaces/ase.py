@@ -16,7 +16,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Frame
 from scalewise.models import checkpoint
-from scalewise.models.graph import Graph, build, moved_to, prune, total_charge
+from scalewise.models.graph import Graph, build, moved_to, total_charge, trim_edges
 from scalewise.models.potential import Potential
 
 # a forked process has none of the threads that torch believes in: it would wait for them for ever
@@ -36,7 +36,7 @@ class ScalewiseCalculator(Calculator):
     cutoffs
         Å, one for all atoms or one each; default: the network's.
     skin
-        Å by which the neighbour list is longer than needed. It is rebuilt when atoms have moved
+        Å by which the neighbor list is longer than needed. It is rebuilt when atoms have moved
         and the cell has changed so far that it may miss a pair.
     device, dtype
         Where and how to compute; float64 for vibrations and tight minima. Default: as the potential
@@ -96,7 +96,7 @@ class ScalewiseCalculator(Calculator):
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the lock and the neighbour list, which is made anew."""
+        """All but the lock and the neighbor list, which is made anew."""
         return {**self.__dict__, "_lock": None, "_buffered": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -130,7 +130,7 @@ class ScalewiseCalculator(Calculator):
         if not len(frame.numbers):
             predicted = self.potential.predict(frame)
         else:
-            graph = prune(
+            graph = trim_edges(
                 self._list(frame),
                 torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device),
                 self.potential.cutoff,
@@ -149,7 +149,7 @@ class ScalewiseCalculator(Calculator):
             self.results["stress"] = predicted.stress[rows, columns]
 
     def _list(self, frame: Frame) -> Graph:
-        """The buffered neighbour list, built again where it may miss a pair."""
+        """The buffered neighbor list, built again where it may miss a pair."""
         settings = self.potential.network.settings
         smearing = settings.smearing if settings.charges else 0.0
         if self._buffered is not None:
@@ -161,7 +161,9 @@ class ScalewiseCalculator(Calculator):
             self.potential.network.elements,
             settings.cutoff + self.skin,
             smearing=smearing,
-            near=None if settings.inner is None else settings.inner + self.skin,
+            near=None
+            if settings.first_layer_cutoff is None
+            else settings.first_layer_cutoff + self.skin,
         ).to(self.potential.device, self.potential.dtype)
         self._buffered = (frame, graph)
         return graph

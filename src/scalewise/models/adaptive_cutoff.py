@@ -8,12 +8,12 @@ with a constant b of the element and what the environment adds,
 ====================  ============================================================================
 by element            :math:`g_i = 0`
 by regime             :math:`g_i = c_{z_i} m_i`, with a constant c of the element and the membership
-                      m of the neighbourhood of named elements
+                      m of the neighborhood of named elements
 by environment        :math:`g_i = g(x_i)`, a small network on the first layer's invariants x at the
                       shortest cutoff, which every atom can afford
 ====================  ============================================================================
 
-The membership is a count of named neighbours that saturates at one,
+The membership is a count of named neighbors that saturates at one,
 
 .. math:: m_i = 1 - (1 - \min(n_i, 1))^3, \qquad n_i = \sum_{j\,\mathrm{named}} f(r_{ij})
 
@@ -33,32 +33,32 @@ from ase.data import atomic_numbers
 from torch import Tensor, nn
 
 from scalewise.core.errors import InputError
-from scalewise.models.density.network import AtomicProperties, Network
+from scalewise.models.density.network import AtomicProperties, DensityNetwork
 from scalewise.models.density.radial import envelope
-from scalewise.models.density.settings import Route
-from scalewise.models.graph import Graph, vectors
-from scalewise.models.scale import Scale
+from scalewise.models.density.settings import AdaptiveCutoffSettings
+from scalewise.models.graph import Graph
+from scalewise.models.scale import ResolvedScale
 
-#: Å before its end over which the neighbourhood of a named element fades.
+#: Å before its end over which the neighborhood of a named element fades.
 FADE: Final = 1.0
 
 
-class Routed(NamedTuple):
+class AdaptiveScale(NamedTuple):
     """In place of a scale: let the router choose it.
 
     Attributes
     ----------
-    near
-        Neighbour lists as far as the shortest cutoff, of the same atoms in the same order.
-    long
-        As in :class:`scalewise.models.scale.Scale`.
+    short_graph
+        Neighbor lists as far as the shortest cutoff, of the same atoms in the same order.
+    long_range
+        As in :class:`scalewise.models.scale.ResolvedScale`.
     """
 
-    near: Graph
-    long: Tensor | None
+    short_graph: Graph
+    long_range: Tensor | None
 
 
-class ScaleRouter(nn.Module):
+class AdaptiveCutoff(nn.Module):
     """Chooses a cutoff for every atom.
 
     Parameters
@@ -82,7 +82,7 @@ class ScaleRouter(nn.Module):
 
     def __init__(
         self,
-        settings: Route,
+        settings: AdaptiveCutoffSettings,
         elements: Sequence[int],
         inputs: int,
         shortest: float,
@@ -103,19 +103,21 @@ class ScaleRouter(nn.Module):
             nn.init.zeros_(self.second.weight)
 
     @classmethod
-    def of(cls, network: Network, settings: Route) -> ScaleRouter:
+    def of(cls, network: DensityNetwork, settings: AdaptiveCutoffSettings) -> AdaptiveCutoff:
         """Make a router for a network, on its device and of its type."""
         s = network.settings
-        router = cls(settings, network.elements, s.hidden, s.shortest, s.cutoff)
+        router = cls(settings, network.elements, s.hidden, s.shortest_cutoff, s.cutoff)
         weight = next(network.parameters())
         return router.to(device=weight.device, dtype=weight.dtype)
 
-    def forward(self, network: Network, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
-        """Cutoffs, Å [atoms]; ``near`` lists neighbours as far as the shortest cutoff."""
-        logit = self.offset[near.species]
+    def forward(
+        self, network: DensityNetwork, near: Graph, positions: Tensor, cell: Tensor
+    ) -> Tensor:
+        """Cutoffs, Å [atoms]; ``near`` lists neighbors as far as the shortest cutoff."""
+        logit = self.offset[near.atom_types]
         if self.settings.by == "regime":
             member = self.membership(near, positions, cell)
-            logit = logit + self.change[near.species] * member
+            logit = logit + self.change[near.atom_types] * member
         if self.settings.by == "environment":
             nearest = network.nearest(near, positions, cell)
             logit = logit + self.second(nn.functional.silu(self.first(nearest)))[:, 0]
@@ -131,11 +133,11 @@ class ScaleRouter(nn.Module):
         return self.shortest + (self.longest - self.shortest) * torch.sigmoid(logit)
 
     def membership(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
-        """How far atoms are in the neighbourhood of the named elements, from 0 to 1 [atoms]."""
-        vector = vectors(near, near.frame, slice(None), positions, cell)
+        """How far atoms are in the neighborhood of the named elements, from 0 to 1 [atoms]."""
+        vector = near.vectors(positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
         ending = envelope(distance, distance.new_tensor(self.within), min(FADE, self.within))
-        count = (ending * self.named[near.species[near.neighbour]]).sum(dim=1)
+        count = (ending * self.named[near.atom_types[near.neighbor_index]]).sum(dim=1)
         left = 1.0 - torch.clamp(count, max=1.0)
         return 1.0 - left * left * left
 
@@ -145,13 +147,13 @@ def _named(names: Sequence[str], elements: Sequence[int], within: float, shortes
     unknown = [n for n in names if atomic_numbers.get(n) not in elements]
     if unknown:
         raise InputError(
-            "near (route.near in train)",
+            "near (adaptive_cutoff.near in train)",
             f"element {', '.join(unknown)}, which the network does not know",
             "Name elements of the training data.",
         )
     if within > shortest:
         raise InputError(
-            "within (route.within in train)",
+            "within (adaptive_cutoff.within in train)",
             f"{within:g} Å, but atoms look for their regime as far as the shortest cutoff",
             f"Give at most {shortest:g} Å.",
         )
@@ -159,17 +161,17 @@ def _named(names: Sequence[str], elements: Sequence[int], within: float, shortes
     return torch.tensor([float(z in numbers) for z in elements])
 
 
-class RoutedNetwork(nn.Module):
+class AdaptiveNetwork(nn.Module):
     """A network whose atoms get their scale from a router, or, like any network's, from outside."""
 
-    def __init__(self, network: Network, router: ScaleRouter) -> None:
+    def __init__(self, network: DensityNetwork, adaptive_cutoff: AdaptiveCutoff) -> None:
         super().__init__()
-        self.network, self.router = network, router
+        self.network, self.adaptive_cutoff = network, adaptive_cutoff
         self.settings = network.settings
 
     def cutoffs(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
         """Cutoffs that the router chooses, Å [atoms]."""
-        chosen: Tensor = self.router(self.network, near, positions, cell)
+        chosen: Tensor = self.adaptive_cutoff(self.network, near, positions, cell)
         return chosen
 
     def forward(
@@ -177,12 +179,14 @@ class RoutedNetwork(nn.Module):
         graph: Graph,
         positions: Tensor,
         cell: Tensor,
-        scale: Scale | Routed,
+        scale: ResolvedScale | AdaptiveScale,
         *,
         block: int | None = None,
     ) -> AtomicProperties:
-        """As :meth:`scalewise.models.density.network.Network.forward`."""
-        if isinstance(scale, Routed):
-            scale = Scale(self.cutoffs(scale.near, positions, cell), scale.long)
+        """As :meth:`scalewise.models.density.network.DensityNetwork.forward`."""
+        if isinstance(scale, AdaptiveScale):
+            scale = ResolvedScale(
+                self.cutoffs(scale.short_graph, positions, cell), scale.long_range
+            )
         found: AtomicProperties = self.network(graph, positions, cell, scale, block=block)
         return found

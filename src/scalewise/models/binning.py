@@ -1,4 +1,4 @@
-"""Neighbour lists for cutoffs that differ from atom to atom: a short one costs a short one.
+"""Neighbor lists for cutoffs that differ from atom to atom: a short one costs a short one.
 
 One padded list is as wide as that of its busiest atom. Where cutoffs differ, atoms are dealt to
 parts of like width, each with a padded list of its own. A pair may then count from one end only:
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalewise.models.graph import SLOTS, Graph, Lists, vectors
+from scalewise.models.graph import SLOTS, Graph, Lists
 
 #: Slots, of both kinds, that cost as much as one more part (benchmarks/focus.py: 1200 to 1500 of
 #: each kind at 188 and 564 atoms).
@@ -27,7 +27,7 @@ BESIDE: Final = 6000
 WHOLE: Final = 1.3
 
 
-def focus(
+def bin_atoms(
     graph: Graph, positions: Tensor, cutoffs: Tensor, *, always: bool = False
 ) -> tuple[Graph, Tensor] | None:
     """Lists for the cutoffs (Å) of single atoms, and the order that their atoms are in.
@@ -48,11 +48,11 @@ def focus(
         number that each of them had [atoms]. Positions and whatever else speaks of atoms must be
         brought into this order.
     """
-    vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
+    vector = graph.vectors(positions, graph.cell)
     square = (vector * vector).sum(dim=-1)
     # a pair has exactly opposite vectors from its two ends: they agree on who sees whom
     seeing = square < (cutoffs * cutoffs)[:, None]
-    seen = square < (cutoffs * cutoffs)[graph.neighbour]
+    seen = square < (cutoffs * cutoffs)[graph.neighbor_index]
     wide = [_padded(kept.sum(dim=1)) for kept in (seeing, seen)]
     order = torch.argsort(wide[0] + wide[1], stable=True)
     ends = _deal((wide[0] + wide[1])[order].cpu().numpy())
@@ -60,29 +60,38 @@ def focus(
     place[order] = torch.arange(len(order), device=order.device)
     bounds = list(zip([0, *ends[:-1]], ends, strict=True))
     taken = sum(int(w[order[a:b]].max()) * (b - a) for w in wide for a, b in bounds)
-    if not always and taken + BESIDE > WHOLE * graph.neighbour.numel():
+    if not always and taken + BESIDE > WHOLE * graph.neighbor_index.numel():
         return None
     shown, where = _lists(graph, order, place, seen, wide[1], bounds)
     listed, into = _lists(graph, order, place, seeing, wide[0], bounds)
-    slots = sum(lists.neighbour.numel() for lists in listed)
+    slots = sum(lists.neighbor_index.numel() for lists in listed)
     # an empty slot may receive anything: its envelope is zero
     reverse = torch.zeros(slots, dtype=torch.int64, device=order.device)
     old = seeing.reshape(-1).nonzero()[:, 0]
-    reverse[into[old]] = where[graph.reverse[old]]
+    reverse[into[old]] = where[graph.reverse_neighbor_index[old]]
     parts = []
     for (start, end), lists, sent in zip(bounds, listed, shown, strict=True):
         atoms = order[start:end]
-        part = replace(graph, species=graph.species[atoms], frame=graph.frame[atoms], sent=sent)
-        near = None if graph.near is None else lists.neighbour[:, : graph.near.shape[1]]
-        parts.append(replace(part, near=near, **lists._asdict()))
+        part = replace(
+            graph,
+            atom_types=graph.atom_types[atoms],
+            system_index=graph.system_index[atoms],
+            senders=sent,
+        )
+        near = (
+            None
+            if graph.first_neighbor_index is None
+            else lists.neighbor_index[:, : graph.first_neighbor_index.shape[1]]
+        )
+        parts.append(replace(part, first_neighbor_index=near, **lists._asdict()))
     focused = replace(
         graph,
-        species=graph.species[order],
-        frame=graph.frame[order],
-        place=graph.place[order],
-        ends=place[graph.ends],
-        reverse=reverse,
-        parts=tuple(parts),
+        atom_types=graph.atom_types[order],
+        system_index=graph.system_index[order],
+        index_in_system=graph.index_in_system[order],
+        edge_index=place[graph.edge_index],
+        reverse_neighbor_index=reverse,
+        bins=tuple(parts),
     )
     return focused, order
 
@@ -132,14 +141,14 @@ def _lists(
         torch.tensor([w for _, w in shapes], device=device),
         torch.tensor([n for n, _ in shapes], device=device),
     )
-    neighbour = torch.repeat_interleave(torch.arange(atoms, device=device), widths)
-    neighbour[new] = place[graph.neighbour.reshape(-1)[old]]
-    image = graph.image.new_zeros(total, 3)
-    image[new] = graph.image.reshape(-1, 3)[old]
-    away = graph.away.new_tensor([2.0 * graph.cutoff, 0.0, 0.0]).repeat(total, 1)
-    away[new] = 0.0
+    neighbor = torch.repeat_interleave(torch.arange(atoms, device=device), widths)
+    neighbor[new] = place[graph.neighbor_index.reshape(-1)[old]]
+    image = graph.cell_shift.new_zeros(total, 3)
+    image[new] = graph.cell_shift.reshape(-1, 3)[old]
+    mask = graph.mask.new_zeros(total)
+    mask[new] = True
     sizes = [n * w for n, w in shapes]
-    split = (torch.split(v, sizes) for v in (neighbour, image, away))
+    split = (torch.split(v, sizes) for v in (neighbor, image, mask))
     lists = [
         Lists(*(v.reshape(n, w, *v.shape[1:]) for v in part))
         for part, (n, w) in zip(zip(*split, strict=True), shapes, strict=True)

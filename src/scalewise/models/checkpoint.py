@@ -1,7 +1,8 @@
 """Potentials on disk: a folder with ``model.json`` and its weights as safetensors, never a pickle.
 
-``model.json`` holds a schema number, the settings, the elements, the baseline and the SHA-256 of
-the weights. An older schema is upgraded step by step when it is read; a newer one is refused.
+``model.json`` holds a schema number, the settings, the elements, the composition model and the
+SHA-256 of the weights. An older schema is upgraded step by step when it is read; a newer one is
+refused.
 """
 
 from __future__ import annotations
@@ -21,26 +22,26 @@ from safetensors.torch import load, save
 from scalewise.core.errors import InputError, cut, shown
 from scalewise.core.files import check_regular, read_json, replacing, write_json
 from scalewise.data.structure import Frame
-from scalewise.models.adaptive_cutoff import ScaleRouter
-from scalewise.models.composition import Baseline
-from scalewise.models.density.network import Network
-from scalewise.models.density.settings import Network as NetworkSettings
-from scalewise.models.density.settings import Route
+from scalewise.models.adaptive_cutoff import AdaptiveCutoff
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
-ROUTER: Final = "router."
+#: Before the names of the weights of an adaptive cutoff.
+ADAPTIVE: Final = "adaptive_cutoff."
 
 
-def _without_router(document: dict[str, Any]) -> dict[str, Any]:
-    """Schema 2 may hold a router; before, there was none."""
+def _without_adaptive_cutoff(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 may hold an adaptive cutoff; before, there was none."""
     return {**document, "router": None}
 
 
 def _without_switch(document: dict[str, Any]) -> dict[str, Any]:
-    """Schema 3 fades neighbours over a width of its own; before, it was all of the cutoff."""
+    """Schema 3 fades neighbors over a width of its own; before, it was all of the cutoff."""
     return {**document, "network": {"switch": None, **document["network"]}}
 
 
@@ -49,11 +50,40 @@ def _without_inner(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "network": {"inner": None, **document["network"]}}
 
 
+#: Names of settings and of weights before schema 5.
+OLD_SETTINGS: Final = {
+    "switch": "cutoff_width",
+    "inner": "first_layer_cutoff",
+    "degree": "l_max",
+    "radial": "num_bessel",
+}
+OLD_WEIGHTS: Final = {
+    "scale": "energy_scale",
+    "told_bias": "conditioning_bias",
+    "told_radial": "conditioning_radial",
+    "router": "adaptive_cutoff",
+}
+
+
+def _with_old_names(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 5 has the field's names for settings and weights."""
+    kept = {k: v for k, v in document.items() if k not in ("router", "baseline")}
+    network = {OLD_SETTINGS.get(k, k): v for k, v in document["network"].items()}
+    return {
+        **kept,
+        "network": network,
+        "adaptive_cutoff": document["router"],
+        "composition": document["baseline"],
+        "old_names": True,
+    }
+
+
 #: From schema n to n + 1, on the content of model.json.
 UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
-    1: _without_router,
+    1: _without_adaptive_cutoff,
     2: _without_switch,
     3: _without_inner,
+    4: _with_old_names,
 }
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 
@@ -83,7 +113,8 @@ def write(folder: Path, potential: Potential) -> None:
     name = f"weights-{digest[:12]}.safetensors"
     with replacing(folder / name) as temporary:
         temporary.write_bytes(content)
-    baseline = potential.baseline
+    composition = potential.composition
+    adaptive = potential.adaptive_cutoff
     document = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -91,8 +122,11 @@ def write(folder: Path, potential: Potential) -> None:
         "dtype": str(potential.dtype).removeprefix("torch."),
         "network": potential.network.settings.model_dump(mode="json"),
         "elements": list(potential.network.elements),
-        "router": potential.router and potential.router.settings.model_dump(mode="json"),
-        "baseline": {"energies": baseline.energies.tolist(), "span": baseline.span.tolist()},
+        "adaptive_cutoff": adaptive and adaptive.settings.model_dump(mode="json"),
+        "composition": {
+            "energies": composition.energies.tolist(),
+            "span": composition.span.tolist(),
+        },
         "probe": _probe(potential),
         "info": potential.info,
     }
@@ -117,7 +151,7 @@ class _WeightsFile(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class _BaselineTable(BaseModel):
+class _CompositionTable(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
 
     energies: list[float]
@@ -133,20 +167,24 @@ class _Document(BaseModel):
     dtype: Literal["float32", "float64"]
     network: NetworkSettings
     elements: list[Annotated[int, Field(ge=1, le=len(chemical_symbols) - 1)]] = Field(min_length=1)
-    router: Route | None
-    baseline: _BaselineTable
+    adaptive_cutoff: AdaptiveCutoffSettings | None
+    composition: _CompositionTable
     probe: float
     info: dict[str, Any] = Field(default_factory=dict)
+    #: Whether its weights have the names of schemas before 5.
+    old_names: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> _Document:
         kinds = len(self.elements)
         if self.elements != sorted(set(self.elements)):
             raise ValueError("elements must increase strictly")
-        if len(self.baseline.energies) != kinds or len(self.baseline.span) > kinds:
-            raise ValueError(f"the baseline must have one energy for each of {kinds} elements")
-        if any(len(row) != kinds for row in self.baseline.span):
-            raise ValueError(f"the rows of baseline.span must have {kinds} entries")
+        if len(self.composition.energies) != kinds or len(self.composition.span) > kinds:
+            raise ValueError(
+                f"the composition model must have one energy for each of {kinds} elements"
+            )
+        if any(len(row) != kinds for row in self.composition.span):
+            raise ValueError(f"the rows of composition.span must have {kinds} entries")
         return self
 
 
@@ -165,19 +203,20 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
         document = _document(folder / MODEL)  # a training has just written the next ones
     weights = folder / document.weights.file
     _check_sizes(weights, document)
-    network = Network(document.network, document.elements, DTYPES[document.dtype])
-    router = None if document.router is None else ScaleRouter.of(network, document.router)
-    baseline = Baseline(
+    network = DensityNetwork(document.network, document.elements, DTYPES[document.dtype])
+    chosen = document.adaptive_cutoff
+    adaptive = None if chosen is None else AdaptiveCutoff.of(network, chosen)
+    composition = CompositionModel(
         tuple(document.elements),
-        np.array(document.baseline.energies, dtype=float),
-        np.array(document.baseline.span, dtype=float).reshape(-1, len(document.elements)),
+        np.array(document.composition.energies, dtype=float),
+        np.array(document.composition.span, dtype=float).reshape(-1, len(document.elements)),
     )
-    potential = Potential(network, baseline, dict(document.info), router=router)
-    state = _weights(weights, document.weights.sha256, _state(potential))
-    own = {k: v for k, v in state.items() if not k.startswith(ROUTER)}
+    potential = Potential(network, composition, dict(document.info), adaptive_cutoff=adaptive)
+    state = _weights(weights, document, _state(potential))
+    own = {k: v for k, v in state.items() if not k.startswith(ADAPTIVE)}
     network.load_state_dict(own)
-    if router is not None:
-        router.load_state_dict({k.removeprefix(ROUTER): state[k] for k in state.keys() - own})
+    if adaptive is not None:
+        adaptive.load_state_dict({k.removeprefix(ADAPTIVE): state[k] for k in state.keys() - own})
     potential = potential.to(device)
     found = _probe(potential)
     if not abs(found - document.probe) < PROBE_TOLERANCE:
@@ -191,15 +230,15 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
 
 
 def _state(potential: Potential) -> dict[str, torch.Tensor]:
-    """Weights of the network, and of the router under its own name."""
+    """Weights of the network, and of the adaptive cutoff under its own name."""
     state: dict[str, torch.Tensor] = dict(potential.network.state_dict())
-    if potential.router is not None:
-        state |= {ROUTER + k: v for k, v in potential.router.state_dict().items()}
+    if potential.adaptive_cutoff is not None:
+        state |= {ADAPTIVE + k: v for k, v in potential.adaptive_cutoff.state_dict().items()}
     return state
 
 
 def _probe(potential: Potential) -> float:
-    """Energy of a small frame of all elements above the baseline, eV: tells networks apart."""
+    """Energy of a small structure of all elements, eV, without that of the composition."""
     elements = potential.network.elements
     steps = np.arange(2 * len(elements))[:, None]
     frame = Frame(
@@ -211,7 +250,7 @@ def _probe(potential: Potential) -> float:
         energy=None,
         molecule=steps[:, 0],
     )
-    return potential.predict(frame).energy - potential.baseline.energy(frame.numbers)
+    return potential.predict(frame).energy - potential.composition.energy(frame.numbers)
 
 
 def _document(path: Path) -> _Document:
@@ -249,7 +288,10 @@ def _check_sizes(path: Path, document: _Document) -> None:
     check_regular(path, "Copy the whole folder of the potential.")
     try:
         with safe_open(path, framework="numpy") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            found = {
+                _current_name(name, document): tuple(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118
+            }
     except (SafetensorError, OSError) as error:
         raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
     odd = next((k for k, v in _telling(document).items() if found.get(k) != v), None)
@@ -267,26 +309,34 @@ def _telling(document: _Document) -> dict[str, tuple[int, ...] | None]:
     found: dict[str, tuple[int, ...] | None] = {
         "source": (kinds, s.channels),
         "bias.0": (kinds, s.hidden),
-        "products.0.mix.weight": (s.degree + 1, s.channels, 2 * s.channels),
-        f"radial.{s.layers - 1}": (s.radial, s.channels),
+        "products.0.mix.weight": (s.l_max + 1, s.channels, 2 * s.channels),
+        f"radial.{s.layers - 1}": (s.num_bessel, s.channels),
         f"radial.{s.layers}": None,
     }
-    if document.router is not None and document.router.by == "environment":
-        found[f"{ROUTER}first.weight"] = (document.router.hidden, s.hidden)
+    if document.adaptive_cutoff is not None and document.adaptive_cutoff.by == "environment":
+        found[f"{ADAPTIVE}first.weight"] = (document.adaptive_cutoff.hidden, s.hidden)
     return found
 
 
-def _weights(path: Path, digest: str, known: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _current_name(name: str, document: _Document) -> str:
+    """Name of a weight in this schema."""
+    first, dot, rest = name.partition(".")
+    return (OLD_WEIGHTS.get(first, first) if document.old_names else first) + dot + rest
+
+
+def _weights(
+    path: Path, document: _Document, known: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Weights of the bytes that were meant, all of them numbers, and of the shapes of ``known``."""
     try:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(str(path), reason, "Copy the whole folder of the potential.") from error
-    if hashlib.sha256(content).hexdigest() != digest:
+    if hashlib.sha256(content).hexdigest() != document.weights.sha256:
         raise InputError(str(path), "not the bytes that model.json speaks of", _TRAIN_AGAIN)
     try:
-        state = load(content)
+        state = {_current_name(k, document): v for k, v in load(content).items()}
     except SafetensorError as error:
         raise InputError(str(path), f"damaged ({error})", _TRAIN_AGAIN) from error
     shapes = [{k: tuple(v.shape) for k, v in part.items()} for part in (known, state)]

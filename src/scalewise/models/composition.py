@@ -18,7 +18,7 @@ SPAN_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
+class CompositionModel:
     r"""Energies per element, :math:`E_0 = \sum_z n_z e_z`, least squares of minimum norm.
 
     Data of fixed formula units determine fewer numbers than elements; the minimum norm then gives
@@ -39,7 +39,7 @@ class Baseline:
     span: Float[np.ndarray, "rank elements"]
 
     @classmethod
-    def fit(cls, frames: Sequence[Frame], elements: Sequence[int]) -> Baseline:
+    def fit(cls, frames: Sequence[Frame], elements: Sequence[int]) -> CompositionModel:
         """Fit the frames that have an energy; without any, all are zero and none is determined."""
         labelled = [f for f in frames if f.energy is not None]
         if not labelled:

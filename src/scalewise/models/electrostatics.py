@@ -1,7 +1,7 @@
 r"""Coulomb energy of charges that depend on positions, differentiable twice.
 
 Point charges interact through :math:`1/r = \mathrm{erf}(r/\sqrt2\sigma)/r +
-\mathrm{erfc}(r/\sqrt2\sigma)/r`. The second part is short-ranged and summed over the neighbour
+\mathrm{erfc}(r/\sqrt2\sigma)/r`. The second part is short-ranged and summed over the neighbor
 list. The first is the field of charges smeared by :math:`\sigma`: in periodic frames an Ewald sum
 over reciprocal vectors, in isolated ones a sum over all pairs [1]_.
 

@@ -21,11 +21,11 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from scalewise.models.adaptive_cutoff import Routed, RoutedNetwork
-from scalewise.models.density.network import AtomicProperties, Network
+from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
+from scalewise.models.density.network import AtomicProperties, DensityNetwork
 from scalewise.models.graph import Graph
 from scalewise.models.memory import keep_freed_memory
-from scalewise.models.scale import Scale
+from scalewise.models.scale import ResolvedScale
 
 #: Atoms from which a prediction is made block by block, and atoms of a block: 80 instead of 180 kB
 #: of memory per atom for a third more time (benchmarks/scaling.py).
@@ -75,7 +75,7 @@ Weights = Mapping[str, Tensor]
 _Call = Callable[..., tuple[tuple[Tensor, Tensor], tuple[Tensor, tuple[Tensor, AtomicProperties]]]]
 
 
-class Differentiator:
+class Evaluator:
     """Evaluates a network and its derivatives, for the weights it is given.
 
     Parameters
@@ -87,7 +87,9 @@ class Differentiator:
         three times faster.
     """
 
-    def __init__(self, network: Network | RoutedNetwork, *, compiled: bool = False) -> None:
+    def __init__(
+        self, network: DensityNetwork | AdaptiveNetwork, *, compiled: bool = False
+    ) -> None:
         keep_freed_memory()
         self.network = network
         self.compiled = compiled
@@ -103,17 +105,17 @@ class Differentiator:
         strain: Tensor,
         weights: dict[str, Tensor],
         graph: Graph,
-        scale: Scale | Routed,
+        scale: ResolvedScale | AdaptiveScale,
     ) -> tuple[Tensor, tuple[Tensor, AtomicProperties]]:
         moved, cell = _strained(graph, positions, strain)
         found = torch.func.functional_call(
             self.network, (weights, self._buffers), (graph, moved, cell, scale)
         )
-        energy = found.frames.index_add(0, graph.frame, found.energies)
+        energy = found.long_range_energies.index_add(0, graph.system_index, found.energies)
         return energy.sum(), (energy, found)
 
     def _predict(
-        self, graph: Graph, positions: Tensor, strain: Tensor, scale: Scale | Routed
+        self, graph: Graph, positions: Tensor, strain: Tensor, scale: ResolvedScale | AdaptiveScale
     ) -> Derivatives:
         """Evaluate without a second derivative in mind: what is used up is freed at once."""
         with torch.enable_grad():
@@ -121,7 +123,7 @@ class Differentiator:
             moved, cell = _strained(graph, *inputs)
             block = BLOCK if len(positions) >= BLOCKS_FROM else None
             found = self.network(graph, moved, cell, scale, block=block)
-            energy = found.frames.index_add(0, graph.frame, found.energies)
+            energy = found.long_range_energies.index_add(0, graph.system_index, found.energies)
             gradient, virial = torch.autograd.grad(energy.sum(), inputs)
         return _derivatives(energy, found, gradient, virial).detach()
 
@@ -130,7 +132,7 @@ class Differentiator:
         graph: Graph,
         positions: Tensor,
         *,
-        scale: Scale | Routed | None = None,
+        scale: ResolvedScale | AdaptiveScale | None = None,
         weights: Weights | None = None,
     ) -> Derivatives:
         """Evaluate a batch; differentiable with respect to the weights.
@@ -146,10 +148,10 @@ class Differentiator:
             Named parameters; default: the network's own.
         """
         if scale is None:
-            cutoff = graph.away.new_full((len(positions),), self.network.settings.cutoff)
-            scale = Scale(cutoff, torch.ones_like(cutoff))
-        if self.compiled and scale.long is None:  # one program for both
-            scale = scale._replace(long=graph.away.new_zeros(len(positions)))
+            cutoff = graph.total_charge.new_full((len(positions),), self.network.settings.cutoff)
+            scale = ResolvedScale(cutoff, torch.ones_like(cutoff))
+        if self.compiled and scale.long_range is None:  # one program for both
+            scale = scale._replace(long_range=graph.total_charge.new_zeros(len(positions)))
         strain = positions.new_zeros(len(graph.cell), 3, 3)
         # the mesh of large cells cannot be compiled
         eager = not self.compiled or (graph.mesh and len(graph.cell) == 1)
@@ -163,13 +165,13 @@ class Differentiator:
 def _derivatives(
     energy: Tensor, found: AtomicProperties, gradient: Tensor, virial: Tensor
 ) -> Derivatives:
-    # positions are in double precision, and so is what is summed over neighbours up to here
+    # positions are in double precision, and so is what is summed over neighbors up to here
     forces, virial = -gradient.to(energy.dtype), virial.to(energy.dtype)
     return Derivatives(energy, found.energies, forces, virial, found.charges, found.cutoffs)
 
 
 def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
-    moved = positions + torch.bmm(strain[graph.frame], positions[..., None])[..., 0]
+    moved = positions + torch.bmm(strain[graph.system_index], positions[..., None])[..., 0]
     return moved, graph.cell + graph.cell @ strain.transpose(1, 2)
 
 

@@ -1,6 +1,6 @@
-"""Frames as the network sees them: padded, distance-sorted neighbour lists of one or more frames.
+"""Frames as the network sees them: padded, distance-sorted neighbor lists of one or more frames.
 
-A padded list makes a sum over neighbours a batched matrix product. Every pair is listed from both
+A padded list makes a sum over neighbors a batched matrix product. Every pair is listed from both
 ends, and ``reverse`` leads from one to the other. Sorted by distance, the list of a smaller cutoff
 is a prefix of the list of a larger one.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_memory
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 from scalewise.models.electrostatics import plan, wave_numbers
 
@@ -29,6 +29,8 @@ _SMALLER = (
     "Use a smaller structure or cell, or a network trained without charges "
     "(network.charges=false in train)."
 )
+#: Å, components of the vector in padded entries of a list: farther than any cutoff.
+FAR: Final = 1e3
 #: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
 OVERLAP = 0.2
 
@@ -36,104 +38,118 @@ OVERLAP = 0.2
 class Lists(NamedTuple):
     """Padded lists of some atoms, as in :class:`Graph`."""
 
-    neighbour: Tensor
-    image: Tensor
-    away: Tensor
+    neighbor_index: Tensor
+    cell_shift: Tensor
+    mask: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Neighbour lists and cells of a batch of frames, positions apart.
+    """Neighbor lists and cells of a batch of frames, positions apart.
 
     Cells are in double precision, whatever the network's type, and so are the positions that go
-    with a graph: the vectors between neighbours are formed of them, and only then rounded.
+    with a graph: the vectors between neighbors are formed of them, and only then rounded.
 
     Attributes
     ----------
-    species
+    atom_types
         Index of each atom's element in the network's list [atoms].
-    neighbour
-        Index of each neighbour [atoms, slots]; empty slots hold the atom itself.
-    image
-        Lattice vectors to add to the neighbour's position, as whole numbers [atoms, slots, 3].
-    away
-        A vector longer than the cutoff in empty slots, zero elsewhere, Å [atoms, slots, 3].
-    reverse
+    neighbor_index
+        Index of each neighbor [atoms, slots]; empty slots hold the atom itself.
+    cell_shift
+        Lattice vectors to add to the neighbor's position, as whole numbers [atoms, slots, 3].
+    mask
+        Whether an entry of the padded lists is a neighbor [atoms, slots].
+    reverse_neighbor_index
         Where the same pair is listed from its other end, in the flattened slots [atoms * slots].
-    sent
-        Lists of the atoms that have an atom as neighbour; none: they are its own neighbours.
-    parts
+    senders
+        Lists of the atoms that have an atom as neighbor; none: they are its own neighbors.
+    bins
         Lists of consecutive atoms, each of another width, in place of one list for all; see
-        :func:`scalewise.models.binning.focus`.
-    ends, lattice
+        :func:`scalewise.models.binning.bin_atoms`.
+    edge_index, edge_cell_shift
         The pairs that electrostatics sums, each once: its two atoms [2, pairs], and the lattice
         vectors to add to the second, as whole numbers [pairs, 3]. Other lists may be pruned to
         shorter cutoffs, charges act as far as ever.
-    frame
-        Frame of each atom [atoms].
-    place
-        Position of each atom within its frame [atoms].
+    system_index
+        System of each atom [atoms].
+    index_in_system
+        Index of each atom within its system [atoms].
     cell
-        Lattice vectors in rows, Å [frames, 3, 3]; the unit matrix without periodicity.
-    charge
-        Total charge of each frame, e [frames].
-    waves
+        Lattice vectors in rows, Å [systems, 3, 3]; the unit matrix without periodicity.
+    total_charge
+        Total charge of each frame, e [systems].
+    kvectors
         Whole numbers of the reciprocal vectors along each axis, three tensors; empty without
         periodicity.
     cutoff
         Å; every pair closer than this is listed.
     mesh
-        Whether electrostatics is quicker on a mesh, in this frame alone.
-    near
-        The first slots of ``neighbour``, which hold all neighbours that a first layer of shorter
-        range sees [atoms, fewer slots]; none: it looks at all.
+        Whether electrostatics is quicker on a mesh, for this single system.
+    first_neighbor_index
+        The first entries of ``neighbor_index``, which hold all neighbors within the cutoff of the
+        first layer [atoms, fewer slots]; none: that of all layers.
     """
 
-    species: Tensor
-    neighbour: Tensor
-    image: Tensor
-    away: Tensor
-    reverse: Tensor
-    ends: Tensor
-    lattice: Tensor
-    frame: Tensor
-    place: Tensor
+    atom_types: Tensor
+    neighbor_index: Tensor
+    cell_shift: Tensor
+    mask: Tensor
+    reverse_neighbor_index: Tensor
+    edge_index: Tensor
+    edge_cell_shift: Tensor
+    system_index: Tensor
+    index_in_system: Tensor
     cell: Tensor
-    charge: Tensor
-    waves: tuple[Tensor, Tensor, Tensor]
+    total_charge: Tensor
+    kvectors: tuple[Tensor, Tensor, Tensor]
     cutoff: float
-    largest: int
-    sent: Lists | None = None
-    parts: tuple[Graph, ...] = ()
-    near: Tensor | None = None
+    largest_system: int
+    senders: Lists | None = None
+    bins: tuple[Graph, ...] = ()
+    first_neighbor_index: Tensor | None = None
     mesh: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of what is computed on this graph; cells and positions are in double precision."""
+        return self.total_charge.dtype
+
+    def vectors(self, positions: Tensor, cell: Tensor) -> Tensor:
+        """Vectors from each atom to its neighbors, Å [atoms, slots, 3]; ``FAR`` where masked."""
+        return neighbor_vectors(self, self.system_index, slice(None), positions, cell, self.dtype)
 
     @property
     def periodic(self) -> bool:
         """Whether the frames repeat in all three directions (or none in any)."""
-        return self.waves[0].numel() > 0
+        return self.kvectors[0].numel() > 0
 
     def rows(self, size: int) -> list[tuple[slice, Graph]]:
-        """Cut the lists into parts of ``size`` atoms; neighbours keep their numbers in the whole.
+        """Cut the lists into parts of ``size`` atoms; neighbors keep their numbers in the whole.
 
-        Of a part, only what is listed per atom and per slot is its own, but ``reverse`` and
-        ``place``, which speak of the whole.
+        Of a part, only what is listed per atom and per slot is its own; ``reverse_neighbor_index``
+        and ``index_in_system`` are those of the whole.
         """
-        if not self.parts and size >= len(self.species):
+        if not self.bins and size >= len(self.atom_types):
             return [(slice(None), self)]
         found, start = [], 0
-        for part in self.parts or (self,):
-            for at in range(0, len(part.species), size):
-                end = min(at + size, len(part.species))
+        for part in self.bins or (self,):
+            for at in range(0, len(part.atom_types), size):
+                end = min(at + size, len(part.atom_types))
                 found.append((slice(start + at, start + end), part._cut(slice(at, end))))
-            start += len(part.species)
+            start += len(part.atom_types)
         return found
 
     def _cut(self, rows: slice) -> Graph:
-        names = ("species", "neighbour", "image", "away", "frame")
-        sent = None if self.sent is None else Lists(*(v[rows] for v in self.sent))
-        near = None if self.near is None else self.near[rows]
-        return replace(self, sent=sent, near=near, **{n: getattr(self, n)[rows] for n in names})
+        names = ("atom_types", "neighbor_index", "cell_shift", "mask", "system_index")
+        sent = None if self.senders is None else Lists(*(v[rows] for v in self.senders))
+        near = None if self.first_neighbor_index is None else self.first_neighbor_index[rows]
+        return replace(
+            self,
+            senders=sent,
+            first_neighbor_index=near,
+            **{n: getattr(self, n)[rows] for n in names},
+        )
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -147,7 +163,7 @@ class Graph:
         for name, value in moved.items():
             if isinstance(value, Tensor):
                 moved[name] = move(value, None) if name == "cell" else move(value)
-        moved["waves"] = tuple(move(w) for w in self.waves)
+        moved["kvectors"] = tuple(move(w) for w in self.kvectors)
         return replace(self, **moved)
 
 
@@ -159,7 +175,7 @@ def build(
     smearing: float = 0.0,
     near: float | None = None,
 ) -> Graph:
-    """List the neighbours of one frame (float64, on the CPU).
+    """List the neighbors of one frame (float64, on the CPU).
 
     Parameters
     ----------
@@ -183,7 +199,7 @@ def build(
         that is not a number.
     """
     check_elements(frame, elements)
-    pairs = neighbours.build(frame, cutoff, full=True, images=True)
+    pairs = neighbors.build(frame, cutoff, full=True, images=True)
     _check_overlap(frame, pairs)
     if np.abs(pairs.shift).max(initial=0) >= 2**31:
         raise InputError(
@@ -197,13 +213,12 @@ def build(
     count = np.bincount(i, minlength=atoms)
     slots = _slots(count)
     slot = i * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i]
-    neighbour = np.repeat(np.arange(atoms), slots)
-    neighbour[slot] = j
+    neighbor = np.repeat(np.arange(atoms), slots)
+    neighbor[slot] = j
     images = np.zeros((atoms * slots, 3), dtype=np.int32)
     images[slot] = image
-    away = np.zeros((atoms * slots, 3))
-    away[:, 0] = 2.0 * cutoff
-    away[slot] = 0.0
+    mask = np.zeros(atoms * slots, dtype=bool)
+    mask[slot] = True
     reverse = np.arange(atoms * slots)
     reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
     once = (slot < reverse[slot]) & (smearing > 0)
@@ -216,22 +231,24 @@ def build(
     check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
     waves = wave_numbers(cell, smearing if periodic else 0.0)
     return Graph(
-        species=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
-        neighbour=torch.from_numpy(neighbour.reshape(atoms, slots)),
-        image=torch.from_numpy(images.reshape(atoms, slots, 3)),
-        away=torch.from_numpy(away.reshape(atoms, slots, 3)),
-        reverse=torch.from_numpy(reverse),
-        ends=torch.from_numpy(np.stack([i[once], j[once]])),
-        lattice=torch.from_numpy(image[once].astype(np.int32)),
-        frame=torch.zeros(atoms, dtype=torch.int64),
-        place=torch.arange(atoms),
+        atom_types=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
+        neighbor_index=torch.from_numpy(neighbor.reshape(atoms, slots)),
+        cell_shift=torch.from_numpy(images.reshape(atoms, slots, 3)),
+        mask=torch.from_numpy(mask.reshape(atoms, slots)),
+        reverse_neighbor_index=torch.from_numpy(reverse),
+        edge_index=torch.from_numpy(np.stack([i[once], j[once]])),
+        edge_cell_shift=torch.from_numpy(image[once].astype(np.int32)),
+        system_index=torch.zeros(atoms, dtype=torch.int64),
+        index_in_system=torch.arange(atoms),
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None],
-        charge=torch.tensor([charge], dtype=torch.float64),
-        waves=waves,
+        total_charge=torch.tensor([charge], dtype=torch.float64),
+        kvectors=waves,
         cutoff=cutoff,
-        largest=atoms,
+        largest_system=atoms,
         mesh=mesh,
-        near=torch.from_numpy(neighbour.reshape(atoms, slots)[:, :inner]) if near else None,
+        first_neighbor_index=torch.from_numpy(neighbor.reshape(atoms, slots)[:, :inner])
+        if near
+        else None,
     )
 
 
@@ -239,13 +256,17 @@ def moved_to(graph: Graph, cell: np.ndarray, smearing: float) -> Graph:
     """The lists of one frame in another cell, Å [3, 3], as long as they hold every pair there."""
     if not graph.periodic:
         return graph
-    mesh, memory = plan(cell if smearing > 0 else None, smearing, len(graph.species))
+    mesh, memory = plan(cell if smearing > 0 else None, smearing, len(graph.atom_types))
     check_memory(memory, "electrostatics", f"a cell of {_edges(cell)}", _SMALLER)
     first, second, third = wave_numbers(cell, smearing)
     return replace(
         graph,
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None].to(graph.cell.device),
-        waves=(first.to(graph.away), second.to(graph.away), third.to(graph.away)),
+        kvectors=(
+            first.to(graph.total_charge),
+            second.to(graph.total_charge),
+            third.to(graph.total_charge),
+        ),
         mesh=mesh,
     )
 
@@ -256,7 +277,7 @@ def _edges(cell: np.ndarray) -> str:
 
 
 def _slots(count: np.ndarray) -> int:
-    """Slots for the atom with most neighbours."""
+    """Slots for the atom with most neighbors."""
     return max(SLOTS, -(-int(count.max(initial=0)) // SLOTS) * SLOTS)
 
 
@@ -273,48 +294,53 @@ def batch(graphs: Sequence[Graph]) -> Graph:
     kinds = {(g.cutoff, g.periodic) for g in graphs}
     if len(kinds) != 1:
         raise ValueError(f"one cutoff and one periodicity make a batch, got {sorted(kinds)}")
-    slots = max(g.neighbour.shape[1] for g in graphs)
-    atoms = np.cumsum([0] + [len(g.species) for g in graphs])
+    slots = max(g.neighbor_index.shape[1] for g in graphs)
+    atoms = np.cumsum([0] + [len(g.atom_types) for g in graphs])
     frames = np.cumsum([0] + [len(g.cell) for g in graphs])
     starts, frame_starts = atoms[:-1].tolist(), frames[:-1].tolist()
-    widest = [max((g.waves[a] for g in graphs), key=len) for a in range(3)]
-    neighbour = torch.cat(
-        [_widen(g.neighbour, slots) + a for g, a in zip(graphs, starts, strict=True)]
+    widest = [max((g.kvectors[a] for g in graphs), key=len) for a in range(3)]
+    neighbor = torch.cat(
+        [_widen(g.neighbor_index, slots) + a for g, a in zip(graphs, starts, strict=True)]
     )
-    inner = [g.near.shape[1] for g in graphs if g.near is not None]
+    inner = [g.first_neighbor_index.shape[1] for g in graphs if g.first_neighbor_index is not None]
     return Graph(
-        species=torch.cat([g.species for g in graphs]),
-        neighbour=neighbour,
-        image=torch.cat([_widen(g.image, slots) for g in graphs]),
-        away=torch.cat([_widen(g.away, slots, far=2.0 * g.cutoff) for g in graphs]),
-        reverse=torch.cat([_reverse(g, slots, a) for g, a in zip(graphs, starts, strict=True)]),
-        ends=torch.cat([g.ends + a for g, a in zip(graphs, starts, strict=True)], dim=1),
-        lattice=torch.cat([g.lattice for g in graphs]),
-        frame=torch.cat([g.frame + f for g, f in zip(graphs, frame_starts, strict=True)]),
-        place=torch.cat([g.place for g in graphs]),
+        atom_types=torch.cat([g.atom_types for g in graphs]),
+        neighbor_index=neighbor,
+        cell_shift=torch.cat([_widen(g.cell_shift, slots) for g in graphs]),
+        mask=torch.cat([_widen(g.mask, slots) for g in graphs]),
+        reverse_neighbor_index=torch.cat(
+            [_reverse(g, slots, a) for g, a in zip(graphs, starts, strict=True)]
+        ),
+        edge_index=torch.cat(
+            [g.edge_index + a for g, a in zip(graphs, starts, strict=True)], dim=1
+        ),
+        edge_cell_shift=torch.cat([g.edge_cell_shift for g in graphs]),
+        system_index=torch.cat(
+            [g.system_index + f for g, f in zip(graphs, frame_starts, strict=True)]
+        ),
+        index_in_system=torch.cat([g.index_in_system for g in graphs]),
         cell=torch.cat([g.cell for g in graphs]),
-        charge=torch.cat([g.charge for g in graphs]),
-        waves=(widest[0], widest[1], widest[2]),
+        total_charge=torch.cat([g.total_charge for g in graphs]),
+        kvectors=(widest[0], widest[1], widest[2]),
         cutoff=graphs[0].cutoff,
-        largest=max(g.largest for g in graphs),
-        near=neighbour[:, : max(inner)] if len(inner) == len(graphs) else None,
+        largest_system=max(g.largest_system for g in graphs),
+        first_neighbor_index=neighbor[:, : max(inner)] if len(inner) == len(graphs) else None,
     )
 
 
-def _widen(value: Tensor, slots: int, *, far: float = 0.0) -> Tensor:
-    """Add empty slots: the atom itself for numbers of atoms, (far, 0, 0) for vectors."""
+def _widen(value: Tensor, slots: int) -> Tensor:
+    """Pad neighbor lists to more entries: the atom itself for indices, zero for the rest."""
     extra = slots - value.shape[1]
-    if value.ndim == 3:
-        vectors = value.new_tensor([far, 0.0, 0.0]).expand(len(value), extra, 3)
-        return torch.cat([value, vectors], dim=1)
-    own = torch.arange(len(value), device=value.device)[:, None].expand(-1, extra)
-    return torch.cat([value, own], dim=1)
+    if value.dtype == torch.int64:
+        own = torch.arange(len(value), device=value.device)[:, None].expand(-1, extra)
+        return torch.cat([value, own], dim=1)
+    return torch.cat([value, value.new_zeros(len(value), extra, *value.shape[2:])], dim=1)
 
 
 def _reverse(graph: Graph, slots: int, start: int) -> Tensor:
     """Reverse slots in lists of another width, from atom ``start`` on."""
-    atoms, old = graph.neighbour.shape
-    back = graph.reverse.reshape(atoms, old)
+    atoms, old = graph.neighbor_index.shape
+    back = graph.reverse_neighbor_index.reshape(atoms, old)
     moved = (back // old + start) * slots + back % old
     first = (torch.arange(atoms, device=back.device) + start)[:, None] * slots
     empty = first + torch.arange(old, slots, device=back.device)
@@ -324,16 +350,19 @@ def _reverse(graph: Graph, slots: int, start: int) -> Tensor:
 def reordered(graph: Graph, order: Tensor) -> Graph:
     """Bring the atoms of a graph with one list for all into another order [atoms]."""
     place = torch.argsort(order)
-    slots = graph.neighbour.shape[1]
-    back = graph.reverse.reshape(-1, slots)[order]
-    own = {n: getattr(graph, n)[order] for n in ("species", "image", "away", "frame", "place")}
-    neighbour = place[graph.neighbour[order]]
+    slots = graph.neighbor_index.shape[1]
+    back = graph.reverse_neighbor_index.reshape(-1, slots)[order]
+    names = ("atom_types", "cell_shift", "mask", "system_index", "index_in_system")
+    own = {n: getattr(graph, n)[order] for n in names}
+    neighbor = place[graph.neighbor_index[order]]
     return replace(
         graph,
-        neighbour=neighbour,
-        near=None if graph.near is None else neighbour[:, : graph.near.shape[1]],
-        reverse=(place[back // slots] * slots + back % slots).reshape(-1),
-        ends=place[graph.ends],
+        neighbor_index=neighbor,
+        first_neighbor_index=None
+        if graph.first_neighbor_index is None
+        else neighbor[:, : graph.first_neighbor_index.shape[1]],
+        reverse_neighbor_index=(place[back // slots] * slots + back % slots).reshape(-1),
+        edge_index=place[graph.edge_index],
         **own,
     )
 
@@ -384,7 +413,7 @@ def check_elements(frame: Frame, elements: Sequence[int]) -> None:
         )
 
 
-def _check_overlap(frame: Frame, pairs: neighbours.Pairs) -> None:
+def _check_overlap(frame: Frame, pairs: neighbors.Pairs) -> None:
     if len(pairs.distance) and float(pairs.distance.min()) < OVERLAP:
         worst = int(pairs.distance.argmin())
         raise InputError(
@@ -394,29 +423,46 @@ def _check_overlap(frame: Frame, pairs: neighbours.Pairs) -> None:
         )
 
 
-def vectors(
-    lists: Graph | Lists, frame: Tensor, rows: slice, positions: Tensor, cell: Tensor
+def neighbor_vectors(
+    lists: Graph | Lists,
+    system_index: Tensor,
+    rows: slice,
+    positions: Tensor,
+    cell: Tensor,
+    dtype: torch.dtype,
 ) -> Tensor:
-    """From each listed atom to its neighbours, Å [rows, slots, 3]; longer than a cutoff if empty.
+    """Vectors from listed atoms to their neighbors, Å [rows, slots, 3]; ``FAR`` where masked.
 
-    ``rows`` are the places of the listed atoms among ``positions`` [atoms, 3], ``frame`` [rows]
-    their frames among ``cell`` [frames, 3, 3]. The difference is taken in their precision, and
-    rounded to the type of the lists: where in space the atoms are makes no difference.
+    The difference of the positions is taken in their own precision and then rounded to ``dtype``:
+    the place of the atoms in space does not matter.
+
+    Parameters
+    ----------
+    lists
+        Padded neighbor lists of the atoms ``rows``.
+    system_index
+        System of each of these atoms among ``cell`` [rows].
+    rows
+        Which of the ``positions`` the lists belong to.
+    positions, cell
+        Å [atoms, 3] and [systems, 3, 3].
+    dtype
+        Of the result.
     """
-    apart = positions[lists.neighbour] - positions[rows, None]
-    apart = apart + torch.bmm(lists.image.to(cell.dtype), cell[frame])
-    return apart.to(lists.away.dtype) + lists.away
+    apart = positions[lists.neighbor_index] - positions[rows, None]
+    apart = apart + torch.bmm(lists.cell_shift.to(cell.dtype), cell[system_index])
+    return torch.where(lists.mask[..., None], apart.to(dtype), FAR)
 
 
-def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
+def trim_edges(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
     """Keep the pairs closer than ``cutoff`` (Å) at other positions [atoms, 3].
 
     A list made with a longer cutoff holds every pair as long as no atom has moved by more than
     half the difference: engines rebuild it then, and prune it in every step. Slots keep the order
     of the longer list, and the pairs of the electrostatics stay.
     """
-    atoms = len(graph.species)
-    vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
+    atoms = len(graph.atom_types)
+    vector = graph.vectors(positions, graph.cell)
     # a pair has exactly opposite vectors from its two ends, so both are kept or neither
     kept = (vector * vector).sum(dim=-1) < cutoff * cutoff
     width = max(SLOTS, -(-int(kept.sum(dim=1).max()) // SLOTS) * SLOTS)
@@ -425,20 +471,22 @@ def prune(graph: Graph, positions: Tensor, cutoff: float) -> Graph:
     old = kept.reshape(-1).nonzero()[:, 0]
     new = target[old]
     reverse = torch.arange(atoms * width, device=kept.device)
-    reverse[new] = target[graph.reverse[old]]
-    neighbour = row.expand(atoms, width).reshape(-1).clone()
-    neighbour[new] = graph.neighbour.reshape(-1)[old]
-    image = graph.image.new_zeros(atoms * width, 3)
-    image[new] = graph.image.reshape(-1, 3)[old]
-    away = graph.away.new_tensor([2.0 * cutoff, 0.0, 0.0]).repeat(atoms * width, 1)
-    away[new] = 0.0
-    neighbour = neighbour.reshape(atoms, width)
+    reverse[new] = target[graph.reverse_neighbor_index[old]]
+    neighbor = row.expand(atoms, width).reshape(-1).clone()
+    neighbor[new] = graph.neighbor_index.reshape(-1)[old]
+    image = graph.cell_shift.new_zeros(atoms * width, 3)
+    image[new] = graph.cell_shift.reshape(-1, 3)[old]
+    mask = graph.mask.new_zeros(atoms * width)
+    mask[new] = True
+    neighbor = neighbor.reshape(atoms, width)
     return replace(
         graph,
-        neighbour=neighbour,
-        near=None if graph.near is None else neighbour[:, : graph.near.shape[1]],
-        image=image.reshape(atoms, width, 3),
-        away=away.reshape(atoms, width, 3),
-        reverse=reverse,
+        neighbor_index=neighbor,
+        first_neighbor_index=None
+        if graph.first_neighbor_index is None
+        else neighbor[:, : graph.first_neighbor_index.shape[1]],
+        cell_shift=image.reshape(atoms, width, 3),
+        mask=mask.reshape(atoms, width),
+        reverse_neighbor_index=reverse,
         cutoff=cutoff,
     )

@@ -13,13 +13,13 @@ from jaxtyping import Float
 
 from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Frame
-from scalewise.models.adaptive_cutoff import Routed, RoutedNetwork, ScaleRouter
-from scalewise.models.binning import focus
-from scalewise.models.composition import Baseline
-from scalewise.models.density.network import Network
-from scalewise.models.gradients import Derivatives, Differentiator
-from scalewise.models.graph import Graph, build, prune, reordered
-from scalewise.models.scale import Scale
+from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
+from scalewise.models.binning import bin_atoms
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.gradients import Derivatives, Evaluator
+from scalewise.models.graph import Graph, build, reordered, trim_edges
+from scalewise.models.scale import ResolvedScale
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +58,21 @@ class Potential:
     ----------
     network
         On its device, in its type.
-    baseline
+    composition
         Energies of composition, added to the network's.
     info
         How it was made: settings, data, errors. Free for the user's own entries.
     compiled
-        Use ``torch.compile``; see :class:`scalewise.models.gradients.Differentiator`.
-    router
+        Use ``torch.compile``; see :class:`scalewise.models.gradients.Evaluator`.
+    adaptive_cutoff
         Chooses the cutoff of every atom where none is given; without, it is the network's for all.
     """
 
-    network: Network
-    baseline: Baseline
+    network: DensityNetwork
+    composition: CompositionModel
     info: dict[str, Any] = field(default_factory=dict)
     compiled: bool = False
-    router: ScaleRouter | None = None
+    adaptive_cutoff: AdaptiveCutoff | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: compiled programs and their caches are made anew."""
@@ -84,16 +84,20 @@ class Potential:
 
     def __post_init__(self) -> None:
         self.network.requires_grad_(False)
-        if self.router is not None:
-            self.router.requires_grad_(False)
+        if self.adaptive_cutoff is not None:
+            self.adaptive_cutoff.requires_grad_(False)
 
     @cached_property
-    def _routed(self) -> RoutedNetwork | None:
-        return None if self.router is None else RoutedNetwork(self.network, self.router)
+    def _adaptive_network(self) -> AdaptiveNetwork | None:
+        return (
+            None
+            if self.adaptive_cutoff is None
+            else AdaptiveNetwork(self.network, self.adaptive_cutoff)
+        )
 
     @cached_property
-    def _differentiator(self) -> Differentiator:
-        return Differentiator(self._routed or self.network, compiled=self.compiled)
+    def _differentiator(self) -> Evaluator:
+        return Evaluator(self._adaptive_network or self.network, compiled=self.compiled)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -119,16 +123,20 @@ class Potential:
     ) -> Potential:
         """Return a copy on another device, of another type, or compiled."""
         place, kind = device or self.device, dtype or self.dtype
-        router = None if self.router is None else copy.deepcopy(self.router).to(place, kind)
+        adaptive = (
+            None
+            if self.adaptive_cutoff is None
+            else copy.deepcopy(self.adaptive_cutoff).to(place, kind)
+        )
         return replace(
             self,
             network=self.network.converted(kind).to(place),
             compiled=self.compiled if compiled is None else compiled,
-            router=router,
+            adaptive_cutoff=adaptive,
         )
 
     def graph(self, frame: Frame) -> Graph:
-        """List the neighbours of a frame, on the potential's device.
+        """List the neighbors of a frame, on the potential's device.
 
         Raises
         ------
@@ -142,7 +150,7 @@ class Potential:
             self.network.elements,
             settings.cutoff,
             smearing=smearing,
-            near=settings.inner,
+            near=settings.first_layer_cutoff,
         )
         return graph.to(self.device, self.dtype)
 
@@ -172,7 +180,7 @@ class Potential:
             network that was trained with it alone.
         """
         network = self.network.settings
-        if not long and network.charges and not network.switched:
+        if not long and network.charges and not network.long_range_optional:
             raise InputError(
                 "long",
                 "long range turned off, but the network was trained with it alone",
@@ -180,13 +188,17 @@ class Potential:
             )
         places = torch.as_tensor(positions, device=self.device, dtype=torch.float64)
         near = None
-        if cutoffs is None and self._routed is not None:
+        if (
+            cutoffs is None
+            and self._adaptive_network is not None
+            and self.adaptive_cutoff is not None
+        ):
             with torch.no_grad():
                 # constants have no gradient: what they give is a scale like any other
-                chosen = self._routed.router.constants(graph.species)
+                chosen = self.adaptive_cutoff.constants(graph.atom_types)
                 if chosen is None:
-                    near = prune(graph, places, network.shortest)
-                    chosen = self._routed.cutoffs(near, places, graph.cell)
+                    near = trim_edges(graph, places, network.shortest_cutoff)
+                    chosen = self._adaptive_network.cutoffs(near, places, graph.cell)
             cutoffs = self._lengths(chosen)
         given = self.check_cutoffs(self.cutoff if cutoffs is None else cutoffs)
         if given.ndim and len(given) != len(positions):
@@ -198,17 +210,17 @@ class Potential:
         lengths = np.full(len(positions), given)
         cutoff = self._tensor(lengths)
         if len(lengths) and float(lengths.max()) < graph.cutoff:
-            graph = prune(graph, places, float(lengths.max()))
+            graph = trim_edges(graph, places, float(lengths.max()))
         order = None
         if len(lengths) and float(lengths.min()) < float(lengths.max()) and not self.compiled:
-            focused = focus(graph, places, cutoff)
+            focused = bin_atoms(graph, places, cutoff)
             if focused is not None:
                 graph, order = focused
                 places, cutoff = places[order], cutoff[order]
         share = torch.ones_like(cutoff) if long and network.charges else None
-        scale: Scale | Routed = Scale(cutoff, share)
+        scale: ResolvedScale | AdaptiveScale = ResolvedScale(cutoff, share)
         if near is not None:
-            scale = Routed(near if order is None else reordered(near, order), share)
+            scale = AdaptiveScale(near if order is None else reordered(near, order), share)
         with torch.no_grad():
             found = self._differentiator(graph, places, scale=scale)
         return found if order is None else found.reordered(order)
@@ -265,7 +277,7 @@ class Potential:
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
         smeared = float(found.energy.double().sum()) - float(own.sum())
-        base = self.baseline
+        base = self.composition
         table = dict(zip(base.elements, base.energies, strict=True))
         energies = own + smeared / max(n, 1) + np.array([table[z] for z in frame.numbers.tolist()])
         stress = None

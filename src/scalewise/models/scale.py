@@ -1,7 +1,8 @@
 r"""The scale of every atom: how far it sees, and whether it takes part in the long range.
 
-A network that is trained over a ladder of scales is told the scale of each atom, beside the
-envelope that ends at its cutoff: by functions of the cutoff and of its share in the long range.
+A network that is trained over a ladder of scales is conditioned on the scale of each atom. Its
+envelope ends at the atom's cutoff, and its weights depend on functions of the cutoff and of the
+atom's share in the long range.
 
 .. math:: x = 2 \frac{r_i - r_\mathrm{short}}{r_\mathrm{long} - r_\mathrm{short}} - 1, \qquad
    \phi = (T_1(x), \dots, T_K(x), \lambda_i)
@@ -20,32 +21,34 @@ from torch import Tensor
 ORDER: Final = 4
 
 
-class Scale(NamedTuple):
+class ResolvedScale(NamedTuple):
     """The scale of every atom.
 
     Attributes
     ----------
-    cutoff
+    cutoffs
         Å [atoms].
-    long
+    long_range
         Share of the atom's charge that acts at long range, from 0 to 1 [atoms]; none: no atom has
         long range, and its cost is saved.
     """
 
-    cutoff: Tensor
-    long: Tensor | None
+    cutoffs: Tensor
+    long_range: Tensor | None
 
 
-def describe(scale: Scale, shortest: float, longest: float, *, switched: bool) -> Tensor:
-    """Functions of the scale that a network is told [atoms, ``ORDER`` + switched].
+def condition(
+    scale: ResolvedScale, shortest: float, longest: float, *, long_range_optional: bool
+) -> Tensor:
+    """Functions of the scale that condition a network [atoms, ``ORDER`` + long_range_optional].
 
-    ``shortest`` and ``longest`` are the ends of the ladder's cutoffs, Å; ``switched`` says whether
-    long range is a rung of the ladder.
+    ``shortest`` and ``longest`` are the ends of the ladder's cutoffs, Å;
+    ``long_range_optional`` says whether long range is a rung of the ladder.
     """
-    x = (2.0 * scale.cutoff - (longest + shortest)) / (longest - shortest)
+    x = (2.0 * scale.cutoffs - (longest + shortest)) / (longest - shortest)
     functions = [x, 2.0 * x * x - 1.0]
     while len(functions) < ORDER:
         functions.append(2.0 * x * functions[-1] - functions[-2])
-    if switched:
-        functions.append(torch.zeros_like(x) if scale.long is None else scale.long)
+    if long_range_optional:
+        functions.append(torch.zeros_like(x) if scale.long_range is None else scale.long_range)
     return torch.stack(functions, dim=-1)

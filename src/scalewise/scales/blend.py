@@ -127,7 +127,7 @@ class Residuals:
     ) -> Float[np.ndarray, "units components"]:
         r"""Blend the residuals at one scale for all units, or at one scale each.
 
-        Between neighbouring anchors :math:`s_k \le s \le s_{k+1}` the blend is linear,
+        Between neighboring anchors :math:`s_k \le s \le s_{k+1}` the blend is linear,
         :math:`e(s) = (1 - t) e_k + t e_{k+1}` with :math:`t = (s - s_k) / (s_{k+1} - s_k)`.
         """
         return blend(self.values, self.anchors, scale)
@@ -152,7 +152,7 @@ def blend(
     anchors: Float[np.ndarray, " anchors"],
     scale: float | Float[np.ndarray, " units"],
 ) -> Float[np.ndarray, "units components"]:
-    """Interpolate linearly between neighbouring anchors; exact at every anchor."""
+    """Interpolate linearly between neighboring anchors; exact at every anchor."""
     s = np.asarray(scale, dtype=float)
     if np.any((s < 0) | (s > 1)) or not np.isfinite(s).all():
         raise InputError("scale", f"{s.min()} to {s.max()}", "Scales lie between 0 and 1.")

@@ -22,7 +22,7 @@ from scalewise.scales.blend import LossName, Residuals
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class OracleChoice:
     """One scale per unit, and the summed loss of each unit there."""
 
     scale: Float[np.ndarray, " units"]
@@ -33,7 +33,7 @@ class Oracle(ABC):
     """Chooses a scale for every unit by looking at its labels."""
 
     @abstractmethod
-    def choose(self, residuals: Residuals) -> Choice:
+    def choose(self, residuals: Residuals) -> OracleChoice:
         """Return the chosen scale and the loss of every unit."""
 
 
@@ -43,18 +43,20 @@ class PoolOracle(Oracle):
 
     scales: tuple[float, ...]
 
-    def choose(self, residuals: Residuals) -> Choice:
+    def choose(self, residuals: Residuals) -> OracleChoice:
         """Try every scale of the pool on every unit."""
         losses = residuals.pool_losses(self.scales)
         best = losses.argmin(axis=0)
-        return Choice(np.asarray(self.scales)[best], losses[best, np.arange(residuals.n_units)])
+        return OracleChoice(
+            np.asarray(self.scales)[best], losses[best, np.arange(residuals.n_units)]
+        )
 
 
 @dataclass(frozen=True)
 class HardOracle(Oracle):
     """The best single anchor, unit by unit: hard routing."""
 
-    def choose(self, residuals: Residuals) -> Choice:
+    def choose(self, residuals: Residuals) -> OracleChoice:
         """Try every anchor on every unit."""
         return PoolOracle(tuple(residuals.anchors.tolist())).choose(residuals)
 
@@ -67,7 +69,7 @@ class ContinuousOracle(Oracle):
     :math:`\sum_j |a_j + t b_j|` is the weighted median of :math:`-a_j / b_j` with weights
     :math:`|b_j|`; that of :math:`\sum_j (a_j + t b_j)^2` is
     :math:`-\sum_j a_j b_j / \sum_j b_j^2`. Both sums are convex, so clipping to [0, 1] keeps the
-    optimum, and the best of the segments between neighbouring anchors is the global one.
+    optimum, and the best of the segments between neighboring anchors is the global one.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ class ContinuousOracle(Oracle):
 
     also: tuple[float, ...] = ()
 
-    def choose(self, residuals: Residuals) -> Choice:
+    def choose(self, residuals: Residuals) -> OracleChoice:
         """Minimise on every segment, then take the best."""
         tried = sorted({*residuals.anchors.tolist(), *self.also})
         best = PoolOracle(tuple(tried)).choose(residuals)
@@ -91,7 +93,7 @@ class ContinuousOracle(Oracle):
             value = residuals.unit_losses(candidate)
             better = value < loss
             scale[better], loss[better] = candidate[better], value[better]
-        return Choice(scale, loss)
+        return OracleChoice(scale, loss)
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ class TwoReplicateOracle:
 
     oracle: Oracle
 
-    def score(self, choose: Residuals, score: Residuals) -> Choice:
+    def score(self, choose: Residuals, score: Residuals) -> OracleChoice:
         """Return the scale chosen on ``choose`` and its loss on ``score``."""
         scale = self.oracle.choose(choose).scale
-        return Choice(scale, score.unit_losses(scale))
+        return OracleChoice(scale, score.unit_losses(scale))
 
 
 def best_fraction(

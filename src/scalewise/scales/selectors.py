@@ -1,8 +1,8 @@
-r"""Routers: a scale for every atom from its geometry alone.
+r"""Selectors: a scale for every atom from its geometry alone.
 
-A router is *trained* on residuals (tuning data) and *used* on a :class:`Geometry`, which holds no
-label; the two types keep trap and model apart. The scales route predicted forces, which is right
-for judging whether routing pays but is not a conservative force field.
+A selector is *trained* on residuals (tuning data) and *used* on :class:`SelectorInputs`, which hold
+no label: what chooses with labels is an oracle, another type. A selector blends predicted forces.
+That is right for judging whether selection pays, but it is not a conservative force field.
 """
 
 from __future__ import annotations
@@ -23,51 +23,51 @@ from scalewise.scales.update import blend_tensors, loss_tensors
 
 
 @dataclass(frozen=True, eq=False)
-class Geometry:
+class SelectorInputs:
     """What a router may see of every unit: features and the stratum it lies in. No labels."""
 
     features: Float[np.ndarray, "units features"]
     stratum: Int[np.ndarray, " units"]
 
-    def subset(self, mask: Bool[np.ndarray, " units"]) -> Geometry:
+    def subset(self, mask: Bool[np.ndarray, " units"]) -> SelectorInputs:
         """Keep the units where ``mask`` is true."""
-        return Geometry(self.features[mask], self.stratum[mask])
+        return SelectorInputs(self.features[mask], self.stratum[mask])
 
 
-class Router(ABC):
+class Selector(ABC):
     """Gives every unit a scale in [0, 1]."""
 
     @abstractmethod
-    def scales(self, geometry: Geometry) -> Float[np.ndarray, " units"]:
+    def scales(self, geometry: SelectorInputs) -> Float[np.ndarray, " units"]:
         """Return one scale per unit."""
 
 
 @dataclass(frozen=True)
-class FixedRouter(Router):
+class FixedSelector(Selector):
     """One scale for everything: the null that any router has to beat."""
 
     scale: float
 
-    def scales(self, geometry: Geometry) -> Float[np.ndarray, " units"]:
+    def scales(self, geometry: SelectorInputs) -> Float[np.ndarray, " units"]:
         """Return the fixed scale for every unit."""
         return np.full(len(geometry.features), self.scale)
 
 
 @dataclass(frozen=True)
-class RegimeRouter(Router):
+class RegimeSelector(Selector):
     """One scale per stratum; strata not met in training take the fixed scale."""
 
     by_stratum: tuple[tuple[int, float], ...]
     otherwise: float
 
-    def scales(self, geometry: Geometry) -> Float[np.ndarray, " units"]:
+    def scales(self, geometry: SelectorInputs) -> Float[np.ndarray, " units"]:
         """Return the scale of each unit's stratum."""
         table = dict(self.by_stratum)
         return np.array([table.get(int(s), self.otherwise) for s in geometry.stratum])
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedRouter(Router):
+class LearnedSelector(Selector):
     r"""The mean of small networks on standardised features, drawn towards the fixed scale.
 
     :math:`s = s_0 + \\lambda (\\bar s(x) - s_0)`, where :math:`\\lambda` is the share of the
@@ -78,33 +78,33 @@ class LearnedRouter(Router):
     fixed: float
     share: float
 
-    def scales(self, geometry: Geometry) -> Float[np.ndarray, " units"]:
+    def scales(self, geometry: SelectorInputs) -> Float[np.ndarray, " units"]:
         """Return the networks' mean scale, drawn towards the fixed one."""
         mean = np.mean([network(geometry.features) for network in self.networks], axis=0)
         return np.clip(self.fixed + self.share * (mean - self.fixed), 0.0, 1.0)
 
-    def with_full_share(self) -> LearnedRouter:
+    def with_full_share(self) -> LearnedSelector:
         """Return the networks' undiluted opinion."""
         return replace(self, share=1.0)
 
 
-def fit_fixed(residuals: Residuals) -> FixedRouter:
+def fit_fixed(residuals: Residuals) -> FixedSelector:
     """Return the exact best single scale in [0, 1] on the given data."""
     merged = residuals.group(np.zeros(residuals.n_units, dtype=np.int64))
-    return FixedRouter(float(ContinuousOracle().choose(merged).scale[0]))
+    return FixedSelector(float(ContinuousOracle().choose(merged).scale[0]))
 
 
-def fit_regimes(residuals: Residuals, geometry: Geometry) -> RegimeRouter:
+def fit_regimes(residuals: Residuals, geometry: SelectorInputs) -> RegimeSelector:
     """Return the exact best scale of every stratum on the given data."""
     best = ContinuousOracle().choose(residuals.group(geometry.stratum)).scale
     strata = np.unique(geometry.stratum)
     table = tuple((int(s), float(v)) for s, v in zip(strata, best, strict=True))
-    return RegimeRouter(table, fit_fixed(residuals).scale)
+    return RegimeSelector(table, fit_fixed(residuals).scale)
 
 
 @dataclass(frozen=True)
-class LearnedRouterTrainer:
-    """How a :class:`LearnedRouter` is trained; see ``config.Router`` for the defaults."""
+class SelectorTrainer:
+    """How a :class:`LearnedSelector` is trained; see ``config.Router`` for the defaults."""
 
     hidden: int
     steps: int
@@ -114,8 +114,8 @@ class LearnedRouterTrainer:
     seed: int = 0
 
     def fit(
-        self, residuals: Residuals, geometry: Geometry
-    ) -> tuple[LearnedRouter, Float[np.ndarray, " units"]]:
+        self, residuals: Residuals, geometry: SelectorInputs
+    ) -> tuple[LearnedSelector, Float[np.ndarray, " units"]]:
         """Train one network per fold of blocks; return the router and its out-of-fold scales.
 
         A network stops where the *next* fold likes it best, so the fold that it is judged on has
@@ -142,7 +142,7 @@ class LearnedRouterTrainer:
         losses = [residuals.unit_losses(fixed + a * (held - fixed)).sum() for a in shares]
         share = shares[int(np.argmin(losses))]
         out_of_fold = np.clip(fixed + share * (held - fixed), 0.0, 1.0)
-        return LearnedRouter(tuple(networks), fixed, share), out_of_fold
+        return LearnedSelector(tuple(networks), fixed, share), out_of_fold
 
     def _train(
         self,
@@ -230,7 +230,7 @@ class _Batch:
 
 
 def make_folds(block: Int[np.ndarray, " units"], members: int) -> Int[np.ndarray, " units"]:
-    """Deal whole blocks to folds, neighbouring blocks together.
+    """Deal whole blocks to folds, neighboring blocks together.
 
     Raises
     ------

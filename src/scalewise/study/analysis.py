@@ -8,11 +8,11 @@ from scalewise.core.errors import InputError
 from scalewise.scales.pool import recovered
 from scalewise.study import diagnose, mechanisms
 from scalewise.study.score import Scorer
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 from scalewise.study.views import View
 
 
-def analyse(view: View, label_error: float | None, settings: Study) -> dict[str, Any]:
+def analyse(view: View, label_error: float | None, settings: StudySettings) -> dict[str, Any]:
     """Train the routers and pools on tuning data, score everything on test data."""
     check_regimes(view, settings)
     view = without_small_regimes(view, settings)
@@ -53,7 +53,7 @@ def analyse(view: View, label_error: float | None, settings: Study) -> dict[str,
     }
 
 
-def check_regimes(view: View, settings: Study) -> None:
+def check_regimes(view: View, settings: StudySettings) -> None:
     """Refuse regimes that the user named and that hold no test atom.
 
     Raises
@@ -72,7 +72,7 @@ def check_regimes(view: View, settings: Study) -> None:
             )
 
 
-def without_small_regimes(view: View, settings: Study) -> View:
+def without_small_regimes(view: View, settings: StudySettings) -> View:
     """Leave out automatic regimes with fewer atoms than an interval needs."""
     if settings.regimes != "auto":
         return view

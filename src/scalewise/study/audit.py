@@ -13,12 +13,12 @@ from scalewise.data.keys import LabelKeys
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import Split, by_group, by_trajectory
 from scalewise.data.structure import Frame, check_same_atoms, read
-from scalewise.study.samples import Replicates, Samples, Scene, assemble, describe
-from scalewise.study.settings import RESERVED_NAMES, Predictions, Study
+from scalewise.study.samples import Replicates, Samples, StudyScene, assemble, describe
+from scalewise.study.settings import RESERVED_NAMES, PredictionsSettings, StudySettings
 from scalewise.study.views import View
 
 
-def predictions_view(settings: Study) -> View:
+def predictions_view(settings: StudySettings) -> View:
     """Read labels and predictions, check that they belong together, and build the samples."""
     audit = settings.predictions
     assert audit is not None  # the caller asks only where there is something to audit
@@ -42,7 +42,7 @@ def predictions_view(settings: Study) -> View:
 
 
 def _read_all(
-    paths: Sequence[Path], keys: Sequence[str], labels: Sequence[Frame], settings: Study
+    paths: Sequence[Path], keys: Sequence[str], labels: Sequence[Frame], settings: StudySettings
 ) -> list[list[Frame]]:
     members = []
     for path, key in zip(paths, keys, strict=True):
@@ -52,7 +52,7 @@ def _read_all(
     return members
 
 
-def _keys(forces: str, option: str, settings: Study) -> LabelKeys:
+def _keys(forces: str, option: str, settings: StudySettings) -> LabelKeys:
     options = {"forces": f"predictions.{option}"}
     return LabelKeys(forces, energy=None, options=options, check_units=settings.check_units)
 
@@ -78,7 +78,9 @@ def branch_names(files: Sequence[Path], keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"branch {k}" for k in range(1, len(files) + 1))
 
 
-def _scene(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Scene:
+def _scene(
+    labels: Sequence[Frame], audit: PredictionsSettings, settings: StudySettings
+) -> StudyScene:
     elements = tuple(sorted({e for f in labels for e in f.symbols}))
     targets = audit.targets or elements
     for element in targets:
@@ -96,12 +98,12 @@ def _scene(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Scen
             f"{len(anchors)} scales for {len(audit.files)} prediction files",
             "Give one anchor per file, in the same order.",
         )
-    return Scene(
+    return StudyScene(
         elements, targets, settings.ions, regimes, settings.router.cutoff, anchors, settings.loss
     )
 
 
-def _split(labels: Sequence[Frame], audit: Predictions, settings: Study) -> Split:
+def _split(labels: Sequence[Frame], audit: PredictionsSettings, settings: StudySettings) -> Split:
     """Nothing is fitted but routers, so what would train the branches tunes as well."""
     tune = settings.split.train + settings.split.tune
     if audit.group_key is not None:
@@ -123,7 +125,7 @@ def _samples(
     members: Sequence[Sequence[Frame]],
     split: Split,
     part: np.ndarray,
-    scene: Scene,
+    scene: StudyScene,
 ) -> Samples:
     described = [describe(labels[int(k)], scene) for k in part]
     target = [d.target for d in described]

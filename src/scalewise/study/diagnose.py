@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 
 from scalewise.scales.blend import component_loss
 from scalewise.scales.oracle import ContinuousOracle, best_single
-from scalewise.scales.selectors import Router
+from scalewise.scales.selectors import Selector
 from scalewise.statistics.bootstrap import Resampling
 from scalewise.study.samples import Samples
 from scalewise.study.score import joined
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 from scalewise.study.views import View
 
 #: Bins of the distance to the nearest ion, Å.
@@ -22,7 +22,7 @@ DISTANCE_EDGES = (2.0, 2.6, 3.0, 3.6, 4.2, 4.8, 5.4, 6.0, 7.0, 9.0)
 FEWEST_IN_BIN = 15
 
 
-def complementarity(view: View, settings: Study) -> dict[str, Any]:
+def complementarity(view: View, settings: StudySettings) -> dict[str, Any]:
     """Error correlation of first and last branch per regime; error of each against distance."""
     return {
         "correlation": {
@@ -34,7 +34,7 @@ def complementarity(view: View, settings: Study) -> dict[str, Any]:
     }
 
 
-def _correlation(samples: Samples, settings: Study) -> dict[str, Any]:
+def _correlation(samples: Samples, settings: StudySettings) -> dict[str, Any]:
     values = samples.residuals.values
     resampling = Resampling(settings.seed, settings.evidence.bootstrap)
     found = resampling.correlation(values[0], values[-1], samples.residuals.block)
@@ -45,7 +45,7 @@ def _correlation(samples: Samples, settings: Study) -> dict[str, Any]:
     }
 
 
-def _against_distance(view: View, settings: Study) -> list[dict[str, Any]]:
+def _against_distance(view: View, settings: StudySettings) -> list[dict[str, Any]]:
     bins = []
     residuals = view.test.residuals
     for low, high in itertools.pairwise(DISTANCE_EDGES):
@@ -72,7 +72,7 @@ def _mean_with_interval(
     losses: Float[np.ndarray, " units"],
     counts: Int[np.ndarray, " units"],
     block: Int[np.ndarray, " units"],
-    settings: Study,
+    settings: StudySettings,
 ) -> dict[str, Any]:
     found = Resampling(settings.seed, settings.evidence.bootstrap).mean(losses, counts, block)
     return {
@@ -81,7 +81,7 @@ def _mean_with_interval(
     }
 
 
-def noise_floor(view: View, label_error: float | None, settings: Study) -> dict[str, Any]:
+def noise_floor(view: View, label_error: float | None, settings: StudySettings) -> dict[str, Any]:
     r"""Error that no model with these inputs can beat, per regime.
 
     With :math:`S` force samples of every atom, the mean absolute deviation from their mean is too
@@ -116,7 +116,9 @@ def noise_floor(view: View, label_error: float | None, settings: Study) -> dict[
 
 
 def _floor(
-    labels: Float[np.ndarray, "units samples 3"], block: Int[np.ndarray, " units"], settings: Study
+    labels: Float[np.ndarray, "units samples 3"],
+    block: Int[np.ndarray, " units"],
+    settings: StudySettings,
 ) -> dict[str, Any]:
     samples = labels.shape[1]
     off = component_loss(labels - labels.mean(axis=1, keepdims=True), settings.loss)
@@ -141,7 +143,7 @@ def loss_curves(samples: Samples) -> dict[str, Any]:
     }
 
 
-def scale_histograms(samples: Samples, router: Router) -> dict[str, Any]:
+def scale_histograms(samples: Samples, router: Selector) -> dict[str, Any]:
     """How often each scale is chosen, by the continuous oracle and by the learned router."""
     edges = np.linspace(0.0, 1.0, 21)
     oracle = ContinuousOracle().choose(samples.residuals).scale

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 
 #: First shell of the densities and the distance between their centres, Å.
@@ -23,7 +23,7 @@ def environment(
     :math:`w` the distance of the centres and :math:`f(r) = (1 - (r / r_c)^2)^3`, which vanishes
     with two derivatives at the cutoff.
     """
-    pairs = neighbours.build(frame, cutoff, full=True)
+    pairs = neighbors.build(frame, cutoff, full=True)
     pairs = pairs.select(targets[pairs.i])
     row = np.cumsum(targets) - 1
     centres = np.arange(FIRST, cutoff, STEP)

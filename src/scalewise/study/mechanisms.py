@@ -21,34 +21,34 @@ from scalewise.scales.pool import (
     smallest_moved_pool,
 )
 from scalewise.scales.selectors import (
-    FixedRouter,
-    LearnedRouter,
-    LearnedRouterTrainer,
-    RegimeRouter,
-    Router,
+    FixedSelector,
+    LearnedSelector,
+    RegimeSelector,
+    Selector,
+    SelectorTrainer,
     fit_fixed,
     fit_regimes,
     make_folds,
 )
 from scalewise.scales.update import update_scales
 from scalewise.study.samples import Samples
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 
 UNITS = ("ion", "frame")
 
 
 @dataclass(frozen=True, eq=False)
-class Routers:
+class Selectors:
     """The label-free routers of a view, and which of them the tuning data prefer."""
 
-    fixed: FixedRouter
-    regime: RegimeRouter
-    learned: LearnedRouter
+    fixed: FixedSelector
+    regime: RegimeSelector
+    learned: LearnedSelector
     chosen: str
     tuning_loss: dict[str, float]
     out_of_fold: Float[np.ndarray, " units"]
 
-    def named(self) -> dict[str, Router]:
+    def named(self) -> dict[str, Selector]:
         """Return the routers under the names used in reports."""
         return {
             "fixed_router": self.fixed,
@@ -57,10 +57,10 @@ class Routers:
         }
 
 
-def train_routers(tune: Samples, settings: Study) -> Routers:
+def train_routers(tune: Samples, settings: StudySettings) -> Selectors:
     """Fit the three routers on tuning data; prefer the one with the lowest out-of-fold loss."""
     options = settings.router
-    trainer = LearnedRouterTrainer(
+    trainer = SelectorTrainer(
         options.hidden,
         options.steps,
         options.learning_rate,
@@ -80,7 +80,7 @@ def train_routers(tune: Samples, settings: Study) -> Routers:
     losses = {
         name: tune.residuals.mean(tune.residuals.unit_losses(s)) for name, s in scales.items()
     }
-    return Routers(
+    return Selectors(
         fixed=fit_fixed(tune.residuals),
         regime=fit_regimes(tune.residuals, tune.geometry),
         learned=learned,
@@ -95,7 +95,7 @@ def in_units(samples: Samples, residuals: Residuals, unit: str) -> Residuals:
     return residuals if unit == "ion" else residuals.group(samples.frame)
 
 
-def refine_pools(tune: Samples, settings: Study) -> dict[str, dict[str, Any]]:
+def refine_pools(tune: Samples, settings: StudySettings) -> dict[str, dict[str, Any]]:
     """Run the paper's rule, and the freely moved pools, for every unit of choice."""
     result = {}
     for unit in UNITS:
@@ -110,7 +110,9 @@ def refine_pools(tune: Samples, settings: Study) -> dict[str, dict[str, Any]]:
     return result
 
 
-def refine_with_held_out(tune: Samples, routers: Routers, settings: Study) -> dict[str, Any]:
+def refine_with_held_out(
+    tune: Samples, routers: Selectors, settings: StudySettings
+) -> dict[str, Any]:
     """Refine a pool for the preferred router; propose on even blocks, decide on odd ones."""
     even = np.unique(tune.residuals.block, return_inverse=True)[1] % 2 == 0
     parts = [

@@ -23,8 +23,8 @@ from scalewise.data.splits import by_trajectory
 from scalewise.data.structure import Frame, read
 from scalewise.study.analysis import analyse
 from scalewise.study.audit import predictions_view
-from scalewise.study.samples import Scene
-from scalewise.study.settings import Study
+from scalewise.study.samples import StudyScene
+from scalewise.study.settings import StudySettings
 from scalewise.study.views import View, explicit_view, ion_view
 from scalewise.testbed.records import read_generated
 from scalewise.testbed.solution import generate
@@ -46,7 +46,7 @@ PAPER = {
 Report = Callable[[str], None]
 
 
-def run(settings: Study, out: Path, report: Report = lambda line: None) -> dict[str, Any]:
+def run(settings: StudySettings, out: Path, report: Report = lambda line: None) -> dict[str, Any]:
     """Run the study and return what results.json holds.
 
     Finished stages are kept below ``out`` under a hash of everything they depend on: the settings,
@@ -59,7 +59,7 @@ def run(settings: Study, out: Path, report: Report = lambda line: None) -> dict[
     """
     if settings.predictions is not None:
         sources = _audit_sources(settings)
-        tasks: dict[str, tuple[Study, Path | None]] = {"predictions": (settings, None)}
+        tasks: dict[str, tuple[StudySettings, Path | None]] = {"predictions": (settings, None)}
         checks: list[dict[str, Any]] = []
     else:
         folder = _data(settings, out, report)
@@ -74,7 +74,7 @@ def run(settings: Study, out: Path, report: Report = lambda line: None) -> dict[
     return results
 
 
-def _data(settings: Study, out: Path, report: Report) -> Path:
+def _data(settings: StudySettings, out: Path, report: Report) -> Path:
     if settings.data is not None:
         return settings.data
     folder = out / f"solution-{settings.solution.digest()}"
@@ -101,7 +101,7 @@ def _solution_sources(folder: Path, manifest: Mapping[str, Any]) -> dict[str, st
     return sources
 
 
-def _audit_sources(settings: Study) -> dict[str, str]:
+def _audit_sources(settings: StudySettings) -> dict[str, str]:
     audit = settings.predictions
     assert audit is not None
     paths = [*audit.files, *(audit.replicate_files or ())]
@@ -116,7 +116,7 @@ def _audit_sources(settings: Study) -> dict[str, str]:
 
 
 def _sections(
-    tasks: Mapping[str, tuple[Study, Path | None]],
+    tasks: Mapping[str, tuple[StudySettings, Path | None]],
     sources: Mapping[str, str],
     out: Path,
     report: Report,
@@ -176,7 +176,7 @@ def _sha256(section: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(section).encode()).hexdigest()
 
 
-def _stage(name: str, settings: Study, folder: Path | None, path: Path) -> None:
+def _stage(name: str, settings: StudySettings, folder: Path | None, path: Path) -> None:
     """Work out one view. One thread: views run side by side, and small kernels gain nothing."""
     torch.set_num_threads(1)
     if folder is None:
@@ -187,7 +187,7 @@ def _stage(name: str, settings: Study, folder: Path | None, path: Path) -> None:
     write_json(path, {"sha256": _sha256(section), "section": section})
 
 
-def solution_view(name: str, settings: Study, folder: Path) -> tuple[View, float]:
+def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[View, float]:
     """Read a generated solution, build one view of it; also the numerical error of its labels."""
     manifest = read_generated(folder)
     files = [name for r in manifest["replicas"] for name in r["files"]]
@@ -233,7 +233,7 @@ def _integer(frame: Frame, key: str) -> int:
     return int(value)
 
 
-def _scene(frames: list[Frame], settings: Study) -> Scene:
+def _scene(frames: list[Frame], settings: StudySettings) -> StudyScene:
     elements = tuple(sorted({e for f in frames for e in f.symbols}))
     targets = tuple(e for e in elements if e in settings.ions)
     regimes = resolve(settings.regimes, elements, settings.ions, targets)
@@ -242,13 +242,13 @@ def _scene(frames: list[Frame], settings: Study) -> Scene:
         raise InputError(
             "key 'anchors'", f"{len(anchors)} scales", "The solution study has two branches."
         )
-    return Scene(
+    return StudyScene(
         elements, targets, settings.ions, regimes, settings.router.cutoff, anchors, settings.loss
     )
 
 
 def _merge(
-    settings: Study,
+    settings: StudySettings,
     sources: Mapping[str, str],
     checks: list[dict[str, Any]],
     sections: Mapping[str, dict[str, Any]],

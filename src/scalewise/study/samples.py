@@ -12,7 +12,7 @@ from scalewise.data import regimes
 from scalewise.data.regime_settings import RegimeSettings
 from scalewise.data.structure import Frame
 from scalewise.scales.blend import LossName, Residuals
-from scalewise.scales.selectors import Geometry
+from scalewise.scales.selectors import SelectorInputs
 from scalewise.study.features import environment
 
 
@@ -35,7 +35,7 @@ class Samples:
     """
 
     residuals: Residuals
-    geometry: Geometry
+    geometry: SelectorInputs
     regimes: Mapping[str, Bool[np.ndarray, " units"]]
     frame: Int[np.ndarray, " units"]
     distance: Float[np.ndarray, " units"]
@@ -57,13 +57,13 @@ class Replicates:
 
     first: Residuals
     second: Residuals
-    geometry: Geometry
+    geometry: SelectorInputs
     regimes: Mapping[str, Bool[np.ndarray, " units"]]
     frame: Int[np.ndarray, " units"]
 
 
 @dataclass(frozen=True)
-class Scene:
+class StudyScene:
     """What is common to all samples of a view: elements, targets, ions, regimes, reach."""
 
     elements: tuple[str, ...]
@@ -82,7 +82,7 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Described:
+class DescribedAtoms:
     """Geometry of the target atoms of one frame, before any label is looked at."""
 
     target: Bool[np.ndarray, " atoms"]
@@ -92,7 +92,7 @@ class Described:
     symbols: tuple[str, ...]
 
 
-def describe(frame: Frame, scene: Scene) -> Described:
+def describe(frame: Frame, scene: StudyScene) -> DescribedAtoms:
     """Work out features, regimes and the nearest ion of every target atom of a frame."""
     target = frame.mask(scene.targets)
     ions = [e for e in scene.elements if e in scene.ions]
@@ -100,7 +100,7 @@ def describe(frame: Frame, scene: Scene) -> Described:
     distance = np.full(len(target), np.inf)
     if ions and reach > 1e-3:
         distance = regimes.nearest(frame, dict.fromkeys(scene.targets, ions), reach)
-    return Described(
+    return DescribedAtoms(
         target,
         environment(frame, scene.elements, target, scene.feature_cutoff),
         {r.name: regimes.membership(r, frame, scene.ions, reach)[target] for r in scene.regimes},
@@ -110,11 +110,11 @@ def describe(frame: Frame, scene: Scene) -> Described:
 
 
 def assemble(
-    described: Sequence[Described],
+    described: Sequence[DescribedAtoms],
     predictions: Float[np.ndarray, "anchors units 3"],
     labels: Float[np.ndarray, "units components"],
     block: Int[np.ndarray, " frames"],
-    scene: Scene,
+    scene: StudyScene,
 ) -> Samples:
     """Join the frames of one role.
 
@@ -134,7 +134,7 @@ def assemble(
         Residuals.of_vectors(
             residual, np.asarray(block)[frame], np.asarray(scene.anchors), scene.loss
         ),
-        Geometry(features, _strata(symbols, member)),
+        SelectorInputs(features, _strata(symbols, member)),
         member,
         frame,
         np.concatenate([d.distance for d in described]),

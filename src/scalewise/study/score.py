@@ -20,9 +20,9 @@ from scalewise.scales.oracle import (
 )
 from scalewise.statistics.bootstrap import Interval, Resampling
 from scalewise.statistics.multiple import holm
-from scalewise.study.mechanisms import UNITS, Routers
+from scalewise.study.mechanisms import UNITS, Selectors
 from scalewise.study.samples import Replicates, Samples
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 from scalewise.study.verdict import judge_routing
 
 ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
@@ -41,10 +41,10 @@ class Scorer:
     view: str
     test: Samples
     replicates: Replicates | None
-    routers: Routers
+    routers: Selectors
     pools: Mapping[str, tuple[float, ...]]
     branch_names: tuple[str, ...]
-    settings: Study
+    settings: StudySettings
 
     @property
     def resampling(self) -> Resampling:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from scalewise.core.settings import Count, Fraction, Length, Settings
 from scalewise.data.regime_settings import RegimeSettings
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 #: Rows of the report that are not branches.
 RESERVED_NAMES = frozenset(
@@ -18,7 +18,7 @@ RESERVED_NAMES = frozenset(
 )
 
 
-class Predictions(Settings):
+class PredictionsSettings(Settings):
     """Predictions that the user already has, to be audited beside the labels."""
 
     labels: Path | None = Field(
@@ -39,7 +39,7 @@ class Predictions(Settings):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Predictions:
+    def _consistent(self) -> PredictionsSettings:
         n = len(self.files)
         if n < 2:
             raise ValueError(f"an audit compares at least two prediction files, got {n}")
@@ -57,7 +57,7 @@ class Predictions(Settings):
         return self
 
 
-class Branches(Settings):
+class BranchSettings(Settings):
     """The two force-matched branches of each view."""
 
     short_cutoff: Length = 6.0
@@ -72,7 +72,7 @@ class Branches(Settings):
     )
 
 
-class Split(Settings):
+class StudySplitSettings(Settings):
     """Whole replicas (or blocks of a single trajectory) to train, tune and test."""
 
     train: Fraction = Field(0.375, description="share that fits branches; an audit tunes on it")
@@ -80,13 +80,13 @@ class Split(Settings):
     block: Count = Field(5, description="frames per bootstrap block")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Split:
+    def _consistent(self) -> StudySplitSettings:
         if self.train + self.tune >= 1.0:
             raise ValueError(f"train + tune = {self.train + self.tune} leaves nothing to test")
         return self
 
 
-class Pool(Settings):
+class PoolSettings(Settings):
     """How the pool of scales is refined."""
 
     max_scales: int = Field(9, ge=2)
@@ -95,7 +95,7 @@ class Pool(Settings):
     )
 
 
-class Router(Settings):
+class SelectorSettings(Settings):
     """The learned router: a small network on geometry features."""
 
     hidden: Count = 24
@@ -106,7 +106,7 @@ class Router(Settings):
     cutoff: Length = 8.0
 
 
-class Evidence(Settings):
+class EvidenceSettings(Settings):
     """Nulls, intervals and the error control of the verdict."""
 
     draws: int = Field(100, ge=10, description="draws of each null")
@@ -116,15 +116,17 @@ class Evidence(Settings):
     min_atoms: Count = Field(30, description="an automatic regime with fewer atoms is left out")
 
 
-class Study(Settings):
+class StudySettings(Settings):
     """The study: data, views, branches, mechanisms, evidence."""
 
     seed: int = Field(0, ge=0)
-    solution: Solution = Solution()
+    solution: SolutionSettings = SolutionSettings()
     data: Path | None = Field(
         None, description="folder of `scalewise generate`; overrides solution"
     )
-    predictions: Predictions | None = Field(None, description="audit files instead of training")
+    predictions: PredictionsSettings | None = Field(
+        None, description="audit files instead of training"
+    )
     views: tuple[Literal["ions", "explicit"], ...] = ("ions", "explicit")
     ions: dict[str, int] = Field(
         default_factory=lambda: {"Na": 1, "Cl": -1}, description="element: sign of its charge"
@@ -134,15 +136,15 @@ class Study(Settings):
     )
     loss: Literal["l1", "l2"] = "l1"
     check_units: bool = Field(True, description="refuse forces that do not look like eV/Å")
-    branches: Branches = Branches()
-    split: Split = Split()
+    branches: BranchSettings = BranchSettings()
+    split: StudySplitSettings = StudySplitSettings()
     regimes: Literal["auto"] | tuple[RegimeSettings, ...] = "auto"
-    pool: Pool = Pool()
-    router: Router = Router()
-    evidence: Evidence = Evidence()
+    pool: PoolSettings = PoolSettings()
+    router: SelectorSettings = SelectorSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Study:
+    def _consistent(self) -> StudySettings:
         if self.anchors is not None:
             a = self.anchors
             if list(a) != sorted(set(a)) or len(a) < 2 or a[0] != 0.0 or a[-1] != 1.0:

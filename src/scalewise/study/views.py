@@ -13,8 +13,15 @@ from scalewise.data.splits import Split
 from scalewise.data.structure import Frame
 from scalewise.study.branches.base import Branch
 from scalewise.study.branches.matching import FittedBranch, fit_view
-from scalewise.study.samples import Described, Replicates, Samples, Scene, assemble, describe
-from scalewise.study.settings import Study
+from scalewise.study.samples import (
+    DescribedAtoms,
+    Replicates,
+    Samples,
+    StudyScene,
+    assemble,
+    describe,
+)
+from scalewise.study.settings import StudySettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +29,7 @@ class View:
     """Everything the analysis of one view needs."""
 
     name: str
-    scene: Scene
+    scene: StudyScene
     branch_names: tuple[str, ...]
     tune: Samples
     test: Samples
@@ -47,8 +54,8 @@ def ion_view(
     frames: Sequence[Frame],
     split: Split,
     replicates: Sequence[Sequence[Frame]],
-    scene: Scene,
-    settings: Study,
+    scene: StudyScene,
+    settings: StudySettings,
 ) -> View:
     """The branches see the ions alone; the water is noise, measured by solvent replicates.
 
@@ -60,7 +67,7 @@ def ion_view(
         _pick(seen, split.train), _pick(seen, split.tune), settings.branches, settings.ions
     )
     main = fitted.branches
-    scene = Scene(
+    scene = StudyScene(
         ions, ions, scene.ions, scene.regimes, scene.feature_cutoff, scene.anchors, scene.loss
     )
     tune, test = (
@@ -73,7 +80,9 @@ def ion_view(
     return View("ions", scene, ("short", "long"), tune, test, pair, labels, _reports(main))
 
 
-def explicit_view(frames: Sequence[Frame], split: Split, scene: Scene, settings: Study) -> View:
+def explicit_view(
+    frames: Sequence[Frame], split: Split, scene: StudyScene, settings: StudySettings
+) -> View:
     """The branches see every atom; labels have no noise, so replicates are models of half data."""
     fitted = fit_view(
         _pick(frames, split.train), _pick(frames, split.tune), settings.branches, settings.ions
@@ -107,8 +116,8 @@ def _samples(
     frames: Sequence[Frame],
     fitted: Sequence[FittedBranch],
     block: Int[np.ndarray, " frames"],
-    scene: Scene,
-    described: Sequence[Described] | None = None,
+    scene: StudyScene,
+    described: Sequence[DescribedAtoms] | None = None,
     errors: dict[str, dict[str, list[float]]] | None = None,
 ) -> Samples:
     """Predict frames, and describe them where the caller has not.
@@ -140,10 +149,10 @@ def _solvent_replicates(
     replicates: Sequence[Sequence[Frame]],
     ions: tuple[str, ...],
     fitted: Sequence[FittedBranch],
-    scene: Scene,
+    scene: StudyScene,
 ) -> tuple[Replicates, Float[np.ndarray, "units samples 3"]]:
     """The first half of the samples, in time, and the second; one block per configuration."""
-    described: list[Described] = []
+    described: list[DescribedAtoms] = []
     predictions, labels = [], []
     for samples in replicates:
         frame = samples[0].only(ions)

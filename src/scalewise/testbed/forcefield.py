@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from scalewise.core.errors import InputError
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 #: (water, ions): the file that ships with OpenMM, and where its ions come from.
 FORCE_FIELDS: Final = {
@@ -30,7 +30,7 @@ def require_openmm() -> Any:
     return openmm
 
 
-def platform_name(settings: Solution) -> str:
+def platform_name(settings: SolutionSettings) -> str:
     """Return the OpenMM platform that the settings lead to on this machine."""
     mm = require_openmm()
     offered = [mm.Platform.getPlatform(i).getName() for i in range(mm.Platform.getNumPlatforms())]

@@ -19,7 +19,7 @@ from scalewise.core.documents import (
     read_plain,
 )
 from scalewise.core.errors import InputError
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 
 class Check(Record):
@@ -84,7 +84,7 @@ class ReplicaRecord(Record):
     versions: Versions
     report: ReplicaReport
 
-    def fits(self, settings: Solution, replica: int, cutoffs: list[str]) -> bool:
+    def fits(self, settings: SolutionSettings, replica: int, cutoffs: list[str]) -> bool:
         """Whether it tells all that there is to say of this replica of these settings."""
         told = self.report
         return (

@@ -30,7 +30,7 @@ from scalewise.testbed.forcefield import (
 )
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.geometry.base import Scene, middle
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 #: Relative force tolerance of PME in the dynamics, in the labels, and in the check of the labels.
 DYNAMICS_TOLERANCE: Final = 5e-4
@@ -90,7 +90,7 @@ class Wall:
     stiffness: float
 
 
-def seed_of(settings: Solution, replica: int) -> int:
+def seed_of(settings: SolutionSettings, replica: int) -> int:
     """Return the seed of one replica; it does not depend on how many there are."""
     sequence = np.random.SeedSequence(settings.seed, spawn_key=(replica,))
     return int(sequence.generate_state(1)[0])
@@ -99,7 +99,9 @@ def seed_of(settings: Solution, replica: int) -> int:
 class Replica:
     """One independent box and its dynamics; lengths in nm, times in ps."""
 
-    def __init__(self, settings: Solution, replica: int, tick: Tick = lambda ps: None) -> None:
+    def __init__(
+        self, settings: SolutionSettings, replica: int, tick: Tick = lambda ps: None
+    ) -> None:
         self.mm = require_openmm()
         self.settings, self.replica, self.tick = settings, replica, tick
         self.seed = seed_of(settings, replica)

@@ -28,7 +28,7 @@ from scipy.special import erf
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 
 #: Screening lengths after which the law ends: a pair has 4.5e-5 of its bare energy left there.
@@ -145,7 +145,7 @@ class ScreenedLaw:
                 f"the law has charges of {', '.join(self.charges)} alone",
                 "Give a charge for every element.",
             )
-        pairs = neighbours.build(frame, self.reach, images=True)
+        pairs = neighbors.build(frame, self.reach, images=True)
         same = frame.molecule[pairs.i] == frame.molecule[pairs.j]
         pairs = pairs.select(~same | (pairs.shift != 0).any(axis=1))
         charge = np.array([self.charges.get(s, 0.0) for s in chemical_symbols])[frame.numbers]
@@ -165,7 +165,7 @@ class ScreenedLaw:
 
     @staticmethod
     def _sum(
-        frame: Frame, pairs: neighbours.Pairs, push: Float[np.ndarray, "pairs 3"]
+        frame: Frame, pairs: neighbors.Pairs, push: Float[np.ndarray, "pairs 3"]
     ) -> Float[np.ndarray, "atoms 3"]:
         n = len(frame.numbers)
         columns = [

@@ -27,7 +27,7 @@ OF_GEOMETRY = {
 }
 
 
-class Solution(Settings):
+class SolutionSettings(Settings):
     """Aqueous NaCl from molecular dynamics with rigid water."""
 
     LATER = frozenset({"geometry", "law", "screening", *OF_GEOMETRY})
@@ -89,7 +89,7 @@ class Solution(Settings):
         return max(1, round(self.box / self.lattice)) * self.lattice
 
     @model_validator(mode="after")
-    def _consistent(self) -> Solution:
+    def _consistent(self) -> SolutionSettings:
         if self.replicates.replicas > self.replicas:
             raise ValueError(
                 f"replicates.replicas={self.replicates.replicas} exceeds replicas={self.replicas}"

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from scalewise.core.quantities import NM
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.replica import CUTOFFS, SETTLING, WINDOW, Replica, Snapshot, Tick
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class Sampled:
     report: dict[str, Any]
 
 
-def has_replicates(settings: Solution, replica: int) -> bool:
+def has_replicates(settings: SolutionSettings, replica: int) -> bool:
     """Tell whether a replica also gives solvent replicates: the last ones do."""
     return replica >= settings.replicas - settings.replicates.replicas
 
 
-def duration(settings: Solution, replica: int) -> float:
+def duration(settings: SolutionSettings, replica: int) -> float:
     """Return the ps of dynamics of one replica."""
     r = settings.replicates
     extra = r.configurations * r.samples * r.spacing if has_replicates(settings, replica) else 0.0
@@ -41,7 +41,7 @@ def duration(settings: Solution, replica: int) -> float:
     return (1.0 + settling) * settings.equilibration + production + extra
 
 
-def simulate(settings: Solution, replica: int, tick: Tick = lambda ps: None) -> Sampled:
+def simulate(settings: SolutionSettings, replica: int, tick: Tick = lambda ps: None) -> Sampled:
     """Make one replica from an empty box to labelled frames.
 
     Parameters
@@ -91,7 +91,7 @@ def standard_error(series: Float[np.ndarray, " times"]) -> float | None:
     """Return the standard error of the mean of a time series with a short memory, or None.
 
     The memory is taken as exponential: the variance grows by (1 + c)/(1 - c), with c the
-    correlation of neighbouring entries. Fewer than four entries give None.
+    correlation of neighboring entries. Fewer than four entries give None.
     """
     n = len(series)
     deviations = series - series.mean()

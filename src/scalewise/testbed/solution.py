@@ -37,7 +37,7 @@ from scalewise.testbed import forcefield, simulation
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.records import ReplicaRecord
 from scalewise.testbed.replica import CUTOFFS, Snapshot
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 SCHEMA: Final = 1
 #: g/cm3 of the pure water at 300 K and 1 bar, and what one mol of NaCl per litre adds.
@@ -56,7 +56,7 @@ Manifest = dict[str, Any]
 
 
 def generate(
-    settings: Solution, folder: Path, *, workers: int | None = None, progress: bool = True
+    settings: SolutionSettings, folder: Path, *, workers: int | None = None, progress: bool = True
 ) -> Manifest:
     """Simulate the replicas that ``folder`` does not hold yet, and return the manifest.
 
@@ -112,7 +112,7 @@ def summary(manifest: Manifest) -> Table:
 # -- the folder ------------------------------------------------------------------------------------
 
 
-def _claim(settings: Solution, folder: Path) -> None:
+def _claim(settings: SolutionSettings, folder: Path) -> None:
     """Make the folder ours, or say why it is not."""
     path = folder / "settings.json"
     mine = settings.model_dump(mode="json")
@@ -145,12 +145,12 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _names(settings: Solution, replica: int) -> list[str]:
+def _names(settings: SolutionSettings, replica: int) -> list[str]:
     kinds = ["replica"] + ["replicates"] * simulation.has_replicates(settings, replica)
     return [f"{kind}-{replica:02d}.extxyz" for kind in kinds]
 
 
-def _finished(settings: Solution, folder: Path, replica: int) -> dict[str, Any] | None:
+def _finished(settings: SolutionSettings, folder: Path, replica: int) -> dict[str, Any] | None:
     """Return the saved record of a replica if it and its files are whole, else None."""
     record = read_kept(folder / f"replica-{replica:02d}.json", ReplicaRecord)
     cutoffs = [f"{c:g}" for c in CUTOFFS]
@@ -171,7 +171,7 @@ def _sha256(path: Path) -> str | None:
     return None
 
 
-def _save(settings: Solution, folder: Path, sampled: simulation.Sampled) -> None:
+def _save(settings: SolutionSettings, folder: Path, sampled: simulation.Sampled) -> None:
     replica = sampled.report["replica"]
     files = {}
     for name, frames in zip(
@@ -229,7 +229,7 @@ def _outlive_nobody() -> None:
         os._exit(1)
 
 
-def _job(settings: Solution, folder: Path, replica: int) -> None:
+def _job(settings: SolutionSettings, folder: Path, replica: int) -> None:
     """Make one replica in a worker."""
 
     def tick(ps: float) -> None:
@@ -248,7 +248,7 @@ def _cores() -> int:
 
 
 def _run(
-    settings: Solution, folder: Path, replicas: Sequence[int], workers: int, progress: bool
+    settings: SolutionSettings, folder: Path, replicas: Sequence[int], workers: int, progress: bool
 ) -> None:
     context = multiprocessing.get_context("spawn")
     board = context.RawArray("d", settings.replicas)
@@ -304,7 +304,7 @@ def _bar(total: float, progress: bool) -> Iterator[tuple[Any, Any]]:
 # -- the manifest ----------------------------------------------------------------------------------
 
 
-def _manifest(settings: Solution, folder: Path) -> Manifest:
+def _manifest(settings: SolutionSettings, folder: Path) -> Manifest:
     records = [_finished(settings, folder, r) for r in range(settings.replicas)]
     if None in records:
         raise InputError(str(folder), "files changed while it was being filled", "Run again.")
@@ -329,7 +329,7 @@ def _manifest(settings: Solution, folder: Path) -> Manifest:
     }
 
 
-def _law(settings: Solution, replicas: list[dict[str, Any]]) -> dict[str, Any]:
+def _law(settings: SolutionSettings, replicas: list[dict[str, Any]]) -> dict[str, Any]:
     """The law that labels, if it is not the force field, and how far its forces reach."""
     if settings.law != "screened":
         return {}
@@ -342,7 +342,7 @@ def _joined(values: Any) -> str:
     return ", ".join(sorted(set(values)))
 
 
-def _checks(settings: Solution, replicas: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _checks(settings: SolutionSettings, replicas: list[dict[str, Any]]) -> list[dict[str, Any]]:
     named = {
         "temperature": _check_temperature(settings, replicas),
         "density": _check_density(settings, replicas),
@@ -352,7 +352,9 @@ def _checks(settings: Solution, replicas: list[dict[str, Any]]) -> list[dict[str
     return [{"quantity": k, "ok": ok, "sentence": text} for k, (ok, text) in named.items()]
 
 
-def _check_temperature(settings: Solution, replicas: list[dict[str, Any]]) -> tuple[bool, str]:
+def _check_temperature(
+    settings: SolutionSettings, replicas: list[dict[str, Any]]
+) -> tuple[bool, str]:
     target = settings.temperature
 
     def excess(r: dict[str, Any]) -> float:
@@ -368,7 +370,7 @@ def _check_temperature(settings: Solution, replicas: list[dict[str, Any]]) -> tu
     )
 
 
-def _check_density(settings: Solution, replicas: list[dict[str, Any]]) -> tuple[bool, str]:
+def _check_density(settings: SolutionSettings, replicas: list[dict[str, Any]]) -> tuple[bool, str]:
     known = [r["density"] for r in replicas if r["density"] is not None]
     if not known:
         return True, "no interior thicker than a layer, and so no density to tell."
@@ -389,7 +391,7 @@ def _check_density(settings: Solution, replicas: list[dict[str, Any]]) -> tuple[
 
 
 def _check_interior(
-    settings: Solution, replicas: list[dict[str, Any]], mean: float
+    settings: SolutionSettings, replicas: list[dict[str, Any]], mean: float
 ) -> tuple[bool, str]:
     """Density away from surfaces; salt avoids surfaces, so that its share there is not known."""
     pure = WATER_DENSITY[settings.water]

@@ -1,4 +1,4 @@
-r"""The price of neighbours, found such that a router costs as much accuracy as it may.
+r"""The price of neighbors, found such that a router costs as much accuracy as it may.
 
 A router is trained on
 
@@ -6,7 +6,7 @@ A router is trained on
    n_i(r) = \sum_j \min\Bigl(1, \max\Bigl(0, \frac{r - r_{ij}}{w} + \frac12\Bigr)\Bigr)
 
 with the loss :math:`\bar L` of the longest scale on the same frames, so that the price p is a
-relative loss for all neighbours of that scale. They are counted where they are, blurred by
+relative loss for all neighbors of that scale. They are counted where they are, blurred by
 w = 0.5 Å: the same cutoff is cheap at a surface and dear in a dense place. Unless the price is
 given, it follows the running excess :math:`L / \bar L - 1` after each such step: it rises while the
 excess is below the tolerance, and falls above.
@@ -20,10 +20,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from scalewise.models.graph import Graph, vectors
+from scalewise.models.graph import Graph
 from scalewise.training.state import Progress
 
-#: Å over which a neighbour is counted in part: a shell is felt before it is there.
+#: Å over which a neighbor is counted in part: a shell is felt before it is there.
 BLUR: Final = 0.5
 #: Price above which none rises: where the shortest scale costs less than it may, it would for ever.
 DEAREST: Final = 100.0
@@ -35,9 +35,9 @@ RATE: Final = 0.025
 FAR: Final = 0.01
 
 
-def neighbours_cost(graph: Graph, positions: Tensor, cutoffs: Tensor) -> Tensor:
-    """Neighbours within cutoffs (Å) [atoms], in parts of all that the graph lists, scalar."""
-    vector = vectors(graph, graph.frame, slice(None), positions.detach(), graph.cell)
+def neighbors_cost(graph: Graph, positions: Tensor, cutoffs: Tensor) -> Tensor:
+    """Neighbors within cutoffs (Å) [atoms], in parts of all that the graph lists, scalar."""
+    vector = graph.vectors(positions.detach(), graph.cell)
     distance = torch.sqrt((vector * vector).sum(dim=-1))
 
     def count(reach: Tensor) -> Tensor:
@@ -47,10 +47,10 @@ def neighbours_cost(graph: Graph, positions: Tensor, cutoffs: Tensor) -> Tensor:
     return count(cutoffs[:, None]) / torch.clamp(most, min=1.0)
 
 
-def follow(progress: Progress, routed: float, longest: float, tolerance: float) -> None:
+def update_multiplier(progress: Progress, routed: float, longest: float, tolerance: float) -> None:
     """Move excess and price after a step with these losses."""
     if longest <= 0:
         return
     progress.excess += MEMORY * (routed / longest - 1.0 - progress.excess)
     far = min(max((tolerance - progress.excess) / FAR, -1.0), 1.0)
-    progress.price = min(progress.price * math.exp(RATE * far), DEAREST)
+    progress.multiplier = min(progress.multiplier * math.exp(RATE * far), DEAREST)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from scalewise.data.structure import Frame
-from scalewise.models.composition import Baseline
-from scalewise.models.density.settings import Network
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, batch, build
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Batch:
     """One frame or a batch of them; labels that are missing have a weight of zero.
 
     Attributes
@@ -43,7 +43,7 @@ class Sample:
     volume: Tensor
     names: tuple[str, ...]
 
-    def to(self, device: torch.device | str) -> Sample:
+    def to(self, device: torch.device | str) -> Batch:
         """Move to a device."""
         moved = {name: getattr(self, name).to(device) for name in _TENSORS}
         return replace(self, graph=self.graph.to(device), **moved)
@@ -53,9 +53,12 @@ _TENSORS = ("positions", "forces", "energy", "has_energy", "virial", "has_stress
 
 
 def prepare(
-    frames: Sequence[Frame], baseline: Baseline, network: Network, dtype: torch.dtype
-) -> list[Sample]:
-    """List neighbours and convert labels.
+    frames: Sequence[Frame],
+    baseline: CompositionModel,
+    network: NetworkSettings,
+    dtype: torch.dtype,
+) -> list[Batch]:
+    """List neighbors and convert labels.
 
     Raises
     ------
@@ -67,7 +70,11 @@ def prepare(
         _sample(
             frame,
             build(
-                frame, baseline.elements, network.cutoff, smearing=smearing, near=network.inner
+                frame,
+                baseline.elements,
+                network.cutoff,
+                smearing=smearing,
+                near=network.first_layer_cutoff,
             ).to(dtype=dtype),
             baseline,
             dtype,
@@ -76,7 +83,7 @@ def prepare(
     ]
 
 
-def _sample(frame: Frame, graph: Graph, baseline: Baseline, dtype: torch.dtype) -> Sample:
+def _sample(frame: Frame, graph: Graph, baseline: CompositionModel, dtype: torch.dtype) -> Batch:
     energy = 0.0 if frame.energy is None else frame.energy - baseline.energy(frame.numbers)
     periodic = bool(frame.pbc.all())
     volume = abs(float(np.linalg.det(frame.cell))) if periodic else 1.0
@@ -86,9 +93,9 @@ def _sample(frame: Frame, graph: Graph, baseline: Baseline, dtype: torch.dtype) 
     def number(value: float) -> Tensor:
         return torch.tensor([value], dtype=dtype)
 
-    return Sample(
+    return Batch(
         graph=graph,
-        # vectors between neighbours are formed in double precision, then rounded
+        # vectors between neighbors are formed in double precision, then rounded
         positions=torch.as_tensor(frame.positions, dtype=torch.float64),
         forces=torch.as_tensor(frame.forces, dtype=dtype),
         energy=number(energy),
@@ -100,7 +107,7 @@ def _sample(frame: Frame, graph: Graph, baseline: Baseline, dtype: torch.dtype) 
     )
 
 
-def join(samples: Sequence[Sample]) -> Sample:
+def join(samples: Sequence[Batch]) -> Batch:
     """Make one batch of several samples."""
     if len(samples) == 1:
         return samples[0]
@@ -109,7 +116,7 @@ def join(samples: Sequence[Sample]) -> Sample:
     return replace(samples[0], graph=batch([s.graph for s in samples]), names=names, **joined)
 
 
-def deal(
+def epoch_batches(
     count: int, *, seed: int, epoch: int, batch_size: int, rank: int = 0, processes: int = 1
 ) -> Iterator[list[int]]:
     """Yield the samples of each step of one epoch for one process.

@@ -25,17 +25,17 @@ def run(job: Job, show: Show = silent) -> None:
         Ctrl-C or SIGTERM; what was done is saved.
     """
     settings = job.settings
-    needed = settings.processes * settings.batch
+    needed = settings.processes * settings.batch_size
     if len(job.train) < needed or not job.valid:
         raise InputError(
             "split",
             f"{len(job.train)} frames to train and {len(job.valid)} to validate",
             f"At least {needed} and 1 are needed: give more frames, or smaller processes or batch.",
         )
-    if settings.batch > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
+    if settings.batch_size > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
         raise InputError(
             "key 'batch'",
-            f"batch={settings.batch}, but some frames are periodic and some are not",
+            f"batch={settings.batch_size}, but some frames are periodic and some are not",
             "They cannot share a batch: use batch=1, or one kind of frames.",
         )
     if settings.device == "cuda" and not torch.cuda.is_available():

@@ -15,7 +15,13 @@ from scalewise.training.state import Progress
 COLUMNS = (
     *("step", "epoch", "seconds", "rate", "train_loss", "gradient_norm", "valid_loss"),
     *("forces_mae", "energy_mae", "stress_mae"),
-    *("forces_mae_middle", "forces_mae_shortest", "forces_mae_routed", "cost_routed", "price"),
+    *(
+        "forces_mae_middle",
+        "forces_mae_shortest",
+        "forces_mae_adaptive",
+        "cost_adaptive",
+        "multiplier",
+    ),
 )
 
 #: Bytes of the largest log: a validation is a line.

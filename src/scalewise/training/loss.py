@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from scalewise.models.gradients import Derivatives
-from scalewise.training.dataset import Sample
-from scalewise.training.settings import Loss
+from scalewise.training.dataset import Batch
+from scalewise.training.settings import LossSettings
 
 #: Stress errors are counted in units of this, eV/Å³ (1.6 GPa), to weigh like forces.
 STRESS_UNIT = 0.01
@@ -24,9 +24,9 @@ def huber(error: Tensor, delta: float) -> Tensor:
     return inner * (size - 0.5 * inner) / delta
 
 
-def loss(found: Derivatives, sample: Sample, settings: Loss) -> Tensor:
+def loss(found: Derivatives, sample: Batch, settings: LossSettings) -> Tensor:
     """Mean over frames of the weighted Huber losses of forces, energy per atom and stress."""
-    frame = sample.graph.frame
+    frame = sample.graph.system_index
     frames = len(sample.energy)
     atoms = torch.zeros_like(sample.energy).index_add(
         0, frame, torch.ones_like(sample.forces[:, 0])
@@ -42,20 +42,20 @@ def loss(found: Derivatives, sample: Sample, settings: Loss) -> Tensor:
 
 
 @dataclass
-class Errors:
+class ErrorSums:
     """Running sums of absolute errors; ``means`` gives meV/Å, meV/atom and meV/Å³."""
 
     sums: Tensor
 
     @classmethod
-    def none(cls) -> Errors:
+    def none(cls) -> ErrorSums:
         """Nothing seen yet."""
         return cls(torch.zeros(6, dtype=torch.float64))
 
-    def add(self, found: Derivatives, sample: Sample) -> None:
+    def add(self, found: Derivatives, sample: Batch) -> None:
         """Count one batch."""
         found = found.detach()
-        atoms = torch.bincount(sample.graph.frame, minlength=len(sample.energy))
+        atoms = torch.bincount(sample.graph.system_index, minlength=len(sample.energy))
         forces = (found.forces - sample.forces).abs()
         energy = ((found.energy - sample.energy) / atoms).abs() * sample.has_energy
         stress = (found.virial - sample.virial).abs().mean(dim=(1, 2)) / sample.volume

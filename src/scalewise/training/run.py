@@ -1,4 +1,4 @@
-"""From a file and settings to a job: read, deal, fit the baseline, list neighbours."""
+"""From a file and settings to a job: read, deal, fit the baseline, list neighbors."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from scalewise.doctor.split import (
     untrained_elements,
 )
 from scalewise.models import checkpoint
-from scalewise.models.composition import Baseline
+from scalewise.models.composition import CompositionModel
 from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
-from scalewise.training.settings import Data, Train
+from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import Progress, check_state, read_progress
 from scalewise.training.trainer import STATE, Job, Show, silent
 
@@ -47,7 +47,7 @@ DUPLICATE_DISTANCE = 1.5
 
 def train(
     path: Path,
-    settings: Train,
+    settings: TrainSettings,
     out: Path,
     *,
     say: Say = lambda _: None,
@@ -74,7 +74,9 @@ def train(
     members = {role: [frames[k] for k in manifest.members(role)] for role in ("train", "valid")}
     say(", ".join(f"{len(v)} frames to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
-    baseline = Baseline.fit(members["train"], elements) if first is None else first.baseline
+    baseline = (
+        CompositionModel.fit(members["train"], elements) if first is None else first.composition
+    )
     if first is not None:
         for frame in frames:
             check_elements(frame, first.network.elements)
@@ -86,11 +88,11 @@ def train(
         settings=settings,
         train=train_samples,
         valid=valid_samples,
-        baseline=baseline,
-        scale=_scale(members["train"]),
+        composition=baseline,
+        energy_scale=_scale(members["train"]),
         digest=digest,
         out=out,
-        start=None if first is None else first.network.state_dict(),
+        initial_weights=None if first is None else first.network.state_dict(),
     )
     run(job, show)
     _judge_error(out / "model", members["valid"], say)
@@ -110,7 +112,7 @@ def _judge_error(model: Path, frames: Sequence[Frame], say: Say) -> None:
         )
 
 
-def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress:
+def progress_of(out: Path, settings: TrainSettings, manifest: SplitManifest) -> Progress:
     """How far a training of these settings and data, not started from another, has come.
 
     Raises
@@ -123,26 +125,26 @@ def progress_of(out: Path, settings: Train, manifest: SplitManifest) -> Progress
     return read_progress(out / STATE, check_state(out / STATE, _digest(settings, manifest)))
 
 
-def _digest(settings: Train, manifest: SplitManifest) -> str:
+def _digest(settings: TrainSettings, manifest: SplitManifest) -> str:
     """Name the settings and the data; of a split, what it says, and not where the file lies."""
     data = settings.data.model_copy(update={"split": None})
     words = settings.model_copy(update={"data": data}).digest()
     return hashlib.sha256((words + manifest.digest()).encode()).hexdigest()
 
 
-def _from(settings: Train) -> tuple[Train, Potential | None]:
+def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
     """Take the network of the potential to start from, if there is one."""
     if settings.start is None:
         return settings, None
     first = checkpoint.read(checkpoint.locate(settings.start))
     network = first.network.settings
-    if settings.network != Train().network and settings.network != network:
+    if settings.network != TrainSettings().network and settings.network != network:
         raise InputError(
             "key 'network'",
             f"another network than that of {settings.start}",
             "Leave it out: a training that starts from a potential keeps its network.",
         )
-    if settings.route is not None and not network.ladder:
+    if settings.adaptive_cutoff is not None and not network.ladder:
         raise InputError(
             str(settings.start),
             f"a potential of one scale, {network.cutoff:g} Å",
@@ -154,7 +156,7 @@ def _from(settings: Train) -> tuple[Train, Potential | None]:
 def split(
     path: Path,
     frames: Sequence[Frame],
-    settings: Data,
+    settings: DataSettings,
     seed: int,
     say: Say = lambda _: None,
 ) -> SplitManifest:
@@ -189,7 +191,7 @@ def split(
     return manifest
 
 
-def _roles_for(settings: Data, missing: Sequence[str], path: Path) -> str:
+def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> str:
     """How frames get the roles that none has."""
     if settings.split is not None:
         return (
@@ -205,7 +207,7 @@ def _roles_for(settings: Data, missing: Sequence[str], path: Path) -> str:
 
 
 def _deal(
-    path: Path, frames: Sequence[Frame], settings: Data, seed: int, say: Say
+    path: Path, frames: Sequence[Frame], settings: DataSettings, seed: int, say: Say
 ) -> SplitManifest:
     shares = {
         "train": 1.0 - settings.valid - settings.test,

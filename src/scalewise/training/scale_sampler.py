@@ -13,83 +13,87 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from scalewise.models.adaptive_cutoff import Routed
-from scalewise.models.density.settings import Network
-from scalewise.models.graph import prune
-from scalewise.models.scale import Scale
-from scalewise.training.dataset import Sample
-from scalewise.training.settings import Train
+from scalewise.models.adaptive_cutoff import AdaptiveScale
+from scalewise.models.density.settings import NetworkSettings
+from scalewise.models.graph import trim_edges
+from scalewise.models.scale import ResolvedScale
+from scalewise.training.dataset import Batch
+from scalewise.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ScaleDraw:
     """The scale of a step.
 
     Attributes
     ----------
     cutoff
         Å, of all atoms; the longest of them where they differ.
-    spread
+    per_atom_seed
         Seed of cutoffs that differ from atom to atom.
-    long
+    long_range
         Whether long range acts.
-    routed
+    adaptive
         Whether a router chooses the cutoffs.
     """
 
     cutoff: float
-    spread: tuple[int, ...] | None
-    long: bool
-    routed: bool = False
+    per_atom_seed: tuple[int, ...] | None
+    long_range: bool
+    adaptive: bool = False
 
 
-def draw(settings: Train, step: int) -> Drawn:
+def draw_scale(settings: TrainSettings, step: int) -> ScaleDraw:
     """Draw the scale of a step, the same in every process and every session."""
-    network, rungs, seed = settings.network, settings.rungs, settings.seed
+    network, rungs, seed = settings.network, settings.scale_sampling, settings.seed
     kind, place, off, routed = np.random.default_rng((seed, 1, step)).random(4)
-    long = network.charges and not (network.switched and off < rungs.without_long)
-    low, high = network.shortest, network.cutoff
-    if settings.route is not None and (routed < settings.route.share or settings.freeze):
-        return Drawn(high, None, network.charges, routed=True)
+    long = network.charges and not (network.long_range_optional and off < rungs.without_long)
+    low, high = network.shortest_cutoff, network.cutoff
+    if settings.adaptive_cutoff is not None and (
+        routed < settings.adaptive_cutoff.share or settings.freeze
+    ):
+        return ScaleDraw(high, None, network.charges, adaptive=True)
     if kind < rungs.longest:
-        return Drawn(high, None, long)
+        return ScaleDraw(high, None, long)
     if kind < rungs.longest + rungs.shortest:
-        return Drawn(low, None, long)
+        return ScaleDraw(low, None, long)
     if kind < rungs.longest + rungs.shortest + rungs.mixed:
-        return Drawn(high, (seed, 2, step), long)
-    return Drawn(float(low * (high / low) ** place), None, long)
+        return ScaleDraw(high, (seed, 2, step), long)
+    return ScaleDraw(float(low * (high / low) ** place), None, long)
 
 
 def at_scale(
-    sample: Sample, drawn: Drawn, network: Network, rank: int = 0
-) -> tuple[Sample, Scale | Routed]:
+    sample: Batch, drawn: ScaleDraw, network: NetworkSettings, rank: int = 0
+) -> tuple[Batch, ResolvedScale | AdaptiveScale]:
     """Prune a sample to a scale and return both; atoms of a mixed step have one cutoff each."""
     positions = sample.positions
     own = sample.forces.new_ones(len(positions))  # of the network's type
-    share = own if drawn.long else None
-    if drawn.routed:
-        return sample, Routed(prune(sample.graph, positions, network.shortest), share)
-    if drawn.spread is None:
+    share = own if drawn.long_range else None
+    if drawn.adaptive:
+        return sample, AdaptiveScale(
+            trim_edges(sample.graph, positions, network.shortest_cutoff), share
+        )
+    if drawn.per_atom_seed is None:
         cutoff = torch.full_like(own, drawn.cutoff)
     else:
-        rng = np.random.default_rng((*drawn.spread, rank))
-        lengths = rng.uniform(network.shortest, network.cutoff, len(positions))
+        rng = np.random.default_rng((*drawn.per_atom_seed, rank))
+        lengths = rng.uniform(network.shortest_cutoff, network.cutoff, len(positions))
         cutoff = torch.as_tensor(lengths, dtype=own.dtype, device=own.device)
     graph = sample.graph
     if drawn.cutoff < graph.cutoff:
-        graph = prune(graph, positions, drawn.cutoff)
-    return replace(sample, graph=graph), Scale(cutoff, share)
+        graph = trim_edges(graph, positions, drawn.cutoff)
+    return replace(sample, graph=graph), ResolvedScale(cutoff, share)
 
 
-def judged(settings: Train) -> dict[str, Drawn]:
+def validation_scales(settings: TrainSettings) -> dict[str, ScaleDraw]:
     """The scales that a validation looks at, by the ends of their names in the log."""
     network = settings.network
     long = network.charges
-    found = {"": Drawn(network.cutoff, None, long)}
+    found = {"": ScaleDraw(network.cutoff, None, long)}
     if network.ladder:
-        found["_middle"] = Drawn(0.5 * (network.shortest + network.cutoff), None, long)
-        off = network.switched and settings.rungs.without_long > 0
-        found["_shortest"] = Drawn(network.shortest, None, long and not off)
-    if settings.route is not None:
-        found["_routed"] = Drawn(network.cutoff, None, long, routed=True)
+        found["_middle"] = ScaleDraw(0.5 * (network.shortest_cutoff + network.cutoff), None, long)
+        off = network.long_range_optional and settings.scale_sampling.without_long > 0
+        found["_shortest"] = ScaleDraw(network.shortest_cutoff, None, long and not off)
+    if settings.adaptive_cutoff is not None:
+        found["_adaptive"] = ScaleDraw(network.cutoff, None, long, adaptive=True)
     return found

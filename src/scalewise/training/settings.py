@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.settings import Count, Fraction, Settings
-from scalewise.models.density.settings import Network, Route
+from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 
 
-class Data(Settings):
+class DataSettings(Settings):
     """Which labels are read, and how frames are dealt to roles."""
 
     forces_key: str = Field(FORCES_KEY, description="column of the forces, eV/Å")
@@ -28,7 +28,7 @@ class Data(Settings):
     test: float = Field(0.15, ge=0, lt=1, description="share kept out, without a given split")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Data:
+    def _consistent(self) -> DataSettings:
         if self.split is not None and self.split_key is not None:
             raise ValueError("give split or split_key, not both")
         if self.valid + self.test >= 1.0:
@@ -36,7 +36,7 @@ class Data(Settings):
         return self
 
 
-class Loss(Settings):
+class LossSettings(Settings):
     """Weights of the terms; errors beyond ``delta`` count linearly (Huber)."""
 
     forces: float = Field(1.0, ge=0, description="per force component, in eV/Å")
@@ -45,7 +45,7 @@ class Loss(Settings):
     delta: float = Field(0.01, gt=0, description="eV/Å and, for energies, eV per 10 atoms")
 
 
-class Rungs(Settings):
+class ScaleSamplingSettings(Settings):
     """Shares of the training steps of a ladder; in the rest all atoms have one cutoff.
 
     It is drawn from anywhere on the ladder, its logarithm evenly: short ones more often.
@@ -59,50 +59,54 @@ class Rungs(Settings):
     )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Rungs:
+    def _consistent(self) -> ScaleSamplingSettings:
         total = self.longest + self.shortest + self.mixed
         if total > 1.0:
             raise ValueError(f"longest + shortest + mixed = {total:g} is more than all steps")
         return self
 
 
-class Routing(Route):
+class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
     """A router, and what it is trained for: the cheapest cutoffs that cost hardly any accuracy."""
 
     tolerance: float = Field(
         0.01, ge=0, description="loss that the router may cost, over that of the longest scale"
     )
-    price: float | None = Field(
+    penalty: float | None = Field(
         None,
         ge=0,
-        description="relative loss for all neighbours of the longest scale; default: as high as "
+        description="relative loss for all neighbors of the longest scale; default: as high as "
         "`tolerance` allows",
     )
     share: Fraction = Field(0.4, description="steps with the router's cutoffs")
 
     @model_validator(mode="after")
-    def _one_or_the_other(self) -> Routing:
-        if self.price is not None and "tolerance" in self.model_fields_set:
-            raise ValueError("price and tolerance: the price is either given or found; give one")
+    def _one_or_the_other(self) -> AdaptiveTrainingSettings:
+        if self.penalty is not None and "tolerance" in self.model_fields_set:
+            raise ValueError(
+                "penalty and tolerance: the penalty is either given or found; give one"
+            )
         return self
 
     @property
-    def router(self) -> Route:
+    def adaptive_cutoff(self) -> AdaptiveCutoffSettings:
         """What of it belongs to the router itself."""
-        return Route(**{name: getattr(self, name) for name in Route.model_fields})
+        return AdaptiveCutoffSettings(
+            **{name: getattr(self, name) for name in AdaptiveCutoffSettings.model_fields}
+        )
 
 
-class Train(Settings):
+class TrainSettings(Settings):
     """Training: data, network, budget, optimiser, machine."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"steps"})
 
     seed: int = Field(0, ge=0)
-    data: Data = Data()
-    network: Network = Network.model_validate({})
-    loss: Loss = Loss()
-    rungs: Rungs = Rungs()
-    route: Routing | None = Field(
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings.model_validate({})
+    loss: LossSettings = LossSettings()
+    scale_sampling: ScaleSamplingSettings = ScaleSamplingSettings()
+    adaptive_cutoff: AdaptiveTrainingSettings | None = Field(
         None, description="a router of the ladder's cutoffs; `route.by=environment` asks for one"
     )
     start: Path | None = Field(None, description="folder of a potential to start from")
@@ -116,12 +120,12 @@ class Train(Settings):
     epochs: Count = Field(
         100, description="passes over the training frames, without minutes and steps"
     )
-    batch: Count = Field(1, description="frames per step and process")
+    batch_size: Count = Field(1, description="frames per step and process")
     learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the budget")
-    average: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")
+    grad_clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     patience: Count | None = Field(
         None, description="validations without a better one before stopping early"
     )
@@ -138,15 +142,16 @@ class Train(Settings):
     tensorboard: bool = Field(False, description="write events beside log.csv")
 
     @model_validator(mode="after")
-    def _consistent(self) -> Train:
+    def _consistent(self) -> TrainSettings:
         if self.minutes is not None and self.steps is not None:
             raise ValueError("give minutes or steps, not both")
-        if self.route is not None and self.start is None and not self.network.ladder:
+        if self.adaptive_cutoff is not None and self.start is None and not self.network.ladder:
             raise ValueError(
-                "route needs a ladder of scales to choose from: give network.ladder (--ladder)"
+                "adaptive_cutoff needs a ladder of scales to choose from: give network.ladder "
+                "(--ladder)"
             )
-        if self.route is not None and self.compile == "always":
+        if self.adaptive_cutoff is not None and self.compile == "always":
             raise ValueError("a router is trained without torch.compile: leave compile out")
-        if self.freeze and (self.start is None or self.route is None):
+        if self.freeze and (self.start is None or self.adaptive_cutoff is None):
             raise ValueError("freeze=true trains a router alone: give start and route.by, too")
         return self

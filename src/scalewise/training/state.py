@@ -33,8 +33,9 @@ class Progress:
 
     ``epoch`` counts finished passes, ``elapsed`` seconds over all sessions of the run, ``stale``
     validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
-    ``validated`` when the last one ended. Of a router, ``price`` is the relative loss it may pay
-    for all neighbours of the longest scale, ``excess`` its running relative loss over that scale.
+    ``validated`` when the last one ended. Of an adaptive cutoff, ``multiplier`` is the relative
+    loss that all neighbors of the longest scale may save, ``excess`` its running relative loss over that
+    scale.
     ``loss_sum``, ``norm_sum`` and ``counted`` are of the steps since the last line of the log.
     """
 
@@ -46,7 +47,7 @@ class Progress:
     validations: _Count = 0
     reserve: _Seconds = 0.0
     validated: _Seconds = 0.0
-    price: Annotated[float, Field(strict=True, ge=0.0, le=1e12)] = 0.05
+    multiplier: Annotated[float, Field(strict=True, ge=0.0, le=1e12)] = 0.05
     excess: Annotated[float, Field(strict=True, ge=-1e12, le=1e12)] = 0.0
     finished: Annotated[bool, Field(strict=True)] = False
     loss_sum: Annotated[float, Field(strict=True)] = 0.0

@@ -17,19 +17,19 @@ from torch import Tensor, nn
 
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
-from scalewise.models.adaptive_cutoff import RoutedNetwork, ScaleRouter
-from scalewise.models.composition import Baseline
-from scalewise.models.density.network import Network
-from scalewise.models.gradients import Derivatives, Differentiator, Weights, compiler_found
+from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
 from scalewise.models.potential import Potential
-from scalewise.training.cutoff_penalty import follow, neighbours_cost
-from scalewise.training.dataset import Sample, deal, join
+from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
+from scalewise.training.dataset import Batch, epoch_batches, join
 from scalewise.training.log import Log
-from scalewise.training.loss import Errors, loss
+from scalewise.training.loss import ErrorSums, loss
 from scalewise.training.muon import Muon
-from scalewise.training.scale_sampler import Drawn, at_scale, draw, judged
+from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
 from scalewise.training.stopping import Stop, at_most
 
@@ -44,7 +44,7 @@ COMPILE_PAYS = 8.0
 COMPILE_SHARE = 0.1
 #: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
 #: another scale, and its signs with it: at the full rate these weights would walk at random.
-TOLD = 0.02
+CONDITIONING = 0.02
 #: That of a router's constants, which are single numbers with a way to go: at the rate of others,
 #: 220 steps moved a cutoff by 0.4 Å, whatever the price.
 CONSTANT = 5.0
@@ -54,14 +54,14 @@ CONSTANT = 5.0
 class Job:
     """What every process is given."""
 
-    settings: Train
-    train: Sequence[Sample]
-    valid: Sequence[Sample]
-    baseline: Baseline
-    scale: float
+    settings: TrainSettings
+    train: Sequence[Batch]
+    valid: Sequence[Batch]
+    composition: CompositionModel
+    energy_scale: float
     digest: str
     out: Path
-    start: dict[str, Tensor] | None = None
+    initial_weights: dict[str, Tensor] | None = None
 
 
 #: Told the share of the budget that is spent after each step, with the errors after a validation.
@@ -88,7 +88,7 @@ class Trainer:
     job: Job
     listener: Listener = _silent
     stop: Stop = field(default_factory=Stop)
-    network: Network | RoutedNetwork = field(init=False)
+    network: DensityNetwork | AdaptiveNetwork = field(init=False)
     state: State = field(init=False)
     log: Log | None = field(init=False, default=None)
     _told: bool = field(init=False, default=False)
@@ -97,11 +97,11 @@ class Trainer:
         settings, job = self.job.settings, self.job
         _seed(settings.seed)
         network, self.network = _build(job)
-        network.scale.fill_(job.scale)
-        if job.start is not None:
-            network.load_state_dict(job.start)
+        network.energy_scale.fill_(job.energy_scale)
+        if job.initial_weights is not None:
+            network.load_state_dict(job.initial_weights)
         matrices = network.matrices()
-        if settings.route is not None:
+        if settings.adaptive_cutoff is not None:
             matrices = [f"network.{name}" for name in matrices]
         self.network.to(self.fabric.device)
         # weights and averages are parameters, and none is the network's own: compiled code looks
@@ -109,7 +109,7 @@ class Trainer:
         weights, average = (_copies(self.network) for _ in range(2))
         if settings.freeze:
             for name, weight in weights.items():
-                weight.requires_grad_(name.startswith("router."))
+                weight.requires_grad_(name.startswith("adaptive_cutoff."))
         rest = [n for n, w in weights.items() if n not in matrices and w.requires_grad]
         shares = sorted({_share(n) for n in rest}, reverse=True)
         groups = [
@@ -123,11 +123,11 @@ class Trainer:
             mixing = [weights[name] for name in matrices]
             optimizers = [Muon(mixing, lr=settings.learning_rate), *optimizers]
         self.state = State(weights, average, optimizers)
-        self.differentiate = Differentiator(self.network, compiled=_compiles(settings))
+        self.differentiate = Evaluator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
-        if settings.route is not None and settings.route.price is not None:
-            self.state.progress.price = settings.route.price
+        if settings.adaptive_cutoff is not None and settings.adaptive_cutoff.penalty is not None:
+            self.state.progress.multiplier = settings.adaptive_cutoff.penalty
         self.clock = Clock.running(self.state.progress.elapsed)
         if self.fabric.is_global_zero:
             self.log = Log(job.out, after=self.state.progress.step, events=settings.tensorboard)
@@ -185,21 +185,21 @@ class Trainer:
         if self.fabric.is_global_zero:
             self.fabric.barrier()
         if float(self._reduced(done, "mean")) < 1.0:
-            self.differentiate = Differentiator(self.network)
+            self.differentiate = Evaluator(self.network)
         self.stop.urgent = False
 
-    def _compile_one(self, sample: Sample) -> None:
+    def _compile_one(self, sample: Batch) -> None:
         found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
         value = loss(found, sample, self.job.settings.loss)
         value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _deal(self, epoch: int) -> list[list[int]]:
         settings = self.job.settings
-        steps = deal(
+        steps = epoch_batches(
             len(self.job.train),
             seed=settings.seed,
             epoch=epoch,
-            batch_size=settings.batch,
+            batch_size=settings.batch_size,
             rank=self.fabric.global_rank,
             processes=self.fabric.world_size,
         )
@@ -208,7 +208,7 @@ class Trainer:
 
     @property
     def _steps_per_epoch(self) -> int:
-        return len(self.job.train) // (self.job.settings.batch * self.fabric.world_size)
+        return len(self.job.train) // (self.job.settings.batch_size * self.fabric.world_size)
 
     def _fraction(self) -> float:
         """Share of the budget that is spent, the same in every process."""
@@ -217,27 +217,31 @@ class Trainer:
             return progress.step / (settings.steps or settings.epochs * self._steps_per_epoch)
         return progress.elapsed / max(60.0 * settings.minutes - progress.reserve, 1e-9)
 
-    def _step(self, samples: list[Sample]) -> None:
+    def _step(self, samples: list[Batch]) -> None:
         settings, progress = self.job.settings, self.state.progress
         whole = join(samples).to(self.fabric.device)
-        drawn = draw(settings, progress.step)
+        drawn = draw_scale(settings, progress.step)
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         value = total = loss(found, sample, settings.loss)
         longest = torch.zeros_like(value)
-        if drawn.routed:
+        if drawn.adaptive:
             with torch.no_grad():
-                one_scale = replace(drawn, routed=False)
+                one_scale = replace(drawn, adaptive=False)
                 _, reference = self._found(whole, one_scale, self.state.weights)
                 longest = loss(reference, whole, settings.loss)
-            cost = neighbours_cost(sample.graph, sample.positions, found.cutoffs)
-            total = value + progress.price * longest * cost
+            cost = neighbors_cost(sample.graph, sample.positions, found.cutoffs)
+            total = value + progress.multiplier * longest * cost
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
         shared = self._shared(gradients, value, longest)
         size, mean, progress.elapsed = self._checked(gradients, shared, sample)
-        if drawn.routed and settings.route is not None and settings.route.price is None:
-            follow(progress, mean, float(shared[-3]), settings.route.tolerance)
-        torch._foreach_mul_(gradients, min(1.0, settings.clip / (size + 1e-12)))
+        if (
+            drawn.adaptive
+            and settings.adaptive_cutoff is not None
+            and settings.adaptive_cutoff.penalty is None
+        ):
+            update_multiplier(progress, mean, float(shared[-3]), settings.adaptive_cutoff.tolerance)
+        torch._foreach_mul_(gradients, min(1.0, settings.grad_clip_norm / (size + 1e-12)))
         factor = rate(self._fraction(), settings.warmup)
         for optimizer in self.state.optimizers:
             muon = isinstance(optimizer, Muon)
@@ -247,13 +251,13 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         progress.step += 1
-        self.state.update_average(settings.average)
+        self.state.update_average(settings.ema)
         progress.count(mean, size)
         self.listener(self._fraction(), {})
 
     def _found(
-        self, sample: Sample, drawn: Drawn, weights: Weights, rank: int = 0
-    ) -> tuple[Sample, Derivatives]:
+        self, sample: Batch, drawn: ScaleDraw, weights: Weights, rank: int = 0
+    ) -> tuple[Batch, Derivatives]:
         """The sample at a scale, and what the network finds there."""
         there, scale = at_scale(sample, drawn, self.job.settings.network, rank)
         return there, self.differentiate(there.graph, there.positions, scale=scale, weights=weights)
@@ -277,7 +281,7 @@ class Trainer:
         return reduced.to(values.device)
 
     def _checked(
-        self, gradients: list[Tensor], shared: Tensor, sample: Sample
+        self, gradients: list[Tensor], shared: Tensor, sample: Batch
     ) -> tuple[float, float, float]:
         size = float(torch.linalg.vector_norm(shared[:-4]))
         mean, _, seconds, told = (float(v) for v in shared[-4:])
@@ -313,8 +317,8 @@ class Trainer:
     def _validate(self) -> None:
         settings, progress = self.job.settings, self.state.progress
         started = self.clock.seconds
-        scales = judged(settings)
-        errors = [Errors.none() for _ in scales]
+        scales = validation_scales(settings)
+        errors = [ErrorSums.none() for _ in scales]
         total = torch.zeros(4, dtype=torch.float64)
         # what was compiled for training would be compiled again for use without gradients
         with torch.set_grad_enabled(self.differentiate.compiled):
@@ -325,13 +329,13 @@ class Trainer:
                     seen.add(found, there)
                     value = float(loss(found, there, settings.loss).detach())
                     cost = 0.0
-                    if drawn.routed:
+                    if drawn.adaptive:
                         at = found.cutoffs.detach()
-                        cost = float(neighbours_cost(there.graph, there.positions, at))
+                        cost = float(neighbors_cost(there.graph, there.positions, at))
                     total += torch.tensor([value, 1.0, 0.0, cost])
         total[2] = (self.clock.seconds - started) / self.fabric.world_size
         if self.fabric.world_size > 1:
-            errors = [Errors(self._reduced(e.sums, "sum")) for e in errors]
+            errors = [ErrorSums(self._reduced(e.sums, "sum")) for e in errors]
             total = self._reduced(total, "sum")
         # the same in every process, or one would validate while another trains
         progress.reserve = float(total[2])
@@ -344,7 +348,7 @@ class Trainer:
         better = value < progress.best
         if better:
             progress.best, progress.stale = value, 0
-        if better or settings.route is not None:
+        if better or settings.adaptive_cutoff is not None:
             # of a router the last weights count: the loss alone would keep the dearest ones
             self._write_model(errors[0].means())
         if settings.patience is not None and progress.stale >= settings.patience:
@@ -352,9 +356,9 @@ class Trainer:
         report = {"valid_loss": value, **errors[0].means()}
         for name, seen in zip(scales, errors, strict=True):
             report[f"forces_mae{name}"] = seen.means()["forces_mae"]
-        if settings.route is not None:
-            report["cost_routed"] = float(total[3] / total[1]) * len(scales)
-            report["price"] = progress.price
+        if settings.adaptive_cutoff is not None:
+            report["cost_adaptive"] = float(total[3] / total[1]) * len(scales)
+            report["multiplier"] = progress.multiplier
         if self.log is not None:
             self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
         self.listener(self._fraction(), report)
@@ -372,8 +376,9 @@ class Trainer:
             "seconds": round(self.state.progress.elapsed, 1),
             "valid": errors,
         }
-        router = whole.router if isinstance(whole, RoutedNetwork) else None
-        potential = Potential(network, self.job.baseline, info, router=router)
+        adaptive = whole.adaptive_cutoff if isinstance(whole, AdaptiveNetwork) else None
+        assert adaptive is None or isinstance(adaptive, AdaptiveCutoff)
+        potential = Potential(network, self.job.composition, info, adaptive_cutoff=adaptive)
         checkpoint.write(self.job.out / MODEL, potential)
 
     def _save(self) -> None:
@@ -381,26 +386,29 @@ class Trainer:
             self.state.write(self.job.out / STATE, self.job.digest)
 
 
-def _build(job: Job) -> tuple[Network, Network | RoutedNetwork]:
+def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
     """A network with fresh weights, and the same with a router around it, if there is to be one."""
-    network, route = Network(job.settings.network, job.baseline.elements), job.settings.route
+    network, route = (
+        DensityNetwork(job.settings.network, job.composition.elements),
+        job.settings.adaptive_cutoff,
+    )
     if route is None:
         return network, network
-    return network, RoutedNetwork(network, ScaleRouter.of(network, route.router))
+    return network, AdaptiveNetwork(network, AdaptiveCutoff.of(network, route.adaptive_cutoff))
 
 
 def _share(name: str) -> float:
     """Rate of a weight over that of most."""
-    if name in ("router.offset", "router.change"):
+    if name in ("adaptive_cutoff.offset", "adaptive_cutoff.change"):
         return CONSTANT
-    return TOLD if name.rpartition("network.")[2].startswith("told_") else 1.0
+    return CONDITIONING if name.rpartition("network.")[2].startswith("conditioning_") else 1.0
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:
     return {k: nn.Parameter(w.detach().clone()) for k, w in network.named_parameters()}
 
 
-def _compiles(settings: Train) -> bool:
+def _compiles(settings: TrainSettings) -> bool:
     if settings.compile != "auto" or settings.network.ladder:
         # the steps of a ladder have many shapes: how often they are compiled again is not measured
         return settings.compile == "always"

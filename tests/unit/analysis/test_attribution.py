@@ -16,7 +16,7 @@ from scalewise.analysis.attribution.kept import absolute_errors
 from scalewise.analysis.attribution.questions import changes, ranges
 from scalewise.analysis.attribution.run import prove, write_all
 from scalewise.analysis.attribution.scored import Scored
-from scalewise.analysis.attribution.settings import Prove
+from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import base_split, plan, reduced
 from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
 from scalewise.core.errors import InputError
@@ -149,7 +149,7 @@ def test_no_limit_is_named_where_two_are_alike() -> None:
 
 
 def test_the_longest_scale_is_compared_with_every_other() -> None:
-    settings = load(Prove, None, WORDS)
+    settings = load(AttributionSettings, None, WORDS)
     test, _ = planted(0, cutoff=0.15)
     first, second = ranges(test, 2, settings)
     assert (first["scale"], first["answer"]) == (0, "needed")
@@ -200,11 +200,11 @@ def test_too_few_groups_are_refused_before_anything_is_trained(
 ) -> None:
     frames = read(file, check_units=False)
     with pytest.raises(InputError, match=f"{3 * (groups - 2)} in {groups - 2} groups"):
-        plan(manifest(groups), frames, load(Prove, None, WORDS), tmp_path)
+        plan(manifest(groups), frames, load(AttributionSettings, None, WORDS), tmp_path)
 
 
 WORDS = (
-    *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
+    *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
     *("network.layers=1", "device=cpu", "epochs=2", "validations=2", "network.ladder=[3.0,4.5]"),
     *("data.split_key=role", "data.check_units=false", "points=2", "bootstrap=100"),
 )
@@ -227,7 +227,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
-    settings = load(Prove, None, WORDS)
+    settings = load(AttributionSettings, None, WORDS)
     frames = read(file, check_units=False)
     trainings = plan(base_split(file, frames, settings), frames, settings, tmp_path)
     assert [(t.name, t.frames) for t in trainings[::2]] == [
@@ -248,7 +248,7 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
 def test_a_proof_is_written_and_trains_nothing_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = load(Prove, None, WORDS)
+    settings = load(AttributionSettings, None, WORDS)
     results = prove(file, settings, tmp_path)
     paths = write_all(results, tmp_path)
     assert [p.name for p in paths] == ["prove.json", "prove.png", "prove.svg"]
@@ -297,7 +297,7 @@ def test_kept_errors_are_of_this_model_and_these_frames(file: Path, tmp_path: Pa
     ("words", "message"),
     [
         (["network.ladder=[]"], "needs a ladder"),
-        (["route.by=element"], "leave route and start out"),
+        (["adaptive_cutoff.by=element"], "leave adaptive_cutoff and start out"),
         (["at=4.5"], "below its end"),
         (["minutes=1", "steps=10"], "give minutes or steps"),
         (["replicas=1"], "greater than or equal to 2"),
@@ -308,4 +308,4 @@ def test_bad_settings_are_refused(
     file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        prove(file, load(Prove, None, [*WORDS, *words]), tmp_path)
+        prove(file, load(AttributionSettings, None, [*WORDS, *words]), tmp_path)

@@ -15,42 +15,42 @@ import torch
 
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.scan import curve, write_all
-from scalewise.analysis.cutoff_scan.settings import Curve
+from scalewise.analysis.cutoff_scan.settings import ScanSettings
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 from scalewise.models import checkpoint
-from scalewise.models.composition import Baseline
-from scalewise.models.density.settings import Network
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import build
 from scalewise.statistics.bootstrap import Resampling
-from scalewise.training.cutoff_penalty import BLUR, follow, neighbours_cost
+from scalewise.training.cutoff_penalty import BLUR, neighbors_cost, update_multiplier
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
 from scalewise.training.run import train
-from scalewise.training.scale_sampler import Drawn, at_scale, draw, judged
-from scalewise.training.settings import Train
+from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
+from scalewise.training.settings import TrainSettings
 from scalewise.training.state import Progress
 from scalewise.training.trainer import Job
 from support import salt_frame, untrained
 
 LADDER = ("network.ladder=[3.0,4.5,long]",)
 WORDS = (
-    *("network.channels=4", "network.hidden=8", "network.degree=2", "network.radial=4"),
+    *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
     *("network.layers=1", "device=cpu", "epochs=30", "validations=3", *LADDER),
 )
 
 
 def test_the_ladder_says_what_is_longest_and_whether_there_are_charges() -> None:
-    network = load(Train, None, LADDER).network
-    assert (network.cutoff, network.shortest, network.charges) == (4.5, 3.0, True)
+    network = load(TrainSettings, None, LADDER).network
+    assert (network.cutoff, network.shortest_cutoff, network.charges) == (4.5, 3.0, True)
     assert network.smearing == pytest.approx(4.5 / 4)
-    assert network.switched
-    local = load(Train, None, ["network.ladder=[3,6]"]).network
-    assert (local.cutoff, local.charges, local.switched) == (6.0, False, False)
-    assert load(Train, None, []).network.rungs == (5.0,)
-    again = Network.model_validate(json.loads(network.model_dump_json()))
+    assert network.long_range_optional
+    local = load(TrainSettings, None, ["network.ladder=[3,6]"]).network
+    assert (local.cutoff, local.charges, local.long_range_optional) == (6.0, False, False)
+    assert load(TrainSettings, None, []).network.cutoffs == (5.0,)
+    again = NetworkSettings.model_validate(json.loads(network.model_dump_json()))
     assert again == network
 
 
@@ -63,56 +63,60 @@ def test_the_ladder_says_what_is_longest_and_whether_there_are_charges() -> None
         (["network.ladder=[3,5]", "network.cutoff=6"], "must end at cutoff=6"),
         (["network.ladder=[3,5]", "network.charges=true"], "contradict"),
         (["network.ladder=[3,far]"], "got 'far'"),
-        (["rungs.longest=0.8", "rungs.mixed=0.3"], "more than all steps"),
-        (["route.by=element"], "needs a ladder"),
+        (["scale_sampling.longest=0.8", "scale_sampling.mixed=0.3"], "more than all steps"),
+        (["adaptive_cutoff.by=element"], "needs a ladder"),
         (["freeze=true"], "give start"),
-        ([*LADDER, "route.by=regime"], "needs the elements"),
-        ([*LADDER, "route.near=[Na]"], "contradict"),
-        ([*LADDER, "route.by=element", "compile=always"], "without torch.compile"),
+        ([*LADDER, "adaptive_cutoff.by=regime"], "needs the elements"),
+        ([*LADDER, "adaptive_cutoff.near=[Na]"], "contradict"),
+        ([*LADDER, "adaptive_cutoff.by=element", "compile=always"], "without torch.compile"),
     ],
 )
 def test_a_ladder_that_is_none_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load(Train, None, words)
+        load(TrainSettings, None, words)
 
 
 def test_the_scales_of_the_steps_are_drawn_in_their_shares() -> None:
     shares = {"longest": 0.3, "shortest": 0.2, "mixed": 0.1, "without_long": 0.4}
-    words = [*LADDER, "seed=5", *(f"rungs.{k}={v}" for k, v in shares.items())]
-    settings = load(Train, None, words)
-    drawn = [draw(settings, k) for k in range(4000)]
-    assert drawn[:50] == [draw(settings, k) for k in range(50)]
+    words = [*LADDER, "seed=5", *(f"scale_sampling.{k}={v}" for k, v in shares.items())]
+    settings = load(TrainSettings, None, words)
+    drawn = [draw_scale(settings, k) for k in range(4000)]
+    assert drawn[:50] == [draw_scale(settings, k) for k in range(50)]
     kinds = Counter(
-        "mixed" if d.spread else {4.5: "longest", 3.0: "shortest"}.get(d.cutoff, "between")
+        "mixed" if d.per_atom_seed else {4.5: "longest", 3.0: "shortest"}.get(d.cutoff, "between")
         for d in drawn
     )
     found = {k: v / 4000 for k, v in kinds.items()}
     expected = {"longest": 0.3, "shortest": 0.2, "mixed": 0.1, "between": 0.4}
     assert found == pytest.approx(expected, abs=0.03)
-    assert np.mean([d.long for d in drawn]) == pytest.approx(0.6, abs=0.03)
+    assert np.mean([d.long_range for d in drawn]) == pytest.approx(0.6, abs=0.03)
     between = [d.cutoff for d in drawn if d.cutoff not in (3.0, 4.5)]
     assert min(between) < 3.1
     assert max(between) > 4.4
-    assert draw(load(Train, None, []), 1) == Drawn(5.0, None, True)
-    routed = load(Train, None, [*words, "route.by=element", "route.share=0.25"])
-    assert np.mean([draw(routed, k).routed for k in range(4000)]) == pytest.approx(0.25, abs=0.03)
+    assert draw_scale(load(TrainSettings, None, []), 1) == ScaleDraw(5.0, None, True)
+    routed = load(
+        TrainSettings, None, [*words, "adaptive_cutoff.by=element", "adaptive_cutoff.share=0.25"]
+    )
+    assert np.mean([draw_scale(routed, k).adaptive for k in range(4000)]) == pytest.approx(
+        0.25, abs=0.03
+    )
 
 
 def test_a_sample_is_pruned_to_its_scale_and_keeps_its_labels() -> None:
-    settings = load(Train, None, WORDS)
+    settings = load(TrainSettings, None, WORDS)
     network = settings.network
     frame = salt_frame(n=12, box=9.0)
-    (sample,) = prepare([frame], Baseline.fit([frame], (11, 17)), network, torch.float64)
-    short, scale = at_scale(sample, Drawn(3.0, None, False), network)
-    assert (scale.cutoff == 3.0).all()
-    assert scale.long is None
-    assert short.graph.neighbour.shape[1] < sample.graph.neighbour.shape[1]
-    assert short.graph.ends is sample.graph.ends
+    (sample,) = prepare([frame], CompositionModel.fit([frame], (11, 17)), network, torch.float64)
+    short, scale = at_scale(sample, ScaleDraw(3.0, None, False), network)
+    assert (scale.cutoffs == 3.0).all()
+    assert scale.long_range is None
+    assert short.graph.neighbor_index.shape[1] < sample.graph.neighbor_index.shape[1]
+    assert short.graph.edge_index is sample.graph.edge_index
     assert short.forces is sample.forces
-    mixed, scale = at_scale(sample, Drawn(4.5, (0, 2, 7), True), network)
+    mixed, scale = at_scale(sample, ScaleDraw(4.5, (0, 2, 7), True), network)
     assert mixed.graph is sample.graph
-    assert 3.0 <= float(scale.cutoff.min()) < float(scale.cutoff.max()) <= 4.5
-    assert [d.cutoff for d in judged(settings).values()] == [4.5, 3.75, 3.0]
+    assert 3.0 <= float(scale.cutoffs.min()) < float(scale.cutoffs.max()) <= 4.5
+    assert [d.cutoff for d in validation_scales(settings).values()] == [4.5, 3.75, 3.0]
 
 
 def labelled(count: int) -> list[Frame]:
@@ -128,8 +132,8 @@ def labelled(count: int) -> list[Frame]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ladder")
-    settings, frames = load(Train, None, WORDS), labelled(12)
-    baseline = Baseline.fit(frames, (11, 17))
+    settings, frames = load(TrainSettings, None, WORDS), labelled(12)
+    baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
     run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", out))
     images = []
@@ -151,60 +155,65 @@ def test_a_ladder_is_trained_and_logged_at_three_scales(trained: Path) -> None:
     # without long range: three frames in a hundred, too few to learn from in this toy
     assert float(last["forces_mae_shortest"]) > 0
     network = checkpoint.read(trained / "model").network
-    assert any(float(w.abs().max()) > 0 for w in network.told_radial)
+    assert any(float(w.abs().max()) > 0 for w in network.conditioning_radial)
 
 
 def test_the_price_rises_while_the_router_costs_less_than_it_may() -> None:
-    progress = Progress(price=0.1)
+    progress = Progress(multiplier=0.1)
     for _ in range(300):
-        follow(progress, routed=1.0, longest=1.0, tolerance=0.01)
-    assert progress.price > 1.0
+        update_multiplier(progress, routed=1.0, longest=1.0, tolerance=0.01)
+    assert progress.multiplier > 1.0
     for _ in range(400):
-        follow(progress, routed=1.04, longest=1.0, tolerance=0.01)
+        update_multiplier(progress, routed=1.04, longest=1.0, tolerance=0.01)
     assert progress.excess == pytest.approx(0.04, abs=1e-3)
     for _ in range(3000):
-        follow(progress, routed=1.0, longest=1.0, tolerance=0.01)
-    assert progress.price == 100.0
+        update_multiplier(progress, routed=1.0, longest=1.0, tolerance=0.01)
+    assert progress.multiplier == 100.0
 
 
-def test_neighbours_are_counted_where_they_are_a_little_blurred() -> None:
+def test_neighbors_are_counted_where_they_are_a_little_blurred() -> None:
     frame = salt_frame(seed=3, n=20, box=10.0)
     graph = build(frame, (11, 17), 5.0)
     positions = torch.as_tensor(frame.positions)
     lengths = np.random.default_rng(0).uniform(3.0, 4.5, 20)
-    pairs = neighbours.build(frame, 5.0, full=True, images=True)
+    pairs = neighbors.build(frame, 5.0, full=True, images=True)
 
     def counted(reach: np.ndarray) -> float:
         shifts = np.linspace(-0.5 * BLUR, 0.5 * BLUR, 2001)
         return float(np.mean([(pairs.distance < (reach + s)[pairs.i]).sum() for s in shifts]))
 
-    found = neighbours_cost(graph, positions, torch.as_tensor(lengths))
+    found = neighbors_cost(graph, positions, torch.as_tensor(lengths))
     expected = counted(lengths) / counted(np.full(20, 5.0))
     assert float(found) == pytest.approx(expected, rel=1e-3)
     everything = torch.full((20,), 5.0, dtype=torch.float64)
-    assert float(neighbours_cost(graph, positions, everything)) == pytest.approx(1.0)
+    assert float(neighbors_cost(graph, positions, everything)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("kind", ["element", "environment"])
 def test_a_router_is_trained_on_a_network_that_stays(
     trained: Path, tmp_path: Path, kind: str
 ) -> None:
-    words = (f"route.by={kind}", "freeze=true", f"start={trained}", "route.tolerance=0.5")
+    words = (
+        f"adaptive_cutoff.by={kind}",
+        "freeze=true",
+        f"start={trained}",
+        "adaptive_cutoff.tolerance=0.5",
+    )
     fixed = ("epochs=60", "validations=3", "data.check_units=false", "data.test=0")
-    settings = load(Train, None, [*words, *fixed, "data.group_key=part"])
+    settings = load(TrainSettings, None, [*words, *fixed, "data.group_key=part"])
     train(trained / "test.xyz", settings, tmp_path)
     before, after = (checkpoint.read(p / "model") for p in (trained, tmp_path))
-    assert after.router is not None
+    assert after.adaptive_cutoff is not None
     for name, weight in before.network.state_dict().items():
         assert (after.network.state_dict()[name] == weight).all()
-    assert np.array_equal(after.baseline.energies, before.baseline.energies)
+    assert np.array_equal(after.composition.energies, before.composition.energies)
     # far below the tolerance, the price rises until it is paid
     start, frame = 3.0 + 0.7 * 1.5, labelled(1)[0]
-    assert column(tmp_path, "price")[-1] > 0.05
+    assert column(tmp_path, "multiplier")[-1] > 0.05
     assert after.predict(frame).cutoffs.mean() < start - 0.2
-    cost = column(tmp_path, "cost_routed")
+    cost = column(tmp_path, "cost_adaptive")
     assert cost[-1] < cost[0] < 1.0
-    other = load(Train, None, [f"start={trained}", "network.cutoff=4.0"])
+    other = load(TrainSettings, None, [f"start={trained}", "network.cutoff=4.0"])
     with pytest.raises(InputError, match="keeps its network"):
         train(trained / "test.xyz", other, tmp_path / "other")
 
@@ -213,11 +222,20 @@ def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path:
     costs, lengths = [], []
     for price in (0.0, 30.0):
         out = tmp_path / f"{price:g}"
-        words = ("route.by=element", "freeze=true", f"start={trained}", f"route.price={price}")
+        words = (
+            "adaptive_cutoff.by=element",
+            "freeze=true",
+            f"start={trained}",
+            f"adaptive_cutoff.penalty={price}",
+        )
         fixed = ("epochs=60", "validations=3", "data.check_units=false", "data.test=0")
-        train(trained / "test.xyz", load(Train, None, [*words, *fixed, "data.group_key=part"]), out)
-        assert set(column(out, "price")) == {price}
-        costs.append(column(out, "cost_routed")[-1])
+        train(
+            trained / "test.xyz",
+            load(TrainSettings, None, [*words, *fixed, "data.group_key=part"]),
+            out,
+        )
+        assert set(column(out, "multiplier")) == {price}
+        costs.append(column(out, "cost_adaptive")[-1])
         lengths.append(checkpoint.read(out / "model").predict(labelled(1)[0]).cutoffs.mean())
     assert costs[1] < costs[0] - 0.05
     assert lengths[1] < 3.2 < lengths[0]  # it goes all the way
@@ -230,20 +248,23 @@ def column(run: Path, name: str) -> list[float]:
 
 
 def test_network_and_router_are_trained_together(tmp_path: Path) -> None:
-    settings, frames = load(Train, None, [*WORDS, "route.by=environment"]), labelled(12)
-    baseline = Baseline.fit(frames, (11, 17))
+    settings, frames = (
+        load(TrainSettings, None, [*WORDS, "adaptive_cutoff.by=environment"]),
+        labelled(12),
+    )
+    baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
     run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", tmp_path))
     found = checkpoint.read(tmp_path / "model")
-    assert found.router is not None
-    assert float(found.router.second.weight.abs().max()) > 0
+    assert found.adaptive_cutoff is not None
+    assert float(found.adaptive_cutoff.second.weight.abs().max()) > 0
     assert len(set(found.predict(frames[0]).cutoffs.tolist())) > 2
 
 
 def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     trained: Path, tmp_path: Path
 ) -> None:
-    settings = Curve(points=3, block=1, check_units=False, bootstrap=100)
+    settings = ScanSettings(points=3, block=1, check_units=False, bootstrap=100)
     found = curve(trained, trained / "test.xyz", settings)
     scales = [(s["cutoff"], s["long"]) for s in found["scales"]]
     assert scales == [(c, long) for long in (False, True) for c in (3.0, 3.75, 4.5)]
@@ -260,7 +281,7 @@ def test_the_curve_has_every_scale_with_its_error_and_its_cost(
         for f in labelled(20)[12:]
     ]
     assert whole[1]["mae"] == pytest.approx(1e3 * np.mean(errors), rel=1e-4)
-    counts = [s["neighbours"] for s in found["scales"]]
+    counts = [s["neighbors"] for s in found["scales"]]
     assert counts[0] < counts[1] < counts[2]
     assert all(s["cost"] > 0 for s in found["scales"])
     paths = write_all(found, tmp_path)
@@ -306,7 +327,9 @@ def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(
 ) -> None:
     single = untrained(layers=1, cutoff=4.0, dtype=torch.float32)
     checkpoint.write(tmp_path / "single", single)
-    settings = Curve(cutoffs=(3.0, 4.5), singles=(tmp_path / "single",), block=1, check_units=False)
+    settings = ScanSettings(
+        cutoffs=(3.0, 4.5), singles=(tmp_path / "single",), block=1, check_units=False
+    )
     found = curve(trained, trained / "test.xyz", settings)
     scales = [(s["cutoff"], s["long"], s["single"]) for s in found["scales"]]
     assert scales[-1] == (4.0, True, str(tmp_path / "single"))
@@ -315,6 +338,6 @@ def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(
     own = scales.index((4.0, True, None))
     assert whole[-1]["over_single"] == pytest.approx(whole[own]["mae"] / whole[-1]["mae"])
     with pytest.raises(InputError, match=r"one scale, 4 Å.*--ladder"):
-        curve(tmp_path / "single", trained / "test.xyz", Curve(check_units=False))
+        curve(tmp_path / "single", trained / "test.xyz", ScanSettings(check_units=False))
     with pytest.raises(InputError, match=r"'cutoffs': 2\.5 Å.*from 3 to 4\.5"):
-        curve(trained, trained / "test.xyz", Curve(cutoffs=(2.5, 4.0), check_units=False))
+        curve(trained, trained / "test.xyz", ScanSettings(cutoffs=(2.5, 4.0), check_units=False))

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.analysis.evaluation.choice import choose
+from scalewise.analysis.evaluation.choice import select_frames
 from scalewise.analysis.evaluation.evaluate import evaluate, write_all
-from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import predict_file
 from scalewise.analysis.evaluation.role import RoleData
 from scalewise.analysis.evaluation.score import explain, score, score_energies
-from scalewise.analysis.evaluation.settings import Evaluate, Predict
+from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
 from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor
 from scalewise.core.errors import InputError
@@ -34,7 +34,7 @@ QUICK = Resampling(seed=0, resamples=200)
 
 @pytest.fixture(scope="module")
 def potential() -> Potential:
-    return untrained((11, 17), channels=4, hidden=8, layers=1, degree=2, cutoff=4.0)
+    return untrained((11, 17), channels=4, hidden=8, layers=1, l_max=2, cutoff=4.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def noisy(potential: Potential, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> None:
-    settings = Evaluate(block=1, check_units=False)
+    settings = EvaluateSettings(block=1, check_units=False)
     found = evaluate(model, noisy, settings)
     (role,) = found.results["roles"]
     sodium, chlorine = role["forces"]["elements"]
@@ -101,7 +101,7 @@ def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> Non
 
 def test_no_noise_no_error(model: Path, potential: Potential, tmp_path: Path) -> None:
     data = write_labels(tmp_path / "exact.xyz", potential, frames=6)
-    found = evaluate(model / "model", data, Evaluate(check_units=False))
+    found = evaluate(model / "model", data, EvaluateSettings(check_units=False))
     role = found.results["roles"][0]
     assert role["forces"]["all"]["mae"] < 1e-3
     assert role["unbroken"] is None or role["forces"]["all"]["rmse"] < 1e-3
@@ -113,7 +113,7 @@ def test_predictions_read_back_equal_the_potentials(
     model: Path, potential: Potential, noisy: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.xyz"
-    predict_file(model, noisy, Predict(check_units=False, cutoff=3.5), out)
+    predict_file(model, noisy, PredictSettings(check_units=False, cutoff=3.5), out)
     read_back = read(out, forces="forces", energy="energy", stress="stress", check_units=False)
     images = ase.io.read(out, index=":")
     for frame, image in zip(read_back, images, strict=True):
@@ -135,14 +135,14 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     bare, once, twice = (tmp_path / f"{n}.xyz" for n in ("bare", "once", "twice"))
     ase.io.write(bare, atoms, format="extxyz")
     said: list[str] = []
-    predict_file(model, bare, Predict(), once, say=said.append)
+    predict_file(model, bare, PredictSettings(), once, say=said.append)
     assert said == []
-    predict_file(model, once, Predict(forces_key="other"), twice, say=said.append)
+    predict_file(model, once, PredictSettings(forces_key="other"), twice, say=said.append)
     names = ("charges", "cutoffs", "energies", "energy", "forces", "free_energy", "stress")
     kept = ", ".join(f"input_{n}" for n in names)
     assert said == [f"{', '.join(names)} of once.xyz: kept in twice.xyz as {kept}"]
     thrice = tmp_path / "thrice.xyz"
-    predict_file(model, twice, Predict(), thrice, say=said.append)
+    predict_file(model, twice, PredictSettings(), thrice, say=said.append)
     assert "as those of an earlier prediction; what that one kept as input_... stays" in said[1]
     (kept,) = read(thrice, forces="input_forces", energy="input_energy")
     (known,) = read(twice, forces="input_forces", energy="input_energy")
@@ -152,19 +152,19 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     (second,) = read(twice, forces="other")
     np.testing.assert_allclose(first.forces, second.forces, atol=1e-6)
     with pytest.raises(InputError, match="the file that is read"):
-        predict_file(model, twice, Predict(), twice)
+        predict_file(model, twice, PredictSettings(), twice)
 
 
 def test_a_composition_outside_the_baseline_is_said(
     potential: Potential, noisy: Path, tmp_path: Path
 ) -> None:
-    salt = dataclasses.replace(potential.baseline, span=np.full((1, 2), np.sqrt(0.5)))
-    checkpoint.write(tmp_path / "m", dataclasses.replace(potential, baseline=salt))
+    salt = dataclasses.replace(potential.composition, span=np.full((1, 2), np.sqrt(0.5)))
+    checkpoint.write(tmp_path / "m", dataclasses.replace(potential, composition=salt))
     frame = salt_frame(5)
     atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)[1:]
     ase.io.write(tmp_path / "odd.xyz", atoms, format="extxyz")
     said: list[str] = []
-    settings = Predict(check_units=False)
+    settings = PredictSettings(check_units=False)
     predict_file(
         tmp_path / "m", tmp_path / "odd.xyz", settings, tmp_path / "o.xyz", say=said.append
     )
@@ -173,7 +173,7 @@ def test_a_composition_outside_the_baseline_is_said(
 
 def refused(model: Path, data: Path, match: str, **settings: object) -> None:
     with pytest.raises(InputError, match=match):
-        evaluate(model, data, Evaluate.model_validate({"check_units": False, **settings}))
+        evaluate(model, data, EvaluateSettings.model_validate({"check_units": False, **settings}))
 
 
 def test_wrong_input_is_refused(model: Path, noisy: Path, tmp_path: Path) -> None:
@@ -197,12 +197,12 @@ def manifest_of(path: Path, frames: int, *, sha: str | None = None) -> SplitMani
 def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
     frames = read(noisy, check_units=False)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
-    choice = choose(noisy, frames, Evaluate(), tmp_path / "model")
+    choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
     assert choice.how == "roles of split.json beside the model"
     assert choice.grouped == "groups of the split"
     assert choice.warnings == ()
-    both = choose(noisy, frames, Evaluate(role=("valid", "all")), tmp_path / "model")
+    both = select_frames(noisy, frames, EvaluateSettings(role=("valid", "all")), tmp_path / "model")
     assert len(both.members["all"]) == len(both.scored) == 20
     assert both.warnings == (
         "5 frames of 5 of 'valid' in a group with frames to train on",
@@ -210,7 +210,7 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
         "5 frames of 20 of 'all' in a group with frames to train on",
     )
     with pytest.raises(InputError, match="Did you mean 'test'"):
-        choose(noisy, frames, Evaluate(role=("tets",)), tmp_path / "model")
+        select_frames(noisy, frames, EvaluateSettings(role=("tets",)), tmp_path / "model")
 
 
 def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
@@ -220,25 +220,25 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
     for k, frame in enumerate(frames):
         frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
     write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
-    settings = Evaluate(split_key="mine", role=("test",), group_key="pair")
-    assert choose(noisy, frames, settings, tmp_path / "model").warnings == (
+    settings = EvaluateSettings(split_key="mine", role=("test",), group_key="pair")
+    assert select_frames(noisy, frames, settings, tmp_path / "model").warnings == (
         "3 frames of 10 of 'test' trained on",
         "3 frames of 10 of 'test' in a group with frames to train on",
     )
     # without the training's split, the roles that are asked for have to do
-    assert choose(noisy, frames, settings, tmp_path / "nowhere" / "model").warnings == ()
+    assert select_frames(noisy, frames, settings, tmp_path / "nowhere" / "model").warnings == ()
 
 
 def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
     frames = read(noisy, check_units=False)
     other = tmp_path / "split.json"
     write_manifest(other, manifest_of(noisy, 20, sha=64 * "0"))
-    choice = choose(noisy, frames, Evaluate(), tmp_path / "model")
+    choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert list(choice.members) == ["all"]
     assert "split.json beside the model was not used" in choice.how
     assert "frames of the training may be among these" in choice.warnings[0]
     with pytest.raises(InputError, match="SHA-256"):
-        choose(noisy, frames, Evaluate(split=other), tmp_path / "model")
+        select_frames(noisy, frames, EvaluateSettings(split=other), tmp_path / "model")
 
 
 def test_scores_by_hand() -> None:
@@ -278,7 +278,7 @@ def test_parity_leaves_out_broken_frames_and_nothing_else(
     images = ase.io.read(path, ":")
     images[4].arrays["REF_forces"] += 0.8 * (images[4].numbers == 11)[:, None]
     ase.io.write(path, images, format="extxyz")
-    found = evaluate(model, path, Evaluate(block=1, check_units=False)).results
+    found = evaluate(model, path, EvaluateSettings(block=1, check_units=False)).results
     assert [w["frame"] for w in found["roles"][0]["worst_frames"] if w["broken"]] == [4]
     for section in found["parity"]:
         # nine frames of six atoms, one frame left out; of the rest every component is counted
@@ -310,10 +310,10 @@ def test_nearest_of_each_element_in_a_small_cell() -> None:
 
 
 def test_floor_of_mixed_elements() -> None:
-    floor = Floor({11: 0.04, 17: 0.0}, {11: (0.03, 0.05), 17: None})
+    floor = NoiseFloor({11: 0.04, 17: 0.0}, {11: (0.03, 0.05), 17: None})
     both = floor.beside(np.array([11, 17]))
     assert both["rmse_floor"] == pytest.approx(40 / np.sqrt(2))
     assert both["mae_floor"] == pytest.approx(20 * np.sqrt(2 / np.pi))
     assert both["rmse_floor_interval"] is None
     assert floor.beside(np.array([11, 11]))["rmse_floor_interval"] == pytest.approx([30, 50])
-    assert Floor({}, {}).beside(np.array([11]))["mae_floor"] is None
+    assert NoiseFloor({}, {}).beside(np.array([11]))["mae_floor"] is None

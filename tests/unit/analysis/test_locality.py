@@ -22,14 +22,14 @@ from scalewise.analysis.locality import run as module
 from scalewise.analysis.locality.against import force_reach, read_against
 from scalewise.analysis.locality.reference import AseReference, SolutionReference
 from scalewise.analysis.locality.run import locality, write_all
-from scalewise.analysis.locality.settings import Locality
+from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import GAP, Sphere, stiffness
 from scalewise.analysis.locality.spread import absolute_bound, memory, square_bound
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.structure import Frame, read, without_labels
 from scalewise.models import checkpoint
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 from support import salt_frame, untrained
 
 #: eV/Å²: of the spring that ties each atom to its place, and of that between far pairs.
@@ -63,9 +63,11 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def words(*given: str) -> Locality:
+def words(*given: str) -> LocalitySettings:
     fixed = ["calculator=test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
-    return load(Locality, None, [*fixed, "elements=[Na]", "settling=0.5", "spacing=0.25", *given])
+    return load(
+        LocalitySettings, None, [*fixed, "elements=[Na]", "settling=0.5", "spacing=0.25", *given]
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -194,7 +196,7 @@ def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> No
 
 def test_a_file_alone_has_no_reference(file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not the settings of a generated solution"):
-        locality(file, load(Locality, None, ["radii=[4]"]), tmp_path / "out")
+        locality(file, load(LocalitySettings, None, ["radii=[4]"]), tmp_path / "out")
 
 
 def test_a_half_periodic_cell_is_refused(file: Path) -> None:
@@ -227,7 +229,11 @@ def test_samples_of_another_law_are_not_used(file: Path, tmp_path: Path) -> None
     model = tmp_path / "model.txt"
     model.write_text("one")
     paths = set()
-    for solution in (Solution(), Solution(law="screened"), Solution(law="screened", screening=1)):
+    for solution in (
+        SolutionSettings(),
+        SolutionSettings(law="screened"),
+        SolutionSettings(law="screened", screening=1),
+    ):
         paths.add(module._digest(frames, SolutionReference(solution), words()))
     reference = AseReference(Springs, {"path": str(model)})
     paths.add(module._digest(frames, reference, words()))
@@ -254,7 +260,7 @@ def test_the_calculator_sees_the_frame_and_no_constraint(file: Path) -> None:
 
 def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no replica"):
-        locality(tmp_path, load(Locality, None, []), tmp_path / "out")
+        locality(tmp_path, load(LocalitySettings, None, []), tmp_path / "out")
 
 
 def test_water_around_a_held_ion_moves_and_the_ion_does_not(
@@ -265,14 +271,16 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(
 
     root = Path(__file__).parents[3]
     config = load(
-        Solution, root / "configs/small-solution.yaml", ["replicas=1", "replicates.replicas=0"]
+        SolutionSettings,
+        root / "configs/small-solution.yaml",
+        ["replicas=1", "replicates.replicas=0"],
     )
     solution.generate(config, tmp_path, workers=1, progress=False)
     reference = SolutionReference.read(tmp_path)
     frame = read(tmp_path / "replica-00.extxyz", without_labels())[0]
     sphere = reference.sphere(frame, 0, 3.0)
     assert sphere.held.sum() % 3 == 1  # the ion and whole waters
-    settings = load(Locality, None, ["settling=0.05", "spacing=0.05"])
+    settings = load(LocalitySettings, None, ["settling=0.05", "spacing=0.05"])
 
     def draws(of: Sphere) -> np.ndarray:
         found = list(islice(reference.resample(of, settings, seed=3), 4))
@@ -290,7 +298,7 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(
         seen.append(float(apart[~self.held].min()))
         return len(seen) % 2 == 0
 
-    longer = load(Locality, None, ["settling=0.2", "spacing=0.2"])
+    longer = load(LocalitySettings, None, ["settling=0.2", "spacing=0.2"])
     monkeypatch.setattr(Sphere, "entered", nearest)
     found = list(islice(reference.resample(sphere, longer, seed=3), 10))
     assert [f is None for f in found] == [False, True] * 5  # what has entered is not used
@@ -321,7 +329,7 @@ def test_a_law_within_the_sphere_leaves_nothing_to_chance(tmp_path: Path) -> Non
         *["radii=[4,5]", "atoms=3", "samples=4", "settling=0.4", "spacing=0.2", "timestep=10"],
         *["temperature=400", "friction=5"],
     ]
-    found = locality(tmp_path / "argon.xyz", load(Locality, None, given), tmp_path / "out")
+    found = locality(tmp_path / "argon.xyz", load(LocalitySettings, None, given), tmp_path / "out")
     near, whole = found["elements"][0]["radii"]
     assert near["mae"] > 1.0
     assert whole["mae"] < 1e-9

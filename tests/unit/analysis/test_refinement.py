@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.analysis.refinement.objective import Errors, Objective
-from scalewise.analysis.refinement.pool import Pool
+from scalewise.analysis.refinement.objective import Objective, ScaleErrors
+from scalewise.analysis.refinement.pool import CutoffPool
 from scalewise.analysis.refinement.refine import refine, write_all
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
-from scalewise.analysis.refinement.settings import Refine
+from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.errors import InputError
 from scalewise.data.structure import Frame
 from scalewise.models import checkpoint
-from scalewise.models.density.settings import Route
+from scalewise.models.density.settings import AdaptiveCutoffSettings
 from support import salt_frame, untrained
 
 BOX = 10.0
@@ -49,16 +49,16 @@ class Planted:
     def _losses(self, lengths: np.ndarray) -> np.ndarray:
         return np.array(self.share) * (1.0 + 0.1 * (lengths - np.array(self.optima)) ** 2)
 
-    def errors(self, lengths: np.ndarray) -> Errors:
+    def errors(self, lengths: np.ndarray) -> ScaleErrors:
         cost = float(np.array(self.share) @ lengths)
-        return Errors(self.each * self._losses(lengths), np.full(self.frames, cost))
+        return ScaleErrors(self.each * self._losses(lengths), np.full(self.frames, cost))
 
     @property
-    def reference(self) -> Errors:
+    def reference(self) -> ScaleErrors:
         return self.errors(np.full(len(self.optima), self.longest))
 
     def gradient(
-        self, lengths: np.ndarray, which: list[int], start: Errors, beyond: np.ndarray
+        self, lengths: np.ndarray, which: list[int], start: ScaleErrors, beyond: np.ndarray
     ) -> np.ndarray:
         each = self.each[which].mean(axis=0)
         slope = each * np.array(self.share) * 0.2 * (lengths - np.array(self.optima))
@@ -66,15 +66,15 @@ class Planted:
         over = beyond + (each * self._losses(lengths) - start.losses[which].mean(axis=0)) / longest
         return slope / longest.sum() + 4.0 * (over > 0) * slope / longest
 
-    def neighbours(self, lengths: np.ndarray) -> tuple[float, np.ndarray]:
+    def neighbors(self, lengths: np.ndarray) -> tuple[float, np.ndarray]:
         share = np.array(self.share)
         return float(share @ lengths) / self.longest, share / self.longest
 
 
-def refined(optima: tuple[float, ...], share: tuple[float, ...], price: float = 0.0) -> Pool:
+def refined(optima: tuple[float, ...], share: tuple[float, ...], price: float = 0.0) -> CutoffPool:
     fit, check = (Planted(optima, share, seed) for seed in (0, 1))
     refiner = LadderRefiner(steps=30)
-    return refine_pool(fit, check, refiner, Pool.single(4.5, len(optima)), price).pool
+    return refine_pool(fit, check, refiner, CutoffPool.single(4.5, len(optima)), price).pool
 
 
 def test_alike_groups_are_left_with_one_scale_at_their_optimum() -> None:
@@ -113,7 +113,7 @@ def test_what_the_data_cannot_tell_apart_stays_one() -> None:
 
 def test_history_says_what_was_tried() -> None:
     fit, check = (Planted((3.5, 5.5), (0.5, 0.5), seed) for seed in (0, 1))
-    state = refine_pool(fit, check, LadderRefiner(), Pool.single(4.5, 2), 0.0)
+    state = refine_pool(fit, check, LadderRefiner(), CutoffPool.single(4.5, 2), 0.0)
     assert [line.action for line in state.history][:2] == ["move", "insert"]
     assert state.history[1].value < state.history[0].value
     assert state.history[1].value == pytest.approx(value(check, state.pool, 0.0))
@@ -128,7 +128,7 @@ def labelled(count: int) -> list[Frame]:
     return [replace(f, forces=teacher.predict(f).forces, info={}) for f in frames]
 
 
-ROUTES = (Route(by="element"), Route(by="regime", near=("Na",)))
+ROUTES = (AdaptiveCutoffSettings(by="element"), AdaptiveCutoffSettings(by="regime", near=("Na",)))
 
 
 @pytest.fixture(scope="module", params=ROUTES, ids=("element", "regime"))
@@ -147,7 +147,7 @@ def test_the_router_of_a_pool_gives_its_cutoffs(objective: Objective) -> None:
     cutoffs = objective.routed(lengths).predict(frame).cutoffs
     assert cutoffs.min() >= 3.4 - 1e-9
     assert cutoffs.max() <= 4.6 + 1e-9
-    if objective.route.by == "element":
+    if objective.settings.by == "element":
         np.testing.assert_allclose(cutoffs, lengths[(frame.numbers == 17).astype(int)])
 
 
@@ -168,12 +168,12 @@ def test_the_gradient_by_cutoffs_is_that_of_the_objective(objective: Objective) 
         assert found[g] == pytest.approx(expected, rel=1e-4, abs=1e-7)
 
 
-def test_the_table_of_neighbours_counts_those_there_are(objective: Objective) -> None:
+def test_the_table_of_neighbors_counts_those_there_are(objective: Objective) -> None:
     for cutoff in (3.3, 4.0, 5.0):
         lengths = np.full(objective.groups, cutoff)
         exact = objective.errors(lengths).over(objective.reference)[2]
         # a grid of 0.05 Å, on which three frames have steps
-        assert objective.neighbours(lengths)[0] == pytest.approx(exact, abs=0.03)
+        assert objective.neighbors(lengths)[0] == pytest.approx(exact, abs=0.03)
 
 
 def test_a_part_of_the_frames_keeps_its_errors(objective: Objective) -> None:
@@ -202,9 +202,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def settings(**given: object) -> Refine:
-    words = {"split_key": "role", "check_units": False, "steps": 2, "prices": 2, "bootstrap": 100}
-    return Refine.model_validate({**words, "block": 1, **given})
+def settings(**given: object) -> RefineSettings:
+    words = {"split_key": "role", "check_units": False, "steps": 2, "penalties": 2, "bootstrap": 100}
+    return RefineSettings.model_validate({**words, "block": 1, **given})
 
 
 def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
@@ -244,7 +244,7 @@ def test_the_scales_of_a_frame_are_drawn_where_they_differ(run: Path, tmp_path: 
     pool = {"scales": [3.0, 4.0], "members": [[0], [1]]}
     lengths = np.array([3.0, 4.0])
     objective = Objective(
-        found.potential, Route(by="element"), labelled(1), np.arange(1), worst=0.0
+        found.potential, AdaptiveCutoffSettings(by="element"), labelled(1), np.arange(1), worst=0.0
     )
     two = replace(
         found, results={**found.results, "pool": pool}, potential=objective.routed(lengths)

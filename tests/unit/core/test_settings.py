@@ -11,23 +11,23 @@ import pytest
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing, write_json
 from scalewise.core.loading import load
-from scalewise.doctor.settings import Doctor
-from scalewise.study.settings import Study
-from scalewise.testbed.settings import Solution
-from scalewise.training.settings import Train
+from scalewise.doctor.settings import DoctorSettings
+from scalewise.study.settings import StudySettings
+from scalewise.testbed.settings import SolutionSettings
+from scalewise.training.settings import TrainSettings
 
 
 def test_words_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("seed: 3\nsolution:\n  concentration: 1.0\n  replicas: 4\n")
-    found = load(Study, path, ["solution.concentration=0.5"])
+    found = load(StudySettings, path, ["solution.concentration=0.5"])
     assert (found.seed, found.solution.concentration, found.solution.replicas) == (3, 0.5, 4)
 
 
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("")
-    assert load(Study, path) == Study()
+    assert load(StudySettings, path) == StudySettings()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
 )
 def test_mistakes_are_explained(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load(Study, None, words)
+        load(StudySettings, None, words)
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,18 @@ def test_files_that_are_no_configuration(tmp_path: Path, content: str, message: 
     path = tmp_path / "study.yaml"
     path.write_text(content)
     with pytest.raises(InputError, match=message):
-        load(Study, path)
+        load(StudySettings, path)
     with pytest.raises(InputError, match="no such file"):
-        load(Study, tmp_path / "none.yaml")
+        load(StudySettings, tmp_path / "none.yaml")
 
 
 def test_digest_changes_with_any_setting() -> None:
     digests = {
-        load(Solution, None, [w]).digest()
+        load(SolutionSettings, None, [w]).digest()
         for w in ("seed=0", "seed=1", "replicates.samples=4", "water=spce")
     }
     assert len(digests) == 4
-    assert Solution().digest() == load(Solution, None, ["seed=0"]).digest()
+    assert SolutionSettings().digest() == load(SolutionSettings, None, ["seed=0"]).digest()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -126,17 +126,17 @@ def test_yaml_that_is_more_than_settings(tmp_path: Path, content: str, message: 
     path = tmp_path / "a.yaml"
     path.write_text(content)
     with pytest.raises(InputError, match=message) as caught:
-        load(Doctor, path)
+        load(DoctorSettings, path)
     assert len(str(caught.value)) < 1000
 
 
 def test_files_that_are_no_regular_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.yaml")
     with pytest.raises(InputError, match="a pipe or a device"):
-        load(Study, tmp_path / "a.yaml")
+        load(StudySettings, tmp_path / "a.yaml")
 
 
 @pytest.mark.parametrize("name", ["@here/split.json", "a=b/split.json", "2020-01-01", "1e5", "~x"])
 def test_paths_are_paths_whatever_they_look_like(name: str) -> None:
-    assert load(Train, None, [f"data.split={name}"]).data.split == Path(name)
-    assert load(Train, None, ["data.split=null"]).data.split is None
+    assert load(TrainSettings, None, [f"data.split={name}"]).data.split == Path(name)
+    assert load(TrainSettings, None, ["data.split=null"]).data.split is None

@@ -1,4 +1,4 @@
-"""Neighbours, regimes, features and splits."""
+"""Neighbors, regimes, features and splits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from ase.neighborlist import primitive_neighbor_list
 
 from scalewise.core.errors import InputError
-from scalewise.data import neighbors as neighbours
-from scalewise.data import regimes
+from scalewise.data import neighbors, regimes
 from scalewise.data.regime_settings import RegimeSettings
 from scalewise.data.splits import by_group, by_trajectory
 from scalewise.data.structure import Frame
@@ -21,30 +20,30 @@ IONS = {"Na": 1, "Cl": -1}
 
 
 @pytest.mark.parametrize("cutoff", [4.0, 9.0, 13.0])
-def test_neighbours_equal_those_of_ase(cutoff: float, salt: Frame) -> None:
-    found = neighbours.build(salt, cutoff, full=True)
+def test_neighbors_equal_those_of_ase(cutoff: float, salt: Frame) -> None:
+    found = neighbors.build(salt, cutoff, full=True)
     i, d = primitive_neighbor_list("id", salt.pbc, salt.cell, salt.positions, cutoff)
     assert len(found.i) == len(i)
     np.testing.assert_allclose(np.sort(found.distance), np.sort(d), atol=1e-10)
     np.testing.assert_array_equal(np.bincount(found.i), np.bincount(i))
-    half = neighbours.build(salt, cutoff)
+    half = neighbors.build(salt, cutoff)
     assert 2 * len(half.i) == len(i)
 
 
 def test_vectors_point_from_i_to_j(salt: Frame) -> None:
-    p = neighbours.build(salt, 6.0)
+    p = neighbors.build(salt, 6.0)
     expected = salt.positions[p.j] + p.shift @ salt.cell - salt.positions[p.i]
     np.testing.assert_allclose(p.vector, expected, atol=1e-10)
 
 
 def test_cells_lower_than_the_cutoff_are_refused(salt: Frame) -> None:
     with pytest.raises(InputError, match=r"14\.00 Å high, lower than the cutoff of 15 Å"):
-        neighbours.build(salt, 15.0)
+        neighbors.build(salt, 15.0)
 
 
 def test_slabs_are_refused(salt: Frame) -> None:
     with pytest.raises(InputError, match="fully periodic and non-periodic"):
-        neighbours.build(replace(salt, pbc=np.array([True, True, False])), 5.0)
+        neighbors.build(replace(salt, pbc=np.array([True, True, False])), 5.0)
 
 
 def line(*ions: tuple[int, float]) -> Frame:

@@ -21,9 +21,9 @@ from scalewise.data.structure import Frame, read
 from scalewise.doctor.composition import compose, fit_energies
 from scalewise.doctor.examine import examine
 from scalewise.doctor.forecast import CostModel, forecast
-from scalewise.doctor.geometry import count_neighbours, find_closest
+from scalewise.doctor.geometry import count_neighbors, find_closest
 from scalewise.doctor.noise import estimate_noise
-from scalewise.doctor.settings import Doctor
+from scalewise.doctor.settings import DoctorSettings
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("SCALEWISE_DATA", ROOT.parent / "shared/data"))
@@ -70,9 +70,11 @@ def write(path: Path, frames: list[Frame], **info: list) -> Path:
     return path
 
 
-def diagnose(tmp_path: Path, frames: list[Frame], settings: Doctor | None = None, **info: list):
+def diagnose(
+    tmp_path: Path, frames: list[Frame], settings: DoctorSettings | None = None, **info: list
+):
     path = write(tmp_path / "dft.xyz", frames, **info)
-    diagnosis, manifest = examine(path, settings or Doctor(cutoffs=(3.0, 4.0, 12.0)))
+    diagnosis, manifest = examine(path, settings or DoctorSettings(cutoffs=(3.0, 4.0, 12.0)))
     write_manifest(tmp_path / "out/split.json", manifest)
     return diagnosis
 
@@ -259,7 +261,7 @@ def test_removed_net_forces_are_said_to_say_nothing(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------- geometry
 
 
-def test_neighbours_of_a_cubic_lattice() -> None:
+def test_neighbors_of_a_cubic_lattice() -> None:
     """6 at a, 12 at sqrt(2) a, 8 at sqrt(3) a; beyond the cell, images count."""
     grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3)
     n = len(grid)
@@ -270,7 +272,7 @@ def test_neighbours_of_a_cubic_lattice() -> None:
         cell=8.0 * np.eye(3),
         forces=np.zeros((n, 3)),
     )
-    counts = count_neighbours([lattice], ["Na"], [2.1, 3.0, 3.6, 9.0], 10)
+    counts = count_neighbors([lattice], ["Na"], [2.1, 3.0, 3.6, 9.0], 10)
     np.testing.assert_array_equal(counts.mean[0], [6, 18, 26, 388])
     np.testing.assert_array_equal(counts.most[0], counts.high[0])
     np.testing.assert_array_equal(counts.frames, [1, 1, 1, 1])
@@ -296,7 +298,7 @@ def test_sound_data_give_notes_at_most(tmp_path: Path) -> None:
     assert {f["severity"] for f in diagnosis["findings"]} == {"note"}
     assert "rank 2 of 4" in found(diagnosis, "composition")
     assert diagnosis["charges"] == {"key": "total_charge", "values_e": {"0": 30}, "without": 0}
-    assert diagnosis["neighbours"]["frames"] == [30, 30, 30]
+    assert diagnosis["neighbors"]["frames"] == [30, 30, 30]
     split = read_split(tmp_path, 30)
     assert split.roles == ("train", "valid", "test")
     assert json.loads(json.dumps(diagnosis, allow_nan=False)) == diagnosis
@@ -378,7 +380,9 @@ def test_a_leak_in_a_given_split_is_named(tmp_path: Path) -> None:
     frames = [solution(k) for k in range(6)]
     frames.append(move(frames[1], 0.2))
     roles = ["train", "train", "val", "test", "test", "ood", "test"]
-    diagnosis = diagnose(tmp_path, frames, Doctor(split_key="split", cutoffs=(3.0,)), split=roles)
+    diagnosis = diagnose(
+        tmp_path, frames, DoctorSettings(split_key="split", cutoffs=(3.0,)), split=roles
+    )
     assert "frames 1 (train) and 6 (test), 0.1" in found(diagnosis, "split")
     split = read_split(tmp_path, 7)
     assert split.roles == ("train", "valid", "test", "ood")
@@ -386,7 +390,7 @@ def test_a_leak_in_a_given_split_is_named(tmp_path: Path) -> None:
 
 
 def test_given_groups_are_used(tmp_path: Path) -> None:
-    settings = Doctor(group_key="run", cutoffs=(3.0,))
+    settings = DoctorSettings(group_key="run", cutoffs=(3.0,))
     diagnose(tmp_path, [solution(k) for k in range(9)], settings, run=list("aaabbbccc"))
     split = read_split(tmp_path, 9)
     assert split.group == (0, 0, 0, 1, 1, 1, 2, 2, 2)
@@ -410,12 +414,12 @@ def test_nothing_but_twins_cannot_be_split(tmp_path: Path) -> None:
 )
 def test_keys_that_are_not_there(tmp_path: Path, settings: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        diagnose(tmp_path, [solution(0)], Doctor(**settings), split=["train"])
+        diagnose(tmp_path, [solution(0)], DoctorSettings(**settings), split=["train"])
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.xyz: no such file"):
-        examine(tmp_path / "none.xyz", Doctor())
+        examine(tmp_path / "none.xyz", DoctorSettings())
 
 
 def test_a_single_atom_is_no_problem(tmp_path: Path) -> None:
@@ -437,7 +441,7 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     every = read(path, check_units=False)
     frames = [f for f in every if f.info["n_pairs"] == 6 or f.info["config_type"] == "gen3"]
     kept = write(tmp_path / "part.xyz", frames, high=[bool(f.info["high_energy"]) for f in frames])
-    settings = Doctor(duplicate_elements=("O",), neighbour_frames=5, cutoffs=(3.0,))
+    settings = DoctorSettings(duplicate_elements=("O",), neighbor_frames=5, cutoffs=(3.0,))
     diagnosis, manifest = examine(kept, settings)
     high = {k for k, f in enumerate(frames) if f.info["high_energy"]}
     strong = {k for k, f in enumerate(frames) if np.abs(f.forces).max() > 20}
@@ -519,7 +523,7 @@ def test_elements_of_few_frames_are_trained_on(tmp_path: Path) -> None:
     diagnosis = diagnose(tmp_path, frames)
     assert read_split(tmp_path, 30).role[11] == "train"
     assert "no frame to train on" not in found(diagnosis, "split")
-    settings = Doctor(split_key="mine", cutoffs=(3.0,))
+    settings = DoctorSettings(split_key="mine", cutoffs=(3.0,))
     roles = ["train"] * 20 + ["valid"] * 5 + ["test"] * 5
     roles[11] = "test"
     diagnosis = diagnose(tmp_path, frames, settings, mine=roles)

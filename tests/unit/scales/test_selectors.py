@@ -8,16 +8,16 @@ import pytest
 from scalewise.core.errors import InputError
 from scalewise.scales.oracle import ContinuousOracle, TwoReplicateOracle, best_single
 from scalewise.scales.selectors import (
-    Geometry,
-    LearnedRouterTrainer,
-    RegimeRouter,
+    RegimeSelector,
+    SelectorInputs,
+    SelectorTrainer,
     fit_fixed,
     fit_regimes,
     make_folds,
 )
 from scalewise.testing import Planted, planted
 
-TRAINER = LearnedRouterTrainer(24, 200, 0.01, 1e-3, 4)
+TRAINER = SelectorTrainer(24, 200, 0.01, 1e-3, 4)
 
 
 def halves(p: Planted) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +56,8 @@ def test_regime_router_is_the_exact_optimum_of_every_stratum() -> None:
 
 
 def test_regime_router_takes_the_fixed_scale_for_strange_strata() -> None:
-    router = RegimeRouter(((0, 0.2),), 0.7)
-    geometry = Geometry(np.zeros((2, 1)), np.array([0, 5]))
+    router = RegimeSelector(((0, 0.2),), 0.7)
+    geometry = SelectorInputs(np.zeros((2, 1)), np.array([0, 5]))
     assert router.scales(geometry).tolist() == [0.2, 0.7]
 
 

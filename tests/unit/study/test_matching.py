@@ -11,7 +11,7 @@ from scalewise.study.branches.base import SumBranch
 from scalewise.study.branches.longrange import CoulombBranch
 from scalewise.study.branches.matching import fit_view, gather, solve
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
-from scalewise.study.settings import Branches
+from scalewise.study.settings import BranchSettings
 from support import salt_frame
 
 PAIRS = ElementPairs(("Cl", "Na"))
@@ -25,7 +25,7 @@ def test_long_branch_recovers_charges_and_forces_of_its_own_kind() -> None:
     )
     frames = [salt_frame(k, n=12) for k in range(12)]
     frames = [replace(f, forces=truth.predict(f).forces) for f in frames]
-    settings = Branches(short_cutoff=6.0, long_cutoff=6.5, ridge=(1e-14, 1e-10))
+    settings = BranchSettings(short_cutoff=6.0, long_cutoff=6.5, ridge=(1e-14, 1e-10))
     short, long = fit_view(frames[:8], frames[8:], settings, SIGNS).branches
     assert long.report["charges"] == pytest.approx({"Cl": -0.8, "Na": 0.8}, rel=2e-3)
     for f in frames[8:]:

@@ -10,11 +10,11 @@ from scalewise.scales.blend import Residuals
 from scalewise.study.mechanisms import train_routers
 from scalewise.study.samples import Replicates, Samples
 from scalewise.study.score import Scorer
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 from scalewise.testing import planted
 
 SETTINGS = load(
-    Study,
+    StudySettings,
     None,
     ["router.steps=80", "router.hidden=8", "evidence.bootstrap=200", "evidence.draws=20"],
 )

@@ -17,12 +17,12 @@ from scalewise.core.quantities import FORCES_KEY, NM, PLACE_KEY
 from scalewise.data import regimes
 from scalewise.data.regime_settings import RegimeSettings
 from scalewise.data.structure import read
-from scalewise.study.settings import Study
+from scalewise.study.settings import StudySettings
 from scalewise.testbed import simulation, solution
 from scalewise.testbed.geometry import GEOMETRIES, geometry_of
 from scalewise.testbed.geometry.base import Filling, Scene, middle
 from scalewise.testbed.screened import ScreenedLaw
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 TINY: dict[str, Any] = {
     "box": 16.0,
@@ -42,8 +42,8 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings(geometry: str, **changes: Any) -> Solution:
-    return Solution.model_validate(
+def settings(geometry: str, **changes: Any) -> SolutionSettings:
+    return SolutionSettings.model_validate(
         TINY | {"geometry": geometry} | OTHERS.get(geometry, {}) | changes
     )
 
@@ -76,12 +76,12 @@ def scene_of(filling: Filling) -> Scene:
 def test_digests_of_settings_that_runs_were_saved_with_are_what_they_were() -> None:
     """Twelve digits computed before geometries and laws were settings."""
     words = ["ion_pairs=3", "box=16", "cutoff=7"]
-    assert Solution().digest() == "57c07436408d"
-    assert load(Solution, None, words).digest() == "289b725c52f3"
-    assert Study().digest() == "215f99a81a94"
+    assert SolutionSettings().digest() == "57c07436408d"
+    assert load(SolutionSettings, None, words).digest() == "289b725c52f3"
+    assert StudySettings().digest() == "215f99a81a94"
     regime = RegimeSettings(name="x", elements=("Na",))
-    assert Study(regimes=(regime,)).digest() == "c8ee9aee50c0"
-    assert "geometry" not in Solution().model_dump()
+    assert StudySettings(regimes=(regime,)).digest() == "c8ee9aee50c0"
+    assert "geometry" not in SolutionSettings().model_dump()
 
 
 def test_new_settings_change_the_digest_and_survive_a_round_trip() -> None:
@@ -92,9 +92,9 @@ def test_new_settings_change_the_digest_and_survive_a_round_trip() -> None:
         "geometry=crystal",
         "law=screened",
     )
-    found = [load(Solution, None, [w]) for w in words]
-    assert len({s.digest() for s in [*found, Solution()]}) == 6
-    assert all(Solution.model_validate(s.model_dump(mode="json")) == s for s in found)
+    found = [load(SolutionSettings, None, [w]) for w in words]
+    assert len({s.digest() for s in [*found, SolutionSettings()]}) == 6
+    assert all(SolutionSettings.model_validate(s.model_dump(mode="json")) == s for s in found)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_new_settings_change_the_digest_and_survive_a_round_trip() -> None:
 )
 def test_mistakes_are_explained(words: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load(Solution, None, words)
+        load(SolutionSettings, None, words)
 
 
 # -- filling ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import FORCES_KEY, KJ_PER_MOL, KJ_PER_MOL_NM, MOLECULE_KEY, NM
 from scalewise.testbed import forcefield, replica, simulation, solution
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 openmm = pytest.importorskip("openmm")
 
@@ -33,8 +33,8 @@ TINY: dict[str, Any] = {
 }
 
 
-def tiny(**changes: Any) -> Solution:
-    return Solution.model_validate(TINY | changes)
+def tiny(**changes: Any) -> SolutionSettings:
+    return SolutionSettings.model_validate(TINY | changes)
 
 
 @pytest.fixture(scope="module")
@@ -270,15 +270,17 @@ def replica_report(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_checks_flag_what_is_off(quantity: str, changes: dict[str, float]) -> None:
-    good = solution._checks(Solution(), [replica_report()])
+    good = solution._checks(SolutionSettings(), [replica_report()])
     assert all(check["ok"] for check in good)
-    bad = solution._checks(Solution(), [replica_report(), replica_report(replica=1, **changes)])
+    bad = solution._checks(
+        SolutionSettings(), [replica_report(), replica_report(replica=1, **changes)]
+    )
     assert [c["quantity"] for c in bad if not c["ok"]] == [quantity]
     assert "replica 1" in next(c["sentence"] for c in bad if not c["ok"]) or quantity[0] == "l"
 
 
 def test_density_has_no_reference_at_other_temperatures() -> None:
-    checks = solution._checks(Solution(temperature=400.0), [replica_report(density=0.5)])
+    checks = solution._checks(SolutionSettings(temperature=400.0), [replica_report(density=0.5)])
     assert checks[1]["ok"]
 
 

@@ -24,21 +24,21 @@ from scalewise.core.loading import load
 from scalewise.core.running import Terminated
 from scalewise.data.structure import Frame
 from scalewise.models import checkpoint
-from scalewise.models.composition import Baseline
+from scalewise.models.composition import CompositionModel
 from scalewise.models.potential import Potential
-from scalewise.training.dataset import deal, prepare
+from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
 from scalewise.training.run import train
 from scalewise.training.schedule import Clock, rate
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import MODEL, STATE, Job, Listener, Trainer
 from support import salt_frame, untrained
 
 WORDS = (
-    *("network.channels=4", "network.hidden=8", "network.degree=2", "network.cutoff=4.5"),
-    *("network.radial=4", "network.layers=1", "device=cpu", "epochs=3", "validations=3"),
+    *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.cutoff=4.5"),
+    *("network.num_bessel=4", "network.layers=1", "device=cpu", "epochs=3", "validations=3"),
 )
 
 
@@ -54,9 +54,9 @@ def labelled(count: int, seed: int = 0) -> list[Frame]:
 
 
 def job(out: Path, *words: str, frames: list[Frame] | None = None) -> Job:
-    settings = load(Train, None, [*WORDS, *words])
+    settings = load(TrainSettings, None, [*WORDS, *words])
     frames = labelled(12) if frames is None else frames
-    baseline = Baseline.fit(frames, (11, 17))
+    baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
     return Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", out)
 
@@ -72,13 +72,13 @@ def log(folder: Path) -> list[dict[str, str]]:
 
 def test_processes_see_together_what_one_sees() -> None:
     def dealt(**words: int) -> list[list[int]]:
-        return list(deal(11, seed=3, epoch=2, **words))
+        return list(epoch_batches(11, seed=3, epoch=2, **words))
 
     one = dealt(batch_size=4)
     two = [dealt(batch_size=2, rank=r, processes=2) for r in range(2)]
     assert [sorted(a + b) for a, b in zip(*two, strict=True)] == [sorted(s) for s in one]
     assert len({k for step in one for k in step}) == 8
-    assert list(deal(11, seed=3, epoch=3, batch_size=4)) != one
+    assert list(epoch_batches(11, seed=3, epoch=3, batch_size=4)) != one
 
 
 def test_huber_is_smooth_and_ends_linear() -> None:
@@ -99,16 +99,24 @@ def test_orthogonal_keeps_directions_and_levels_singular_values() -> None:
 
 
 def test_smearing_follows_the_cutoff_unless_it_is_given() -> None:
-    assert load(Train, None, ["network.cutoff=4"]).network.smearing == 1.0
-    assert load(Train, None, ["network.cutoff=4", "network.smearing=1.2"]).network.smearing == 1.2
+    assert load(TrainSettings, None, ["network.cutoff=4"]).network.smearing == 1.0
+    assert (
+        load(TrainSettings, None, ["network.cutoff=4", "network.smearing=1.2"]).network.smearing
+        == 1.2
+    )
 
 
 def test_a_ladder_switches_near_the_cutoff_unless_told_otherwise() -> None:
-    assert load(Train, None, []).network.switch is None
-    assert load(Train, None, ["network.ladder=[3,5]"]).network.switch == 0.5
-    assert load(Train, None, ["network.ladder=[3,5]", "network.switch=null"]).network.switch is None
+    assert load(TrainSettings, None, []).network.cutoff_width is None
+    assert load(TrainSettings, None, ["network.ladder=[3,5]"]).network.cutoff_width == 0.5
+    assert (
+        load(
+            TrainSettings, None, ["network.ladder=[3,5]", "network.cutoff_width=null"]
+        ).network.cutoff_width
+        is None
+    )
     with pytest.raises(InputError, match="longer than the shortest cutoff, 3 Å"):
-        load(Train, None, ["network.ladder=[3,5]", "network.switch=3.5"])
+        load(TrainSettings, None, ["network.ladder=[3,5]", "network.cutoff_width=3.5"])
 
 
 def test_the_rate_rises_and_falls_to_zero() -> None:
@@ -120,11 +128,11 @@ def test_the_rate_rises_and_falls_to_zero() -> None:
 def test_the_baseline_survives_fixed_formula_units() -> None:
     water = [salt_frame(seed=k, n=2 * k) for k in (2, 3, 5)]
     frames = [replace(f, energy=-7.0 * len(f.numbers) / 2) for f in water]
-    baseline = Baseline.fit(frames, (11, 17))
+    baseline = CompositionModel.fit(frames, (11, 17))
     assert baseline.energy(salt_frame(n=8).numbers) == pytest.approx(-28.0)
     assert baseline.spans(salt_frame(n=8).numbers)
     assert not baseline.spans(np.array([11, 11, 17]))
-    unlabelled = Baseline.fit([salt_frame()], (11, 17))
+    unlabelled = CompositionModel.fit([salt_frame()], (11, 17))
     assert unlabelled.energy(np.array([11])) == 0.0
     assert not unlabelled.spans(np.array([11, 17]))
 
@@ -134,7 +142,7 @@ def test_a_potential_of_schema_one_is_upgraded() -> None:
     folder = Path(__file__).parents[2] / "fixtures/potential-schema-1"
     assert json.loads((folder / "model.json").read_text())["schema"] == 1
     potential = checkpoint.read(folder)
-    assert potential.router is None
+    assert potential.adaptive_cutoff is None
     assert potential.predict(salt_frame(seed=3, n=8, box=9.0)).energy == pytest.approx(
         7.435060024, abs=1e-4
     )
@@ -220,7 +228,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_model(tmp_path:
 
 def test_too_few_frames(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="8 frames to train"):
-        run(job(tmp_path, "batch=9"))
+        run(job(tmp_path, "batch_size=9"))
 
 
 def test_periodic_and_isolated_frames_share_no_batch(tmp_path: Path) -> None:
@@ -228,7 +236,7 @@ def test_periodic_and_isolated_frames_share_no_batch(tmp_path: Path) -> None:
     alone = replace(frames[3], pbc=np.zeros(3, dtype=bool), stress=None)
     mixed = [*frames[:3], alone, *frames[4:]]
     with pytest.raises(InputError, match="use batch=1"):
-        run(job(tmp_path, "batch=2", frames=mixed))
+        run(job(tmp_path, "batch_size=2", frames=mixed))
     run(job(tmp_path, "epochs=1", frames=mixed))
 
 
@@ -343,7 +351,7 @@ def test_what_is_wrong_in_every_process_is_said_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    run(job(tmp_path / "one", "batch=2"))
+    run(job(tmp_path / "one", "batch_size=2"))
     run(job(tmp_path / "two", "processes=2"))
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
@@ -401,5 +409,5 @@ def test_little_learned_is_said(tmp_path: Path) -> None:
     ase.io.write(path, images, format="extxyz")
     said: list[str] = []
     words = [*WORDS, "data.check_units=false", "data.group_key=part", "steps=1"]
-    train(path, load(Train, None, words), tmp_path / "out", say=said.append)
+    train(path, load(TrainSettings, None, words), tmp_path / "out", say=said.append)
     assert any("hardly trained. After 1 steps" in line for line in said)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from scalewise.analysis.attribution.scored import Scored
-from scalewise.analysis.attribution.settings import SHARES, Prove
+from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.analysis.attribution.verdict import Change, judge, limit
-from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.statistics.verdict import Verdict
 
 
@@ -35,11 +35,11 @@ def changes(test: Scored, valid: Scored, places: Mapping[str, int]) -> dict[str,
     return found
 
 
-def questions(settings: Prove, counts: Mapping[str, int]) -> dict[str, str]:
+def questions(settings: AttributionSettings, counts: Mapping[str, int]) -> dict[str, str]:
     """Each question in words, by its name; ``counts``: training frames of each set-up."""
     network = settings.network
     found = {"cutoff": f"a longer cutoff, {network.cutoff:g} instead of {settings.cutoff:g} Å"}
-    if network.switched:
+    if network.long_range_optional:
         found["long"] = f"long range, at {network.cutoff:g} Å"
     return found | {
         "routing": "a scale for each kind of atom instead of the best single one",
@@ -54,8 +54,8 @@ def describe(
     valid: Scored,
     numbers: np.ndarray,
     places: Mapping[str, int],
-    floor: Floor,
-    settings: Prove,
+    floor: NoiseFloor,
+    settings: AttributionSettings,
 ) -> dict[str, Any]:
     """Answer every question for some of the atoms.
 
@@ -94,7 +94,7 @@ def describe(
     }
 
 
-def _judge(changes: Mapping[str, Change], settings: Prove) -> list[Verdict]:
+def _judge(changes: Mapping[str, Change], settings: AttributionSettings) -> list[Verdict]:
     return judge(
         changes,
         min_gain=settings.min_gain,
@@ -104,14 +104,14 @@ def _judge(changes: Mapping[str, Change], settings: Prove) -> list[Verdict]:
     )
 
 
-def ranges(test: Scored, longest: int, settings: Prove) -> list[dict[str, Any]]:
+def ranges(test: Scored, longest: int, settings: AttributionSettings) -> list[dict[str, Any]]:
     """What the longest scale saves over every other, with one error rate for all of them."""
     others = [k for k in range(len(test.mean("whole"))) if k != longest]
     found = _judge({str(k): test.within(k, longest) for k in others}, settings)
     return [{"scale": k} | v.record() for k, v in zip(others, found, strict=True)]
 
 
-def _gain(change: Change, settings: Prove) -> dict[str, float | None]:
+def _gain(change: Change, settings: AttributionSettings) -> dict[str, float | None]:
     """What a longer cutoff saves with so many frames: where it grows, range waits for data."""
     (found,) = _judge({"cutoff": change}, settings)
     return {"gain": found.gain, "low": found.low, "high": found.high}

@@ -14,11 +14,11 @@ from scalewise.analysis.attribution.figure import draw_proof
 from scalewise.analysis.attribution.kept import absolute_errors
 from scalewise.analysis.attribution.questions import Places, again, describe, questions
 from scalewise.analysis.attribution.scored import Absolute, Scored, place
-from scalewise.analysis.attribution.settings import Prove
+from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import Training, base_split, plan
-from scalewise.analysis.evaluation.choice import spread
+from scalewise.analysis.evaluation.choice import subsample
 from scalewise.analysis.evaluation.evaluate import plain
-from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import Say, Watch
 from scalewise.analysis.evaluation.subsets import regime_members, symbol
 from scalewise.analysis.rungs import Rung
@@ -44,7 +44,7 @@ Show = Callable[[], AbstractContextManager[Listener]]
 
 def prove(
     path: Path,
-    settings: Prove,
+    settings: AttributionSettings,
     out: Path,
     *,
     say: Say = lambda _: None,
@@ -113,17 +113,18 @@ def _judge(
     frames: Sequence[Frame],
     manifest: SplitManifest,
     trainings: Sequence[Training],
-    settings: Prove,
+    settings: AttributionSettings,
     say: Say,
     watch: Watch,
 ) -> dict[str, Any]:
     network = settings.network
-    even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2)).round(3)
+    even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2)).round(3)
     # rounding may go beyond the ends
-    even = np.clip(even, network.shortest, network.cutoff)
-    cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest, network.cutoff})
+    even = np.clip(even, network.shortest_cutoff, network.cutoff)
+    cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest_cutoff, network.cutoff})
     chosen = {
-        role: spread(manifest.members(role), settings.frames) for role in ("valid", settings.role)
+        role: subsample(manifest.members(role), settings.frames)
+        for role in ("valid", settings.role)
     }
     say(f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale")
     scored: dict[str, Scored] = {}
@@ -141,7 +142,7 @@ def _judge(
     best = int(valid.mean("whole").argmin())
     part = [frames[k] for k in chosen[settings.role]]
     numbers = np.concatenate([f.numbers for f in part])
-    floor = Floor.estimate(frames, np.array(manifest.group), settings.seed)
+    floor = NoiseFloor.estimate(frames, np.array(manifest.group), settings.seed)
     subsets = [("all", np.ones(len(numbers), dtype=bool))]
     subsets += [(symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
     sizes: dict[str, list[int]] = {}
@@ -151,7 +152,7 @@ def _judge(
     places = Places(
         at=place(rungs, settings.cutoff, long=network.charges),
         longest=place(rungs, network.cutoff, long=network.charges),
-        without=place(rungs, network.cutoff, long=False) if network.switched else None,
+        without=place(rungs, network.cutoff, long=False) if network.long_range_optional else None,
         best=best,
     )
     results = {
@@ -170,7 +171,7 @@ def _judge(
             {"name": t.name, "replica": t.replica, "frames": t.frames, "folder": str(t.folder)}
             for t in trainings
         ],
-        "scales": [{"cutoff": r.cutoff, "long": r.long} for r in rungs],
+        "scales": [{"cutoff": r.cutoff, "long": r.long_range} for r in rungs],
         "single": best,
         "subsets": [
             describe(name, test.only(member), valid, numbers[member], places, floor, settings)
@@ -183,7 +184,7 @@ def _judge(
 
 
 def _scored(
-    absolute: Absolute, frames: Sequence[Frame], group: np.ndarray, settings: Prove
+    absolute: Absolute, frames: Sequence[Frame], group: np.ndarray, settings: AttributionSettings
 ) -> Scored:
     numbers = np.concatenate([f.numbers for f in frames])
     block = np.repeat(group, [len(f.numbers) for f in frames])

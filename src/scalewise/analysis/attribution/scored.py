@@ -102,5 +102,5 @@ def place(rungs: Sequence[Rung], cutoff: float, *, long: bool) -> int:
     return next(
         k
         for k, rung in enumerate(rungs)
-        if rung.long == long and rung.cutoff is not None and abs(rung.cutoff - cutoff) < 1e-9
+        if rung.long_range == long and rung.cutoff is not None and abs(rung.cutoff - cutoff) < 1e-9
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from scalewise.core.settings import Count, Fraction, Length
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 
 #: Shares of the training frames: two doublings.
 SHARES = {"quarter": 0.25, "half": 0.5}
 
 
-class Prove(Train):
+class AttributionSettings(TrainSettings):
     """The trainings of ``scalewise prove``, and what is asked of them."""
 
     replicas: int = Field(
@@ -38,12 +38,14 @@ class Prove(Train):
     )
 
     @model_validator(mode="after")
-    def _has_a_ladder(self) -> Prove:
+    def _has_a_ladder(self) -> AttributionSettings:
         if not self.network.ladder:
             raise ValueError("prove needs a ladder of scales: give network.ladder (--ladder)")
-        if self.route is not None or self.start is not None:
-            raise ValueError("prove trains networks of its own: leave route and start out")
-        low, high = self.network.shortest, self.network.cutoff
+        if self.adaptive_cutoff is not None or self.start is not None:
+            raise ValueError(
+                "prove trains networks of its own: leave adaptive_cutoff and start out"
+            )
+        low, high = self.network.shortest_cutoff, self.network.cutoff
         if self.at is not None and not low <= self.at < high:
             raise ValueError(
                 f"at={self.at:g} Å must be on the ladder, below its end: from {low:g} to {high:g} Å"
@@ -55,9 +57,13 @@ class Prove(Train):
     @property
     def cutoff(self) -> float:
         """The cutoff in question, Å."""
-        return 0.5 * (self.network.shortest + self.network.cutoff) if self.at is None else self.at
+        return (
+            0.5 * (self.network.shortest_cutoff + self.network.cutoff)
+            if self.at is None
+            else self.at
+        )
 
     @property
-    def training(self) -> Train:
+    def training(self) -> TrainSettings:
         """What of it belongs to a training."""
-        return Train(**{name: getattr(self, name) for name in Train.model_fields})
+        return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})

@@ -18,14 +18,14 @@ from typing import Final
 
 import numpy as np
 
-from scalewise.analysis.attribution.settings import SHARES, Prove
+from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.core.errors import InputError
 from scalewise.data.keys import Say
 from scalewise.data.manifest import SplitManifest, write_manifest
 from scalewise.data.structure import Frame
 from scalewise.training.log import read_lines
 from scalewise.training.run import progress_of, split
-from scalewise.training.settings import Train
+from scalewise.training.settings import TrainSettings
 from scalewise.training.state import Progress
 
 #: Role of training frames that a smaller set leaves out.
@@ -39,7 +39,7 @@ class Training:
     name: str
     replica: int
     folder: Path
-    settings: Train
+    settings: TrainSettings
     split: SplitManifest
 
     @property
@@ -74,7 +74,7 @@ class Training:
 
 
 def base_split(
-    path: Path, frames: Sequence[Frame], settings: Prove, say: Say = lambda _: None
+    path: Path, frames: Sequence[Frame], settings: AttributionSettings, say: Say = lambda _: None
 ) -> SplitManifest:
     """The roles of all frames, as for ``scalewise train``."""
     return split(path, frames, settings.data, settings.seed, say)
@@ -119,7 +119,7 @@ def _elements_first(
 
 
 def plan(
-    manifest: SplitManifest, frames: Sequence[Frame], settings: Prove, out: Path
+    manifest: SplitManifest, frames: Sequence[Frame], settings: AttributionSettings, out: Path
 ) -> list[Training]:
     """Write the splits below ``out`` and list all trainings, those of all frames first.
 

@@ -13,10 +13,10 @@ import torch
 import scalewise
 from scalewise.analysis.cutoff_scan.figure import draw_curve
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
-from scalewise.analysis.cutoff_scan.settings import Curve
-from scalewise.analysis.evaluation.choice import read_chosen
+from scalewise.analysis.cutoff_scan.settings import ScanSettings
+from scalewise.analysis.evaluation.choice import read_selection
 from scalewise.analysis.evaluation.evaluate import plain
-from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import Say, Watch, known
 from scalewise.analysis.evaluation.score import score
 from scalewise.analysis.evaluation.subsets import named_subsets
@@ -37,7 +37,7 @@ UNITS: Final = {
     "over_single": "MAE of the ladder over that of a potential trained for this scale alone",
     "longer": "whether the longest scale is needed: answer, gain (share of the error), p",
     "enough": "Å, the shortest cutoff beyond which nothing longer is needed",
-    "cost": "µs/atom, energy, forces and stress with a neighbour list that exists",
+    "cost": "µs/atom, energy, forces and stress with a neighbor list that exists",
     "interval": "95 %, over groups of frames",
 }
 
@@ -45,7 +45,7 @@ UNITS: Final = {
 def curve(
     model: Path,
     data: Path,
-    settings: Curve,
+    settings: ScanSettings,
     *,
     say: Say = lambda _: None,
     watch: Watch = iter,
@@ -72,15 +72,15 @@ def curve(
     singles = [open_model(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(potential, singles, settings)
     say(f"Reading {data}")
-    frames, choice = read_chosen(model, data, settings, say)
-    chosen = choice.spread(settings.frames)
+    frames, choice = read_selection(model, data, settings, say)
+    chosen = choice.subsample(settings.frames)
     scored = known(potential, [frames[k] for k in chosen])
     say(f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}")
     measured = measure(scored, rungs, watch)
     subjects = _Subjects(
         scored,
         choice.group[chosen],
-        Floor.estimate(frames, choice.group, settings.seed),
+        NoiseFloor.estimate(frames, choice.group, settings.seed),
         Resampling(settings.seed, settings.bootstrap),
     )
     results = {
@@ -114,16 +114,18 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     return [out / "curve.json", *figures]
 
 
-def _rungs(potential: Potential, singles: Sequence[Potential], settings: Curve) -> list[Rung]:
+def _rungs(
+    potential: Potential, singles: Sequence[Potential], settings: ScanSettings
+) -> list[Rung]:
     network = potential.network.settings
     given = settings.cutoffs
     if given is None:
-        even = np.linspace(network.shortest, network.cutoff, max(settings.points, 2))
+        even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2))
         # rounding may go beyond the ends
-        rounded = np.clip(even.round(3), network.shortest, network.cutoff)
+        rounded = np.clip(even.round(3), network.shortest_cutoff, network.cutoff)
         given = tuple(float(v) for v in rounded)
     # every single potential is compared with the ladder at its own scale
-    beside = [s.cutoff for s in singles if network.shortest <= s.cutoff <= network.cutoff]
+    beside = [s.cutoff for s in singles if network.shortest_cutoff <= s.cutoff <= network.cutoff]
     lengths = sorted({*given, *beside})
     others = [
         Rung(single, single.cutoff, single.network.settings.charges, str(path))
@@ -135,7 +137,7 @@ def _rungs(potential: Potential, singles: Sequence[Potential], settings: Curve) 
 def _reference(rungs: Sequence[Rung]) -> int:
     """The ladder's longest scale."""
     own = [k for k, rung in enumerate(rungs) if not rung.name]
-    return max(own, key=lambda k: (rungs[k].long, rungs[k].cutoff))
+    return max(own, key=lambda k: (rungs[k].long_range, rungs[k].cutoff))
 
 
 def _describe(
@@ -147,8 +149,8 @@ def _describe(
         {
             "single": rung.name or None,
             "cutoff": rung.cutoff,
-            "long": rung.long,
-            "neighbours": measured.neighbours[k],
+            "long": rung.long_range,
+            "neighbors": measured.neighbors[k],
             "cost": each[k],
         }
         for k, rung in enumerate(rungs)
@@ -161,11 +163,11 @@ class _Subjects:
 
     frames: Sequence[Frame]
     group: np.ndarray
-    floor: Floor
+    floor: NoiseFloor
     resampling: Resampling
 
     def score(
-        self, measured: Measured, rungs: Sequence[Rung], settings: Curve
+        self, measured: Measured, rungs: Sequence[Rung], settings: ScanSettings
     ) -> list[dict[str, Any]]:
         """Errors of all atoms, of each element and of each regime, scale by scale."""
         numbers = np.concatenate([f.numbers for f in self.frames])
@@ -187,7 +189,7 @@ class _Subjects:
         ]
 
     def _scales(
-        self, errors: np.ndarray, block: np.ndarray, rungs: Sequence[Rung], settings: Curve
+        self, errors: np.ndarray, block: np.ndarray, rungs: Sequence[Rung], settings: ScanSettings
     ) -> list[dict[str, Any]]:
         absolute = np.abs(errors).sum(axis=2)
         longest = _reference(rungs)
@@ -225,14 +227,17 @@ class _Subjects:
 
 def _enough(rungs: Sequence[Rung], scales: Sequence[dict[str, Any]]) -> float | None:
     """The shortest cutoff, with the long range that there is, beyond which nothing is needed."""
-    long = rungs[_reference(rungs)].long
+    long = rungs[_reference(rungs)].long_range
     own = [
         (rung.cutoff, Verdict(**scale["longer"]))
         for rung, scale in zip(rungs, scales, strict=True)
-        if not rung.name and rung.long == long and rung.cutoff is not None
+        if not rung.name and rung.long_range == long and rung.cutoff is not None
     ]
     return shortest_enough([c for c, _ in own], [v for _, v in own])
 
 
 def _same(ladder: Rung, single: Rung) -> bool:
-    return not ladder.name and (ladder.cutoff, ladder.long) == (single.cutoff, single.long)
+    return not ladder.name and (ladder.cutoff, ladder.long_range) == (
+        single.cutoff,
+        single.long_range,
+    )

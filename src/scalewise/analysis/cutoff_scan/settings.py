@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
-from scalewise.analysis.evaluation.settings import Scored
+from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.core.settings import Count, Fraction, Length
 
 
-class Curve(Scored):
+class ScanSettings(SelectionSettings):
     """Which scales ``scalewise curve`` looks at, on which frames."""
 
     cutoffs: tuple[Length, ...] | None = Field(
@@ -31,7 +31,7 @@ class Curve(Scored):
     )
 
     @model_validator(mode="after")
-    def _rising(self) -> Curve:
+    def _rising(self) -> ScanSettings:
         if self.cutoffs is not None and sorted(set(self.cutoffs)) != list(self.cutoffs):
             raise ValueError(f"cutoffs={list(self.cutoffs)} must rise, each one given once")
         return self

@@ -27,7 +27,7 @@ def print_curve(results: Section, console: Console) -> None:
         errors.add_row(_name(results["scales"][k]), *found)
     console.print(errors)
     console.print("\nWhat each scale is worth and costs", style="bold", highlight=False)
-    worth = _table("scale", "error/longest", "95 %", "longer", "neighbours", "µs/atom")
+    worth = _table("scale", "error/longest", "95 %", "longer", "neighbors", "µs/atom")
     for k in own:
         worth.add_row(*_worth(k, results))
     console.print(worth)
@@ -57,7 +57,7 @@ def _worth(k: int, results: Section) -> list[str]:
         "" if whole["ratio"] is None else f"{whole['ratio']:.3f}",
         _interval(whole["ratio_interval"]),
         "–" if k == results["reference"] else whole["longer"]["answer"],
-        f"{scale['neighbours']:.0f}",
+        f"{scale['neighbors']:.0f}",
         f"{scale['cost']:.0f}",
     ]
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
-from scalewise.analysis.evaluation.settings import Scored
+from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys, Say
@@ -26,7 +26,7 @@ SPLIT: Final = "split.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Choice:
+class FrameSelection:
     """Frames by role, and the bootstrap group of every frame of the file.
 
     Attributes
@@ -55,12 +55,12 @@ class Choice:
         """Numbers of all frames that are scored, once each, in the order of the file."""
         return np.unique(np.concatenate(list(self.members.values())))
 
-    def spread(self, most: int | None) -> Int[np.ndarray, " chosen"]:
+    def subsample(self, most: int | None) -> Int[np.ndarray, " chosen"]:
         """At most so many of the scored frames, evenly spread over the file; none: all of them."""
-        return spread(self.scored, most)
+        return subsample(self.scored, most)
 
 
-def spread(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.ndarray, " chosen"]:
+def subsample(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.ndarray, " chosen"]:
     """At most so many of the members, evenly spread over them; none: all of them.
 
     Examples
@@ -73,10 +73,10 @@ def spread(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.nda
     return members[np.linspace(0, len(members) - 1, most).round().astype(int)]
 
 
-def read_chosen(
-    model: Path, data: Path, settings: Scored, say: Say = lambda _: None
-) -> tuple[list[Frame], Choice]:
-    """Read the frames of a file, and choose those that are scored, as :func:`choose`.
+def read_selection(
+    model: Path, data: Path, settings: SelectionSettings, say: Say = lambda _: None
+) -> tuple[list[Frame], FrameSelection]:
+    """Read the frames of a file, and choose those that are scored, as :func:`select_frames`.
 
     Raises
     ------
@@ -84,10 +84,12 @@ def read_chosen(
         Whatever is wrong with the data, the split or the settings.
     """
     frames = read(data, LabelKeys.of(settings), say=say)
-    return frames, choose(data, frames, settings, model)
+    return frames, select_frames(data, frames, settings, model)
 
 
-def choose(path: Path, frames: Sequence[Frame], settings: Scored, model: Path) -> Choice:
+def select_frames(
+    path: Path, frames: Sequence[Frame], settings: SelectionSettings, model: Path
+) -> FrameSelection:
     """Choose frames by the split given, else by the one beside the model, else all.
 
     Parameters
@@ -129,11 +131,11 @@ def choose(path: Path, frames: Sequence[Frame], settings: Scored, model: Path) -
     warnings = _leaks(members, twins, train, known)
     if unread is not None and settings.split is None and settings.split_key is None:
         warnings += (f"{unread}: frames of the training may be among these",)
-    return Choice(data, members, group, how, grouped, warnings)
+    return FrameSelection(data, members, group, how, grouped, warnings)
 
 
 def _find(
-    path: Path, frames: Sequence[Frame], settings: Scored, beside: Path, data: DataFile
+    path: Path, frames: Sequence[Frame], settings: SelectionSettings, beside: Path, data: DataFile
 ) -> tuple[SplitManifest | None, str, str | None]:
     """The split, where it is from, and why the one beside the model was not used."""
     n = len(frames)
@@ -158,13 +160,13 @@ def _find(
 
 
 def _group(
-    frames: Sequence[Frame], settings: Scored, manifest: SplitManifest | None
+    frames: Sequence[Frame], settings: SelectionSettings, manifest: SplitManifest | None
 ) -> tuple[np.ndarray, str]:
     if settings.group_key is not None:
         return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"
     if manifest is not None and len(set(manifest.group)) < len(manifest.group):
         return np.array(manifest.group), "groups of the split"
-    # neighbours in a trajectory are alike, and groups of one frame do not know that
+    # neighbors in a trajectory are alike, and groups of one frame do not know that
     return np.arange(len(frames)) // settings.block, f"blocks of {settings.block} frames"
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 import scalewise
-from scalewise.analysis.evaluation.choice import Choice, read_chosen
+from scalewise.analysis.evaluation.choice import FrameSelection, read_selection
 from scalewise.analysis.evaluation.figure import draw_distances, draw_parity
-from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import (
     FORCES,
     Say,
@@ -27,7 +27,7 @@ from scalewise.analysis.evaluation.predict import (
     write_images,
 )
 from scalewise.analysis.evaluation.role import BROKEN, LOST, RoleData, describe_role
-from scalewise.analysis.evaluation.settings import Evaluate
+from scalewise.analysis.evaluation.settings import EvaluateSettings
 from scalewise.analysis.evaluation.spread import count_parity, count_residuals
 from scalewise.core.files import write_json
 from scalewise.core.wording import count
@@ -62,7 +62,7 @@ class Evaluation:
 def evaluate(
     model: Path,
     data: Path,
-    settings: Evaluate,
+    settings: EvaluateSettings,
     *,
     say: Say = lambda _: None,
     watch: Watch = iter,
@@ -87,16 +87,16 @@ def evaluate(
     """
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     say(f"Reading {data}")
-    frames, choice = read_chosen(model, data, settings, say)
+    frames, choice = read_selection(model, data, settings, say)
     scored = known(potential, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
     say(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
     predicted, seconds = predict_frames(
-        potential, scored, cutoff=settings.cutoff, long=settings.long, watch=watch
+        potential, scored, cutoff=settings.cutoff, long=settings.long_range, watch=watch
     )
     say(f"Scoring; intervals over {choice.grouped}")
     of_frame = dict(zip(choice.scored.tolist(), predicted, strict=True))
-    floor = Floor.estimate(frames, choice.group, settings.seed)
+    floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
     roles = {
         role: RoleData.collect(
             [frames[k] for k in members], [of_frame[k] for k in members], choice.group[members]
@@ -127,7 +127,10 @@ def evaluate(
         ],
         "noise": floor.describe(),
         "roles": [
-            {"role": name, **describe_role(role, potential.baseline, floor, settings, resampling)}
+            {
+                "role": name,
+                **describe_role(role, potential.composition, floor, settings, resampling),
+            }
             for name, role in roles.items()
         ],
         "parity": count_parity(every.keep(shown)),
@@ -158,13 +161,13 @@ def write_all(evaluation: Evaluation, out: Path) -> list[Path]:
     return [out / "evaluation.json", *drawn, out / "predictions.xyz"]
 
 
-def _images(data: Path, frames: Sequence[Frame], choice: Choice) -> list[ase.Atoms]:
+def _images(data: Path, frames: Sequence[Frame], choice: FrameSelection) -> list[ase.Atoms]:
     images = read_images(data)
     return [keep_labels(images[k], frames[k]) for k in choice.scored]
 
 
 def _outside(potential: Potential, frames: Sequence[Frame]) -> list[str]:
-    outside = sum(not potential.baseline.spans(f.numbers) for f in frames)
+    outside = sum(not potential.composition.spans(f.numbers) for f in frames)
     said = outside_span(potential, outside, len(frames))
     return [f"{said}; energies leave them out"] if outside else []
 
@@ -190,7 +193,7 @@ def _describe_model(
     used = np.concatenate([p.cutoffs for p in predicted])
     return {
         "folder": str(model),
-        "elements": list(potential.baseline.describe()),
+        "elements": list(potential.composition.describe()),
         "cutoff": potential.cutoff,
         # the mean: a router gives every atom its own
         "cutoff_used": round(float(used.mean()), 4),

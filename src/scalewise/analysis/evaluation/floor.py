@@ -16,7 +16,7 @@ from scalewise.doctor.noise import MEAN_ABSOLUTE, estimate_noise
 
 
 @dataclass(frozen=True, eq=False)
-class Floor:
+class NoiseFloor:
     """Standard deviation of the noise of each element's force labels, from net forces.
 
     Attributes
@@ -31,7 +31,7 @@ class Floor:
     interval: Mapping[int, tuple[float, float] | None]
 
     @classmethod
-    def estimate(cls, frames: Sequence[Frame], group: np.ndarray, seed: int) -> Floor:
+    def estimate(cls, frames: Sequence[Frame], group: np.ndarray, seed: int) -> NoiseFloor:
         """Estimate it from all labelled frames of a file."""
         noise = estimate_noise(frames, compose(frames), group, seed)
         of = {atomic_numbers[e.name]: e for e in noise.elements}

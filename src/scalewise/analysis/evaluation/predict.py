@@ -12,7 +12,7 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from jaxtyping import Float
 
-from scalewise.analysis.evaluation.settings import Predict
+from scalewise.analysis.evaluation.settings import PredictSettings
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
@@ -45,7 +45,7 @@ INPUT: Final = "input_"
 def predict_file(
     model: Path,
     data: Path,
-    settings: Predict,
+    settings: PredictSettings,
     out: Path,
     *,
     say: Say = lambda _: None,
@@ -63,13 +63,13 @@ def predict_file(
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     images = read_images(data)
     frames = convert(images, str(data), without_labels(check_units=settings.check_units))
-    outside = sum(not potential.baseline.spans(f.numbers) for f in known(potential, frames))
+    outside = sum(not potential.composition.spans(f.numbers) for f in known(potential, frames))
     if outside:
         say(outside_span(potential, outside, len(frames)))
     for sentence in shorter(potential, settings.cutoff):
         say(sentence)
     predicted, _ = predict_frames(
-        potential, frames, cutoff=settings.cutoff, long=settings.long, watch=watch
+        potential, frames, cutoff=settings.cutoff, long=settings.long_range, watch=watch
     )
     taken = {key for image in images for key in held(image, settings.forces_key)}
     earlier = {key for key in taken if any(_has_input(image, key) for image in images)}
@@ -86,7 +86,7 @@ def predict_file(
 
 def outside_span(potential: Potential, outside: int, frames: int) -> str:
     """The sentence about compositions whose absolute energy the training did not determine."""
-    if not len(potential.baseline.span):
+    if not len(potential.composition.span):
         return (
             "the potential was trained without energies: its absolute energies mean nothing, "
             "forces and stress do"
@@ -99,7 +99,7 @@ def outside_span(potential: Potential, outside: int, frames: int) -> str:
 
 def shorter(potential: Potential, cutoff: float | None) -> list[str]:
     """The sentence about a cutoff that the network was not trained with, if it is one."""
-    shortest = potential.network.settings.shortest
+    shortest = potential.network.settings.shortest_cutoff
     if cutoff is None or cutoff >= shortest:
         return []
     return [

@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from scalewise.analysis.evaluation.floor import Floor
+from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.score import explain, score, score_energies
-from scalewise.analysis.evaluation.settings import Evaluate
+from scalewise.analysis.evaluation.settings import EvaluateSettings
 from scalewise.analysis.evaluation.subsets import (
     equal_bins,
     nearest,
@@ -20,7 +20,7 @@ from scalewise.analysis.evaluation.subsets import (
     unlike_pairs,
 )
 from scalewise.data.structure import Frame
-from scalewise.models.composition import Baseline
+from scalewise.models.composition import CompositionModel
 from scalewise.models.potential import Predicted
 from scalewise.statistics.bootstrap import Resampling
 
@@ -97,9 +97,9 @@ class RoleData:
 
 def describe_role(
     role: RoleData,
-    baseline: Baseline,
-    floor: Floor,
-    settings: Evaluate,
+    baseline: CompositionModel,
+    floor: NoiseFloor,
+    settings: EvaluateSettings,
     resampling: Resampling,
 ) -> dict[str, Any]:
     """One entry of ``roles`` in evaluation.json, and the same without broken frames, if any."""
@@ -119,9 +119,9 @@ def describe_role(
 
 def _describe(
     role: RoleData,
-    baseline: Baseline,
-    floor: Floor,
-    settings: Evaluate,
+    baseline: CompositionModel,
+    floor: NoiseFloor,
+    settings: EvaluateSettings,
     resampling: Resampling,
 ) -> dict[str, Any]:
     def forces(name: str, members: np.ndarray) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _describe(
 
 
 def _score_atoms(
-    name: str, role: RoleData, members: np.ndarray, floor: Floor, resampling: Resampling
+    name: str, role: RoleData, members: np.ndarray, floor: NoiseFloor, resampling: Resampling
 ) -> dict[str, Any]:
     error, block, label = role.errors[members], role.block[members], role.labels[members]
     return {
@@ -165,7 +165,7 @@ def _score_atoms(
 
 
 def _score_energies(
-    role: RoleData, baseline: Baseline, resampling: Resampling
+    role: RoleData, baseline: CompositionModel, resampling: Resampling
 ) -> dict[str, Any] | None:
     """Of the frames with a label whose composition the baseline knows."""
     found = [
@@ -195,7 +195,7 @@ def _score_stress(role: RoleData, resampling: Resampling) -> dict[str, Any] | No
 
 
 def _score_distances(
-    role: RoleData, floor: Floor, settings: Evaluate, resampling: Resampling
+    role: RoleData, floor: NoiseFloor, settings: EvaluateSettings, resampling: Resampling
 ) -> list[dict[str, Any]]:
     """Errors by distance to the nearest atom of each other element, rarest pairs first."""
     present = np.unique(role.numbers).tolist()

@@ -17,7 +17,7 @@ TAKEN: Final = frozenset(
 )
 
 
-class Predict(Settings):
+class PredictSettings(Settings):
     """What ``scalewise predict`` does with every frame of a file."""
 
     forces_key: str = Field("forces", description="column the predicted forces are written to")
@@ -26,7 +26,9 @@ class Predict(Settings):
         description="Å, one for all atoms, at most the network's; default: the router's choice, or "
         "the network's",
     )
-    long: bool = Field(True, description="long range, where the network was trained without, too")
+    long_range: bool = Field(
+        True, description="long range, where the network was trained without, too"
+    )
     check_units: bool = Field(True, description="refuse positions that do not look like Å")
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -38,7 +40,7 @@ class Predict(Settings):
         return value
 
 
-class Scored(Settings):
+class SelectionSettings(Settings):
     """Which labelled frames are scored, and what their errors are resampled over."""
 
     forces_key: str = Field(FORCES_KEY, description="column of the labelled forces, eV/Å")
@@ -78,7 +80,7 @@ class Scored(Settings):
         return self
 
 
-class Evaluate(Scored):
+class EvaluateSettings(SelectionSettings):
     """Which labelled frames ``scalewise evaluate`` scores, and how."""
 
     cutoff: Length | None = Field(
@@ -86,5 +88,7 @@ class Evaluate(Scored):
         description="Å, one for all atoms, at most the network's; default: the router's choice, or "
         "the network's",
     )
-    long: bool = Field(True, description="long range, where the network was trained without, too")
+    long_range: bool = Field(
+        True, description="long range, where the network was trained without, too"
+    )
     bins: Count = Field(6, description="of each distance, with equally many atoms")

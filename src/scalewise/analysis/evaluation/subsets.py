@@ -11,11 +11,10 @@ from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 
 from scalewise.core.errors import InputError
-from scalewise.data import neighbors as neighbours
-from scalewise.data import regimes
+from scalewise.data import neighbors, regimes
 from scalewise.data.structure import Frame
 
-#: Å, the farthest that a nearest neighbour is looked for.
+#: Å, the farthest that a nearest neighbor is looked for.
 REACH: Final = 10.0
 #: A bin with fewer atoms says little; there are fewer bins then.
 FEWEST: Final = 30
@@ -62,7 +61,7 @@ def nearest(
 
     An atom's own images count, so that cells may be small.
     """
-    pairs = neighbours.build(frame, reach, full=True, images=True)
+    pairs = neighbors.build(frame, reach, full=True, images=True)
     column = np.searchsorted(np.array(numbers), frame.numbers)
     found = np.full(len(frame.numbers) * len(numbers), np.inf)
     np.minimum.at(found, pairs.i * len(numbers) + column[pairs.j], pairs.distance)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from scalewise.core.documents import Interval, Name, Record, Size, checked, read_plain
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
-from scalewise.models.density.settings import Network
+from scalewise.models.density.settings import NetworkSettings
 
 _REMEDY = "Give one that `scalewise curve` wrote."
 
@@ -58,7 +58,7 @@ class _Curve(Record):
         return self
 
 
-def force_reach(network: Network, cutoff: float) -> float:
+def force_reach(network: NetworkSettings, cutoff: float) -> float:
     """How far from an atom others may be that its force depends on, Å.
 
     Examples
@@ -66,14 +66,16 @@ def force_reach(network: Network, cutoff: float) -> float:
     >>> force_reach(Network(layers=2, cutoff=6.0, inner=3.5), 5.0), force_reach(Network(), 3.0)
     (17.0, 12.0)
     """
-    first = cutoff if network.inner is None else min(network.inner, cutoff)
+    first = (
+        cutoff if network.first_layer_cutoff is None else min(network.first_layer_cutoff, cutoff)
+    )
     return 2.0 * (first + (network.layers - 1) * cutoff)
 
 
 def read_against(path: Path) -> dict[str, Any]:
     r"""Errors of a model without long range, by element, at the reach of its forces, Å.
 
-    Each layer sees what its neighbours saw: the energy of an atom reaches :math:`L r` with L layers
+    Each layer sees what its neighbors saw: the energy of an atom reaches :math:`L r` with L layers
     of cutoff r (less, if the first ends nearer). The force on an atom is made of the energies of
     all that reach it, and they look as far again: :math:`2 L r`. With long range a model sees
     everything, and no bound of this kind holds for it.

@@ -19,7 +19,7 @@ from ase.data import atomic_numbers
 from ase.md.langevin import Langevin
 from jaxtyping import Float
 
-from scalewise.analysis.locality.settings import Locality
+from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import Sphere, stiffness
 from scalewise.core.documents import read_plain
 from scalewise.core.errors import InputError
@@ -28,7 +28,7 @@ from scalewise.data.manifest import hash_file
 from scalewise.data.structure import Frame
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.replica import Replica, Wall
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 Force = Float[np.ndarray, "3"]
 #: A replica's number seeds it.
@@ -44,7 +44,9 @@ class Reference(Protocol):
     def sphere(self, frame: Frame, atom: int, radius: float) -> Sphere:
         """What is held around an atom: at least all within the wall."""
 
-    def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
+    def resample(
+        self, sphere: Sphere, settings: LocalitySettings, seed: int
+    ) -> Iterator[Force | None]:
         """Yield, without end, the force (eV/Å) on the atom in the middle; none if one came in."""
 
 
@@ -56,7 +58,7 @@ class AseReference:
     arguments: dict[str, Any]
 
     @classmethod
-    def named(cls, settings: Locality) -> AseReference:
+    def named(cls, settings: LocalitySettings) -> AseReference:
         """Find the class that ``calculator=module:Class`` names.
 
         Raises
@@ -88,7 +90,9 @@ class AseReference:
         """See :class:`Reference`."""
         return Sphere.around(frame, atom, radius)
 
-    def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
+    def resample(
+        self, sphere: Sphere, settings: LocalitySettings, seed: int
+    ) -> Iterator[Force | None]:
         """See :class:`Reference`."""
         frame = sphere.frame
         atoms = ase.Atoms(
@@ -160,7 +164,7 @@ class SolutionReference:
     a model sees then, so that the force spreads less: the bound holds.
     """
 
-    solution: Solution
+    solution: SolutionSettings
 
     @classmethod
     def read(cls, folder: Path) -> SolutionReference:
@@ -172,7 +176,7 @@ class SolutionReference:
             Not such a folder.
         """
         try:
-            return cls(Solution.model_validate(read_plain(folder / "settings.json", "")))
+            return cls(SolutionSettings.model_validate(read_plain(folder / "settings.json", "")))
         except (ValueError, ArithmeticError) as error:  # sizes may leave what a number holds
             raise InputError(
                 str(folder / "settings.json"),
@@ -192,7 +196,9 @@ class SolutionReference:
             held |= np.isin(frame.numbers, [atomic_numbers["Na"], atomic_numbers["Cl"]])
         return replace(sphere, held=held)
 
-    def resample(self, sphere: Sphere, settings: Locality, seed: int) -> Iterator[Force | None]:
+    def resample(
+        self, sphere: Sphere, settings: LocalitySettings, seed: int
+    ) -> Iterator[Force | None]:
         """See :class:`Reference`."""
         frame = sphere.frame
         run = self._replica(frame)
@@ -230,7 +236,7 @@ class SolutionReference:
         )
 
 
-def _atoms(solution: Solution) -> float:
+def _atoms(solution: SolutionSettings) -> float:
     """About how many atoms a replica starts from: of water, at 0.1 per Å³, and of salt."""
     geometry = geometry_of(solution)
     try:
@@ -241,6 +247,6 @@ def _atoms(solution: Solution) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def _built(solution: Solution, replica: int) -> Replica:
+def _built(solution: SolutionSettings, replica: int) -> Replica:
     """A replica as it was before it was equilibrated: the same molecules in the same order."""
     return Replica(solution, replica)

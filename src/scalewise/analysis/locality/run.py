@@ -24,7 +24,7 @@ from scalewise.analysis.evaluation.subsets import symbol
 from scalewise.analysis.locality.against import read_against
 from scalewise.analysis.locality.figure import draw_locality
 from scalewise.analysis.locality.reference import AseReference, Reference, SolutionReference
-from scalewise.analysis.locality.settings import Locality
+from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import check_radius
 from scalewise.analysis.locality.spread import absolute_bound, memory, square_bound
 from scalewise.core.documents import read_array
@@ -39,7 +39,7 @@ UNITS: Final = {
     "radius": "Å, of what stands still",
     "mae, rmse": "meV/Å, mean over components, that no model of this range is below",
     "interval": "95 %, over tagged atoms",
-    "memory": "correlation of neighbouring samples: above 0.3, samples are not independent",
+    "memory": "correlation of neighboring samples: above 0.3, samples are not independent",
 }
 #: Tagged atoms that an interval needs.
 FEWEST: Final = 3
@@ -49,7 +49,7 @@ Watch = Callable[[Any], Iterable[Any]]
 DRAWS: Final = 2
 #: Draws for each sample that is wanted, before it is given up that nothing comes into the sphere.
 TRIES: Final = 4
-#: Correlation of neighbouring samples above which the bound is markedly too low.
+#: Correlation of neighboring samples above which the bound is markedly too low.
 REMEMBERS: Final = 0.3
 
 
@@ -70,7 +70,7 @@ class Tagged:
 
 def locality(
     path: Path,
-    settings: Locality,
+    settings: LocalitySettings,
     out: Path,
     *,
     say: Say = lambda _: None,
@@ -146,7 +146,7 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
     return [out / "locality.json", *figures]
 
 
-def _open(path: Path, settings: Locality) -> tuple[list[Frame], Reference]:
+def _open(path: Path, settings: LocalitySettings) -> tuple[list[Frame], Reference]:
     files = sorted(path.glob("replica-*.extxyz")) if path.is_dir() else [path]
     if not files:
         raise InputError(
@@ -160,7 +160,7 @@ def _open(path: Path, settings: Locality) -> tuple[list[Frame], Reference]:
     return frames, SolutionReference.read(path if path.is_dir() else path.parent)
 
 
-def _tag(frames: Sequence[Frame], settings: Locality) -> list[Tagged]:
+def _tag(frames: Sequence[Frame], settings: LocalitySettings) -> list[Tagged]:
     """Atoms of each element, spread over the frames; every one at every radius."""
     present = sorted({int(z) for f in frames for z in f.numbers})
     names = settings.elements or tuple(symbol(z) for z in present)
@@ -208,7 +208,7 @@ def _evenly(count: int) -> list[int]:
     return sorted(range(count), key=lambda k: int(f"{k:0{bits}b}"[::-1], 2))
 
 
-def _digest(frames: Sequence[Frame], reference: Reference, settings: Locality) -> str:
+def _digest(frames: Sequence[Frame], reference: Reference, settings: LocalitySettings) -> str:
     """Changes with whatever decides the samples of a tagged atom, and with nothing else."""
     free = {"radii", "against", "workers", "bootstrap", "elements", "atoms"}
     text = json.dumps(settings.model_dump(mode="json", exclude=free), sort_keys=True)
@@ -226,7 +226,7 @@ def _file(cache: Path, t: Tagged) -> Path:
 
 
 def _one(
-    t: Tagged, reference: Reference, settings: Locality
+    t: Tagged, reference: Reference, settings: LocalitySettings
 ) -> tuple[Tagged, Float[np.ndarray, "samples 3"]]:
     sphere = reference.sphere(t.frame, t.atom, t.radius)
     draws = islice(reference.resample(sphere, settings, t.seed), TRIES * settings.samples)
@@ -257,7 +257,7 @@ class _Counted:
 
 
 def _resampled(
-    todo: Sequence[Tagged], reference: Reference, settings: Locality
+    todo: Sequence[Tagged], reference: Reference, settings: LocalitySettings
 ) -> Iterator[tuple[Tagged, np.ndarray]]:
     if settings.workers == 1 or len(todo) < 2:
         yield from (_one(t, reference, settings) for t in todo)

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from scalewise.core.settings import Count, Length, Settings
 
 
-class Locality(Settings):
+class LocalitySettings(Settings):
     """Which atoms are looked at, how far they see, and how the rest is resampled."""
 
     radii: tuple[Length, ...] = Field(
@@ -48,7 +48,7 @@ class Locality(Settings):
         return value
 
     @model_validator(mode="after")
-    def _consistent(self) -> Locality:
+    def _consistent(self) -> LocalitySettings:
         if sorted(set(self.radii)) != list(self.radii):
             raise ValueError(f"radii={list(self.radii)} must rise, each one given once")
         given = self.model_fields_set & {"arguments", "temperature", "timestep", "friction"}

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from scalewise.core.errors import InputError
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 
 #: Å between the sphere and the wall that keeps other atoms out of it.
@@ -95,10 +95,10 @@ def check_radius(frame: Frame, radius: float) -> None:
     InputError
         The radius and the gap reach half a cell; a cell that is periodic in some directions only.
     """
-    neighbours.check_periodicity(frame, 0.0)
+    neighbors.check_periodicity(frame, 0.0)
     if not frame.pbc.all():
         return
-    least = neighbours.height(frame)
+    least = neighbors.height(frame)
     if radius + GAP >= 0.5 * least:
         raise InputError(
             "key 'radii'",

@@ -35,7 +35,7 @@ def square_bound(forces: Float[np.ndarray, "samples 3"]) -> float:
 
 
 def memory(forces: Float[np.ndarray, "tagged samples 3"]) -> float | None:
-    r"""Correlation of neighbouring samples, pooled over tagged atoms; none if nothing varies.
+    r"""Correlation of neighboring samples, pooled over tagged atoms; none if nothing varies.
 
     It is zero for independent draws, up to :math:`-1/K` because means are those of K samples.
     """

@@ -14,7 +14,7 @@ Section = Mapping[str, Any]
 
 
 def draw_refined(results: Section) -> Figure:
-    """Draw error against neighbours on the left, the cutoff of each group on the right.
+    """Draw error against neighbors on the left, the cutoff of each group on the right.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ def draw_refined(results: Section) -> Figure:
     figure = new_figure(3.8)
     left, right = figure.subplots(1, 2)
     frontier, uniform = results["frontier"], results["uniform"]
-    cost = [100 * f["neighbours"] for f in frontier]
+    cost = [100 * f["neighbors"] for f in frontier]
     left.plot(
-        [100 * u["neighbours"] for u in uniform],
+        [100 * u["neighbors"] for u in uniform],
         [100 * (u["error"] - 1) for u in uniform],
         color=GREY,
         ls="--",
@@ -51,7 +51,7 @@ def draw_refined(results: Section) -> Figure:
         )
     right.set_ylabel("cutoff (Å)")
     for ax in (left, right):
-        ax.set_xlabel("neighbours (% of the longest scale's)")
+        ax.set_xlabel("neighbors (% of the longest scale's)")
     legend_below(figure, [left, right])
     return figure
 

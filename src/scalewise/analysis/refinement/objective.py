@@ -4,7 +4,7 @@ r"""What a pool of scales costs and how well a frozen network does with it.
    + \omega \sum_e \max\Bigl(0, \frac{L_e}{L_{e,\mathrm{long}}} - 1 - w\Bigr)
 
 with the sum L of absolute errors of the forces, that of each element e, and the mean number n of
-neighbours, all over those at the longest scale; the price p, and the share w by which one element
+neighbors, all over those at the longest scale; the price p, and the share w by which one element
 may be worse; :math:`\omega = 4`, so that what one element loses beyond w outweighs what all others
 gain. Without the last term rare elements would not count: ions are a hundredth of a solution. The
 gradient with respect to the cutoff of every group goes through the network: forces
@@ -26,15 +26,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scalewise.data.structure import Frame
-from scalewise.models.adaptive_cutoff import Routed, RoutedNetwork, ScaleRouter
-from scalewise.models.density.settings import Route
-from scalewise.models.gradients import Differentiator
-from scalewise.models.graph import Graph, prune, vectors
+from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
+from scalewise.models.density.settings import AdaptiveCutoffSettings
+from scalewise.models.gradients import Evaluator
+from scalewise.models.graph import Graph, trim_edges
 from scalewise.models.potential import Potential
 
 #: Weight of what an element is worse than it may be.
 BEYOND: Final = 4.0
-#: Å between the points of the table of neighbours.
+#: Å between the points of the table of neighbors.
 GRID: Final = 0.05
 #: eV/Å; of an element that no frame has.
 TINY: Final = 1e-30
@@ -43,35 +43,35 @@ ENDS: Final = (1e-4, 1.0 - 1e-4)
 
 
 @dataclass(frozen=True, eq=False)
-class Errors:
+class ScaleErrors:
     """Of some frames.
 
     Attributes
     ----------
     losses
         Sum of absolute errors of the forces on each element, eV/Å [frames, elements].
-    neighbours
+    neighbors
         Their number [frames].
     microseconds
         Per atom, of energy, forces and stress with a list that exists; median over frames.
     """
 
     losses: Float[np.ndarray, "frames elements"]
-    neighbours: Float[np.ndarray, " frames"]
+    neighbors: Float[np.ndarray, " frames"]
     microseconds: float = 0.0
 
-    def over(self, longest: Errors) -> tuple[float, Float[np.ndarray, " elements"], float]:
-        """Error of all atoms, of each element, and neighbours, over those of the longest scale."""
+    def over(self, longest: ScaleErrors) -> tuple[float, Float[np.ndarray, " elements"], float]:
+        """Error of all atoms, of each element, and neighbors, over those of the longest scale."""
         own, other = self.losses.sum(axis=0), longest.losses.sum(axis=0)
         each = np.where(other > 0, own / np.maximum(other, TINY), 1.0)
-        neighbours = self.neighbours.sum() / longest.neighbours.sum()
-        return float(own.sum() / other.sum()), each, float(neighbours)
+        neighbors = self.neighbors.sum() / longest.neighbors.sum()
+        return float(own.sum() / other.sum()), each, float(neighbors)
 
-    def and_of(self, other: Errors) -> Errors:
+    def and_of(self, other: ScaleErrors) -> ScaleErrors:
         """Of these frames and of others."""
-        return Errors(
+        return ScaleErrors(
             np.concatenate([self.losses, other.losses]),
-            np.concatenate([self.neighbours, other.neighbours]),
+            np.concatenate([self.neighbors, other.neighbors]),
         )
 
 
@@ -85,13 +85,13 @@ class _Held:
 
 
 class Objective:
-    """Errors and neighbours of one frozen network on some frames, at a cutoff for each group.
+    """Errors and neighbors of one frozen network on some frames, at a cutoff for each group.
 
     Parameters
     ----------
     potential
         Trained over a ladder. A router that it has is not looked at.
-    route
+    settings
         By element or by regime: what tells groups apart.
     frames, block
         Labelled frames and the group of frames that each is resampled with.
@@ -102,16 +102,16 @@ class Objective:
     def __init__(
         self,
         potential: Potential,
-        route: Route,
+        settings: AdaptiveCutoffSettings,
         frames: Sequence[Frame],
         block: Int[np.ndarray, " frames"],
         worst: float,
     ) -> None:
-        router = ScaleRouter.of(potential.network, route)
+        router = AdaptiveCutoff.of(potential.network, settings)
         self.block, self.worst = block, worst
-        self.route = route
-        self.potential = replace(potential, router=router)
-        self._differentiate = Differentiator(RoutedNetwork(potential.network, router))
+        self.settings = settings
+        self.potential = replace(potential, adaptive_cutoff=router)
+        self._differentiate = Evaluator(AdaptiveNetwork(potential.network, router))
         self._held = [self._hold(f) for f in frames]
         self.atoms = np.array([len(h.positions) for h in self._held])
 
@@ -120,8 +120,8 @@ class Objective:
         graph = p.graph(frame)
         positions = torch.as_tensor(frame.positions, device=p.device, dtype=torch.float64)
         forces = torch.as_tensor(frame.forces, device=p.device, dtype=p.dtype)
-        vector = vectors(graph, graph.frame, slice(None), positions, graph.cell)
-        near = prune(graph, positions, self.shortest)
+        vector = graph.vectors(positions, graph.cell)
+        near = trim_edges(graph, positions, self.shortest)
         return _Held(graph, near, positions, forces, torch.sqrt((vector * vector).sum(dim=-1)))
 
     def only(self, member: Bool[np.ndarray, " frames"]) -> Objective:
@@ -136,7 +136,7 @@ class Objective:
     @property
     def shortest(self) -> float:
         """The ladder's shortest cutoff, Å."""
-        return self.potential.network.settings.shortest
+        return self.potential.network.settings.shortest_cutoff
 
     @property
     def longest(self) -> float:
@@ -146,16 +146,16 @@ class Objective:
     @property
     def groups(self) -> int:
         """How many kinds of atoms have a cutoff of their own."""
-        kinds = 1 if self.route.by == "element" else 2
+        kinds = 1 if self.settings.by == "element" else 2
         return kinds * len(self.potential.network.elements)
 
     def routed(self, lengths: Float[np.ndarray, " groups"]) -> Potential:
         """The potential with a router that gives these cutoffs, Å."""
-        router = ScaleRouter.of(self.potential.network, self.route)
+        router = AdaptiveCutoff.of(self.potential.network, self.settings)
         with torch.no_grad():
             for name, value in self._weights(self._shares(lengths)).items():
                 router.get_parameter(name).copy_(value)
-        return replace(self.potential, router=router)
+        return replace(self.potential, adaptive_cutoff=router)
 
     def _shares(self, lengths: Float[np.ndarray, " groups"]) -> Tensor:
         x = (np.asarray(lengths) - self.shortest) / (self.longest - self.shortest)
@@ -164,29 +164,29 @@ class Objective:
 
     def _weights(self, shares: Tensor) -> dict[str, Tensor]:
         logit = torch.log(shares) - torch.log1p(-shares)
-        if self.route.by == "element":
+        if self.settings.by == "element":
             return {"offset": logit}
         far, near = logit.reshape(-1, 2).unbind(dim=1)
         return {"offset": far, "change": near - far}
 
-    def errors(self, lengths: Float[np.ndarray, " groups"]) -> Errors:
+    def errors(self, lengths: Float[np.ndarray, " groups"]) -> ScaleErrors:
         """What the network does at a cutoff for each group."""
         potential = self.routed(lengths)
         losses = np.zeros((len(self._held), len(potential.network.elements)))
-        neighbours, seconds = np.zeros((2, len(self._held)))
+        neighbors, seconds = np.zeros((2, len(self._held)))
         for k, held in enumerate(self._held):
             positions = held.positions.cpu().numpy()
             start = time.perf_counter()
             found = potential.derivatives(held.graph, positions)
             error = (found.forces - held.forces).abs().double().sum(dim=1).cpu().numpy()
             seconds[k] = time.perf_counter() - start
-            species = held.graph.species.cpu().numpy()
+            species = held.graph.atom_types.cpu().numpy()
             losses[k] = np.bincount(species, weights=error, minlength=losses.shape[1])
-            neighbours[k] = float((held.distance < found.cutoffs[:, None]).sum())
-        return Errors(losses, neighbours, 1e6 * float(np.median(seconds / self.atoms)))
+            neighbors[k] = float((held.distance < found.cutoffs[:, None]).sum())
+        return ScaleErrors(losses, neighbors, 1e6 * float(np.median(seconds / self.atoms)))
 
     @cached_property
-    def reference(self) -> Errors:
+    def reference(self) -> ScaleErrors:
         """What it does where all atoms have the longest cutoff."""
         return self.errors(np.full(self.groups, self.longest))
 
@@ -194,7 +194,7 @@ class Objective:
         self,
         lengths: Float[np.ndarray, " groups"],
         which: Sequence[int],
-        start: Errors,
+        start: ScaleErrors,
         beyond: Float[np.ndarray, " elements"],
     ) -> Float[np.ndarray, " groups"]:
         """Derivative of J without its price, by each group's cutoff, 1/Å.
@@ -216,16 +216,19 @@ class Objective:
         network = {f"network.{k}": v for k, v in self.potential.network.named_parameters()}
         sums = shares.new_zeros(len(self.potential.network.elements))
         for held in (self._held[k] for k in which):
-            router = {f"router.{k}": v for k, v in self._weights(shares).items()}
-            graph = prune(held.graph, held.positions, float(np.max(lengths)))
+            router = {f"adaptive_cutoff.{k}": v for k, v in self._weights(shares).items()}
+            graph = trim_edges(held.graph, held.positions, float(np.max(lengths)))
             share = None
             if self.potential.network.settings.charges:
                 share = torch.ones_like(held.forces[:, 0])
             found = self._differentiate(
-                graph, held.positions, scale=Routed(held.near, share), weights={**network, **router}
+                graph,
+                held.positions,
+                scale=AdaptiveScale(held.near, share),
+                weights={**network, **router},
             )
             error = (found.forces - held.forces).abs().sum(dim=1)
-            sums = sums.index_add(0, held.graph.species, error)
+            sums = sums.index_add(0, held.graph.atom_types, error)
         longest = self.reference.losses[list(which)].sum(axis=0)
         change = sums - torch.as_tensor(start.losses[list(which)].sum(axis=0)).to(sums)
         over = torch.as_tensor(beyond).to(sums) + change / torch.as_tensor(
@@ -237,16 +240,16 @@ class Objective:
 
     @cached_property
     def _table(self) -> tuple[Float[np.ndarray, " grid"], Float[np.ndarray, "groups grid"]]:
-        """Cutoffs, and the neighbours that each group adds to the mean there."""
+        """Cutoffs, and the neighbors that each group adds to the mean there."""
         grid = np.arange(self.shortest, self.longest + GRID, GRID)
         table = np.zeros((self.groups, len(grid)))
-        router = ScaleRouter.of(self.potential.network, self.route)
+        router = AdaptiveCutoff.of(self.potential.network, self.settings)
         for held in self._held:
             distance = np.sort(held.distance.double().cpu().numpy(), axis=1)
             counts = np.stack([np.searchsorted(row, grid) for row in distance])
-            species = held.graph.species.cpu().numpy()
+            species = held.graph.atom_types.cpu().numpy()
             weight = np.zeros((len(species), self.groups))
-            if self.route.by == "element":
+            if self.settings.by == "element":
                 weight[np.arange(len(species)), species] = 1.0
             else:
                 member = router.membership(held.near, held.positions, held.near.cell)
@@ -256,10 +259,10 @@ class Objective:
             table += weight.T @ counts
         return grid, table / self.atoms.sum()
 
-    def neighbours(
+    def neighbors(
         self, lengths: Float[np.ndarray, " groups"]
     ) -> tuple[float, Float[np.ndarray, " groups"]]:
-        """Neighbours over those of the longest scale, smoothed, and the derivative, 1/Å."""
+        """Neighbors over those of the longest scale, smoothed, and the derivative, 1/Å."""
         grid, table = self._table
         most = table[:, -1].sum()
         value, slope = np.zeros(self.groups), np.zeros(self.groups)

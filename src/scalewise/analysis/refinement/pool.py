@@ -13,10 +13,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float
 
-from scalewise.models.density.settings import Route
+from scalewise.models.density.settings import AdaptiveCutoffSettings
 
 
-def group_names(elements: Sequence[int], route: Route) -> tuple[str, ...]:
+def group_names(elements: Sequence[int], settings: AdaptiveCutoffSettings) -> tuple[str, ...]:
     """What the groups of a router are called: elements, or elements far from and near others.
 
     Examples
@@ -25,14 +25,14 @@ def group_names(elements: Sequence[int], route: Route) -> tuple[str, ...]:
     ('H', 'H near Na, Cl', 'O', 'O near Na, Cl')
     """
     symbols = [str(chemical_symbols[z]) for z in elements]
-    if route.by == "element":
+    if settings.by == "element":
         return tuple(symbols)
-    near = f"near {', '.join(route.near)}"
+    near = f"near {', '.join(settings.near)}"
     return tuple(name for s in symbols for name in (s, f"{s} {near}"))
 
 
 @dataclass(frozen=True)
-class Pool:
+class CutoffPool:
     """Cutoffs in use, Å, rising, and the groups that use each.
 
     Examples
@@ -50,12 +50,12 @@ class Pool:
     members: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def single(cls, scale: float, groups: int) -> Pool:
+    def single(cls, scale: float, groups: int) -> CutoffPool:
         """One scale for all groups."""
         return cls((scale,), (tuple(range(groups)),))
 
     @classmethod
-    def of(cls, scales: Sequence[float], members: Sequence[Sequence[int]]) -> Pool:
+    def of(cls, scales: Sequence[float], members: Sequence[Sequence[int]]) -> CutoffPool:
         """Make a pool; scales are put in order, and those that no group uses are dropped."""
         kept = sorted((s, tuple(sorted(m))) for s, m in zip(scales, members, strict=True) if m)
         return cls(tuple(float(s) for s, _ in kept), tuple(m for _, m in kept))
@@ -67,23 +67,23 @@ class Pool:
             found[list(groups)] = scale
         return found
 
-    def moved(self, scales: Sequence[float]) -> Pool:
+    def moved(self, scales: Sequence[float]) -> CutoffPool:
         """The same groups on other scales."""
-        return Pool.of(scales, self.members)
+        return CutoffPool.of(scales, self.members)
 
-    def split(self, k: int, leaving: Sequence[int], scales: tuple[float, float]) -> Pool:
+    def split(self, k: int, leaving: Sequence[int], scales: tuple[float, float]) -> CutoffPool:
         """Give some groups of scale k a scale of their own; both become ``scales``."""
         staying = tuple(g for g in self.members[k] if g not in leaving)
         others = [i for i in range(len(self.scales)) if i != k]
-        return Pool.of(
+        return CutoffPool.of(
             [*(self.scales[i] for i in others), *scales],
             [*(self.members[i] for i in others), staying, tuple(leaving)],
         )
 
-    def merged(self, k: int, scale: float) -> Pool:
+    def merged(self, k: int, scale: float) -> CutoffPool:
         """Let the groups of scales k and k + 1 use one."""
         others = [i for i in range(len(self.scales)) if i not in (k, k + 1)]
-        return Pool.of(
+        return CutoffPool.of(
             [*(self.scales[i] for i in others), scale],
             [*(self.members[i] for i in others), self.members[k] + self.members[k + 1]],
         )

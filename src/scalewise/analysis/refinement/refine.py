@@ -1,6 +1,6 @@
 """The fewest and cheapest scales of a trained ladder that lose hardly any accuracy.
 
-Pools are refined at falling prices of the neighbours, each from the one before: a frontier of error
+Pools are refined at falling prices of the neighbors, each from the one before: a frontier of error
 against cost. The knobs, "at most 1 % worse" or "at most 100 µs per atom", choose from it; between
 the last pool that they allow and the first that they do not, the price is halved in again.
 """
@@ -18,17 +18,22 @@ import numpy as np
 import torch
 
 import scalewise
-from scalewise.analysis.evaluation.choice import SPLIT, Choice, choose, read_chosen
+from scalewise.analysis.evaluation.choice import (
+    SPLIT,
+    FrameSelection,
+    read_selection,
+    select_frames,
+)
 from scalewise.analysis.evaluation.evaluate import plain
 from scalewise.analysis.evaluation.predict import Say, Watch, known
 from scalewise.analysis.evaluation.score import score
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.refinement.figure import draw_refined
-from scalewise.analysis.refinement.objective import Errors, Objective
-from scalewise.analysis.refinement.pool import Pool, group_names
-from scalewise.analysis.refinement.refiner import LadderRefiner, PoolState, refine_pool, value
+from scalewise.analysis.refinement.objective import Objective, ScaleErrors
+from scalewise.analysis.refinement.pool import CutoffPool, group_names
+from scalewise.analysis.refinement.refiner import LadderRefiner, RefinementState, refine_pool, value
 from scalewise.analysis.refinement.scales_figure import draw_scales
-from scalewise.analysis.refinement.settings import Refine
+from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.analysis.rungs import Rung, measure, open_ladder
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing, write_json
@@ -42,9 +47,9 @@ from scalewise.statistics.bootstrap import Resampling
 SCHEMA: Final = 1
 UNITS: Final = {
     "scales": "Å",
-    "price": "relative error that all neighbours of the longest scale may cost",
-    "error, elements, neighbours": "over those of the longest scale",
-    "microseconds": "µs/atom, energy, forces and stress with a neighbour list that exists",
+    "price": "relative error that all neighbors of the longest scale may cost",
+    "error, elements, neighbors": "over those of the longest scale",
+    "microseconds": "µs/atom, energy, forces and stress with a neighbor list that exists",
     "mae": "meV/Å, mean over components",
     "interval": "95 %, over groups of frames",
 }
@@ -77,15 +82,15 @@ class Refined:
 class _Found:
     """A pool with what it does on all frames that scales are found on."""
 
-    state: PoolState
-    errors: Errors
-    longest: Errors
+    state: RefinementState
+    errors: ScaleErrors
+    longest: ScaleErrors
 
     @property
     def excess(self) -> float:
         return self.errors.over(self.longest)[0] - 1.0
 
-    def allowed(self, settings: Refine) -> bool:
+    def allowed(self, settings: RefineSettings) -> bool:
         if settings.microseconds is not None:
             return self.errors.microseconds <= settings.microseconds
         worst = float(self.errors.over(self.longest)[1].max()) - 1.0
@@ -95,7 +100,7 @@ class _Found:
 def refine(
     model: Path,
     data: Path,
-    settings: Refine,
+    settings: RefineSettings,
     *,
     say: Say = lambda _: None,
     watch: Watch = iter,
@@ -121,8 +126,8 @@ def refine(
     potential = open_ladder(model, device=settings.device)
     say(f"Reading {data}")
     fitted = settings.model_copy(update={"role": (settings.fit,)})
-    frames, choice = read_chosen(model, data, fitted, say)
-    scored = choose(data, frames, settings, model)
+    frames, choice = read_selection(model, data, fitted, say)
+    scored = select_frames(data, frames, settings, model)
     both_ways = np.intersect1d(choice.scored, scored.scored)
     if len(both_ways):
         raise InputError(
@@ -132,7 +137,7 @@ def refine(
             "Score other frames than those of fit=...",
         )
     fit, check, both = _objectives(potential, frames, choice, settings)
-    names = group_names(potential.network.elements, settings.route)
+    names = group_names(potential.network.elements, settings.adaptive_cutoff)
     counts = (len(fit.block), len(check.block))
     say(f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}")
     found = _frontier(fit, check, both, settings, say)
@@ -143,8 +148,8 @@ def refine(
     starts = [*np.linspace(both.shortest, both.longest, UNIFORM).tolist()]
     starts += [] if chosen is None else list(chosen.state.pool.scales)
     single = _best_single(fit, check, both, refiner, price, starts)
-    pool = Pool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
-    say(f"Scoring on {len(scored.spread(settings.frames))} frames; {scored.how}")
+    pool = CutoffPool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
+    say(f"Scoring on {len(scored.subsample(settings.frames))} frames; {scored.how}")
     routed = both.routed(pool.lengths())
     results = {
         "schema": SCHEMA,
@@ -156,7 +161,7 @@ def refine(
             "fit": len(fit.block),
             "check": len(check.block),
             "roles": list(scored.members),
-            "scored": len(scored.spread(settings.frames)),
+            "scored": len(scored.subsample(settings.frames)),
             "how": scored.how,
             "groups": scored.grouped,
         },
@@ -174,7 +179,7 @@ def refine(
         "threads": torch.get_num_threads(),
     }
     info = {**potential.info, "refined": {"from": str(model), **_pool(pool)}}
-    shown = frames[int(scored.spread(settings.frames)[0])]
+    shown = frames[int(scored.subsample(settings.frames)[0])]
     return Refined(plain(results), replace(routed, info=info), shown)
 
 
@@ -195,10 +200,10 @@ def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
 
 
 def _objectives(
-    potential: Potential, frames: Sequence[Frame], choice: Choice, settings: Refine
+    potential: Potential, frames: Sequence[Frame], choice: FrameSelection, settings: RefineSettings
 ) -> tuple[Objective, Objective, Objective]:
     """Of frames to move scales on, of others to decide on, and of both; no group is in two."""
-    chosen = choice.spread(settings.frames)
+    chosen = choice.subsample(settings.frames)
     block = choice.group[chosen]
     groups = np.random.default_rng(settings.seed).permutation(np.unique(block))
     first = np.isin(block, groups[::2])
@@ -210,35 +215,35 @@ def _objectives(
             "role with fit=..., or a file with more frames and a split of its own.",
         )
     listed = known(potential, [frames[k] for k in chosen])
-    whole = Objective(potential, settings.route, listed, block, settings.worst)
+    whole = Objective(potential, settings.adaptive_cutoff, listed, block, settings.worst)
     return whole.only(first), whole.only(~first), whole
 
 
-def _refiner(settings: Refine) -> LadderRefiner:
-    return LadderRefiner(settings.steps, settings.batch, settings.most, settings.seed)
+def _refiner(settings: RefineSettings) -> LadderRefiner:
+    return LadderRefiner(settings.steps, settings.batch_size, settings.most, settings.seed)
 
 
 def _frontier(
-    fit: Objective, check: Objective, both: Objective, settings: Refine, say: Say
+    fit: Objective, check: Objective, both: Objective, settings: RefineSettings, say: Say
 ) -> list[_Found]:
-    """Pools at falling prices, then at prices between the last one allowed and its neighbour."""
+    """Pools at falling prices, then at prices between the last one allowed and its neighbor."""
     refiner = _refiner(settings)
-    pool = Pool.single(0.5 * (both.shortest + both.longest), both.groups)
+    pool = CutoffPool.single(0.5 * (both.shortest + both.longest), both.groups)
     found: list[_Found] = []
 
-    def add(price: float, start: Pool) -> _Found:
+    def add(price: float, start: CutoffPool) -> _Found:
         state = refine_pool(fit, check, refiner, start, price)
         new = _Found(state, both.errors(state.pool.lengths()), both.reference)
         found.append(new)
         shown = ", ".join(f"{s:.2f}" for s in state.pool.scales)
         say(
-            f"price {price:.3g}: {shown} Å, error {100 * new.excess:+.1f} %, neighbours "
+            f"price {price:.3g}: {shown} Å, error {100 * new.excess:+.1f} %, neighbors "
             f"{100 * new.errors.over(both.reference)[2]:.0f} % of the longest scale's"
         )
         return new
 
-    for k in range(settings.prices):
-        pool = add(settings.dearest * 0.5**k, pool).state.pool
+    for k in range(settings.penalties):
+        pool = add(settings.largest_penalty * 0.5**k, pool).state.pool
     for _ in range(HALVINGS):
         found.sort(key=lambda f: -f.state.price)
         last = next((k for k, f in enumerate(found) if f.allowed(settings)), None)
@@ -267,20 +272,24 @@ def _best_single(
     """
 
     def cost(cutoff: float) -> float:
-        return value(both, Pool.single(cutoff, both.groups), price)
+        return value(both, CutoffPool.single(cutoff, both.groups), price)
 
     start = min(starts, key=cost)
-    moved = refiner.move(fit, check, Pool.single(start, both.groups), price, 2 * refiner.steps)
+    moved = refiner.move(
+        fit, check, CutoffPool.single(start, both.groups), price, 2 * refiner.steps
+    )
     return min((start, moved.scales[0]), key=cost)
 
 
-def _choose(allowed: Sequence[_Found], settings: Refine) -> _Found:
+def _choose(allowed: Sequence[_Found], settings: RefineSettings) -> _Found:
     if settings.microseconds is not None:
         return min(allowed, key=lambda f: f.excess)
-    return min(allowed, key=lambda f: f.errors.neighbours.sum())
+    return min(allowed, key=lambda f: f.errors.neighbors.sum())
 
 
-def _warnings(chosen: _Found | None, found: Sequence[_Found], settings: Refine) -> list[str]:
+def _warnings(
+    chosen: _Found | None, found: Sequence[_Found], settings: RefineSettings
+) -> list[str]:
     if chosen is not None:
         return []
     if settings.microseconds is not None:
@@ -292,22 +301,22 @@ def _warnings(chosen: _Found | None, found: Sequence[_Found], settings: Refine) 
     return [
         f"no pool is at most {100 * settings.tolerance:g} % worse than the longest scale, and "
         f"{100 * settings.worst:g} % for any element: all atoms keep the longest scale. Give more "
-        f"prices (prices={settings.prices + 3}), or a larger tolerance or worst"
+        f"prices (prices={settings.penalties + 3}), or a larger tolerance or worst"
     ]
 
 
-def _pool(pool: Pool) -> dict[str, Any]:
+def _pool(pool: CutoffPool) -> dict[str, Any]:
     return {"scales": list(pool.scales), "members": [list(m) for m in pool.members]}
 
 
 def _describe(found: _Found) -> dict[str, Any]:
-    error, elements, neighbours = found.errors.over(found.longest)
+    error, elements, neighbors = found.errors.over(found.longest)
     return {
         "price": found.state.price,
         **_pool(found.state.pool),
         "error": error,
         "elements": elements.tolist(),
-        "neighbours": neighbours,
+        "neighbors": neighbors,
         "microseconds": found.errors.microseconds,
     }
 
@@ -317,12 +326,12 @@ def _line(line: Any) -> dict[str, Any]:
 
 
 def _uniform(both: Objective) -> list[dict[str, float]]:
-    """Error and neighbours where all atoms have one cutoff, on the frames scales are found on."""
+    """Error and neighbors where all atoms have one cutoff, on the frames scales are found on."""
     found = []
     for cutoff in np.linspace(both.shortest, both.longest, UNIFORM):
         errors = both.errors(np.full(both.groups, cutoff))
-        error, _, neighbours = errors.over(both.reference)
-        found.append({"cutoff": float(cutoff), "error": error, "neighbours": neighbours})
+        error, _, neighbors = errors.over(both.reference)
+        found.append({"cutoff": float(cutoff), "error": error, "neighbors": neighbors})
     return found
 
 
@@ -331,15 +340,15 @@ def _score(
     routed: Potential,
     single: float,
     frames: Sequence[Frame],
-    choice: Choice,
-    settings: Refine,
+    choice: FrameSelection,
+    settings: RefineSettings,
     watch: Watch,
 ) -> dict[str, Any]:
     """Longest scale, best single one and pool, on frames that nothing was decided on."""
-    chosen = choice.spread(settings.frames)
+    chosen = choice.subsample(settings.frames)
     scored = known(potential, [frames[k] for k in chosen])
     charges = potential.network.settings.charges
-    bare = replace(potential, router=None)
+    bare = replace(potential, adaptive_cutoff=None)
     rungs = [
         Rung(bare, potential.cutoff, charges, "longest"),
         Rung(bare, single, charges, "single"),
@@ -364,7 +373,7 @@ def _score(
         "scored": [
             {
                 "name": rung.name,
-                "neighbours": float(measured.neighbours[k]),
+                "neighbors": float(measured.neighbors[k]),
                 "microseconds": float(cost[k]),
             }
             for k, rung in enumerate(rungs)

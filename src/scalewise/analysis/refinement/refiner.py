@@ -6,7 +6,7 @@ A pool starts as one scale for all. In turn
   (:mod:`scalewise.analysis.refinement.objective`);
 * *insert*: where some groups of a scale want to go up and others down, they part, and move; kept
   if J on other frames falls by more than its interval;
-* *prune*: neighbouring scales become one, and move; kept unless J on other frames rises by more
+* *prune*: neighboring scales become one, and move; kept unless J on other frames rises by more
   than its interval.
 
 What is left are the fewest scales that the data can tell apart at this price.
@@ -20,8 +20,8 @@ from typing import Final, Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
-from scalewise.analysis.refinement.objective import BEYOND, TINY, Errors
-from scalewise.analysis.refinement.pool import Pool
+from scalewise.analysis.refinement.objective import BEYOND, TINY, ScaleErrors
+from scalewise.analysis.refinement.pool import CutoffPool
 from scalewise.statistics.bootstrap import FEWEST_GROUPS, group_weights, student
 
 #: Å: first step of a move (halved before it is taken) and longest; and how a step grows.
@@ -48,44 +48,44 @@ class Judged(Protocol):
         """Å."""
 
     @property
-    def reference(self) -> Errors:
-        """Errors and neighbours at the longest scale."""
+    def reference(self) -> ScaleErrors:
+        """Errors and neighbors at the longest scale."""
 
-    def errors(self, lengths: Float[np.ndarray, " groups"]) -> Errors:
-        """Errors and neighbours of every frame."""
+    def errors(self, lengths: Float[np.ndarray, " groups"]) -> ScaleErrors:
+        """Errors and neighbors of every frame."""
 
     def gradient(
         self,
         lengths: Float[np.ndarray, " groups"],
         which: list[int],
-        start: Errors,
+        start: ScaleErrors,
         beyond: Float[np.ndarray, " elements"],
     ) -> Float[np.ndarray, " groups"]:
         """Derivative of J without its price on some frames, 1/Å."""
 
-    def neighbours(
+    def neighbors(
         self, lengths: Float[np.ndarray, " groups"]
     ) -> tuple[float, Float[np.ndarray, " groups"]]:
-        """Relative number of neighbours and its derivative, 1/Å."""
+        """Relative number of neighbors and its derivative, 1/Å."""
 
 
 @dataclass(frozen=True)
-class Line:
+class RefinementStep:
     """One line of a pool's history: what was tried, the pool, J on the check, whether it stayed."""
 
     action: str
-    pool: Pool
+    pool: CutoffPool
     value: float
     kept: bool
 
 
 @dataclass(frozen=True)
-class PoolState:
+class RefinementState:
     """A pool at a price, how it got there, and whether nothing is left to try."""
 
-    pool: Pool
+    pool: CutoffPool
     price: float
-    history: tuple[Line, ...] = ()
+    history: tuple[RefinementStep, ...] = ()
     done: bool = False
 
 
@@ -111,30 +111,34 @@ class LadderRefiner:
     gain: float = 0.002
     seed: int = 0
 
-    def init(self, fit: Judged, check: Judged, pool: Pool, price: float) -> PoolState:
+    def init(self, fit: Judged, check: Judged, pool: CutoffPool, price: float) -> RefinementState:
         """Move a pool to where this price wants it."""
         moved = self.move(fit, check, pool, price, 2 * self.steps)
-        return PoolState(moved, price, (Line("move", moved, value(check, moved, price), True),))
+        return RefinementState(
+            moved, price, (RefinementStep("move", moved, value(check, moved, price), True),)
+        )
 
-    def step(self, fit: Judged, check: Judged, state: PoolState) -> PoolState:
+    def step(self, fit: Judged, check: Judged, state: RefinementState) -> RefinementState:
         """Insert a scale or prune one, whichever pays; else the pool is done."""
-        tried: list[Line] = []
+        tried: list[RefinementStep] = []
         for action, pool in self._proposals(fit, check, state):
             moved = self.move(fit, check, pool, state.price, self.steps)
             small, large = (state.pool, moved) if action == "insert" else (moved, state.pool)
             pays = self._pays(check, large, small, state.price)
             kept = pays if action == "insert" else not pays
-            tried.append(Line(action, moved, value(check, moved, state.price), kept))
+            tried.append(RefinementStep(action, moved, value(check, moved, state.price), kept))
             if kept:
                 return replace(state, pool=moved, history=(*state.history, *tried))
         return replace(state, history=(*state.history, *tried), done=True)
 
-    def _pays(self, check: Judged, large: Pool, small: Pool, price: float) -> bool:
+    def _pays(self, check: Judged, large: CutoffPool, small: CutoffPool, price: float) -> bool:
         """Whether a larger pool is better, beyond its interval and by enough."""
         change = rise(check, large, small, price, self.seed)
         return change is not None and change[1] < 0 and sum(change) / 2 <= -self.gain
 
-    def _proposals(self, fit: Judged, check: Judged, state: PoolState) -> list[tuple[str, Pool]]:
+    def _proposals(
+        self, fit: Judged, check: Judged, state: RefinementState
+    ) -> list[tuple[str, CutoffPool]]:
         pool, found = state.pool, []
         known = [line.pool.members for line in state.history]
         gaps = np.diff(pool.scales)
@@ -147,13 +151,13 @@ class LadderRefiner:
             found += [("insert", new) for new in parted if new.members not in known]
         return found
 
-    def _parted(self, fit: Judged, check: Judged, state: PoolState) -> list[Pool]:
+    def _parted(self, fit: Judged, check: Judged, state: RefinementState) -> list[CutoffPool]:
         """Part the groups of each scale that disagree about where to go, most of all first."""
         pool, every = state.pool, list(range(len(fit.block)))
         lengths = pool.lengths()
         start, beyond = _beyond(fit, check, lengths)
         slope = fit.gradient(lengths, every, start, beyond + SLACK)
-        slope = slope + state.price * fit.neighbours(lengths)[1]
+        slope = slope + state.price * fit.neighbors(lengths)[1]
         found = []
         for k, groups in enumerate(pool.members):
             up = [g for g in groups if slope[g] < 0]
@@ -165,7 +169,9 @@ class LadderRefiner:
                 found.append((strength, k, pool.split(k, up, (low, high))))
         return [new for _, _, new in sorted(found, key=lambda item: -item[0])]
 
-    def move(self, fit: Judged, check: Judged, pool: Pool, price: float, steps: int) -> Pool:
+    def move(
+        self, fit: Judged, check: Judged, pool: CutoffPool, price: float, steps: int
+    ) -> CutoffPool:
         """Follow the sign of the gradient: a scale's step grows while it lasts, and halves else.
 
         Rprop, as in :mod:`scalewise.scales.update`: J has kinks, where a gradient keeps its size.
@@ -183,7 +189,7 @@ class LadderRefiner:
                 start, beyond = _beyond(fit, check, lengths)
             which = order[t * size : (t + 1) * size].tolist()
             slope = fit.gradient(lengths, which, start, beyond)
-            slope = slope + price * fit.neighbours(lengths)[1]
+            slope = slope + price * fit.neighbors(lengths)[1]
             sign = np.sign([slope[list(m)].sum() for m in pool.members])
             length = np.minimum(length * np.where(sign == last, GROWS, 0.5), LONGEST)
             scales = np.clip(scales - length * sign, fit.shortest, fit.longest)
@@ -191,7 +197,9 @@ class LadderRefiner:
         return pool.moved(scales.tolist())
 
 
-def _lengths(scales: Float[np.ndarray, " scales"], pool: Pool) -> Float[np.ndarray, " groups"]:
+def _lengths(
+    scales: Float[np.ndarray, " scales"], pool: CutoffPool
+) -> Float[np.ndarray, " groups"]:
     """Scales of the groups while they move: they may pass one another."""
     found = np.zeros(sum(len(m) for m in pool.members))
     for scale, groups in zip(scales, pool.members, strict=True):
@@ -201,26 +209,26 @@ def _lengths(scales: Float[np.ndarray, " scales"], pool: Pool) -> Float[np.ndarr
 
 def _beyond(
     fit: Judged, check: Judged, lengths: Float[np.ndarray, " groups"]
-) -> tuple[Errors, Float[np.ndarray, " elements"]]:
+) -> tuple[ScaleErrors, Float[np.ndarray, " elements"]]:
     """Errors of the fit, and how much worse each element is than it may be, on all frames."""
     start = fit.errors(lengths)
     longest = fit.reference.and_of(check.reference)
     return start, start.and_of(check.errors(lengths)).over(longest)[1] - 1.0 - fit.worst
 
 
-def value(judged: Judged, pool: Pool, price: float) -> float:
+def value(judged: Judged, pool: CutoffPool, price: float) -> float:
     """J of a pool on some frames."""
     found, longest = judged.errors(pool.lengths()), judged.reference
-    one = np.ones(len(found.neighbours))
+    one = np.ones(len(found.neighbors))
     return float(_value(one, found, longest, price, judged.worst))
 
 
 def _value(
-    weight: np.ndarray, found: Errors, longest: Errors, price: float, worst: float
+    weight: np.ndarray, found: ScaleErrors, longest: ScaleErrors, price: float, worst: float
 ) -> np.ndarray:
     """J with frames counted by a weight [..., frames]."""
     losses, bounds = weight @ found.losses, weight @ longest.losses
-    cost = (weight @ found.neighbours) / (weight @ longest.neighbours)
+    cost = (weight @ found.neighbors) / (weight @ longest.neighbors)
     total = losses.sum(axis=-1) / bounds.sum(axis=-1) + price * cost
     over = np.where(bounds > 0, losses / np.maximum(bounds, TINY), 1.0)
     summed: np.ndarray = total + BEYOND * np.maximum(0.0, over - 1.0 - worst).sum(axis=-1)
@@ -228,7 +236,7 @@ def _value(
 
 
 def rise(
-    check: Judged, new: Pool, old: Pool, price: float, seed: int, resamples: int = 1000
+    check: Judged, new: CutoffPool, old: CutoffPool, price: float, seed: int, resamples: int = 1000
 ) -> tuple[float, float] | None:
     """95 % interval of how far J rises from one pool to another; none below three groups.
 
@@ -252,8 +260,8 @@ def rise(
 
 
 def refine_pool(
-    fit: Judged, check: Judged, refiner: LadderRefiner, pool: Pool, price: float
-) -> PoolState:
+    fit: Judged, check: Judged, refiner: LadderRefiner, pool: CutoffPool, price: float
+) -> RefinementState:
     """Run a refiner to its end at one price."""
     state = refiner.init(fit, check, pool, price)
     while not state.done:

@@ -36,7 +36,7 @@ def print_refined(results: Section, console: Console) -> None:
             "" if own["ratio"] is None else f"{own['ratio']:.3f}",
             "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}",
         )
-    for name, key in (("neighbours", "neighbours"), ("µs/atom", "microseconds")):
+    for name, key in (("neighbors", "neighbors"), ("µs/atom", "microseconds")):
         table.add_row(name, *(f"{row[key]:.0f}" for row in results["scored"]))
     console.print(table)
     one = len(pool["scales"]) == 1 and results["data"]["settings"]["most"] > 1

@@ -32,7 +32,7 @@ STIFFEST: Final = 40.0
 LONG_BOND: Final = 1.5
 #: κ below which it is bohr, with forces in Ha/bohr: 14 times smaller than in Å and eV/Å.
 WEAK: Final = 0.7
-#: Elements whose neighbours are farther than covalent radii say.
+#: Elements whose neighbors are farther than covalent radii say.
 NOBLE: Final = (2, 10, 18, 36, 54, 86)
 #: Bonds are compared that are as near to the median of their kind: those of dimers are others.
 BAND: Final = 0.12
@@ -44,7 +44,7 @@ def suspect_lengths(frames: Sequence[Frame]) -> Iterator[Suspicion]:
     """Positions that look like nm: too many atoms in a volume, or nuclei too close to each other.
 
     Forces are not looked at. Only what holds for most frames is a matter of units; single overlaps
-    are refused where neighbours are listed.
+    are refused where neighbors are listed.
     """
     looked = sample(frames)
     dense = [len(f.numbers) / abs(np.linalg.det(f.cell)) for f in looked if f.pbc.all()]

@@ -50,7 +50,7 @@ class DegreeLinear(nn.Module):
         return torch.bmm(features, self.weight[self.components])
 
 
-class Described(NamedTuple):
+class LayerOutput(NamedTuple):
     """What a product layer says of each atom.
 
     Attributes
@@ -79,7 +79,7 @@ class FieldSum(nn.Module):
         self.product = nn.Parameter(torch.ones(degree + 1, channels))
         self.register_buffer("components", degrees(degree), persistent=False)
 
-    def forward(self, described: Described) -> Tensor:
+    def forward(self, described: LayerOutput) -> Tensor:
         """[(degree+1)², atoms, channels]."""
         field, product = (w[self.components][:, None] for w in (self.field, self.product))
         return field * described.field + product * described.product
@@ -115,7 +115,7 @@ class ProductLayer(nn.Module):
         self.first = nn.Linear(channels * (1 + 4 * (degree + 1)), hidden)
         self.second = nn.Linear(hidden, hidden)
 
-    def forward(self, features: Tensor, bias: Tensor) -> Described:
+    def forward(self, features: Tensor, bias: Tensor) -> LayerOutput:
         """Describe atoms by [(degree+1)², atoms, inputs]; ``bias`` [atoms, hidden] is theirs."""
         mixed = self.mix(features)
         components, atoms, _ = mixed.shape
@@ -131,4 +131,4 @@ class ProductLayer(nn.Module):
         invariants = torch.cat([a[0], inner.transpose(0, 1).flatten(1)], dim=-1)
         invariants = bounded(invariants, (1,))
         scalars = functional.silu(self.first(invariants) + bias)
-        return Described(functional.silu(self.second(scalars)), a, product)
+        return LayerOutput(functional.silu(self.second(scalars)), a, product)

@@ -1,11 +1,11 @@
 r"""The density network: atomic energies and charges of a graph, in few and large products.
 
-Around each atom i, every layer collects a density of its neighbours,
+Around each atom i, every layer collects a density of its neighbors,
 
 .. math:: A_{i,c,lm} = \sum_j f(r_{ij}; r_i)\, R_c(r_{ij})\, x_{ij,c}\, Y_{lm}(\hat r_{ij}),
 
-a batched matrix product over padded neighbour lists. In the first layer :math:`x_{ij,c}` is an
-embedding of the neighbour's element. In the second, it is the neighbour's own field seen along the
+a batched matrix product over padded neighbor lists. In the first layer :math:`x_{ij,c}` is an
+embedding of the neighbor's element. In the second, it is the neighbor's own field seen along the
 pair, :math:`x_{ij,c} = \sum_{lm} F_{j,c,lm} Y_{lm}(\hat r_{ji})`, whose part of degree zero is the
 usual scalar message: directions enter at the cost of one more matrix product. The cutoff
 :math:`r_i` of an atom enters the envelope f alone. The first layer may end nearer than the others.
@@ -23,31 +23,32 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scalewise.models import electrostatics
-from scalewise.models.density.layers import DegreeLinear, Described, FieldSum, ProductLayer
+from scalewise.models.density.layers import DegreeLinear, FieldSum, LayerOutput, ProductLayer
 from scalewise.models.density.radial import at_most, bessel, envelope
-from scalewise.models.density.settings import Network as NetworkSettings
+from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.density.spherical import Harmonics
 from scalewise.models.electronegativity import first_charges
-from scalewise.models.graph import Graph, vectors
-from scalewise.models.scale import ORDER, Scale, describe
+from scalewise.models.graph import Graph, neighbor_vectors
+from scalewise.models.scale import ORDER, ResolvedScale, condition
 
 #: Atoms in the long range below which a frame has none: only keeps 0/0 away.
 TINY = 1e-6
 #: Å on either side of the first layer's own range over which a cutoff passes it.
 PASSING = 0.25
-#: Neighbours of an atom in condensed matter at common cutoffs; sets the size of densities only.
+#: Neighbors of an atom in condensed matter at common cutoffs; sets the size of densities only.
 TYPICAL_NEIGHBOURS = 16.0
 
 
 class AtomicProperties(NamedTuple):
     """Of each atom: the energy without long-range electrostatics, eV, and the charge, e.
 
-    ``frames`` holds the long-range energy of each frame, eV, ``cutoffs`` the cutoffs used, Å.
+    ``long_range_energies`` holds the long-range energy of each system, eV, ``cutoffs`` the
+    cutoffs used, Å.
     """
 
     energies: Tensor
     charges: Tensor
-    frames: Tensor
+    long_range_energies: Tensor
     cutoffs: Tensor
 
 
@@ -72,13 +73,13 @@ class Edges(NamedTuple):
     first: Tensor
 
 
-class Network(nn.Module):
+class DensityNetwork(nn.Module):
     """Atomic energies and charges as functions of positions, cell and cutoffs.
 
     Parameters
     ----------
     settings
-        Sizes; see :class:`scalewise.models.density.settings.Network`.
+        Sizes; see :class:`scalewise.models.density.settings.NetworkSettings`.
     elements
         Atomic numbers, increasing.
     dtype
@@ -87,7 +88,7 @@ class Network(nn.Module):
     """
 
     constant: Tensor
-    scale: Tensor
+    energy_scale: Tensor
 
     def __init__(
         self,
@@ -101,49 +102,50 @@ class Network(nn.Module):
         s = self.settings = settings
         self.elements = tuple(elements)
         kinds, c, h = len(elements), s.channels, s.hidden
-        self.harmonics = Harmonics(s.degree)
+        self.harmonics = Harmonics(s.l_max)
         self.source = nn.Parameter(torch.randn(kinds, c))
         self.radial = nn.ParameterList(
-            nn.Parameter(torch.randn(s.radial, c) / math.sqrt(s.radial)) for _ in range(s.layers)
+            nn.Parameter(torch.randn(s.num_bessel, c) / math.sqrt(s.num_bessel))
+            for _ in range(s.layers)
         )
         self.centre = nn.ParameterList(
             nn.Parameter(1.0 + 0.3 * torch.randn(kinds, c)) for _ in range(s.layers)
         )
         self.bias = nn.ParameterList(nn.Parameter(torch.zeros(kinds, h)) for _ in range(s.layers))
-        self.products = nn.ModuleList(ProductLayer(c, c, h, s.degree) for _ in range(s.layers))
-        self.messages = nn.ModuleList(DegreeLinear(c, c, s.degree) for _ in range(s.layers - 1))
-        self.kept = nn.ModuleList(FieldSum(c, s.degree) for _ in range(s.layers - 1))
-        self.sent = nn.ModuleList(FieldSum(c, s.degree) for _ in range(s.layers - 1))
+        self.products = nn.ModuleList(ProductLayer(c, c, h, s.l_max) for _ in range(s.layers))
+        self.messages = nn.ModuleList(DegreeLinear(c, c, s.l_max) for _ in range(s.layers - 1))
+        self.kept = nn.ModuleList(FieldSum(c, s.l_max) for _ in range(s.layers - 1))
+        self.sent = nn.ModuleList(FieldSum(c, s.l_max) for _ in range(s.layers - 1))
         self.scalars = nn.ModuleList(nn.Linear(h, c) for _ in range(s.layers - 1))
-        constant = torch.zeros((s.degree + 1) ** 2, 1, 1)
+        constant = torch.zeros((s.l_max + 1) ** 2, 1, 1)
         constant[0] = 1.0
         self.register_buffer("constant", constant, persistent=False)
-        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("energy_scale", torch.ones(()))
         self.readout = nn.ModuleList(_readout(h) for _ in range(s.layers))
         if s.charges:
             self.charge = nn.Linear(h, 1, bias=False)
             self.element_charge = nn.Parameter(first_charges(self.elements))
             nn.init.normal_(self.charge.weight, std=0.02)
         if s.ladder:
-            # all start at zero: a network that is told its scale begins as one that is not
-            told = ORDER + s.switched
-            self.told_bias = nn.ParameterList(
-                nn.Parameter(torch.zeros(told, h)) for _ in range(s.layers)
+            # all start at zero: a network that is conditioning its scale begins as one that is not
+            conditioning = ORDER + s.long_range_optional
+            self.conditioning_bias = nn.ParameterList(
+                nn.Parameter(torch.zeros(conditioning, h)) for _ in range(s.layers)
             )
-            self.told_radial = nn.ParameterList(
-                nn.Parameter(torch.zeros(told, s.radial * c)) for _ in range(s.layers)
+            self.conditioning_radial = nn.ParameterList(
+                nn.Parameter(torch.zeros(conditioning, s.num_bessel * c)) for _ in range(s.layers)
             )
         self.to(dtype)
 
-    def converted(self, dtype: torch.dtype) -> Network:
+    def converted(self, dtype: torch.dtype) -> DensityNetwork:
         """Return a copy with weights of another type."""
-        other = Network(self.settings, self.elements, dtype)
+        other = DensityNetwork(self.settings, self.elements, dtype)
         other.load_state_dict(self.state_dict())
         return other.to(next(self.parameters()).device)
 
     def matrices(self) -> list[str]:
         """Names of the weights that mix channels, as opposed to embeddings, scales and shifts."""
-        single = ("source", "centre", "bias", "kept", "sent", "readout", "charge", "told")
+        single = ("source", "centre", "bias", "kept", "sent", "readout", "charge", "conditioning")
         return [
             name
             for name, weight in self.named_parameters()
@@ -155,7 +157,7 @@ class Network(nn.Module):
         graph: Graph,
         positions: Tensor,
         cell: Tensor,
-        scale: Scale,
+        scale: ResolvedScale,
         *,
         block: int | None = None,
     ) -> AtomicProperties:
@@ -170,18 +172,27 @@ class Network(nn.Module):
         parts = graph.rows(block or len(positions))
         run = partial(checkpoint, use_reentrant=False) if block else _directly
         edges = [
-            run(partial(self._edges, part, rows), positions, cell, scale.cutoff)
+            run(partial(self._edges, part, rows), positions, cell, scale.cutoffs)
             for rows, part in parts
         ]
-        told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
+        conditioning = (
+            condition(scale, s.shortest_cutoff, s.cutoff, long_range_optional=s.long_range_optional)
+            if s.ladder
+            else None
+        )
         energies: Tensor | None = None
-        last: Described | None = None
+        last: LayerOutput | None = None
         seen: Sequence[Tensor | None] = [None] * len(parts)
-        sizes = [len(part.species) for _, part in parts]
+        sizes = [len(part.atom_types) for _, part in parts]
         for k in range(s.layers):
             pieces = []
             for (_, part), edge, own, before, by in zip(
-                parts, edges, seen, _split_described(last, sizes), _split(told, sizes), strict=True
+                parts,
+                edges,
+                seen,
+                _split_described(last, sizes),
+                _split(conditioning, sizes),
+                strict=True,
             ):
                 layer = partial(self._layer, k, graph, part)
                 pieces.append(run(layer, edge, own, before, by))
@@ -191,26 +202,32 @@ class Network(nn.Module):
                 seen = _received(seen, graph, parts)
         assert energies is not None
         assert last is not None
-        if not s.charges or scale.long is None:
+        if not s.charges or scale.long_range is None:
             nothing = energies.new_zeros(len(graph.cell))
             none = torch.zeros_like(energies)
-            return AtomicProperties(energies, none, nothing, scale.cutoff)
-        raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.species]
-        charges = neutralised(raw, graph, scale.long)
+            return AtomicProperties(energies, none, nothing, scale.cutoffs)
+        raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.atom_types]
+        charges = neutralised(raw, graph, scale.long_range)
         energies = energies + self._near(graph, positions, cell, charges)
         smeared = self._long_range(graph, positions, cell, charges)
-        return AtomicProperties(energies, charges, smeared, scale.cutoff)
+        return AtomicProperties(energies, charges, smeared, scale.cutoffs)
 
     def nearest(self, graph: Graph, positions: Tensor, cell: Tensor) -> Tensor:
         """Invariants of the first layer at the shortest cutoff [atoms, hidden].
 
-        ``graph`` lists the neighbours that far.
+        ``graph`` lists the neighbors that far.
         """
         s = self.settings
-        scale = Scale(self.scale.new_full((len(positions),), s.shortest), None)
-        edges = self._edges(graph, slice(None), positions, cell, scale.cutoff)
-        told = describe(scale, s.shortest, s.cutoff, switched=s.switched) if s.ladder else None
-        return self._described(0, graph, graph, edges, None, None, told).scalars
+        scale = ResolvedScale(
+            self.energy_scale.new_full((len(positions),), s.shortest_cutoff), None
+        )
+        edges = self._edges(graph, slice(None), positions, cell, scale.cutoffs)
+        conditioning = (
+            condition(scale, s.shortest_cutoff, s.cutoff, long_range_optional=s.long_range_optional)
+            if s.ladder
+            else None
+        )
+        return self._described(0, graph, graph, edges, None, None, conditioning).scalars
 
     def _layer(
         self,
@@ -219,12 +236,12 @@ class Network(nn.Module):
         part: Graph,
         edges: Edges,
         seen: Tensor | None,
-        before: Described | None,
-        told: Tensor | None,
-    ) -> tuple[Tensor, Described, Tensor | None]:
-        """Energies of some atoms [rows], their description, and what neighbours see of them."""
-        described = self._described(k, graph, part, edges, seen, before, told)
-        energies = self.scale * self.readout[k](described.scalars)[:, 0]
+        before: LayerOutput | None,
+        conditioning: Tensor | None,
+    ) -> tuple[Tensor, LayerOutput, Tensor | None]:
+        """Energies of some atoms [rows], their description, and what neighbors see of them."""
+        described = self._described(k, graph, part, edges, seen, before, conditioning)
+        energies = self.energy_scale * self.readout[k](described.scalars)[:, 0]
         if k + 1 == self.settings.layers:
             return energies, described, None
         return energies, described, self._messages(k, described, edges.sent)
@@ -236,68 +253,80 @@ class Network(nn.Module):
         part: Graph,
         edges: Edges,
         seen: Tensor | None,
-        before: Described | None,
-        told: Tensor | None,
-    ) -> Described:
+        before: LayerOutput | None,
+        conditioning: Tensor | None,
+    ) -> LayerOutput:
         """Describe some atoms.
 
-        ``seen`` are the messages of their neighbours [rows, slots, channels], ``before`` is their
-        own description in the layer before, ``told`` are functions of their scale.
+        ``seen`` are the messages of their neighbors [rows, slots, channels], ``before`` is their
+        own description in the layer before, ``conditioning`` are functions of their scale.
         """
         basis, angular = edges.radial, edges.angular
         if seen is None:
             basis, angular = edges.first, angular[..., : edges.first.shape[1]]
-            listed = part.neighbour if part.near is None else part.near
-            seen = self.source[graph.species[listed]]
-        bias = self.bias[k][part.species]
-        if told is None:
+            listed = (
+                part.neighbor_index
+                if part.first_neighbor_index is None
+                else part.first_neighbor_index
+            )
+            seen = self.source[graph.atom_types[listed]]
+        bias = self.bias[k][part.atom_types]
+        if conditioning is None:
             radial = basis @ self.radial[k]
         else:
-            own = self.radial[k] + (told @ self.told_radial[k]).reshape(-1, *self.radial[k].shape)
+            own = self.radial[k] + (conditioning @ self.conditioning_radial[k]).reshape(
+                -1, *self.radial[k].shape
+            )
             radial = torch.bmm(basis, own)
-            bias = bias + told @ self.told_bias[k]
+            bias = bias + conditioning @ self.conditioning_bias[k]
         density = torch.bmm(angular, radial * seen).transpose(0, 1)
-        density = density * (self.centre[k][part.species] / math.sqrt(TYPICAL_NEIGHBOURS))
+        density = density * (self.centre[k][part.atom_types] / math.sqrt(TYPICAL_NEIGHBOURS))
         if before is not None:
             density = density + self.kept[k - 1](before)
-        found: Described = self.products[k](density, bias)
+        found: LayerOutput = self.products[k](density, bias)
         return found
 
     def _edges(
         self, part: Graph, rows: slice, positions: Tensor, cell: Tensor, cutoffs: Tensor
     ) -> Edges:
         s = self.settings
-        vector = vectors(part, part.frame, rows, positions, cell)
+        vector = neighbor_vectors(part, part.system_index, rows, positions, cell, part.dtype)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
-        waves = bessel(distance, s.cutoff, s.radial)
-        ending = envelope(distance, cutoffs[rows, None], s.switch)
+        waves = bessel(distance, s.cutoff, s.num_bessel)
+        ending = envelope(distance, cutoffs[rows, None], s.cutoff_width)
         radial = first = waves * ending[..., None]
-        if s.inner is not None:
-            width = (part.neighbour if part.near is None else part.near).shape[1]
-            reach = at_most(cutoffs[rows, None], s.inner, PASSING)
-            ending = envelope(distance[:, :width], reach, s.switch)
+        if s.first_layer_cutoff is not None:
+            width = (
+                part.neighbor_index
+                if part.first_neighbor_index is None
+                else part.first_neighbor_index
+            ).shape[1]
+            reach = at_most(cutoffs[rows, None], s.first_layer_cutoff, PASSING)
+            ending = envelope(distance[:, :width], reach, s.cutoff_width)
             first = waves[:, :width] * ending[..., None]
         angular = self.harmonics(vector / distance[..., None])
-        if part.sent is None:
+        if part.senders is None:
             return Edges(radial, angular, angular, first)
-        vector = vectors(part.sent, part.frame, rows, positions, cell)
+        vector = neighbor_vectors(
+            part.senders, part.system_index, rows, positions, cell, part.dtype
+        )
         distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
         return Edges(radial, angular, self.harmonics(vector / distance), first)
 
-    def _messages(self, k: int, described: Described, angular: Tensor) -> Tensor:
-        """The fields of atoms, as their neighbours see them [rows, slots, channels]."""
+    def _messages(self, k: int, described: LayerOutput, angular: Tensor) -> Tensor:
+        """The fields of atoms, as their neighbors see them [rows, slots, channels]."""
         field = self.messages[k](self.sent[k](described))
         scalars = self.scalars[k](described.scalars)
         field = (field + self.constant * scalars).transpose(0, 1)
         return torch.bmm(angular.transpose(1, 2), field)
 
     def _near(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
-        """Energy of charges with their neighbours, less that of smeared charges [atoms]."""
+        """Energy of charges with their neighbors, less that of smeared charges [atoms]."""
         s = self.settings
-        first, second = graph.ends
+        first, second = graph.edge_index
         vector = positions[second] - positions[first]
-        lattice = graph.lattice[:, None].to(cell.dtype)
-        vector = vector + torch.bmm(lattice, cell[graph.frame[first]])[:, 0]
+        lattice = graph.edge_cell_shift[:, None].to(cell.dtype)
+        vector = vector + torch.bmm(lattice, cell[graph.system_index[first]])[:, 0]
         distance = torch.sqrt((vector * vector).sum(dim=-1)).to(charges.dtype)
         products = charges[first] * charges[second]
         pairs = electrostatics.short_range(distance, products, s.smearing)
@@ -315,15 +344,15 @@ class Network(nn.Module):
         else:
             r, q = self._padded(graph, positions, charges)
         if graph.periodic:
-            return electrostatics.ewald(r, q, cell, graph.waves, smearing)
+            return electrostatics.ewald(r, q, cell, graph.kvectors, smearing)
         return electrostatics.open_boundary(r, q, smearing)
 
     @staticmethod
     def _padded(graph: Graph, positions: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
         """Positions and charges by frame, [frames, places, ...], zero in empty places."""
-        slot = graph.frame * graph.largest + graph.place
-        padded_charges = charges.new_zeros(len(graph.cell) * graph.largest)
-        padded_positions = positions.new_zeros(len(graph.cell) * graph.largest, 3)
+        slot = graph.system_index * graph.largest_system + graph.index_in_system
+        padded_charges = charges.new_zeros(len(graph.cell) * graph.largest_system)
+        padded_positions = positions.new_zeros(len(graph.cell) * graph.largest_system, 3)
         padded_charges = padded_charges.index_put((slot,), charges)
         padded_positions = padded_positions.index_put((slot,), positions)
         frames = len(graph.cell)
@@ -334,7 +363,7 @@ def _directly(function: Callable[..., Any], *inputs: Any) -> Any:
     return function(*inputs)
 
 
-_Piece = tuple[Tensor, Described, Tensor | None]
+_Piece = tuple[Tensor, LayerOutput, Tensor | None]
 
 
 def _split(value: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
@@ -344,33 +373,33 @@ def _split(value: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
     return torch.split(value, sizes)
 
 
-def _split_described(value: Described | None, sizes: list[int]) -> Sequence[Described | None]:
+def _split_described(value: LayerOutput | None, sizes: list[int]) -> Sequence[LayerOutput | None]:
     if value is None or len(sizes) == 1:
         return [value] * len(sizes)
     parts = zip(*(torch.split(v, sizes, -2) for v in value), strict=True)
-    return [Described(*part) for part in parts]
+    return [LayerOutput(*part) for part in parts]
 
 
 def _joined(
     pieces: Sequence[_Piece],
-) -> tuple[Tensor, Described, Sequence[Tensor | None]]:
+) -> tuple[Tensor, LayerOutput, Sequence[Tensor | None]]:
     """The layer of all atoms from that of its parts; messages stay apart."""
     energies, described, seen = zip(*pieces, strict=True)
     if len(pieces) == 1:
         return energies[0], described[0], seen
-    whole = Described(*(torch.cat(v, dim=-2) for v in zip(*described, strict=True)))
+    whole = LayerOutput(*(torch.cat(v, dim=-2) for v in zip(*described, strict=True)))
     return torch.cat(energies), whole, seen
 
 
 def _received(
     seen: Sequence[Tensor | None], graph: Graph, parts: Sequence[tuple[slice, Graph]]
 ) -> Sequence[Tensor]:
-    """What atoms receive of what their neighbours show [rows, slots, channels], part by part."""
+    """What atoms receive of what their neighbors show [rows, slots, channels], part by part."""
     flat = [v.flatten(0, 1) for v in seen if v is not None]
     # an autograd.Function that gathers both ways would be faster, but torch.compile drops its
     # second derivative without a word, and index_put it cannot always compile
-    received = (flat[0] if len(flat) == 1 else torch.cat(flat))[graph.reverse]
-    shapes = [part.neighbour.shape for _, part in parts]
+    received = (flat[0] if len(flat) == 1 else torch.cat(flat))[graph.reverse_neighbor_index]
+    shapes = [part.neighbor_index.shape for _, part in parts]
     pieces = torch.split(received, [a * b for a, b in shapes]) if len(shapes) > 1 else [received]
     return [v.reshape(*shape, -1) for v, shape in zip(pieces, shapes, strict=True)]
 
@@ -393,7 +422,7 @@ def neutralised(raw: Tensor, graph: Graph, share: Tensor) -> Tensor:
     atom has a share, all charges are zero.
     """
     zero = raw.new_zeros(len(graph.cell))
-    total = zero.index_add(0, graph.frame, share * raw)
-    weight = zero.index_add(0, graph.frame, share)
-    shift = (graph.charge - total) / torch.clamp(weight, min=TINY)
-    return share * (raw + shift[graph.frame])
+    total = zero.index_add(0, graph.system_index, share * raw)
+    weight = zero.index_add(0, graph.system_index, share)
+    shift = (graph.total_charge - total) / torch.clamp(weight, min=TINY)
+    return share * (raw + shift[graph.system_index])

@@ -18,7 +18,7 @@ def envelope(distance: Tensor, cutoff: Tensor, width: float | None = None) -> Te
     nearer than :math:`r_\mathrm{cut} - w` is the same at every cutoff.
 
     Its first and second derivatives vanish at both ends, so energies and forces stay smooth while
-    a neighbour crosses the cutoff, or the cutoff moves across a neighbour.
+    a neighbor crosses the cutoff, or the cutoff moves across a neighbor.
 
     Examples
     --------

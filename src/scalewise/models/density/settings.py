@@ -18,13 +18,13 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 SMEARING: Final = 0.25
 #: Å from where on nothing is worked out from a length: it is refused.
 ABSURD: Final = 1e6
-#: Å before the cutoff over which a ladder's neighbours fade, where it is not given.
+#: Å before the cutoff over which a ladder's neighbors fade, where it is not given.
 SWITCH: Final = 0.5
 #: Å that the first layer of a ladder sees beyond the shortest cutoff, where it is not given.
 BEYOND: Final = 0.5
 
 
-class Route(Settings):
+class AdaptiveCutoffSettings(Settings):
     """How a router gives every atom its cutoff."""
 
     by: Literal["element", "regime", "environment"] = Field(
@@ -33,10 +33,10 @@ class Route(Settings):
         "function of what is nearest to each atom",
     )
     near: tuple[str, ...] = Field(
-        (), description="elements whose neighbourhood is a regime of its own, for `by=regime`"
+        (), description="elements whose neighborhood is a regime of its own, for `by=regime`"
     )
     within: Length | None = Field(
-        None, description="Å, where that neighbourhood ends; default: the shortest cutoff"
+        None, description="Å, where that neighborhood ends; default: the shortest cutoff"
     )
     hidden: int = Field(16, ge=1, le=16384, description="width of the network on the environment")
     start: Fraction = Field(0.7, description="where on the ladder training starts, from 0 to 1")
@@ -51,7 +51,7 @@ class Route(Settings):
         return self
 
 
-class Network(Settings):
+class NetworkSettings(Settings):
     """The density network: its cutoff, its size and its long range."""
 
     preset: Literal["small", "medium", "large"] = Field(
@@ -65,19 +65,19 @@ class Network(Settings):
     )
     channels: int = Field(32, ge=1, le=4096, description="functions on the sphere per atom")
     hidden: int = Field(64, ge=1, le=16384, description="width of the networks on the invariants")
-    switch: Length | None = Field(
+    cutoff_width: Length | None = Field(
         None,
-        description="Å before the cutoff over which a neighbour fades; `null`: over all of the "
+        description="Å before the cutoff over which a neighbor fades; `null`: over all of the "
         "cutoff; default: 0.5 with a ladder, whose scales then share what is nearer, else `null`",
     )
-    inner: Length | None = Field(
+    first_layer_cutoff: Length | None = Field(
         None,
         description="Å, as far as the first of several layers sees; `null`: as far as the others; "
         "default: 0.5 more than a ladder's shortest cutoff, else `null`",
     )
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
-    degree: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
-    radial: int = Field(8, ge=1, le=256, description="Bessel functions")
+    l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
+    num_bessel: int = Field(8, ge=1, le=256, description="Bessel functions")
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(
         1.25,
@@ -99,37 +99,45 @@ class Network(Settings):
         ladder = values.get("ladder")
         if isinstance(ladder, list | tuple) and ladder:
             rungs = [v for v in ladder if isinstance(v, int | float) and abs(v) < ABSURD]
-            filled["switch"] = SWITCH
+            filled["cutoff_width"] = SWITCH
             values = {"charges": "long" in ladder, **values}
             if rungs:
                 values = {"cutoff": float(rungs[-1]), **values}
                 if values.get("layers", filled["layers"]) != 1:
-                    filled["inner"] = min(rungs[0] + BEYOND, float(rungs[-1]))
+                    filled["first_layer_cutoff"] = min(rungs[0] + BEYOND, float(rungs[-1]))
         cutoff = values.get("cutoff")
         if isinstance(cutoff, int | float) and abs(cutoff) < ABSURD:
             filled["smearing"] = SMEARING * cutoff
         return {**filled, **values}
 
     @model_validator(mode="after")
-    def _consistent(self) -> Network:
+    def _consistent(self) -> NetworkSettings:
         if self.ladder:
             self._check_ladder()
-        if self.switch is not None and self.switch > self.shortest:
+        if self.cutoff_width is not None and self.cutoff_width > self.shortest_cutoff:
             raise ValueError(
-                f"switch={self.switch:g} Å is longer than the shortest cutoff, "
-                f"{self.shortest:g} Å: give a shorter one"
+                f"cutoff_width={self.cutoff_width:g} Å is longer than the shortest cutoff, "
+                f"{self.shortest_cutoff:g} Å: give a shorter one"
             )
-        if self.inner is not None and self.layers == 1:
+        if self.first_layer_cutoff is not None and self.layers == 1:
             raise ValueError(
-                f"inner={self.inner:g} Å is for the first of several layers, but layers=1: leave "
-                "inner out, or set layers=2"
+                f"first_layer_cutoff={self.first_layer_cutoff:g} Å is for the first of several "
+                "layers, but layers=1: leave first_layer_cutoff out, or set layers=2"
             )
-        if self.inner is not None and self.inner > self.cutoff:
+        if self.first_layer_cutoff is not None and self.first_layer_cutoff > self.cutoff:
             raise ValueError(
-                f"inner={self.inner:g} Å is longer than the cutoff, {self.cutoff:g} Å: leave it out"
+                f"first_layer_cutoff={self.first_layer_cutoff:g} Å is longer than the cutoff, "
+                f"{self.cutoff:g} Å: leave it out"
             )
-        if self.switch is not None and self.inner is not None and self.switch > self.inner:
-            raise ValueError(f"switch={self.switch:g} Å is longer than inner={self.inner:g} Å")
+        if (
+            self.cutoff_width is not None
+            and self.first_layer_cutoff is not None
+            and self.cutoff_width > self.first_layer_cutoff
+        ):
+            raise ValueError(
+                f"cutoff_width={self.cutoff_width:g} Å is longer than "
+                f"first_layer_cutoff={self.first_layer_cutoff:g} Å"
+            )
         if self.charges and self.cutoff < 3.0 * self.smearing:
             raise ValueError(
                 f"cutoff={self.cutoff} Å is below 3 smearing = {3 * self.smearing:g} Å, where the "
@@ -139,7 +147,7 @@ class Network(Settings):
 
     def _check_ladder(self) -> None:
         shown = ",".join(str(v) for v in self.ladder)
-        rungs = self.rungs
+        rungs = self.cutoffs
         if len(rungs) < 2 or "long" in self.ladder[:-1]:
             raise ValueError(
                 f"ladder={shown} needs two cutoffs (Å) at least, and `long` at its end if at all, "
@@ -156,16 +164,16 @@ class Network(Settings):
             )
 
     @property
-    def rungs(self) -> tuple[float, ...]:
+    def cutoffs(self) -> tuple[float, ...]:
         """The ladder's cutoffs, Å; without a ladder the one cutoff."""
         return tuple(v for v in self.ladder if v != "long") or (self.cutoff,)
 
     @property
-    def shortest(self) -> float:
+    def shortest_cutoff(self) -> float:
         """The shortest cutoff that the network is trained for, Å."""
-        return self.rungs[0]
+        return self.cutoffs[0]
 
     @property
-    def switched(self) -> bool:
+    def long_range_optional(self) -> bool:
         """Whether the network is trained with and without long range."""
         return "long" in self.ladder

@@ -20,7 +20,7 @@ from torchpme import CoulombPotential, P3MCalculator
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.structure import Frame
 from scalewise.study.branches.base import Branch, ForceBasis, Prediction
 from scalewise.study.branches.pair import ElementPairs
@@ -110,7 +110,7 @@ def coulomb_potential(frame: Frame, charges: torch.Tensor) -> tuple[torch.Tensor
             "not periodic in three directions",
             "The Ewald sum needs a periodic cell.",
         )
-    pairs = neighbours.build(frame, EWALD_CUTOFF)
+    pairs = neighbors.build(frame, EWALD_CUTOFF)
     positions = torch.tensor(frame.positions, requires_grad=True)
     cell = torch.tensor(frame.cell)
     i, j = torch.from_numpy(pairs.i), torch.from_numpy(pairs.j)

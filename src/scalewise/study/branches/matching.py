@@ -22,7 +22,7 @@ from scalewise.study.branches.pair import (
     SplineBasis,
     shortest_distances,
 )
-from scalewise.study.settings import Branches
+from scalewise.study.settings import BranchSettings
 
 #: Enough components for a few hundred coefficients; more frames than that are thinned evenly.
 MOST_COMPONENTS = 30_000
@@ -109,7 +109,10 @@ class FittedView:
 
 
 def fit_view(
-    train: Sequence[Frame], tune: Sequence[Frame], settings: Branches, signs: Mapping[str, int]
+    train: Sequence[Frame],
+    tune: Sequence[Frame],
+    settings: BranchSettings,
+    signs: Mapping[str, int],
 ) -> FittedView:
     """Fit the short-scale and the long-range branch of one view.
 
@@ -143,7 +146,7 @@ def fit_view(
 
 
 def _fit_short(
-    basis: SplineBasis, train: NormalEquations, tune: NormalEquations, settings: Branches
+    basis: SplineBasis, train: NormalEquations, tune: NormalEquations, settings: BranchSettings
 ) -> FittedBranch:
     c, strength = solve(train, tune, settings.ridge)
     report: dict[str, object] = {"cutoff": basis.cutoff, "functions": basis.size, "ridge": strength}
@@ -155,7 +158,7 @@ def _fit_long(
     counts: Float[np.ndarray, " elements"],
     sign: Int[np.ndarray, " elements"],
     equations: tuple[NormalEquations, NormalEquations],
-    settings: Branches,
+    settings: BranchSettings,
 ) -> FittedBranch:
     train, tune = equations
     pairs, n = powers.pairs, len(powers.pairs.names)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from scipy.interpolate import BSpline
 
 from scalewise.core.errors import InputError
-from scalewise.data import neighbors as neighbours
+from scalewise.data import neighbors
 from scalewise.data.neighbors import Pairs
 from scalewise.data.structure import Frame
 from scalewise.study.branches.base import Branch, ForceBasis, Prediction
@@ -232,7 +232,7 @@ def between_molecules(frame: Frame, cutoff: float) -> Pairs:
     InputError
         Two atoms at the same place.
     """
-    pairs = neighbours.build(frame, cutoff)
+    pairs = neighbors.build(frame, cutoff)
     if len(pairs.distance) and pairs.distance.min() < 1e-6:
         k = int(pairs.distance.argmin())
         raise InputError(

@@ -6,7 +6,7 @@ from scalewise.reporting.names import regime_name
 from scalewise.study.page.markup import (
     DASH,
     Cell,
-    Line,
+    TableLine,
     escape,
     estimate,
     head,
@@ -45,7 +45,7 @@ def comparison(results: Results) -> str:
         cells = [head(f"{METHODS[oracle]}, {regime_name(regime)}"), number(ratio(theirs))]
         for rows in tables.values():
             cells += _ours(rows.get(regime, {}).get(oracle))
-        lines.append(Line(cells))
+        lines.append(TableLine(cells))
     return (
         "<p>The paper divides an oracle's error by that of its baseline; here the baseline is the "
         "best single branch of the regime. Its system, models and null are not ours: the columns "
@@ -84,7 +84,7 @@ def _across_views(results: Results, tables: dict[str, dict[str, dict[str, Row]]]
                 number(significant(unit.to_main(best["mae"]))),
                 number(ratio(best["mae"] / single["mae"])),
             )
-            lines.append(Line(cells))
+            lines.append(TableLine(cells))
     columns = ("View", "Best label-free row", f"#{unit.quantity} ({unit.main})", "#Over ions' best")
     return (
         "<h3>What more information buys</h3><p>The best row without labels of each view, all "

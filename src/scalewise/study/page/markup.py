@@ -33,7 +33,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableLine:
     """One row of a table, with the data attributes that the filter reads."""
 
     cells: Sequence[Cell]
@@ -71,7 +71,7 @@ def estimate(
     return Cell(escape(show(value)) + small, "number")
 
 
-def table(columns: Iterable[str], lines: Iterable[Line], label: str) -> str:
+def table(columns: Iterable[str], lines: Iterable[TableLine], label: str) -> str:
     """A table that scrolls sideways on its own; a column that starts with '#' holds numbers."""
     heads = "".join(
         f'<th scope="col" class="number">{escape(name[1:])}</th>'

@@ -12,7 +12,16 @@ from typing import Any, Final
 from scalewise.core.files import write_text
 from scalewise.study.page.captions import CAPTIONS
 from scalewise.study.page.comparison import comparison
-from scalewise.study.page.markup import Line, escape, head, number, percent, section, table, text
+from scalewise.study.page.markup import (
+    TableLine,
+    escape,
+    head,
+    number,
+    percent,
+    section,
+    table,
+    text,
+)
 from scalewise.study.page.names import Results, views
 from scalewise.study.page.rows import all_rows
 from scalewise.study.page.summary import answer, verdict_table
@@ -111,7 +120,7 @@ def _figure(stem: str, path: Path) -> str:
 def _pools(results: Results) -> str:
     pools = (results.get("pool") or {}).get("by_view") or {}
     held = (results.get("pool_held_out") or {}).get("by_view") or {}
-    lines: list[Line] = []
+    lines: list[TableLine] = []
     for view in views(results):
         for unit, pool in (pools.get(view) or {}).items():
             lines.append(_pool(view, unit, "the paper's rule", pool))
@@ -131,10 +140,10 @@ def _pools(results: Results) -> str:
     )
 
 
-def _pool(view: str, unit: str, rule: str, pool: Mapping[str, Any]) -> Line:
+def _pool(view: str, unit: str, rule: str, pool: Mapping[str, Any]) -> TableLine:
     scales = pool.get("scales") or ()
     history: Sequence[Mapping[str, Any]] = pool.get("history") or ({},)
-    return Line(
+    return TableLine(
         (
             head(view),
             text(unit),
@@ -154,7 +163,7 @@ def _pool(view: str, unit: str, rule: str, pool: Mapping[str, Any]) -> Line:
 def _checks(results: Results) -> str:
     checks = results.get("checks") or ()
     lines = [
-        Line(
+        TableLine(
             (
                 head(check["quantity"]),
                 text("ok" if check["ok"] else "failed", "" if check["ok"] else "failed"),
@@ -172,14 +181,17 @@ def _provenance(results: Results) -> str:
         return ""
     plain = {k: v for k, v in known.items() if not isinstance(v, Mapping)}
     plain["schema of results.json"] = results.get("schema", "")
-    versions = [Line((head(name.replace("_", " ")), text(value))) for name, value in plain.items()]
+    versions = [
+        TableLine((head(name.replace("_", " ")), text(value))) for name, value in plain.items()
+    ]
     parts = [table(("What", "Value"), versions, "Versions")]
     if known.get("settings"):
         settings = json.dumps(known["settings"], indent=2, ensure_ascii=False)
         parts.append(f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>")
     if known.get("sources"):
         hashes = [
-            Line((head(name), text(digest, "name"))) for name, digest in known["sources"].items()
+            TableLine((head(name), text(digest, "name")))
+            for name, digest in known["sources"].items()
         ]
         count = f"{len(hashes)} source file{'s' if len(hashes) != 1 else ''}"
         listed = table(("File", "SHA-256"), hashes, "Source files")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from scalewise.reporting.names import LossUnit, regime_name
 from scalewise.study.page.markup import (
-    Line,
+    TableLine,
     escape,
     estimate,
     head,
@@ -124,7 +124,7 @@ def _columns(kind: str, unit: LossUnit) -> list[str]:
     return [*columns, "#n"]
 
 
-def _line(kind: str, row: Row, unit: LossUnit) -> Line:
+def _line(kind: str, row: Row, unit: LossUnit) -> TableLine:
     def main(value: float) -> str:
         return significant(unit.to_main(value))
 
@@ -148,7 +148,7 @@ def _line(kind: str, row: Row, unit: LossUnit) -> Line:
         cells.append(estimate(row.get("gap_closed"), row.get("gap_interval"), percent))
     cells.append(number(str(row["n"])))
     data = {"view": row["view"], "unit": row["unit_of_choice"], "regime": row["regime"]}
-    return Line(cells, data)
+    return TableLine(cells, data)
 
 
 def _about_branches(results: Results) -> str:

@@ -47,7 +47,7 @@ class Paper(Record):
     close_contact_continuous_oracle: Positive
 
 
-class Branch(Record):
+class BranchRecord(Record):
     """What a branch is; other keys are shown as they are."""
 
     name: Name
@@ -68,7 +68,7 @@ class MeanLoss(Record):
     interval: Interval | None
 
 
-class Floor(MeanLoss):
+class FloorRecord(MeanLoss):
     """Noise floor of a regime."""
 
     source: Text
@@ -90,7 +90,7 @@ class Complementarity(Record):
     distance: Annotated[list[Bin], Field(max_length=200)] = Field(default_factory=list)
 
 
-class Routers(Record):
+class SelectorsRecord(Record):
     """Which router a view judged."""
 
     chosen: Name
@@ -101,10 +101,10 @@ class Routers(Record):
 class Section(Record):
     """One view."""
 
-    branches: Annotated[list[Branch], Field(min_length=1, max_length=100)]
+    branches: Annotated[list[BranchRecord], Field(min_length=1, max_length=100)]
     regimes: Annotated[dict[Name, Count], Field(max_length=MOST_REGIMES)]
     complementarity: Complementarity | None = None
-    routers: Routers | None = None
+    routers: SelectorsRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Section:
@@ -115,7 +115,7 @@ class Section(Record):
         return self
 
 
-class Round(Record):
+class RoundRecord(Record):
     """One line of a pool's history."""
 
     action: Name
@@ -129,20 +129,20 @@ class Moved(Record):
 
     scales: PoolScales
     result: Text
-    history: Annotated[list[Round], Field(max_length=200)]
+    history: Annotated[list[RoundRecord], Field(max_length=200)]
     recovered_on_test: Number | None = None
 
 
-class Pool(Moved):
+class PoolRecord(Moved):
     """A pool of the paper's rule, with one whose nodes are moved freely."""
 
     moved: Moved | None = None
 
 
-class Pools(Record):
+class PoolsRecord(Record):
     """Pools of the paper's rule."""
 
-    by_view: dict[View, dict[Name, Pool]] = Field(default_factory=dict)
+    by_view: dict[View, dict[Name, PoolRecord]] = Field(default_factory=dict)
 
 
 class HeldOut(Record):
@@ -217,7 +217,7 @@ class Provenance(Record):
     sources: dict[str, str] = Field(default_factory=dict)
 
 
-class Results(Record):
+class ResultsRecord(Record):
     """All of results.json."""
 
     schema_number: Literal[1] = Field(alias="schema")
@@ -225,8 +225,8 @@ class Results(Record):
     paper: Paper
     checks: Annotated[list[Check], Field(max_length=100)] | None = None
     views: Annotated[dict[View, Section], Field(min_length=1, max_length=3)]
-    noise_floor: dict[View, dict[Name, Floor]]
-    pool: Pools | None = None
+    noise_floor: dict[View, dict[Name, FloorRecord]]
+    pool: PoolsRecord | None = None
     pool_held_out: HeldOut | None = None
     verdict: dict[View, Annotated[dict[Name, VerdictRecord], Field(max_length=MOST_REGIMES)]]
     loss_curves: dict[View, Curves] | None = None
@@ -234,7 +234,7 @@ class Results(Record):
     rows: Annotated[list[Row], Field(max_length=100_000)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> Results:
+    def _consistent(self) -> ResultsRecord:
         for name, found in self._by_view().items():
             if found is not None and set(found) != set(self.views):
                 raise ValueError(f"the views of '{name}' are not those of 'views'")
@@ -277,5 +277,5 @@ def read_results(path: Path) -> dict[str, Any]:
     document = read_plain(path, _AGAIN)
     if not isinstance(document, dict) or document.get("schema") != 1:
         raise InputError(str(path), "not results of schema 1", _AGAIN)
-    found = checked(Results, document, str(path), _AGAIN)
+    found = checked(ResultsRecord, document, str(path), _AGAIN)
     return found.model_dump(by_alias=True, exclude_unset=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from scalewise.reporting.names import regime_name
 from scalewise.study.page.markup import (
     Cell,
-    Line,
+    TableLine,
     escape,
     estimate,
     head,
@@ -101,7 +101,7 @@ def verdict_table(results: Results) -> str:
     """Answer, reason and size for every view and regime."""
     verdicts = results.get("verdict") or {}
     lines = [
-        Line(
+        TableLine(
             (
                 head(view),
                 text(regime_name(regime), "word"),

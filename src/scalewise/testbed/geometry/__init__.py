@@ -10,7 +10,7 @@ from scalewise.testbed.geometry.crystal import Crystal
 from scalewise.testbed.geometry.droplet import Droplet
 from scalewise.testbed.geometry.pair import Pair
 from scalewise.testbed.geometry.slab import Slab
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 GEOMETRIES: Final[dict[str, type[Geometry]]] = {
     "bulk": Bulk,
@@ -21,6 +21,6 @@ GEOMETRIES: Final[dict[str, type[Geometry]]] = {
 }
 
 
-def geometry_of(settings: Solution) -> Geometry:
+def geometry_of(settings: SolutionSettings) -> Geometry:
     """Return the geometry that the settings name."""
     return GEOMETRIES[settings.geometry](settings)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import NM
-from scalewise.testbed.settings import Solution
+from scalewise.testbed.settings import SolutionSettings
 
 #: Å between any two ions at the start.
 ION_DISTANCE: Final = 4.0
@@ -104,7 +104,7 @@ class Geometry(ABC):
         The places that there are.
     """
 
-    settings: Solution
+    settings: SolutionSettings
     breathing: ClassVar[tuple[bool, bool, bool]] = (True, True, True)
     centred: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
     words: ClassVar[Sequence[str]] = ("interior",)

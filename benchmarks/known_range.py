@@ -27,10 +27,10 @@ import numpy as np
 from scipy import linalg
 
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
-from scalewise.analysis.evaluation.score import Resampling
 from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.structure import Structure
-from scalewise.statistics.evidence import Answer
+from scalewise.statistics.bootstrap import Resampling
+from scalewise.statistics.verdict import Answer
 from scalewise.study.branches.pair import ElementPairs, SplineBasis, shortest_distances
 from scalewise.testbed.screened import ScreenedLaw, beyond
 

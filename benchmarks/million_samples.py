@@ -15,11 +15,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from scalewise.scales.nulls import gaussian_null, permutation_null
+from scalewise.scales.nulls import band, gaussian_null, permutation_null
 from scalewise.scales.oracle import best_single
 from scalewise.scales.pool import DyadicRefiner, grow_and_move, refine_dyadic
 from scalewise.scales.update import update_scales
-from scalewise.statistics.evidence import band
 from scalewise.study.score import MOST_NULL_ATOMS, oracle_losses
 from scalewise.testing import planted
 

@@ -2,8 +2,8 @@
 
 python benchmarks/routed.py DATA --models runs/element,runs/environment [key=value...]
 
-The models are those of `scalewise train --ladder ... adaptive_cutoff.by=... adaptive_cutoff.penalty=0.12`, or one network
-with a router each (`start`, `freeze`). All are scored on the same frames of `role`, which served no
+The models are those of `scalewise train --ladder ... adaptive_cutoff.by=...
+adaptive_cutoff.penalty=0.12`, or one network with an adaptive cutoff each (`start`, `freeze`). All are scored on the same frames of `role`, which served no
 training. The first has a constant for each element (or no router: one cutoff for all). Beside every
 other one stand two sets of constants, shifted, all by as much, until atoms have as many neighbors
 as under that router: those of the first model, and the router's own mean for each element. What is
@@ -25,7 +25,6 @@ import torch
 from scipy import optimize
 
 from scalewise.analysis.evaluation.choice import read_selection
-from scalewise.analysis.evaluation.score import Resampling
 from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.analysis.evaluation.subsets import named_subsets, symbol
 from scalewise.analysis.refinement.objective import Objective
@@ -34,6 +33,7 @@ from scalewise.core.loading import load
 from scalewise.data.structure import Structure
 from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.potential import Potential
+from scalewise.statistics.bootstrap import Resampling
 
 IONS = {"Na": 1, "Cl": -1}
 

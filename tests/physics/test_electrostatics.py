@@ -59,8 +59,6 @@ def test_atoms_of_one_molecule_do_not_act_on_each_other() -> None:
         np.array([[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]),
         30.0 * np.eye(3),
         np.ones(3, dtype=bool),
-        np.zeros((2, 3)),
-        None,
         np.zeros(2, dtype=int),
     )
     whole = CoulombBranch({"Na": 1.0, "Cl": -1.0})

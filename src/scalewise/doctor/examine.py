@@ -261,7 +261,7 @@ def _fit(
     )
     if len(labelled) <= composition.rank:
         return None, labelled
-    energies = np.array([frames[k].energy for k in labelled], dtype=float)
+    energies = np.array([frames[k].labels.energy for k in labelled], dtype=float)
     part = Composition(
         composition.elements, composition.counts[labelled], composition.rank, composition.units
     )

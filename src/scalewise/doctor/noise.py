@@ -12,6 +12,7 @@ from scipy.optimize import nnls
 
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition
+from scalewise.statistics.bootstrap import group_weights
 
 #: Net forces below this, times the root of the number of atoms (eV/Å), are rounding of the file.
 ROUNDING: Final = 2e-5
@@ -268,8 +269,6 @@ def _bootstrap(
     n = int(index.max()) + 1
     if n < FEWEST_GROUPS:
         return None
-    rng = np.random.default_rng(seed)
     # how often a frame was drawn is its weight
-    weights = [np.bincount(rng.integers(0, n, n), minlength=n)[index] for _ in range(resamples)]
-    found = [sums.estimate(w.astype(float)) for w in weights]
+    found = [sums.estimate(w[index]) for w in group_weights(n, seed, resamples)]
     return np.array([f[0] for f in found]), np.array([f[1] for f in found])

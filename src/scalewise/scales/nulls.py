@@ -7,6 +7,8 @@ tell which to choose. The gain on a null is the size of that effect on *these* d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -91,3 +93,10 @@ def gaussian_null(
     own = rng.standard_normal((k, n, c))
     own = (own - own.mean(axis=0)) * np.sqrt(1.0 - rho)[:, None]
     return residuals.replace_values((shared + own) * sigma[:, None] * real)
+
+
+def band(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Central band of null draws: their quantiles at (1 - level) / 2 and (1 + level) / 2."""
+    tail = 0.5 - level / 2
+    low, high = np.quantile(np.asarray(values), [tail, 1.0 - tail])
+    return float(low), float(high)

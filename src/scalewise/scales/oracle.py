@@ -2,7 +2,7 @@ r"""Oracles: the best choice of scale *when the labels may be seen*. A bound, ne
 
 Every oracle picks, for each unit, the scale with the smallest loss on the very labels it is then
 scored on. It therefore gains even where there is nothing to route (see
-:mod:`scalewise.statistics.evidence`), and it cannot be used for prediction: it has no call that
+:mod:`scalewise.scales.nulls`), and it cannot be used for prediction: it has no call that
 takes a geometry. What removes the bias is :class:`TwoReplicateOracle`: choose with one replicate of
 the labels or of the models, score with another. With models as replicates only what differs between
 them is free of the bias: noise in the labels they share is still peeked at.

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from scalewise.scales.blend import Residuals
 from scalewise.scales.oracle import ContinuousOracle, PoolOracle, best_single
 from scalewise.scales.update import ScaleUpdate, update_pool
-from scalewise.statistics.evidence import ratio_interval
+from scalewise.statistics.bootstrap import ratio_interval
 
 
 class Result(StrEnum):

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scalewise.scales.blend import component_loss
 from scalewise.scales.oracle import ContinuousOracle, best_single
 from scalewise.scales.selectors import Selector
-from scalewise.statistics import evidence
+from scalewise.statistics.bootstrap import Resampling
 from scalewise.study.samples import Samples
 from scalewise.study.score import joined
 from scalewise.study.settings import StudySettings
@@ -36,13 +36,8 @@ def complementarity(view: View, settings: StudySettings) -> dict[str, Any]:
 
 def _correlation(samples: Samples, settings: StudySettings) -> dict[str, Any]:
     values = samples.residuals.values
-    found = evidence.correlation_interval(
-        values[0],
-        values[-1],
-        samples.residuals.block,
-        seed=settings.seed,
-        resamples=settings.evidence.bootstrap,
-    )
+    resampling = Resampling(settings.seed, settings.evidence.bootstrap)
+    found = resampling.correlation(values[0], values[-1], samples.residuals.block)
     return {
         "estimate": found.estimate if found else None,
         "interval": [found.low, found.high] if found else None,
@@ -79,9 +74,7 @@ def _mean_with_interval(
     block: Int[np.ndarray, " units"],
     settings: StudySettings,
 ) -> dict[str, Any]:
-    found = evidence.mean_interval(
-        losses, counts, block, seed=settings.seed, resamples=settings.evidence.bootstrap
-    )
+    found = Resampling(settings.seed, settings.evidence.bootstrap).mean(losses, counts, block)
     return {
         "mae": float(losses.sum() / counts.sum()),
         "interval": [found.low, found.high] if found else None,

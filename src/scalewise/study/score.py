@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from scalewise.scales.blend import Residuals, component_loss
-from scalewise.scales.nulls import gaussian_null, permutation_null, whole_frames_null
+from scalewise.scales.nulls import band, gaussian_null, permutation_null, whole_frames_null
 from scalewise.scales.oracle import (
     ContinuousOracle,
     HardOracle,
@@ -18,10 +18,12 @@ from scalewise.scales.oracle import (
     TwoReplicateOracle,
     best_single,
 )
-from scalewise.statistics import evidence
+from scalewise.statistics.bootstrap import Interval, Resampling
+from scalewise.statistics.multiple import holm
 from scalewise.study.mechanisms import UNITS, Selectors
 from scalewise.study.samples import Replicates, Samples
 from scalewise.study.settings import StudySettings
+from scalewise.study.verdict import judge_routing
 
 ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
 ORACLE_ROWS = ("hard_oracle", "pool_oracle", "continuous_oracle")
@@ -43,6 +45,11 @@ class Scorer:
     pools: Mapping[str, tuple[float, ...]]
     branch_names: tuple[str, ...]
     settings: StudySettings
+
+    @property
+    def resampling(self) -> Resampling:
+        """Of the blocks."""
+        return Resampling(self.settings.seed, self.settings.evidence.bootstrap)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all rows, in a fixed order."""
@@ -107,10 +114,8 @@ class Scorer:
         single: Losses,
         residuals: Residuals,
     ) -> dict[str, Any]:
-        options = self.settings.evidence
-        kept = {"seed": self.settings.seed, "resamples": options.bootstrap}
-        interval = evidence.ratio_interval(losses, single, residuals.block, **kept)
-        mae = evidence.mean_interval(losses, residuals.counts, residuals.block, **kept)
+        interval = self.resampling.ratio(losses, single, residuals.block)
+        mae = self.resampling.mean(losses, residuals.counts, residuals.block)
         total = float(single.sum())
         return {
             "view": self.view,
@@ -149,7 +154,7 @@ class Scorer:
                         drawn.setdefault((regime, method, name), []).append(ratio)
         bands: dict[str, dict[str, dict[str, tuple[float, float]]]] = {}
         for (regime, method, name), values in drawn.items():
-            bands.setdefault(regime, {}).setdefault(method, {})[name] = evidence.band(values)
+            bands.setdefault(regime, {}).setdefault(method, {})[name] = band(values)
         return bands
 
     def _thinned(self, rng: np.random.Generator) -> Samples:
@@ -203,8 +208,7 @@ class Scorer:
     def gap(self, pair: TwoReplicateScore, unit: str, regime: str, method: str) -> dict[str, Any]:
         """Share of the two-replicate gain that a router reaches; null where that gain may be 0."""
         assert self.replicates is not None
-        options = {"seed": self.settings.seed, "resamples": self.settings.evidence.bootstrap}
-        gain = evidence.ratio_interval(pair.two, pair.single, pair.both.block, **options)
+        gain = self.resampling.ratio(pair.two, pair.single, pair.both.block)
         if gain is None or gain.high >= 1.0:
             return {"gap_closed": None, "gap_interval": None}
         m = self.replicates.regimes[regime]
@@ -214,8 +218,8 @@ class Scorer:
         if unit == "frame":
             frame = np.unique(self.replicates.frame[m], return_inverse=True)[1]
             routed = np.bincount(frame, weights=routed)
-        closed = evidence.ratio_interval(
-            pair.single - routed, pair.single - pair.two, pair.both.block, **options
+        closed = self.resampling.ratio(
+            pair.single - routed, pair.single - pair.two, pair.both.block
         )
         return {
             "gap_closed": closed.estimate if closed else None,
@@ -230,20 +234,15 @@ class Scorer:
         regimes = [r for r, m in self.test.regimes.items() if m.any()]
         tests = {r: self._router_intervals(self.test.regimes[r]) for r in regimes}
         chosen = self.routers.chosen
-        adjusted = evidence.holm([i.p if (i := tests[r][chosen]) else 1.0 for r in regimes])
+        adjusted = holm([i.p if (i := tests[r][chosen]) else 1.0 for r in regimes])
         result = {}
         for regime, p in zip(regimes, adjusted, strict=True):
             pair = self.two_replicate("ion", regime)
             two = None
             if pair is not None:  # over the fixed scale, as the routers are
-                two = evidence.ratio_interval(
-                    pair.two,
-                    pair.both.unit_losses(self.routers.fixed.scale),
-                    pair.both.block,
-                    seed=self.settings.seed,
-                    resamples=options.bootstrap,
-                )
-            answer = evidence.verdict(
+                fixed = pair.both.unit_losses(self.routers.fixed.scale)
+                two = self.resampling.ratio(pair.two, fixed, pair.both.block)
+            verdict = judge_routing(
                 tests[regime][chosen],
                 p,
                 two,
@@ -255,8 +254,8 @@ class Scorer:
             )
             interval = tests[regime][chosen]
             result[regime] = {
-                "answer": str(answer.answer),
-                "reason": answer.reason,
+                "answer": str(verdict.answer),
+                "reason": verdict.reason,
                 "router": chosen,
                 "ratio_to_fixed": interval.estimate if interval else None,
                 "interval": _ends(interval),
@@ -265,9 +264,7 @@ class Scorer:
             }
         return result
 
-    def _router_intervals(
-        self, member: Bool[np.ndarray, " units"]
-    ) -> dict[str, evidence.Interval | None]:
+    def _router_intervals(self, member: Bool[np.ndarray, " units"]) -> dict[str, Interval | None]:
         """Loss of each router over that of the best fixed scale, on the test atoms of a regime.
 
         ``networks`` is the learned router before it is drawn towards the fixed scale: what it could
@@ -282,13 +279,7 @@ class Scorer:
             "networks": self.routers.learned.with_full_share().scales(geometry),
         }
         return {
-            name: evidence.ratio_interval(
-                part.unit_losses(s),
-                fixed,
-                part.block,
-                seed=self.settings.seed,
-                resamples=self.settings.evidence.bootstrap,
-            )
+            name: self.resampling.ratio(part.unit_losses(s), fixed, part.block)
             for name, s in scales.items()
         }
 
@@ -358,5 +349,5 @@ def exchangeable(residuals: Residuals) -> bool:
     return bool(square.max() <= 2.0 * square.min())
 
 
-def _ends(interval: evidence.Interval | None) -> list[float] | None:
+def _ends(interval: Interval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]

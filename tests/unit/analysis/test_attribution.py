@@ -18,13 +18,14 @@ from scalewise.analysis.attribution.run import prove, write_all
 from scalewise.analysis.attribution.scored import Scored
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import base_split, plan, reduced
-from scalewise.analysis.attribution.verdict import Change, Verdict, judge, limit, log_ratio
+from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
 from scalewise.data.reading import read_structures
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
+from scalewise.statistics.verdict import Verdict
 from support import salt_frame, untrained
 
 SETUPS = ("whole", "narrow", "half", "quarter")

@@ -16,7 +16,6 @@ import torch
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.scan import curve, write_all
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
-from scalewise.analysis.evaluation.score import Resampling
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data import neighbors
@@ -25,6 +24,7 @@ from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import build
+from scalewise.statistics.bootstrap import Resampling
 from scalewise.training.cutoff_penalty import BLUR, neighbors_cost, update_multiplier
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run

@@ -16,7 +16,7 @@ from scalewise.analysis.evaluation.evaluate import evaluate, write_all
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import predict_file
 from scalewise.analysis.evaluation.role import RoleData
-from scalewise.analysis.evaluation.score import Resampling, explain, score, score_energies
+from scalewise.analysis.evaluation.score import explain, score, score_energies
 from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
 from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor
@@ -26,6 +26,7 @@ from scalewise.data.reading import read_structures
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential, Predicted
+from scalewise.statistics.bootstrap import Resampling
 from support import salt_frame, untrained
 
 NOISE = 0.05  # eV/Å
@@ -148,7 +149,7 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     assert "as those of an earlier prediction; what that one kept as input_... stays" in said[1]
     (kept,) = read_structures(thrice, forces="input_forces", energy="input_energy")
     (known,) = read_structures(twice, forces="input_forces", energy="input_energy")
-    np.testing.assert_array_equal(kept.forces, known.labelled_forces)
+    np.testing.assert_array_equal(kept.labelled_forces, known.labelled_forces)
     assert kept.energy == known.labels.energy
     (first,) = read_structures(twice, forces="input_forces")
     (second,) = read_structures(twice, forces="other")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from scalewise.analysis.attribution.scored import Scored
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
-from scalewise.analysis.attribution.verdict import Change, Verdict, judge, limit
+from scalewise.analysis.attribution.verdict import Change, judge, limit
 from scalewise.analysis.evaluation.floor import NoiseFloor
+from scalewise.statistics.verdict import Verdict
 
 
 class Places(dict[str, int]):
@@ -82,7 +82,9 @@ def describe(
         "atoms": len(numbers),
         **floor.beside(numbers),
         "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
-        "verdicts": [asdict(v) for v in verdicts],
+        "verdicts": [
+            {"question": v.question, **v.record(), "training": v.training} for v in verdicts
+        ],
         "limit": limit(verdicts),
         "range": ranges(test, places["longest"], settings),
         "cutoff_by_frames": {
@@ -106,10 +108,7 @@ def ranges(test: Scored, longest: int, settings: AttributionSettings) -> list[di
     """What the longest scale saves over every other, with one error rate for all of them."""
     others = [k for k in range(len(test.mean("whole"))) if k != longest]
     found = _judge({str(k): test.within(k, longest) for k in others}, settings)
-    names = ("answer", "gain", "low", "high", "p")
-    return [
-        {"scale": k} | {n: getattr(v, n) for n in names} for k, v in zip(others, found, strict=True)
-    ]
+    return [{"scale": k} | v.record() for k, v in zip(others, found, strict=True)]
 
 
 def _gain(change: Change, settings: AttributionSettings) -> dict[str, float | None]:

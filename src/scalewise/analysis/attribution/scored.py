@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from scalewise.analysis.attribution.verdict import Change, between
 from scalewise.analysis.rungs import Rung
+from scalewise.statistics.bootstrap import group_sums
 
 #: Set-up to the errors of its replicas [scales, atoms].
 Absolute = Mapping[str, Sequence[Float[np.ndarray, "scales atoms"]]]
@@ -42,11 +43,7 @@ class Scored:
         """Sum of errors of each group, of each replica, at one scale or at one of each replica."""
         of = self.absolute[name]
         scales = [scale] * len(of) if isinstance(scale, int) else list(scale)
-        return np.stack([self._grouped(e[s]) for e, s in zip(of, scales, strict=True)])
-
-    def _grouped(self, values: np.ndarray) -> np.ndarray:
-        _, inverse = np.unique(self.block, return_inverse=True)
-        return np.bincount(inverse, weights=values)
+        return np.stack([group_sums(e[s], self.block) for e, s in zip(of, scales, strict=True)])
 
     def mean(self, name: str) -> Float[np.ndarray, " scales"]:
         """Error of each scale, mean over atoms, components and replicas, eV/Å."""
@@ -95,8 +92,8 @@ class Scored:
                 there = choose.kind == kind
                 if there.any():
                     scale[self.kind == kind] = int(other[:, there].sum(axis=1).argmin())
-            before.append(self._grouped(errors[best]))
-            after.append(self._grouped(errors[scale, np.arange(len(scale))]))
+            before.append(group_sums(errors[best], self.block))
+            after.append(group_sums(errors[scale, np.arange(len(scale))], self.block))
         return np.stack(before), np.stack(after)
 
 

@@ -21,35 +21,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import stats
 
-from scalewise.statistics.evidence import Answer, holm
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether one remedy was needed.
-
-    Attributes
-    ----------
-    question
-        Which remedy.
-    answer
-        *needed*: the step saved ``min_gain`` at least, and no gain at all is excluded. *not
-        needed*: a gain of ``min_gain`` is excluded. *cannot tell*: anything else.
-    gain, low, high
-        Share of the error that the step saved, and its 95 % interval; none below three groups.
-    p
-        One-sided probability of no gain, adjusted for the questions.
-    training
-        Share of the variance that comes from training.
-    """
-
-    question: str
-    answer: Answer = Answer.CANNOT_TELL
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    training: float | None = None
+from scalewise.statistics.bootstrap import FEWEST_GROUPS, group_weights
+from scalewise.statistics.multiple import adjust_known
+from scalewise.statistics.verdict import Answer, Verdict, decide
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,22 +71,17 @@ def judge(
         Of the bootstrap.
     """
     found = [_estimate(name, change, seed, resamples) for name, change in changes.items()]
-    known = [v for v in found if v.p is not None]
-    adjusted = dict(
-        zip([v.question for v in known], holm([v.p for v in known if v.p is not None]), strict=True)
-    )
-    return [_answered(v, adjusted.get(v.question), min_gain, alpha) for v in found]
+    adjusted = adjust_known([v.p for v in found])
+    return [_answered(v, p, min_gain, alpha) for v, p in zip(found, adjusted, strict=True)]
 
 
 def _estimate(name: str, change: Change, seed: int, resamples: int) -> Verdict:
     replicas, groups = change.after.shape
-    if groups < 3 or not (change.before.sum() > 0 and change.after.sum() > 0):
-        return Verdict(name)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(groups, np.full(groups, 1.0 / groups), size=resamples).astype(float)
+    if groups < FEWEST_GROUPS or not (change.before.sum() > 0 and change.after.sum() > 0):
+        return Verdict(Answer.CANNOT_TELL, question=name)
     estimate = float(log_ratio(change, np.ones(groups)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        sample = log_ratio(change, drawn)
+        sample = log_ratio(change, group_weights(groups, seed, resamples))
     sampling = float(np.var(sample[np.isfinite(sample)], ddof=1)) * groups / (groups - 1)
     freedom = sum(df for _, df in change.spread)
     training = sum(v * df for v, df in change.spread) / freedom / replicas
@@ -126,16 +95,13 @@ def _estimate(name: str, change: Change, seed: int, resamples: int) -> Verdict:
     gain, low, high = (
         1.0 - float(np.exp(t)) for t in (estimate, estimate + quantile, estimate - quantile)
     )
-    return Verdict(name, gain=gain, low=low, high=high, p=p, training=share)
+    return Verdict(Answer.CANNOT_TELL, gain, low, high, p, question=name, training=share)
 
 
 def _answered(found: Verdict, p: float | None, min_gain: float, alpha: float) -> Verdict:
     if p is None or found.gain is None or found.high is None:
         return found
-    if p <= alpha and found.gain >= min_gain:
-        answer = Answer.NEEDED
-    else:
-        answer = Answer.NOT_NEEDED if found.high < min_gain else Answer.CANNOT_TELL
+    answer = decide(found.gain, found.high, p, min_gain=min_gain, alpha=alpha)
     return replace(found, answer=answer, p=p)
 
 

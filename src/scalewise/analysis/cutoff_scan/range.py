@@ -9,35 +9,13 @@ network of this size, or no data of this amount, can use counts as not needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from scalewise.analysis.evaluation.score import Resampling
-from scalewise.statistics.evidence import Answer, holm
-
-
-@dataclass(frozen=True)
-class RangeVerdict:
-    """Whether a scale should be longer.
-
-    Attributes
-    ----------
-    answer
-        *needed*: the longest scale gains ``min_gain`` at least, and no gain at all is excluded.
-        *not needed*: a gain of ``min_gain`` is excluded. *cannot tell*: anything else.
-    gain, low, high
-        Share of the error that the longest scale saves, and its interval; none below three groups.
-    p
-        One-sided probability of no gain, adjusted for the scales asked about.
-    """
-
-    answer: Answer
-    gain: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
+from scalewise.statistics.bootstrap import Resampling
+from scalewise.statistics.multiple import adjust_known
+from scalewise.statistics.verdict import Answer, Verdict, decide
 
 
 def judge_range(
@@ -48,7 +26,7 @@ def judge_range(
     *,
     min_gain: float,
     alpha: float,
-) -> list[RangeVerdict]:
+) -> list[Verdict]:
     """Compare every scale with the longest, atom by atom, over groups of frames.
 
     Parameters
@@ -61,29 +39,36 @@ def judge_range(
         Group of each atom.
     resampling, min_gain, alpha
         Of the intervals; the gain that pays; the probability of one wrong "needed" or more.
+
+    Returns
+    -------
+    list of Verdict
+        Of each scale, by :func:`scalewise.statistics.verdict.decide`; p-values are adjusted for the
+        scales asked about (Holm). Below three groups the answer is "cannot tell".
     """
-    others = [k for k in range(len(absolute)) if k != longest]
-    found = {k: resampling.ratio(absolute[longest], absolute[k], block) for k in others}
-    known = {k: interval for k, interval in found.items() if interval is not None}
-    adjusted = dict(zip(known, holm([i.p for i in known.values()]), strict=True))
-    verdicts = [RangeVerdict(Answer.CANNOT_TELL) for _ in absolute]
-    verdicts[longest] = RangeVerdict(Answer.NOT_NEEDED, 0.0, 0.0, 0.0, 1.0)
-    for k, interval in known.items():
+    found = [
+        None if k == longest else resampling.ratio(absolute[longest], errors, block)
+        for k, errors in enumerate(absolute)
+    ]
+    adjusted = adjust_known([None if i is None else i.p for i in found])
+    verdicts = []
+    for interval, p in zip(found, adjusted, strict=True):
+        if interval is None or p is None:
+            verdicts.append(Verdict(Answer.CANNOT_TELL))
+            continue
         gain, low, high = 1 - interval.estimate, 1 - interval.high, 1 - interval.low
-        if adjusted[k] <= alpha and gain >= min_gain:
-            answer = Answer.NEEDED
-        else:
-            answer = Answer.NOT_NEEDED if high < min_gain else Answer.CANNOT_TELL
-        verdicts[k] = RangeVerdict(answer, gain, low, high, adjusted[k])
+        answer = decide(gain, high, p, min_gain=min_gain, alpha=alpha)
+        verdicts.append(Verdict(answer, gain, low, high, p))
+    verdicts[longest] = Verdict(Answer.NOT_NEEDED, 0.0, 0.0, 0.0, 1.0)
     return verdicts
 
 
-def shortest_enough(cutoffs: Sequence[float], verdicts: Sequence[RangeVerdict]) -> float | None:
+def shortest_enough(cutoffs: Sequence[float], verdicts: Sequence[Verdict]) -> float | None:
     """The shortest cutoff from which on no longer scale is needed; none if only the last is known.
 
     Examples
     --------
-    >>> no, yes = RangeVerdict(Answer.NOT_NEEDED), RangeVerdict(Answer.NEEDED)
+    >>> no, yes = Verdict(Answer.NOT_NEEDED), Verdict(Answer.NEEDED)
     >>> shortest_enough([3.0, 4.0, 5.0, 6.0], [no, yes, no, no])
     5.0
     """

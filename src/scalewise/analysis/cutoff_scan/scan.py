@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +12,13 @@ import torch
 
 import scalewise
 from scalewise.analysis.cutoff_scan.figure import draw_curve
-from scalewise.analysis.cutoff_scan.range import RangeVerdict, judge_range, shortest_enough
+from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
 from scalewise.analysis.evaluation.choice import read_selection
 from scalewise.analysis.evaluation.evaluate import plain
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import Say, Watch, known
-from scalewise.analysis.evaluation.score import Resampling, score
+from scalewise.analysis.evaluation.score import score
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.rungs import Measured, Rung, ladder_rungs, measure, open_ladder
 from scalewise.core.files import write_json
@@ -26,6 +26,8 @@ from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
 from scalewise.reporting.style import save, styled
+from scalewise.statistics.bootstrap import Resampling
+from scalewise.statistics.verdict import Verdict
 
 SCHEMA: Final = 1
 UNITS: Final = {
@@ -205,7 +207,7 @@ class _Subjects:
             row = score(errors[k], block, self.resampling)
             row |= self._ratio("ratio", absolute[k], absolute[longest], block)
             if not rung.name:
-                row["longer"] = asdict(verdicts[own_scales.index(k)])
+                row["longer"] = verdicts[own_scales.index(k)].record()
             else:
                 own = next((m for m, other in enumerate(rungs) if _same(other, rung)), None)
                 if own is not None:
@@ -227,7 +229,7 @@ def _enough(rungs: Sequence[Rung], scales: Sequence[dict[str, Any]]) -> float | 
     """The shortest cutoff, with the long range that there is, beyond which nothing is needed."""
     long = rungs[_reference(rungs)].long_range
     own = [
-        (rung.cutoff, RangeVerdict(**scale["longer"]))
+        (rung.cutoff, Verdict(**scale["longer"]))
         for rung, scale in zip(rungs, scales, strict=True)
         if not rung.name and rung.long_range == long and rung.cutoff is not None
     ]

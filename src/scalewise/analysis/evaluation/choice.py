@@ -66,7 +66,7 @@ def subsample(members: Int[np.ndarray, " members"], most: int | None) -> Int[np.
 
     Examples
     --------
-    >>> spread(np.arange(10, 20), 4).tolist(), spread(np.arange(3), None).tolist()
+    >>> subsample(np.arange(10, 20), 4).tolist(), subsample(np.arange(3), None).tolist()
     ([10, 13, 16, 19], [0, 1, 2])
     """
     if most is None or most >= len(members):

@@ -27,7 +27,6 @@ from scalewise.analysis.evaluation.predict import (
     write_images,
 )
 from scalewise.analysis.evaluation.role import BROKEN, LOST, RoleData, describe_role
-from scalewise.analysis.evaluation.score import Resampling
 from scalewise.analysis.evaluation.settings import EvaluateSettings
 from scalewise.analysis.evaluation.spread import count_parity, count_residuals
 from scalewise.core.files import write_json
@@ -37,6 +36,7 @@ from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential, Predicted
 from scalewise.reporting.style import save, styled
+from scalewise.statistics.bootstrap import Resampling
 
 SCHEMA: Final = 1
 UNITS: Final = {

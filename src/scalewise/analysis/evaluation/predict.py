@@ -207,7 +207,8 @@ def keep_labels(image: ase.Atoms, frame: Structure) -> ase.Atoms:
     """Return the image with its labels under the usual names, where no prediction goes."""
     kept: ase.Atoms = image.copy()  # type: ignore[no-untyped-call]  # ASE
     kept.calc = image.calc
-    kept.arrays[FORCES_KEY] = frame.labelled_forces
+    if frame.labels.forces is not None:
+        kept.arrays[FORCES_KEY] = frame.labels.forces
     if frame.labels.energy is not None:
         kept.info[ENERGY_KEY] = frame.labels.energy
     if frame.labels.stress is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from scalewise.analysis.evaluation.floor import NoiseFloor
-from scalewise.analysis.evaluation.score import Resampling, explain, score, score_energies
+from scalewise.analysis.evaluation.score import explain, score, score_energies
 from scalewise.analysis.evaluation.settings import EvaluateSettings
 from scalewise.analysis.evaluation.subsets import (
     equal_bins,
@@ -22,6 +22,7 @@ from scalewise.analysis.evaluation.subsets import (
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.potential import Predicted
+from scalewise.statistics.bootstrap import Resampling
 
 #: The six components of a symmetric matrix.
 UPPER: Final = np.triu_indices(3)

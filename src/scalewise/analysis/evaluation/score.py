@@ -6,34 +6,17 @@ Over the atoms (or frames) k of a subset, with :math:`\Delta` predicted minus la
    \mathrm{RMSE} = \langle \Delta_k^2 \rangle^{1/2}, \qquad
    R^2 = 1 - \frac{\sum_k \Delta_k^2}{\sum_k (y_k - \bar y)^2}
 
-with means over components too. Intervals are those of :mod:`scalewise.statistics.evidence`.
+with means over components too. Intervals are those of :mod:`scalewise.statistics.bootstrap`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from scalewise.statistics.evidence import Interval, mean_interval, ratio_interval
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """Of the bootstrap: its seed and number of resamplings."""
-
-    seed: int
-    resamples: int
-
-    def mean(self, values: np.ndarray, counts: np.ndarray, block: np.ndarray) -> Interval | None:
-        """Interval of a sum of values over a sum of counts; None below three groups."""
-        return mean_interval(values, counts, block, seed=self.seed, resamples=self.resamples)
-
-    def ratio(self, values: np.ndarray, others: np.ndarray, block: np.ndarray) -> Interval | None:
-        """Interval of the ratio of two sums; None below three groups."""
-        return ratio_interval(values, others, block, seed=self.seed, resamples=self.resamples)
+from scalewise.statistics.bootstrap import Resampling
 
 
 def score(

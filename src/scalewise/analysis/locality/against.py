@@ -63,7 +63,8 @@ def force_reach(network: NetworkSettings, cutoff: float) -> float:
 
     Examples
     --------
-    >>> force_reach(Network(layers=2, cutoff=6.0, inner=3.5), 5.0), force_reach(Network(), 3.0)
+    >>> near = NetworkSettings(layers=2, cutoff=6.0, first_layer_cutoff=3.5)
+    >>> force_reach(near, 5.0), force_reach(NetworkSettings(), 3.0)
     (17.0, 12.0)
     """
     first = (

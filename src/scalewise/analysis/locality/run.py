@@ -20,7 +20,6 @@ from jaxtyping import Float
 import scalewise
 from scalewise.analysis.evaluation.evaluate import plain
 from scalewise.analysis.evaluation.predict import Say
-from scalewise.analysis.evaluation.score import Resampling
 from scalewise.analysis.evaluation.subsets import symbol
 from scalewise.analysis.locality.against import read_against
 from scalewise.analysis.locality.figure import draw_locality
@@ -34,6 +33,7 @@ from scalewise.core.files import replacing, write_json
 from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.structure import Structure
 from scalewise.reporting.style import save, styled
+from scalewise.statistics.bootstrap import Resampling
 
 SCHEMA: Final = 1
 UNITS: Final = {

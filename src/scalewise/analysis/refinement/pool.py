@@ -21,7 +21,7 @@ def group_names(elements: Sequence[int], settings: AdaptiveCutoffSettings) -> tu
 
     Examples
     --------
-    >>> group_names((1, 8), Route(by="regime", near=("Na", "Cl")))
+    >>> group_names((1, 8), AdaptiveCutoffSettings(by="regime", near=("Na", "Cl")))
     ('H', 'H near Na, Cl', 'O', 'O near Na, Cl')
     """
     symbols = [str(chemical_symbols[z]) for z in elements]
@@ -37,13 +37,13 @@ class CutoffPool:
 
     Examples
     --------
-    >>> pool = Pool((3.0, 5.0), ((1, 2), (0,)))
+    >>> pool = CutoffPool((3.0, 5.0), ((1, 2), (0,)))
     >>> pool.lengths().tolist()
     [5.0, 3.0, 3.0]
     >>> pool.merged(0, 4.0)
-    Pool(scales=(4.0,), members=((0, 1, 2),))
+    CutoffPool(scales=(4.0,), members=((0, 1, 2),))
     >>> pool.split(0, (2,), (3.0, 3.5))
-    Pool(scales=(3.0, 3.5, 5.0), members=((1,), (2,), (0,)))
+    CutoffPool(scales=(3.0, 3.5, 5.0), members=((1,), (2,), (0,)))
     """
 
     scales: tuple[float, ...]

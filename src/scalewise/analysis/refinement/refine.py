@@ -26,7 +26,7 @@ from scalewise.analysis.evaluation.choice import (
 )
 from scalewise.analysis.evaluation.evaluate import plain
 from scalewise.analysis.evaluation.predict import Say, Watch, known
-from scalewise.analysis.evaluation.score import Resampling, score
+from scalewise.analysis.evaluation.score import score
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.refinement.figure import draw_refined
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
@@ -42,6 +42,7 @@ from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.reporting.style import save, styled
+from scalewise.statistics.bootstrap import Resampling
 
 SCHEMA: Final = 1
 UNITS: Final = {

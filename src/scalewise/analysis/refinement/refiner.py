@@ -19,10 +19,10 @@ from typing import Final, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
 from scalewise.analysis.refinement.objective import BEYOND, TINY, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool
+from scalewise.statistics.bootstrap import FEWEST_GROUPS, group_weights, student
 
 #: Å: first step of a move (halved before it is taken) and longest; and how a step grows.
 FIRST, LONGEST, GROWS = 0.4, 0.4, 1.2
@@ -240,8 +240,7 @@ def rise(
 ) -> tuple[float, float] | None:
     """95 % interval of how far J rises from one pool to another; none below three groups.
 
-    Groups of frames are resampled, and Student's quantile is used, as in
-    :func:`scalewise.statistics.evidence.ratio_interval`.
+    Groups of frames are resampled (:func:`scalewise.statistics.bootstrap.student`).
     """
     after, before, longest = (
         check.errors(new.lengths()),
@@ -250,16 +249,14 @@ def rise(
     )
     group = np.unique(check.block, return_inverse=True)[1]
     n = int(group.max()) + 1
-    if n < 3:
+    if n < FEWEST_GROUPS:
         return None
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(float)
+    drawn = group_weights(n, seed, resamples)
     weight = np.concatenate([np.ones((1, n)), drawn])[:, group]
     ends = [_value(weight, e, longest, price, check.worst) for e in (after, before)]
     difference = ends[0] - ends[1]
-    error = float(difference[1:].std(ddof=1)) * float(np.sqrt(n / (n - 1)))
-    half = float(stats.t.ppf(0.975, n - 1)) * error
-    return float(difference[0]) - half, float(difference[0]) + half
+    found = student(float(difference[0]), difference[1:], n)
+    return found.low, found.high
 
 
 def refine_pool(

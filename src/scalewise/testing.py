@@ -2,8 +2,8 @@
 
 A branch, router or oracle written elsewhere can be run through the same checks as ours:
 
->>> from scalewise.scales.selectors import FixedRouter
->>> check_router(FixedRouter(0.5), planted(200, seed=1).geometry)
+>>> from scalewise.scales.selectors import FixedSelector
+>>> check_router(FixedSelector(0.5), planted(200, seed=1).geometry)
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.gradients import Evaluator
 from scalewise.models.opening import open_model
-from scalewise.models.potential import Predicted
+from scalewise.models.protocol import Prediction
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
 from scalewise.training.settings import TrainSettings
@@ -36,7 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def same(a: Predicted, b: Predicted, tolerance: float) -> None:
+def same(a: Prediction, b: Prediction, tolerance: float) -> None:
     assert a.energy == pytest.approx(b.energy, abs=tolerance * len(b.forces))
     for name in ("energies", "forces", "charges", "stress", "cutoffs"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=0, atol=tolerance)

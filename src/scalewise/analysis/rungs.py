@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
@@ -14,18 +13,17 @@ from scalewise.analysis.evaluation.predict import Watch
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
-from scalewise.models.opening import open_model
-from scalewise.models.potential import Potential
+from scalewise.models.protocol import InteratomicPotential, LongRange, Scale, prepare
 
 
 @dataclass(frozen=True, eq=False)
 class Rung:
-    """One scale for all atoms: a cutoff, Å, and whether long range acts; and whose scale it is.
+    """One scale for all atoms: a cutoff, Å, and whether long range acts; and of which model.
 
-    Without a cutoff, the potential's router gives every atom its own.
+    Without a cutoff, the model gives every atom its own.
     """
 
-    potential: Potential
+    model: InteratomicPotential
     cutoff: float | None
     long_range: bool
     name: str = ""
@@ -57,43 +55,45 @@ class Measured:
         return found
 
 
-def open_ladder(model: Path, *, device: str = "auto") -> Potential:
-    """Read a potential that was trained over a ladder.
+def check_range(model: InteratomicPotential) -> tuple[float, float]:
+    """Return the shortest and the longest cutoff (Å) of a model that has more than one.
 
     Raises
     ------
     InputError
-        A potential of one scale, or none.
+        A model of one cutoff, or of none that is known.
     """
-    potential = open_model(model, device=device)
-    if not potential.network.settings.ladder:
+    ends = model.cutoff_range
+    if ends is None or not ends[0] < ends[1]:
+        found = "a model whose cutoff is not known" if ends is None else f"one scale, {ends[1]:g} Å"
         raise InputError(
-            str(model),
-            f"a potential of one scale, {potential.cutoff:g} Å",
+            f"model {model.name}",
+            found,
             "Train one over a ladder: scalewise train DATA --ladder 3,6.5,long",
         )
-    return potential
+    return ends
 
 
-def ladder_rungs(potential: Potential, cutoffs: Sequence[float]) -> list[Rung]:
-    """Rungs of a potential at each cutoff, with long range and, where it is switched, without.
+def ladder_rungs(model: InteratomicPotential, cutoffs: Sequence[float]) -> list[Rung]:
+    """Rungs of a model at each cutoff, with long range and, where that is optional, without.
 
     Raises
     ------
     InputError
-        A cutoff (Å) that the potential was not trained for.
+        A cutoff (Å) that the model was not trained for.
     """
-    settings = potential.network.settings
+    shortest, longest = check_range(model)
     for cutoff in cutoffs:
-        if not settings.shortest_cutoff <= cutoff <= settings.cutoff:
+        if not shortest <= cutoff <= longest:
             raise InputError(
                 "key 'cutoffs'",
                 f"{cutoff:g} Å",
-                f"The network was trained from {settings.shortest_cutoff:g} to "
-                f"{settings.cutoff:g} Å; another range is trained with `scalewise train --ladder`.",
+                f"The network was trained from {shortest:g} to {longest:g} Å; another range is "
+                "trained with `scalewise train --ladder`.",
             )
-    kinds = (False, True) if settings.long_range_optional else (settings.charges,)
-    return [Rung(potential, cutoff, long) for long in kinds for cutoff in cutoffs]
+    always = model.long_range is LongRange.ALWAYS
+    kinds = (False, True) if model.long_range is LongRange.OPTIONAL else (always,)
+    return [Rung(model, cutoff, long_range) for long_range in kinds for cutoff in cutoffs]
 
 
 def measure(frames: Sequence[Structure], rungs: Sequence[Rung], watch: Watch = iter) -> Measured:
@@ -101,18 +101,21 @@ def measure(frames: Sequence[Structure], rungs: Sequence[Rung], watch: Watch = i
     errors: list[list[np.ndarray]] = [[] for _ in rungs]
     seconds = np.zeros((len(rungs), len(frames)))
     counts, atoms = np.zeros(len(rungs)), 0
-    longest = max(r.potential.cutoff if r.cutoff is None else r.cutoff for r in rungs)
+    ends = [r.model.cutoff_range for r in rungs if r.cutoff is None]
+    longest = max(r.cutoff for r in rungs if r.cutoff is not None)
+    longest = max([longest, *(e[1] for e in ends if e is not None)])
     for at, frame in enumerate(watch(frames)):
-        graphs = {id(r.potential): r.potential.graph(frame) for r in rungs}
+        prepared = {id(r.model): prepare(r.model, frame) for r in rungs}
         pairs = neighbors.build(frame, longest, full=True, images=True)
         for k, rung in enumerate(rungs):
-            graph = graphs[id(rung.potential)]
+            evaluate = prepared[id(rung.model)]
             start = time.perf_counter()
-            found = rung.potential.derivatives(
-                graph, frame.positions, rung.cutoff, long=rung.long_range
-            )
+            found = evaluate(Scale(rung.cutoff, rung.long_range))
             seconds[k, at] = time.perf_counter() - start
-            errors[k].append(found.forces.double().cpu().numpy() - frame.labelled_forces)
-            counts[k] += (pairs.distance < found.cutoffs.double().cpu().numpy()[pairs.i]).sum()
+            errors[k].append(found.forces - frame.labelled_forces)
+            used = (
+                np.full(len(frame.numbers), rung.cutoff) if found.cutoffs is None else found.cutoffs
+            )
+            counts[k] += (pairs.distance < used[pairs.i]).sum()
         atoms += len(frame.numbers)
     return Measured(np.stack([np.concatenate(e) for e in errors]), seconds, counts / max(atoms, 1))

@@ -18,6 +18,7 @@ from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.graph import Graph, build, moved_to, total_charge, trim_edges
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import Scale
 
 # a forked process has none of the threads that torch believes in: it would wait for them for ever
 if hasattr(os, "register_at_fork"):
@@ -135,7 +136,7 @@ class ScalewiseCalculator(Calculator):
                 torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device),
                 self.potential.cutoff,
             )
-            found = self.potential.derivatives(graph, frame.positions, self.cutoffs)
+            found = self.potential.evaluate_graph(graph, frame.positions, Scale(self.cutoffs))
             predicted = self.potential.finish(frame, found)
         self.results: dict[str, Any] = {
             "energy": predicted.energy,

@@ -248,7 +248,9 @@ def _probe(potential: Potential) -> float:
         pbc=np.zeros(3, dtype=bool),
         molecule=steps[:, 0],
     )
-    return potential.predict(frame).energy - potential.composition.energy(frame.numbers)
+    energies = potential.predict(frame).energies
+    assert energies is not None
+    return float(energies.sum()) - potential.composition.energy(frame.numbers)
 
 
 def _document(path: Path) -> _Document:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,35 +22,11 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator
 from scalewise.models.graph import Graph, build, reordered, trim_edges
+from scalewise.models.protocol import LongRange, Prediction, Scale, knows_long_range
 from scalewise.models.scale import ResolvedScale
 
-
-@dataclass(frozen=True, eq=False)
-class Predicted:
-    """What the potential says of one frame.
-
-    Attributes
-    ----------
-    energy
-        eV.
-    energies
-        Of each atom, eV [atoms]; the smeared electrostatics are shared evenly between the atoms.
-    forces
-        eV/Å [atoms, 3].
-    stress
-        eV/Å³, positive under tension [3, 3]; none without periodicity.
-    charges
-        e [atoms].
-    cutoffs
-        Those used, Å [atoms].
-    """
-
-    energy: float
-    energies: Float[np.ndarray, " atoms"]
-    forces: Float[np.ndarray, "atoms 3"]
-    stress: Float[np.ndarray, "3 3"] | None
-    charges: Float[np.ndarray, " atoms"]
-    cutoffs: Float[np.ndarray, " atoms"]
+#: The scale that a model chooses itself.
+OWN_SCALE: Final = Scale()
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +77,94 @@ class Potential:
     @cached_property
     def _differentiator(self) -> Evaluator:
         return Evaluator(self._adaptive_network or self.network, compiled=self.compiled)
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return str(self.info.get("name", "scalewise"))
+
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic numbers that the network was trained on."""
+        return self.network.elements
+
+    @property
+    def ladder(self) -> tuple[float | str, ...]:
+        """Scales that it was trained for: cutoffs, Å, then perhaps ``"long"``; empty for one."""
+        return self.network.settings.ladder
+
+    @property
+    def cutoff_range(self) -> tuple[float, float]:
+        """Shortest and longest cutoff that it was trained for, Å."""
+        return self.network.settings.shortest_cutoff, self.network.settings.cutoff
+
+    @property
+    def long_range(self) -> LongRange:
+        """Whether it has long-range electrostatics."""
+        settings = self.network.settings
+        if settings.long_range_optional:
+            return LongRange.OPTIONAL
+        return LongRange.ALWAYS if settings.charges else LongRange.NONE
+
+    def receptive_field(self, scale: Scale) -> float:
+        """Distance (Å) beyond which an atom has no influence on the force on another.
+
+        An atom's energy depends on others within the sum of the cutoffs of all layers; its force
+        also on the energies of those that it reaches: twice that sum. Infinite with long range.
+        """
+        if knows_long_range(self, scale):
+            return math.inf
+        settings = self.network.settings
+        cutoff = self.cutoff if scale.cutoff is None else float(np.max(scale.cutoff))
+        first = settings.first_layer_cutoff
+        first = cutoff if first is None else min(first, cutoff)
+        return 2.0 * (first + (settings.layers - 1) * cutoff)
+
+    def knows_energy(self, structure: Structure) -> bool:
+        """Whether the training determined the total energy of this composition."""
+        return self.composition.spans(structure.numbers)
+
+    def prepare(self, structure: Structure) -> Callable[[Scale], Prediction]:
+        """List neighbors, and return what evaluates the structure at a scale.
+
+        Raises
+        ------
+        InputError
+            As :meth:`graph`.
+        """
+        if not len(structure.numbers):
+            return lambda scale: self.predict(structure)
+        graph = self.graph(structure)
+
+        def at(scale: Scale) -> Prediction:
+            return self.finish(structure, self.evaluate_graph(graph, structure.positions, scale))
+
+        return at
+
+    def evaluate(
+        self, structures: Sequence[Structure], scale: Scale = OWN_SCALE
+    ) -> list[Prediction]:
+        """Predict structures one after the other at a scale.
+
+        Raises
+        ------
+        InputError
+            As :meth:`predict`.
+        """
+        return [self.prepare(structure)(scale) for structure in structures]
+
+    def save(self, folder: Path | str) -> Path:
+        """Write ``model.json`` and the weights to a folder and return it.
+
+        Raises
+        ------
+        InputError
+            Weights that are not finite; a folder that cannot be written to.
+        """
+        from scalewise.models import checkpoint  # it makes potentials, and imports this module
+
+        checkpoint.write(Path(folder), self)
+        return Path(folder)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -154,24 +221,18 @@ class Potential:
         )
         return graph.to(self.device, self.dtype)
 
-    def derivatives(
-        self,
-        graph: Graph,
-        positions: np.ndarray,
-        cutoffs: np.ndarray | float | None = None,
-        *,
-        long: bool = True,
+    def evaluate_graph(
+        self, graph: Graph, positions: np.ndarray, scale: Scale = OWN_SCALE
     ) -> Derivatives:
-        """Evaluate a graph at positions, Å [atoms, 3].
+        """Evaluate a graph at positions and at a scale.
 
         Parameters
         ----------
         graph, positions
             From :meth:`graph`; Å [atoms, 3].
-        cutoffs
-            Å, for all atoms or one each; default: the router's choice, else the network's.
-        long
-            Whether long range acts, if the network has any.
+        scale
+            Cutoffs, by default those of the adaptive cutoff, else the network's; and whether long
+            range acts, if the network has any.
 
         Raises
         ------
@@ -179,10 +240,10 @@ class Potential:
             A cutoff that is not positive, or longer than the network's; long range turned off in a
             network that was trained with it alone.
         """
-        network = self.network.settings
-        if not long and network.charges and not network.long_range_optional:
+        network, cutoffs, long = self.network.settings, scale.cutoff, scale.long_range
+        if not long and self.long_range is LongRange.ALWAYS:
             raise InputError(
-                "long",
+                "long_range",
                 "long range turned off, but the network was trained with it alone",
                 "Train over a ladder that ends in `long`: scalewise train --ladder 3,6.5,long",
             )
@@ -218,11 +279,11 @@ class Potential:
                 graph, order = focused
                 places, cutoff = places[order], cutoff[order]
         share = torch.ones_like(cutoff) if long and network.charges else None
-        scale: ResolvedScale | AdaptiveScale = ResolvedScale(cutoff, share)
+        resolved: ResolvedScale | AdaptiveScale = ResolvedScale(cutoff, share)
         if near is not None:
-            scale = AdaptiveScale(near if order is None else reordered(near, order), share)
+            resolved = AdaptiveScale(near if order is None else reordered(near, order), share)
         with torch.no_grad():
-            found = self._differentiator(graph, places, scale=scale)
+            found = self._differentiator(graph, places, scale=resolved)
         return found if order is None else found.reordered(order)
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
@@ -256,8 +317,8 @@ class Potential:
 
     def predict(
         self, frame: Structure, *, cutoffs: np.ndarray | float | None = None, long: bool = True
-    ) -> Predicted:
-        """Predict one frame; see :meth:`derivatives` for the scale.
+    ) -> Prediction:
+        """Predict one frame; see :meth:`evaluate_graph` for the scale.
 
         Raises
         ------
@@ -268,11 +329,10 @@ class Potential:
         if not len(frame.numbers):
             nothing = np.zeros(0)
             stress = np.zeros((3, 3)) if frame.pbc.all() else None
-            return Predicted(0.0, nothing, np.zeros((0, 3)), stress, nothing, nothing)
-        found = self.derivatives(self.graph(frame), frame.positions, cutoffs, long=long)
-        return self.finish(frame, found)
+            return Prediction(np.zeros((0, 3)), 0.0, nothing, stress, nothing, nothing)
+        return self.prepare(frame)(Scale(cutoffs, long))
 
-    def finish(self, frame: Structure, found: Derivatives) -> Predicted:
+    def finish(self, frame: Structure, found: Derivatives) -> Prediction:
         """Add the baseline to what the network found for one frame, as numpy arrays."""
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
@@ -284,7 +344,7 @@ class Potential:
         if frame.pbc.all():
             volume = abs(float(np.linalg.det(frame.cell)))
             stress = found.virial[0].double().cpu().numpy() / volume
-        predicted = Predicted(
+        predicted = Prediction(
             energy=float(energies.sum()),
             energies=energies,
             forces=found.forces.double().cpu().numpy(),
@@ -296,7 +356,7 @@ class Potential:
         return predicted
 
 
-def _check_finite(frame: Structure, predicted: Predicted) -> None:
+def _check_finite(frame: Structure, predicted: Prediction) -> None:
     """Refuse results that are not numbers: nothing that is written or simulated may hold them."""
     values = (predicted.energies, predicted.forces, predicted.charges, predicted.stress)
     if not all(v is None or np.isfinite(v).all() for v in values):

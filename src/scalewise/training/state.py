@@ -35,7 +35,8 @@ class Progress:
     validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
     ``validated`` when the last one ended. Of an adaptive cutoff, ``multiplier`` is the relative
     loss that all neighbors of the longest scale may save, ``excess`` its running relative loss over
-    that scale. ``loss_sum``, ``norm_sum`` and ``counted`` are of the steps since the last line of the log.
+    that scale. ``loss_sum``, ``norm_sum`` and ``counted`` are of the steps since the last line of
+    the log.
     """
 
     step: _Count = 0

@@ -25,7 +25,8 @@ from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_ma
 from scalewise.data.reading import read_structures
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.potential import Potential, Predicted
+from scalewise.models.potential import Potential
+from scalewise.models.protocol import Prediction
 from scalewise.statistics.bootstrap import Resampling
 from support import salt_frame, untrained
 
@@ -264,7 +265,7 @@ def test_broken_frames_stand_apart() -> None:
     frames = [salt_frame(k, index=k) for k in range(12)]
     errors = [0.01 if k != 7 else 5.0 for k in range(12)]
     predicted = [
-        Predicted(0.0, np.zeros(8), f.labelled_forces + e, None, np.zeros(8), np.zeros(8))
+        Prediction(0.0, np.zeros(8), f.labelled_forces + e, None, np.zeros(8), np.zeros(8))
         for f, e in zip(frames, errors, strict=True)
     ]
     role = RoleData.collect(frames, predicted, np.arange(12))

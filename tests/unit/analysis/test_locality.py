@@ -19,7 +19,7 @@ from ase.geometry import get_distances
 
 from scalewise.analysis.locality import reference as reference_module
 from scalewise.analysis.locality import run as module
-from scalewise.analysis.locality.against import force_reach, read_against
+from scalewise.analysis.locality.against import read_against
 from scalewise.analysis.locality.reference import AseReference, SolutionReference
 from scalewise.analysis.locality.run import locality, write_all
 from scalewise.analysis.locality.settings import LocalitySettings
@@ -65,7 +65,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def words(*given: str) -> LocalitySettings:
-    fixed = ["calculator=test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
+    fixed = ["calculator=unit.analysis.test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
     return load(
         LocalitySettings, None, [*fixed, "elements=[Na]", "settling=0.5", "spacing=0.25", *given]
     )
@@ -362,7 +362,7 @@ def test_a_model_is_drawn_at_the_reach_of_its_forces(tmp_path: Path) -> None:
     row = np.stack([x, np.sin(3 * x), np.cos(2 * x)], axis=1)
     open_row = replace(frame, positions=row, pbc=np.zeros(3, dtype=bool), cell=np.zeros((3, 3)))
     before = potential.predict(open_row, cutoffs=3.0).forces[0]
-    assert force_reach(potential.network.settings, 3.0) == 12.0
+    assert potential.receptive_field(Scale(3.0, long_range=False)) == 12.0
     felt = []
     for atom in range(1, 12):
         moved = row.copy()

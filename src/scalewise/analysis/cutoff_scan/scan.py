@@ -20,11 +20,12 @@ from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import Say, Watch, known
 from scalewise.analysis.evaluation.score import score
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.rungs import Measured, Rung, ladder_rungs, measure, open_ladder
+from scalewise.analysis.rungs import Measured, Rung, check_range, ladder_rungs, measure
 from scalewise.core.files import write_json
 from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import LongRange
 from scalewise.reporting.style import save, styled
 from scalewise.statistics.bootstrap import Resampling
 from scalewise.statistics.verdict import Verdict
@@ -68,7 +69,7 @@ def curve(
     InputError
         A potential of one scale; a cutoff it was not trained for; whatever is wrong with the data.
     """
-    potential = open_ladder(model, device=settings.device)
+    potential = open_model(model, device=settings.device)
     singles = [open_model(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(potential, singles, settings)
     say(f"Reading {data}")
@@ -87,7 +88,7 @@ def curve(
         "schema": SCHEMA,
         "scalewise": scalewise.__version__,
         "units": UNITS,
-        "model": {"folder": str(model), "ladder": list(potential.network.settings.ladder)},
+        "model": {"folder": str(model), "ladder": list(potential.ladder)},
         "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
         "choice": {
             "roles": list(choice.members),
@@ -117,18 +118,18 @@ def write_all(results: dict[str, Any], out: Path) -> list[Path]:
 def _rungs(
     potential: Potential, singles: Sequence[Potential], settings: ScanSettings
 ) -> list[Rung]:
-    network = potential.network.settings
+    shortest, longest = check_range(potential)
     given = settings.cutoffs
     if given is None:
-        even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2))
+        even = np.linspace(shortest, longest, max(settings.points, 2))
         # rounding may go beyond the ends
-        rounded = np.clip(even.round(3), network.shortest_cutoff, network.cutoff)
+        rounded = np.clip(even.round(3), shortest, longest)
         given = tuple(float(v) for v in rounded)
     # every single potential is compared with the ladder at its own scale
-    beside = [s.cutoff for s in singles if network.shortest_cutoff <= s.cutoff <= network.cutoff]
+    beside = [s.cutoff for s in singles if shortest <= s.cutoff <= longest]
     lengths = sorted({*given, *beside})
     others = [
-        Rung(single, single.cutoff, single.network.settings.charges, str(path))
+        Rung(single, single.cutoff, single.long_range is LongRange.ALWAYS, str(path))
         for single, path in zip(singles, settings.singles, strict=True)
     ]
     return [*ladder_rungs(potential, lengths), *others]

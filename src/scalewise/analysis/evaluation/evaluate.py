@@ -34,7 +34,8 @@ from scalewise.core.wording import count
 from scalewise.data.readers.extxyz import read_images
 from scalewise.data.structure import Structure
 from scalewise.models.opening import open_model
-from scalewise.models.potential import Potential, Predicted
+from scalewise.models.potential import Potential
+from scalewise.models.protocol import Prediction
 from scalewise.reporting.style import save, styled
 from scalewise.statistics.bootstrap import Resampling
 
@@ -56,7 +57,7 @@ class Evaluation:
 
     results: dict[str, Any]
     images: Sequence[ase.Atoms]
-    predicted: Sequence[Predicted]
+    predicted: Sequence[Prediction]
 
 
 def evaluate(
@@ -97,14 +98,20 @@ def evaluate(
     say(f"Scoring; intervals over {choice.grouped}")
     of_frame = dict(zip(choice.scored.tolist(), predicted, strict=True))
     floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
+    energy_known = np.array([potential.knows_energy(f) for f in frames])
     roles = {
         role: RoleData.collect(
-            [frames[k] for k in members], [of_frame[k] for k in members], choice.group[members]
+            [frames[k] for k in members],
+            [of_frame[k] for k in members],
+            choice.group[members],
+            energy_known[members],
         )
         for role, members in choice.members.items()
     }
     resampling = Resampling(settings.seed, settings.bootstrap)
-    every = RoleData.collect(scored, predicted, choice.group[choice.scored])
+    every = RoleData.collect(
+        scored, predicted, choice.group[choice.scored], energy_known[choice.scored]
+    )
     left_out = {
         role.frames[k].index
         for role in roles.values()
@@ -129,7 +136,7 @@ def evaluate(
         "roles": [
             {
                 "role": name,
-                **describe_role(role, potential.composition, floor, settings, resampling),
+                **describe_role(role, floor, settings, resampling),
             }
             for name, role in roles.items()
         ],
@@ -167,7 +174,7 @@ def _images(data: Path, frames: Sequence[Structure], choice: FrameSelection) -> 
 
 
 def _outside(potential: Potential, frames: Sequence[Structure]) -> list[str]:
-    outside = sum(not potential.composition.spans(f.numbers) for f in frames)
+    outside = sum(not potential.knows_energy(f) for f in frames)
     said = outside_span(potential, outside, len(frames))
     return [f"{said}; energies leave them out"] if outside else []
 
@@ -188,7 +195,7 @@ def _broken(roles: Mapping[str, RoleData]) -> list[str]:
 
 
 def _describe_model(
-    model: Path, potential: Potential, predicted: Sequence[Predicted]
+    model: Path, potential: Potential, predicted: Sequence[Prediction]
 ) -> dict[str, Any]:
     used = np.concatenate([p.cutoffs for p in predicted])
     return {

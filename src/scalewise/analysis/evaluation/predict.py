@@ -23,7 +23,8 @@ from scalewise.data.reading import convert_images, without_labels
 from scalewise.data.structure import Structure
 from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_model
-from scalewise.models.potential import Potential, Predicted
+from scalewise.models.potential import Potential
+from scalewise.models.protocol import Prediction
 
 Say = Callable[[str], None]
 #: Goes through frames and shows how far it is.
@@ -64,7 +65,7 @@ def predict_file(
     potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     images = read_images(data)
     frames = convert_images(images, str(data), without_labels(check_units=settings.check_units))
-    outside = sum(not potential.composition.spans(f.numbers) for f in known(potential, frames))
+    outside = sum(not potential.knows_energy(f) for f in known(potential, frames))
     if outside:
         say(outside_span(potential, outside, len(frames)))
     for sentence in shorter(potential, settings.cutoff):
@@ -100,7 +101,7 @@ def outside_span(potential: Potential, outside: int, frames: int) -> str:
 
 def shorter(potential: Potential, cutoff: float | None) -> list[str]:
     """The sentence about a cutoff that the network was not trained with, if it is one."""
-    shortest = potential.network.settings.shortest_cutoff
+    shortest = potential.cutoff_range[0]
     if cutoff is None or cutoff >= shortest:
         return []
     return [
@@ -129,7 +130,7 @@ def predict_frames(
     cutoff: float | None = None,
     long: bool = True,
     watch: Watch = iter,
-) -> tuple[list[Predicted], Float[np.ndarray, " frames"]]:
+) -> tuple[list[Prediction], Float[np.ndarray, " frames"]]:
     """Predict frames one after the other; also the seconds that each took.
 
     Raises
@@ -160,7 +161,7 @@ def _has_input(image: ase.Atoms, name: str) -> bool:
 
 
 def write_images(
-    path: Path, images: Sequence[ase.Atoms], predicted: Sequence[Predicted], forces_key: str
+    path: Path, images: Sequence[ase.Atoms], predicted: Sequence[Prediction], forces_key: str
 ) -> None:
     """Write images with their predictions as extxyz, whole or not at all.
 
@@ -174,7 +175,7 @@ def write_images(
         extxyz.write_images(stream, filled)
 
 
-def _fill(image: ase.Atoms, predicted: Predicted, forces_key: str) -> ase.Atoms:
+def _fill(image: ase.Atoms, predicted: Prediction, forces_key: str) -> ase.Atoms:
     filled: ase.Atoms = image.copy()  # type: ignore[no-untyped-call]  # ASE
     for name, value in held(image, forces_key).items():
         filled.info.pop(name, None)
@@ -190,11 +191,13 @@ def _fill(image: ase.Atoms, predicted: Predicted, forces_key: str) -> ase.Atoms:
         "energies": predicted.energies,
         "charges": predicted.charges,
     }
+    results = {name: value for name, value in results.items() if value is not None}
     if predicted.stress is not None:
         xx, yy, zz = np.diag(predicted.stress)
         yz, xz, xy = (predicted.stress[a, b] for a, b in ((1, 2), (0, 2), (0, 1)))
         results["stress"] = np.array([xx, yy, zz, yz, xz, xy])
-    filled.arrays[CUTOFFS] = predicted.cutoffs
+    if predicted.cutoffs is not None:
+        filled.arrays[CUTOFFS] = predicted.cutoffs
     if forces_key == FORCES:
         results[FORCES] = predicted.forces
     else:

@@ -20,8 +20,7 @@ from scalewise.analysis.evaluation.subsets import (
     unlike_pairs,
 )
 from scalewise.data.structure import Structure
-from scalewise.models.composition import CompositionModel
-from scalewise.models.potential import Predicted
+from scalewise.models.protocol import Prediction
 from scalewise.statistics.bootstrap import Resampling
 
 #: The six components of a symmetric matrix.
@@ -41,23 +40,28 @@ class RoleData:
 
     Attributes
     ----------
-    frames, predicted, group
-        One entry per frame.
+    frames, predicted, group, energy_known
+        One entry per frame; the last says whether the model knows its total energy.
     numbers, labels, errors, block
         Of each atom: atomic number, labelled force (eV/Å), predicted minus labelled, and group.
     """
 
     frames: Sequence[Structure]
-    predicted: Sequence[Predicted]
+    predicted: Sequence[Prediction]
     group: Int[np.ndarray, " frames"]
     numbers: Int[np.ndarray, " atoms"]
     labels: Float[np.ndarray, "atoms 3"]
     errors: Float[np.ndarray, "atoms 3"]
     block: Int[np.ndarray, " atoms"]
+    energy_known: Bool[np.ndarray, " frames"]
 
     @classmethod
     def collect(
-        cls, frames: Sequence[Structure], predicted: Sequence[Predicted], group: np.ndarray
+        cls,
+        frames: Sequence[Structure],
+        predicted: Sequence[Prediction],
+        group: np.ndarray,
+        energy_known: np.ndarray,
     ) -> RoleData:
         """Put the atoms of all frames into one row."""
         labels = np.concatenate([f.labelled_forces for f in frames])
@@ -69,6 +73,7 @@ class RoleData:
             labels,
             np.concatenate([p.forces for p in predicted]) - labels,
             np.repeat(group, [len(f.numbers) for f in frames]),
+            np.asarray(energy_known, dtype=bool),
         )
 
     @property
@@ -97,12 +102,12 @@ class RoleData:
             [self.frames[k] for k in members],
             [self.predicted[k] for k in members],
             self.group[members],
+            self.energy_known[members],
         )
 
 
 def describe_role(
     role: RoleData,
-    baseline: CompositionModel,
     floor: NoiseFloor,
     settings: EvaluateSettings,
     resampling: Resampling,
@@ -112,19 +117,18 @@ def describe_role(
     worst = np.argsort(-errors)[: max(WORST, int(broken.sum()))].tolist()
     others = role.keep(~broken) if broken.any() else None
     return {
-        **_describe(role, baseline, floor, settings, resampling),
+        **_describe(role, floor, settings, resampling),
         "median_frame_mae": float(np.median(errors)),
         "worst_frames": [
             {"frame": role.frames[k].index, "mae": errors[k], "broken": bool(broken[k])}
             for k in worst
         ],
-        "unbroken": others and _describe(others, baseline, floor, settings, resampling),
+        "unbroken": others and _describe(others, floor, settings, resampling),
     }
 
 
 def _describe(
     role: RoleData,
-    baseline: CompositionModel,
     floor: NoiseFloor,
     settings: EvaluateSettings,
     resampling: Resampling,
@@ -149,7 +153,7 @@ def _describe(
                 if member.any()
             ],
         },
-        "energy": _score_energies(role, baseline, resampling),
+        "energy": _score_energies(role, resampling),
         "stress": _score_stress(role, resampling),
         "distances": _score_distances(role, floor, settings, resampling),
     }
@@ -169,14 +173,12 @@ def _score_atoms(
     }
 
 
-def _score_energies(
-    role: RoleData, baseline: CompositionModel, resampling: Resampling
-) -> dict[str, Any] | None:
-    """Of the frames with a label whose composition the baseline knows."""
+def _score_energies(role: RoleData, resampling: Resampling) -> dict[str, Any] | None:
+    """Of the frames with a label whose total energy the model knows."""
     found = [
         (k, (p.energy - f.labels.energy) / len(f.numbers))
         for k, (f, p) in enumerate(zip(role.frames, role.predicted, strict=True))
-        if f.labels.energy is not None and baseline.spans(f.numbers)
+        if f.labels.energy is not None and p.energy is not None and role.energy_known[k]
     ]
     if not found:
         return None

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from scalewise.core.documents import Interval, Name, Record, Size, checked, read_plain
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
-from scalewise.models.density.settings import NetworkSettings
+from scalewise.models.protocol import Scale
 
 _REMEDY = "Give one that `scalewise curve` wrote."
 
@@ -58,21 +58,6 @@ class _Curve(Record):
         return self
 
 
-def force_reach(network: NetworkSettings, cutoff: float) -> float:
-    """How far from an atom others may be that its force depends on, Å.
-
-    Examples
-    --------
-    >>> near = NetworkSettings(layers=2, cutoff=6.0, first_layer_cutoff=3.5)
-    >>> force_reach(near, 5.0), force_reach(NetworkSettings(), 3.0)
-    (17.0, 12.0)
-    """
-    first = (
-        cutoff if network.first_layer_cutoff is None else min(network.first_layer_cutoff, cutoff)
-    )
-    return 2.0 * (first + (network.layers - 1) * cutoff)
-
-
 def read_against(path: Path) -> dict[str, Any]:
     r"""Errors of a model without long range, by element, at the reach of its forces, Å.
 
@@ -92,7 +77,7 @@ def read_against(path: Path) -> dict[str, Any]:
         located = checkpoint.locate(folder)
     except (InputError, OSError) as error:  # a name that no file can have is an OSError
         raise InputError(str(path), f"not a curve.json ({error})", _REMEDY) from error
-    network = checkpoint.read(located).network.settings
+    potential = checkpoint.read(located)
     own = {k: s.cutoff for k, s in enumerate(curve.scales) if s.own and s.cutoff is not None}
     if not own:
         raise InputError(
@@ -102,8 +87,9 @@ def read_against(path: Path) -> dict[str, Any]:
         )
     return {
         "model": str(folder),
-        "layers": network.layers,
-        "reach": [force_reach(network, cutoff) for cutoff in own.values()],
+        "reach": [
+            potential.receptive_field(Scale(cutoff, long_range=False)) for cutoff in own.values()
+        ],
         "elements": {
             s.name: {
                 "mae": [s.scales[k].mae for k in own],

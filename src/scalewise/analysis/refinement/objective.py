@@ -31,6 +31,7 @@ from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import Graph, trim_edges
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import LongRange
 
 #: Weight of what an element is worse than it may be.
 BEYOND: Final = 4.0
@@ -136,7 +137,7 @@ class Objective:
     @property
     def shortest(self) -> float:
         """The ladder's shortest cutoff, Å."""
-        return self.potential.network.settings.shortest_cutoff
+        return self.potential.cutoff_range[0]
 
     @property
     def longest(self) -> float:
@@ -177,7 +178,7 @@ class Objective:
         for k, held in enumerate(self._held):
             positions = held.positions.cpu().numpy()
             start = time.perf_counter()
-            found = potential.derivatives(held.graph, positions)
+            found = potential.evaluate_graph(held.graph, positions)
             error = (found.forces - held.forces).abs().double().sum(dim=1).cpu().numpy()
             seconds[k] = time.perf_counter() - start
             species = held.graph.atom_types.cpu().numpy()
@@ -219,7 +220,7 @@ class Objective:
             router = {f"adaptive_cutoff.{k}": v for k, v in self._weights(shares).items()}
             graph = trim_edges(held.graph, held.positions, float(np.max(lengths)))
             share = None
-            if self.potential.network.settings.charges:
+            if self.potential.long_range is not LongRange.NONE:
                 share = torch.ones_like(held.forces[:, 0])
             found = self._differentiate(
                 graph,

@@ -34,13 +34,15 @@ from scalewise.analysis.refinement.pool import CutoffPool, group_names
 from scalewise.analysis.refinement.refiner import LadderRefiner, RefinementState, refine_pool, value
 from scalewise.analysis.refinement.scales_figure import draw_scales
 from scalewise.analysis.refinement.settings import RefineSettings
-from scalewise.analysis.rungs import Rung, measure, open_ladder
+from scalewise.analysis.rungs import Rung, check_range, measure
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing, write_json
 from scalewise.core.wording import count
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
+from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import LongRange
 from scalewise.reporting.style import save, styled
 from scalewise.statistics.bootstrap import Resampling
 
@@ -123,7 +125,8 @@ def refine(
     InputError
         A potential of one scale; too few groups of frames; whatever is wrong with the data.
     """
-    potential = open_ladder(model, device=settings.device)
+    potential = open_model(model, device=settings.device)
+    check_range(potential)
     say(f"Reading {data}")
     fitted = settings.model_copy(update={"role": (settings.fit,)})
     frames, choice = read_selection(model, data, fitted, say)
@@ -137,7 +140,7 @@ def refine(
             "Score other frames than those of fit=...",
         )
     fit, check, both = _objectives(potential, frames, choice, settings)
-    names = group_names(potential.network.elements, settings.adaptive_cutoff)
+    names = group_names(potential.elements, settings.adaptive_cutoff)
     counts = (len(fit.block), len(check.block))
     say(f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}")
     found = _frontier(fit, check, both, settings, say)
@@ -155,7 +158,7 @@ def refine(
         "schema": SCHEMA,
         "scalewise": scalewise.__version__,
         "units": UNITS,
-        "model": {"folder": str(model), "ladder": list(potential.network.settings.ladder)},
+        "model": {"folder": str(model), "ladder": list(potential.ladder)},
         "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
         "choice": {
             "fit": len(fit.block),
@@ -190,6 +193,7 @@ def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
         figures = save(draw_refined(found.results), out / "figures" / "refine")
         if len(found.results["pool"]["scales"]) > 1:
             cutoffs = found.potential.predict(found.shown).cutoffs
+            assert cutoffs is not None
             figures += save(draw_scales(found.shown, cutoffs), out / "figures" / "scales")
     split = checkpoint.locate(model).resolve().parent / SPLIT
     if split.is_file() and split != (out / SPLIT).resolve():
@@ -350,7 +354,7 @@ def _score(
     """Longest scale, best single one and pool, on frames that nothing was decided on."""
     chosen = choice.subsample(settings.frames)
     scored = known(potential, [frames[k] for k in chosen])
-    charges = potential.network.settings.charges
+    charges = potential.long_range is not LongRange.NONE
     bare = replace(potential, adaptive_cutoff=None)
     rungs = [
         Rung(bare, potential.cutoff, charges, "longest"),

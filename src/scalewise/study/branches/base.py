@@ -12,7 +12,7 @@ from scalewise.data.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class BranchPrediction:
     """Energies of atoms (eV, shape [atoms]) and forces (eV/Å, shape [atoms, 3])."""
 
     energies: Float[np.ndarray, " atoms"]
@@ -23,7 +23,7 @@ class Branch(ABC):
     """A predictor at one scale, blind to labels; checked by ``scalewise.testing.check_branch``."""
 
     @abstractmethod
-    def predict(self, frame: Structure) -> Prediction:
+    def predict(self, frame: Structure) -> BranchPrediction:
         """Return energies and the forces that are exactly their negative gradient."""
 
 
@@ -60,10 +60,10 @@ class SumBranch(Branch):
     first: Branch
     second: Branch
 
-    def predict(self, frame: Structure) -> Prediction:
+    def predict(self, frame: Structure) -> BranchPrediction:
         """Add energies and forces."""
         a, b = self.first.predict(frame), self.second.predict(frame)
-        return Prediction(a.energies + b.energies, a.forces + b.forces)
+        return BranchPrediction(a.energies + b.energies, a.forces + b.forces)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from scalewise.data.structure import Structure
 from scalewise.models.potential import Potential
-from scalewise.study.branches.base import Branch, Prediction
+from scalewise.study.branches.base import Branch, BranchPrediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +16,8 @@ class LearnedBranch(Branch):
     potential: Potential
     cutoff: float | None = None
 
-    def predict(self, frame: Structure) -> Prediction:
+    def predict(self, frame: Structure) -> BranchPrediction:
         """Return energies and the forces that are their negative gradient."""
         found = self.potential.predict(frame, cutoffs=self.cutoff)
-        return Prediction(found.energies, found.forces)
+        assert found.energies is not None  # of our own potential
+        return BranchPrediction(found.energies, found.forces)

@@ -22,7 +22,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
-from scalewise.study.branches.base import Branch, ForceBasis, Prediction
+from scalewise.study.branches.base import Branch, BranchPrediction, ForceBasis
 from scalewise.study.branches.pair import ElementPairs
 
 #: Real-space cutoff of the Ewald sum, Å, and what goes with it: Gaussians of a fifth of the cutoff,
@@ -82,7 +82,7 @@ class CoulombBranch(Branch):
 
     charges: dict[str, float]
 
-    def predict(self, frame: Structure) -> Prediction:
+    def predict(self, frame: Structure) -> BranchPrediction:
         """Return half the potential energy of each atom, and the forces."""
         elements = ElementPairs(tuple(self.charges))
         q = np.array(list(self.charges.values()))[elements.element_index(frame)]
@@ -90,7 +90,7 @@ class CoulombBranch(Branch):
         positions, potential = coulomb_potential(frame, charges)
         energies = 0.5 * (charges * potential)[:, 0]
         (gradient,) = torch.autograd.grad(energies.sum(), positions)
-        return Prediction(energies.detach().numpy(), -gradient.numpy())
+        return BranchPrediction(energies.detach().numpy(), -gradient.numpy())
 
 
 def coulomb_potential(frame: Structure, charges: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,7 +19,7 @@ from scalewise.core.errors import InputError
 from scalewise.data import neighbors
 from scalewise.data.neighbors import Pairs
 from scalewise.data.structure import Structure
-from scalewise.study.branches.base import Branch, ForceBasis, Prediction
+from scalewise.study.branches.base import Branch, BranchPrediction, ForceBasis
 
 #: The switch of the inverse powers begins at this share of the cutoff.
 SWITCH_FROM = 0.85
@@ -210,7 +210,7 @@ class PairBranch(Branch):
     basis: PairBasis
     coefficients: Float[np.ndarray, " functions"]
 
-    def predict(self, frame: Structure) -> Prediction:
+    def predict(self, frame: Structure) -> BranchPrediction:
         """Return energies, shared equally within pairs, and forces."""
         n, m = len(frame.numbers), self.basis.radial_size
         energies, forces = np.zeros(n), np.zeros((n, 3))
@@ -221,7 +221,7 @@ class PairBranch(Branch):
             for atoms, sign in ((pairs.i, 1.0), (pairs.j, -1.0)):
                 energies += np.bincount(atoms, weights=0.5 * (value @ c), minlength=n)
                 forces += sign * _sum_to(atoms, push, n)
-        return Prediction(energies, forces)
+        return BranchPrediction(energies, forces)
 
 
 def between_molecules(frame: Structure, cutoff: float) -> Pairs:

@@ -1,0 +1,169 @@
+"""What a model is to every analysis: elements, cutoffs, long range, and results at a scale.
+
+Our potential, a file of predictions and any ASE calculator are models; so is whatever else has these
+attributes. What a model cannot do is a value that says so: ``None`` for what is not known, and
+:class:`LongRange` for what it has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float
+
+from scalewise.data.structure import Structure
+
+
+class LongRange(StrEnum):
+    """Whether a model has interactions that no cutoff ends."""
+
+    NONE = "none"
+    ALWAYS = "always"
+    #: It was trained with and without.
+    OPTIONAL = "optional"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """The scale that a model is evaluated at.
+
+    Attributes
+    ----------
+    cutoff
+        Å, of all atoms, or of each [atoms]; none: the model's own, which may differ between atoms.
+    long_range
+        Whether long-range interactions act, where the model can do without.
+    """
+
+    cutoff: float | Float[np.ndarray, " atoms"] | None = None
+    long_range: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Ladder:
+    """Scales that one potential is trained for.
+
+    Parameters
+    ----------
+    cutoffs
+        Å, rising; two at least.
+    long_range
+        Whether long range is a scale of its own: trained with and without.
+
+    Examples
+    --------
+    >>> Ladder([3, 5.5], long_range=True).rungs
+    (3.0, 5.5, 'long')
+    """
+
+    cutoffs: Sequence[float]
+    long_range: bool = False
+
+    @property
+    def rungs(self) -> tuple[float | str, ...]:
+        """Cutoffs, Å, and then ``"long"`` where long range is a scale: as in settings."""
+        return (*(float(c) for c in self.cutoffs), *(["long"] * self.long_range))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one structure; parts that it does not know are none.
+
+    Attributes
+    ----------
+    forces
+        eV/Å [atoms, 3].
+    energy
+        eV.
+    energies
+        Of each atom, eV [atoms]; smeared electrostatics are shared evenly between the atoms.
+    stress
+        eV/Å³, positive under tension [3, 3]; none without periodicity.
+    charges
+        e [atoms].
+    cutoffs
+        Those used, Å [atoms].
+    """
+
+    forces: Float[np.ndarray, "atoms 3"]
+    energy: float | None = None
+    energies: Float[np.ndarray, " atoms"] | None = None
+    stress: Float[np.ndarray, "3 3"] | None = None
+    charges: Float[np.ndarray, " atoms"] | None = None
+    cutoffs: Float[np.ndarray, " atoms"] | None = None
+
+
+@runtime_checkable
+class InteratomicPotential(Protocol):
+    """A model of forces, and perhaps of energies, for any structure of the elements it knows.
+
+    :func:`scalewise.testing.check_potential` says whether a class keeps to it.
+    """
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+    @property
+    def elements(self) -> tuple[int, ...] | None:
+        """Atomic numbers that it knows; none: not known."""
+
+    @property
+    def cutoff_range(self) -> tuple[float, float] | None:
+        """Shortest and longest cutoff (Å) that it may be evaluated at; none: not known."""
+
+    @property
+    def long_range(self) -> LongRange:
+        """Whether it has long-range interactions."""
+
+    def receptive_field(self, scale: Scale) -> float | None:
+        """Distance (Å) beyond which an atom has no influence on the force on another; none: unknown.
+
+        It is infinite where long range acts.
+        """
+
+    def knows_energy(self, structure: Structure) -> bool:
+        """Whether the total energy of this composition means something, beyond a constant."""
+
+    def evaluate(self, structures: Sequence[Structure], scale: Scale) -> list[Prediction]:
+        """Predict structures at a scale; labels are not looked at.
+
+        Raises
+        ------
+        InputError
+            An unknown element, a structure without volume or with overlapping atoms, a scale that
+            the model does not have.
+        """
+
+
+@runtime_checkable
+class Preparable(Protocol):
+    """A model that can list the neighbors of a structure once, for several scales."""
+
+    def prepare(self, structure: Structure) -> Callable[[Scale], Prediction]:
+        """List neighbors, and return what evaluates the structure at a scale."""
+
+
+def prepare(model: InteratomicPotential, structure: Structure) -> Callable[[Scale], Prediction]:
+    """Return what evaluates one structure at a scale, with what can be done once done once."""
+    if isinstance(model, Preparable):
+        return model.prepare(structure)
+    return lambda scale: model.evaluate([structure], scale)[0]
+
+
+def knows_long_range(model: InteratomicPotential, scale: Scale) -> bool:
+    """Whether long range acts at this scale."""
+    if model.long_range is LongRange.OPTIONAL:
+        return scale.long_range
+    return model.long_range is LongRange.ALWAYS
+
+
+def largest_reach(model: InteratomicPotential) -> float:
+    """Longest cutoff (Å) of a model; infinite where it is not known."""
+    return math.inf if model.cutoff_range is None else model.cutoff_range[1]

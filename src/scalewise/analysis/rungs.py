@@ -82,7 +82,8 @@ def ladder_rungs(model: InteratomicPotential, cutoffs: Sequence[float]) -> list[
     InputError
         A cutoff (Å) that the model was not trained for.
     """
-    shortest, longest = check_range(model)
+    ends = model.cutoff_range
+    shortest, longest = check_range(model) if ends is None else ends
     for cutoff in cutoffs:
         if not shortest <= cutoff <= longest:
             raise InputError(

@@ -265,10 +265,10 @@ def test_broken_frames_stand_apart() -> None:
     frames = [salt_frame(k, index=k) for k in range(12)]
     errors = [0.01 if k != 7 else 5.0 for k in range(12)]
     predicted = [
-        Prediction(0.0, np.zeros(8), f.labelled_forces + e, None, np.zeros(8), np.zeros(8))
+        Prediction(f.labelled_forces + e, 0.0, np.zeros(8), None, np.zeros(8), np.zeros(8))
         for f, e in zip(frames, errors, strict=True)
     ]
-    role = RoleData.collect(frames, predicted, np.arange(12))
+    role = RoleData.collect(frames, predicted, np.arange(12), np.ones(12, dtype=bool))
     assert np.flatnonzero(role.broken).tolist() == [7]
     kept = role.keep(~role.broken)
     assert len(kept.frames) == 11

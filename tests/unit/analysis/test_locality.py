@@ -30,6 +30,7 @@ from scalewise.core.loading import load
 from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
+from scalewise.models.protocol import Scale
 from scalewise.testbed.settings import SolutionSettings
 from support import salt_frame, untrained
 
@@ -65,7 +66,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def words(*given: str) -> LocalitySettings:
-    fixed = ["calculator=unit.analysis.test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
+    fixed = ["calculator=test_locality:Springs", "timestep=5", "friction=20", "radii=[4,8]"]
     return load(
         LocalitySettings, None, [*fixed, "elements=[Na]", "settling=0.5", "spacing=0.25", *given]
     )

@@ -52,7 +52,8 @@ def shortest_bonds(frame: Structure) -> Bonds:
     other = distance.argmin(axis=1)
     length = np.maximum(distance[row, other], 1e-6)
     along = apart[row, other] / length[:, None]
-    push = 0.5 * ((frame.labelled_forces[other] - frame.labelled_forces[pick]) * along).sum(axis=1)
+    forces = np.zeros((n, 3)) if frame.labels.forces is None else frame.labels.forces
+    push = 0.5 * ((forces[other] - forces[pick]) * along).sum(axis=1)
     return Bonds(
         np.sort(np.stack([frame.numbers[pick], frame.numbers[other]], axis=1)), length, push
     )

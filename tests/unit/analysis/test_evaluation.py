@@ -151,7 +151,7 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     (kept,) = read_structures(thrice, forces="input_forces", energy="input_energy")
     (known,) = read_structures(twice, forces="input_forces", energy="input_energy")
     np.testing.assert_array_equal(kept.labelled_forces, known.labelled_forces)
-    assert kept.energy == known.labels.energy
+    assert kept.labels.energy == known.labels.energy
     (first,) = read_structures(twice, forces="input_forces")
     (second,) = read_structures(twice, forces="other")
     np.testing.assert_allclose(first.labelled_forces, second.labelled_forces, atol=1e-6)

@@ -1,0 +1,155 @@
+"""Progress: what a long computation tells whoever started it, in one callback.
+
+Every long function takes ``progress``. It sends messages, goes through items, and tells how far a
+training is. The default tells nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Receives what a computation tells; instances must be picklable, as trainings spawn processes."""
+
+    def message(self, text: str) -> None:
+        """Take one sentence about what is done or was noticed."""
+
+    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+        """Go through items, and show how far that is."""
+
+    def advance(self, fraction: float, report: Mapping[str, float]) -> None:
+        """Take the share of a budget that is spent and, after a validation, its errors."""
+
+    def close(self) -> None:
+        """End what :meth:`advance` shows."""
+
+
+@dataclass(frozen=True)
+class Silent:
+    """Tells nobody."""
+
+    def message(self, text: str) -> None:
+        """See :class:`Progress`."""
+
+    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+        """See :class:`Progress`."""
+        return items
+
+    def advance(self, fraction: float, report: Mapping[str, float]) -> None:
+        """See :class:`Progress`."""
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Sends messages to a function, such as ``print``, and shows nothing else."""
+
+    send: Callable[[str], None] = print
+
+    def message(self, text: str) -> None:
+        """See :class:`Progress`."""
+        self.send(text)
+
+    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+        """See :class:`Progress`."""
+        return items
+
+    def advance(self, fraction: float, report: Mapping[str, float]) -> None:
+        """See :class:`Progress`."""
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+
+
+@dataclass
+class ConsoleProgress:
+    """Prints messages dimmed and shows bars, which vanish when done; none where nobody watches."""
+
+    _bar: Callable[[float], None] | None = field(default=None, init=False, repr=False)
+    _end: Callable[[], None] | None = field(default=None, init=False, repr=False)
+
+    def message(self, text: str) -> None:
+        """See :class:`Progress`."""
+        from scalewise.core.terminal import Console
+
+        Console().print(text, style="dim", markup=False, highlight=False)
+
+    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+        """See :class:`Progress`."""
+        from rich.progress import track
+
+        from scalewise.core.terminal import Console
+
+        console = Console()
+        watched = console.is_terminal
+        return track(items, doing, console=console, transient=True, disable=not watched)
+
+    def advance(self, fraction: float, report: Mapping[str, float]) -> None:
+        """See :class:`Progress`."""
+        if self._bar is None:
+            self._open()
+        assert self._bar is not None  # just opened
+        self._bar(fraction)
+        if report:
+            forces, energy = report.get("forces_mae"), report.get("energy_mae")
+            parts = [f"{100 * fraction:3.0f} %"]
+            parts += [f"forces {forces:.1f} meV/Å"] if forces is not None else []
+            parts += [f"energy {energy:.2f} meV/atom"] if energy is not None else []
+            self._line(f"valid at {', '.join(parts)}")
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+        if self._end is not None:
+            self._end()
+        self._bar = self._end = None
+
+    def _open(self) -> None:
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        from scalewise.core.terminal import Console
+
+        console = Console()
+        bar = Bar(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        task = bar.add_task("training", total=1.0)
+        bar.start()
+        self._bar = lambda fraction: bar.update(task, completed=min(fraction, 1.0))
+        self._end = bar.stop
+        self._line = lambda text: console.print(text, markup=False, highlight=False)
+
+    def _line(self, text: str) -> None:  # replaced while a bar is shown
+        raise AssertionError("no bar is open")
+
+    def __getstate__(self) -> dict[str, None]:
+        """Bars stay in the process that opened them."""
+        return {"_bar": None, "_end": None}
+
+
+#: Tells nobody: the default of every function.
+SILENT: Final = Silent()
+
+
+@contextmanager
+def closing(progress: Progress) -> Iterator[Progress]:
+    """End what a training shows, however the training ends."""
+    try:
+        yield progress
+    finally:
+        progress.close()

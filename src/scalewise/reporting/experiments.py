@@ -1,0 +1,349 @@
+"""Every experiment, registered once: its settings, what runs it, its document, table and figures.
+
+The command line is a loop over this list, and a report finds its table and figures here. Entries
+name what they need as ``module:attribute``, so that nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from scalewise.core.progress import SILENT, Progress
+
+
+@dataclass(frozen=True)
+class Document:
+    """What an experiment finds, on disk.
+
+    Attributes
+    ----------
+    kind
+        Word in the document's key ``kind``.
+    file
+        Name without suffix.
+    schema
+        Number that is raised when the content changes.
+    table, figures
+        Functions of the report: ``table(results, console)`` prints, ``figures(report)`` returns
+        figures by name.
+    """
+
+    kind: str
+    file: str
+    schema: int
+    table: str
+    figures: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One command.
+
+    Attributes
+    ----------
+    name, help
+        The command, and its help: examples first, then what it writes.
+    settings
+        Class of its settings.
+    run
+        Function ``run(request) -> Report | Sequence[Path]``; see :class:`Request`.
+    out
+        Default of ``--out``.
+    model
+        Whether its first argument is a model.
+    files
+        How many files of structures it takes, at least and at most.
+    example
+        A complete command, for error messages.
+    options
+        Further options, of :data:`OPTIONS`.
+    continues
+        Whether it goes on where it was interrupted.
+    document
+        What it finds; none: it only writes files.
+    """
+
+    name: str
+    help: str
+    settings: str
+    run: str
+    out: str
+    model: bool = False
+    files: tuple[int, int] = (1, 1)
+    example: str = ""
+    options: tuple[str, ...] = ()
+    continues: bool = False
+    document: Document | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command was given, read and checked.
+
+    Attributes
+    ----------
+    settings
+        Of the experiment's class.
+    out
+        Folder (or file) for what is written.
+    model
+        The first argument, where there is a model.
+    files
+        Files of structures.
+    options
+        Values of further options.
+    progress
+        Whom to tell.
+    """
+
+    settings: Any
+    out: Path
+    model: str | None = None
+    files: tuple[Path, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    progress: Progress = SILENT
+
+
+def load(name: str) -> Callable[..., Any]:
+    """Import what an entry names as ``module:attribute``."""
+    module, _, attribute = name.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), attribute)
+    return found
+
+
+_A: Final = "scalewise.analysis"
+
+EXPERIMENTS: Final = (
+    Experiment(
+        "study",
+        r"""Study scales: generate (or read) data, run every mechanism, write the evidence.
+
+    [bold]scalewise study[/bold]  the default solution, about seven minutes
+
+    [bold]scalewise study solution.concentration=1 seed=3 --out runs/dilute[/bold]
+
+    [bold]scalewise study a.xyz b.xyz predictions.labels=dft.xyz
+    predictions.forces_keys=\[forces][/bold]
+
+    Writes study.json, figures/ and report.html below --out.
+
+    Interrupted, it continues.""",
+        settings="scalewise.study.settings:StudySettings",
+        run="scalewise.study.run:run_command",
+        out="runs/study",
+        files=(0, 1000),
+        continues=True,
+        document=Document(
+            "study",
+            "study",
+            2,
+            "scalewise.study.page.table:print_results",
+            "scalewise.study.page.figures:figures_of",
+        ),
+    ),
+    Experiment(
+        "generate",
+        r"""Simulate aqueous NaCl with OpenMM and write labelled frames.
+
+    [bold]scalewise generate concentration=1 water=spce replicas=4 --out runs/spce[/bold]
+
+    [bold]scalewise generate geometry=slab --out runs/slab[/bold]  or droplet, crystal, pair: places
+    that differ
+
+    [bold]scalewise generate law=screened screening=2 --out runs/known[/bold]  labels whose range is
+    known
+
+    Writes extxyz files (eV, Å) and a manifest with every check.
+
+    Interrupted, it continues with the replicas that are missing.""",
+        settings="scalewise.testbed.settings:SolutionSettings",
+        run="scalewise.testbed.solution:run_command",
+        out="runs/solution",
+        files=(0, 0),
+        options=("workers",),
+        continues=True,
+    ),
+    Experiment(
+        "doctor",
+        r"""Know labelled frames before training on them: noise, outliers, duplicates, a split.
+
+    [bold]scalewise doctor dft.xyz --out runs/doctor[/bold]
+
+    [bold]scalewise doctor dft.xyz forces_key=forces energy_key=energy[/bold]
+
+    [bold]scalewise doctor dft.xyz split_key=suggested_split[/bold]  keeps a split, checks for leaks
+
+    Writes doctor.json, split.json (for the trainer) and figures/ below --out.""",
+        settings="scalewise.doctor.settings:DoctorSettings",
+        run="scalewise.doctor.examine:run_command",
+        out="runs/doctor",
+        example="scalewise doctor dft.xyz --out runs/doctor",
+        document=Document(
+            "doctor",
+            "doctor",
+            2,
+            "scalewise.doctor.table:print_diagnosis",
+            "scalewise.doctor.figure:figures_of",
+        ),
+    ),
+    Experiment(
+        "train",
+        """Train a potential on labelled frames; killed or interrupted, it goes on when run again.
+
+    scalewise train dft.xyz --minutes 10
+
+    scalewise train dft.xyz --minutes 15 --ladder 3,6.5,long  any cutoff, with and without long
+    range, from one set of weights
+
+    scalewise train dft.xyz network.preset=large network.cutoff=6 epochs=200 --out runs/large""",
+        settings="scalewise.training.settings:TrainSettings",
+        run="scalewise.training.run:run_command",
+        out="runs/train",
+        example="scalewise train dft.xyz --out runs/train",
+        options=("minutes", "ladder"),
+        continues=True,
+    ),
+    Experiment(
+        "predict",
+        r"""Predict energies, forces, stress and charges of every frame; labels are not needed.
+
+    [bold]scalewise predict runs/train md.xyz --out predictions.xyz[/bold]
+
+    [bold]scalewise predict runs/train md.xyz cutoff=4.0 --out short.xyz[/bold]  a shorter cutoff
+
+    What the file has stays, so that scalewise study can read both labels and predictions; what it
+    has under names of results, such as energy or forces, is kept as input_energy, input_forces.""",
+        settings=f"{_A}.evaluation.settings:PredictSettings",
+        run=f"{_A}.evaluation.predict:run_command",
+        out="predictions.xyz",
+        model=True,
+        example="scalewise predict runs/train dft.xyz",
+    ),
+    Experiment(
+        "evaluate",
+        r"""Compare predictions with labels: by element, by regime, by distance, beside the noise.
+
+    [bold]scalewise evaluate runs/train dft.xyz[/bold]  the test frames of the training's split
+
+    [bold]scalewise evaluate runs/train dft.xyz split_key=suggested_split role=\[test,ood][/bold]
+
+    Writes evaluation.json, figures/ and predictions.xyz below --out.""",
+        settings=f"{_A}.evaluation.settings:EvaluateSettings",
+        run=f"{_A}.evaluation.evaluate:run_command",
+        out="runs/evaluate",
+        model=True,
+        example="scalewise evaluate runs/train dft.xyz",
+        document=Document(
+            "evaluation",
+            "evaluation",
+            2,
+            f"{_A}.evaluation.table:print_evaluation",
+            f"{_A}.evaluation.figure:figures_of",
+        ),
+    ),
+    Experiment(
+        "curve",
+        r"""Draw error against cutoff, with and without long range, beside what each scale costs.
+
+    [bold]scalewise curve runs/train dft.xyz[/bold]  a potential trained with --ladder
+
+    [bold]scalewise curve runs/train dft.xyz cutoffs=\[3,4,5] singles=\[runs/four][/bold]
+
+    Writes curve.json and figures/ below --out.""",
+        settings=f"{_A}.cutoff_scan.settings:ScanSettings",
+        run=f"{_A}.cutoff_scan.scan:run_command",
+        out="runs/curve",
+        model=True,
+        example="scalewise curve runs/train dft.xyz",
+        document=Document(
+            "curve",
+            "curve",
+            2,
+            f"{_A}.cutoff_scan.table:print_curve",
+            f"{_A}.cutoff_scan.figure:figures_of",
+        ),
+    ),
+    Experiment(
+        "refine",
+        r"""Find the fewest and cheapest scales of a ladder that lose hardly any accuracy.
+
+    [bold]scalewise refine runs/ladder dft.xyz[/bold]  at most 1 % worse, 2 % for any element
+
+    [bold]scalewise refine runs/ladder dft.xyz tolerance=0.03 by=regime near=\[Na,Cl][/bold]
+
+    [bold]scalewise refine runs/ladder dft.xyz microseconds=150[/bold]  the best at that cost
+
+    Writes refine.json, figures/ and model/, a potential that gives every atom its scale.""",
+        settings=f"{_A}.refinement.settings:RefineSettings",
+        run=f"{_A}.refinement.refine:run_command",
+        out="runs/refine",
+        model=True,
+        example="scalewise refine runs/train dft.xyz",
+        document=Document(
+            "refine",
+            "refine",
+            2,
+            f"{_A}.refinement.table:print_refined",
+            f"{_A}.refinement.figure:figures_of",
+        ),
+    ),
+    Experiment(
+        "prove",
+        r"""Say what would help: a longer range, other scales, more frames or a larger network.
+
+    [bold]scalewise prove dft.xyz --ladder 3,6.5,long --minutes 5[/bold]  eight trainings: all
+    frames, half, a quarter, half the channels, two seeds each
+
+    Writes prove.json and figures/ below --out. Settings of scalewise train hold, too.
+
+    Interrupted, it continues.""",
+        settings=f"{_A}.attribution.settings:AttributionSettings",
+        run=f"{_A}.attribution.run:run_command",
+        out="runs/prove",
+        example="scalewise prove dft.xyz --ladder 3,6.5,long",
+        options=("minutes", "ladder"),
+        continues=True,
+        document=Document(
+            "prove",
+            "prove",
+            2,
+            f"{_A}.attribution.table:print_proof",
+            f"{_A}.attribution.figure:figures_of",
+        ),
+    ),
+    Experiment(
+        "locality",
+        r"""Before training: the error that no model of a given range can beat.
+
+    [bold]scalewise locality runs/solution workers=2[/bold]  the force field of scalewise generate
+
+    [bold]scalewise locality start.xyz calculator=ase.calculators.emt:EMT
+    radii=\[3,4,5][/bold]  any ASE calculator
+
+    [bold]scalewise locality runs/solution against=runs/curve/curve.json[/bold]  beside a model
+
+    Needs the reference alone: holds what is near an atom, resamples the rest, and writes how far
+    the force spreads. locality.json and figures/ below --out.
+
+    Interrupted, it continues.""",
+        settings=f"{_A}.locality.settings:LocalitySettings",
+        run=f"{_A}.locality.run:run_command",
+        out="runs/locality",
+        model=True,
+        files=(0, 0),
+        continues=True,
+        document=Document(
+            "locality",
+            "locality",
+            2,
+            f"{_A}.locality.table:print_locality",
+            f"{_A}.locality.figure:figures_of",
+        ),
+    ),
+)
+
+DOCUMENTS: Final = {e.document.kind: e.document for e in EXPERIMENTS if e.document is not None}

@@ -1,0 +1,317 @@
+"""A report: what an analysis found, how it is shown, and how it is written and read again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import scalewise
+from scalewise.core.documents import read_plain
+from scalewise.core.errors import InputError, did_you_mean, shown
+from scalewise.core.files import write_json, write_text
+from scalewise.reporting.experiments import DOCUMENTS, Document
+from scalewise.reporting.experiments import load as attribute
+from scalewise.reporting.numbers import to_json
+from scalewise.statistics.verdict import Answer, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from scalewise.models.potential import Potential
+
+ENVELOPE: Final = ("kind", "schema", "scalewise", "settings", "provenance", "units", "body")
+_AGAIN: Final = "Give a document that this version of scalewise wrote, or run the command again."
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """Results of one analysis.
+
+    In a notebook it shows its table and its figures. Every document has the same envelope: kind,
+    schema, version, settings, provenance, units, body; ``docs/schemas`` has a JSON schema for each.
+
+    Attributes
+    ----------
+    kind
+        Which analysis: ``curve``, ``evaluation``, ``refine``, ``prove``, ``locality``, ``doctor``,
+        ``study``.
+    body
+        What was found; plain numbers, texts, lists and dictionaries.
+    settings
+        All settings of the analysis.
+    provenance
+        Data (name, SHA-256, number of structures) and versions.
+    units
+        Of the numbers in the body, by name.
+    attachments
+        What is not part of the document: a potential, predictions. Empty in a report that was read.
+    """
+
+    kind: str
+    body: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    attachments: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def made(
+        cls,
+        kind: str,
+        body: Mapping[str, Any],
+        *,
+        settings: Mapping[str, Any],
+        units: Mapping[str, str],
+        provenance: Mapping[str, Any] | None = None,
+        **attachments: Any,
+    ) -> Report:
+        """Make a report of what was computed: numbers are rounded to ten digits."""
+        return cls(
+            kind,
+            to_json(body),
+            to_json(settings),
+            to_json(provenance or {}),
+            dict(units),
+            dict(attachments),
+        )
+
+    # -- what it says ------------------------------------------------------------------------------
+
+    @property
+    def potential(self) -> Potential:
+        """The potential that the analysis made.
+
+        Raises
+        ------
+        InputError
+            It made none, or the report was read from its document.
+        """
+        if "potential" not in self.attachments:
+            raise InputError(
+                f"report '{self.kind}'",
+                "it holds no potential",
+                "A report of refine_cutoffs has one, until it is read from its document: use "
+                "load_potential on the folder it was saved to.",
+            )
+        found: Potential = self.attachments["potential"]
+        return found
+
+    @property
+    def subsets(self) -> list[str]:
+        """Names of the subsets of atoms that verdicts are given for."""
+        return [s["name"] for s in self.body.get("subsets", ())]
+
+    def verdict(self, subset: str = "all", question: str | None = None) -> Verdict:
+        """Answer a question for a subset of the atoms.
+
+        Parameters
+        ----------
+        subset
+            ``all``, an element or a regime; :attr:`subsets` lists them.
+        question
+            Of a cutoff scan: none, whether the longest scale is needed beyond the shortest cutoff.
+            Of an attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``; default: the
+            first.
+
+        Raises
+        ------
+        InputError
+            A subset or a question that the report does not have.
+        """
+        found = next((s for s in self.body.get("subsets", ()) if s["name"] == subset), None)
+        if found is None:
+            known = ", ".join(self.subsets) or "none"
+            raise InputError(
+                f"subset '{subset}'",
+                f"the report '{self.kind}' has verdicts for: {known}",
+                f"Name one of these.{did_you_mean(subset, self.subsets)}",
+            )
+        verdicts = _verdicts(found)
+        if not verdicts:
+            raise InputError(
+                f"subset '{subset}'", "no verdict", "Ask a cutoff scan or attribution."
+            )
+        name = question or next(iter(verdicts))
+        if name not in verdicts:
+            raise InputError(
+                f"question '{name}'", "not asked", f"Questions: {', '.join(verdicts)}."
+            )
+        return verdicts[name]
+
+    # -- how it is shown ---------------------------------------------------------------------------
+
+    def figures(self) -> dict[str, Figure]:
+        """Draw all figures, by name."""
+        from scalewise.reporting.style import styled
+
+        draw = attribute(self._kind.figures)
+        with styled():
+            found: dict[str, Figure] = {k: f for k, f in draw(self).items() if f is not None}
+        return found
+
+    def figure(self, name: str | None = None) -> Figure:
+        """Draw one figure; default: the first.
+
+        Raises
+        ------
+        InputError
+            No such figure.
+        """
+        drawn = self.figures()
+        chosen = name or next(iter(drawn), None)
+        if chosen not in drawn:
+            raise InputError(
+                f"figure '{chosen}'",
+                f"the report '{self.kind}' draws: {', '.join(drawn) or 'none'}",
+                "Name one of these.",
+            )
+        return drawn[chosen]
+
+    def table(self, *, width: int = 100) -> str:
+        """Return the table as plain text."""
+        from scalewise.core.terminal import Console
+
+        console = Console(file=io.StringIO(), width=width, no_color=True)
+        self.print_table(console)
+        written: io.StringIO = console.file  # type: ignore[assignment]  # given above
+        return written.getvalue()
+
+    def print_table(self, console: Any) -> None:
+        """Print the table to a console of ``rich``."""
+        attribute(self._kind.table)(self.results, console)
+
+    def __str__(self) -> str:
+        """The table."""
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        """Show table and figures in a notebook."""
+        from html import escape
+
+        parts = [f"<pre>{escape(self.table().strip())}</pre>"]
+        for figure in self.figures().values():
+            stream = io.StringIO()
+            figure.savefig(stream, format="svg")
+            text = stream.getvalue()
+            parts.append(text[text.index("<svg") :])
+        return "\n".join(parts)
+
+    # -- how it is written and read ----------------------------------------------------------------
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Body, settings and data together: what tables and figures read."""
+        return {"settings": self.settings, "data": self.provenance.get("data"), **self.body}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+        return {
+            "kind": self.kind,
+            "schema": self._kind.schema,
+            "scalewise": scalewise.__version__,
+            "settings": self.settings,
+            "provenance": self.provenance,
+            "units": dict(self.units),
+            "body": self.body,
+        }
+
+    def save(self, folder: Path | str) -> list[Path]:
+        """Write the document, the table, the figures and attachments below a folder.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written to.
+        """
+        from scalewise.reporting.style import save, styled
+
+        out = Path(folder)
+        document = out / f"{self._kind.file}.json"
+        write_json(document, self.to_json())
+        write_text(out / f"{self._kind.file}.txt", self.table())
+        paths = [document, out / f"{self._kind.file}.txt"]
+        drawn = self.figures()
+        with styled():
+            for name, figure in drawn.items():
+                paths += save(figure, out / "figures" / name)
+        for name, value in self.attachments.items():
+            if write := ATTACHMENTS.get(name):
+                paths.append(attribute(write)(value, out))
+        return paths
+
+    @classmethod
+    def load(cls, path: Path | str) -> Report:
+        """Read a report from its document, or from the folder that holds it.
+
+        Raises
+        ------
+        InputError
+            No document of scalewise; another schema; the message names what is wrong.
+        """
+        path = Path(path)
+        if path.is_dir():
+            known = [path / f"{kind.file}.json" for kind in DOCUMENTS.values()]
+            found = [p for p in known if p.is_file()]
+            if len(found) != 1:
+                raise InputError(
+                    str(path), f"{len(found)} documents of scalewise in it", "Name the document."
+                )
+            path = found[0]
+        return cls.from_json(read_plain(path, _AGAIN), where=str(path))
+
+    @classmethod
+    def from_json(cls, document: Any, *, where: str = "document") -> Report:
+        """Rebuild a report from its document.
+
+        Raises
+        ------
+        InputError
+            As :meth:`load`.
+        """
+        if not isinstance(document, dict) or not set(ENVELOPE) <= document.keys():
+            raise InputError(where, "not a document of scalewise", _AGAIN)
+        kind, schema = document["kind"], document["schema"]
+        if kind not in DOCUMENTS:
+            raise InputError(where, f"a document of the kind {shown(kind, 40)}", _AGAIN)
+        if schema != DOCUMENTS[kind].schema:
+            found = f"schema {shown(schema, 40)}, where {DOCUMENTS[kind].schema} is read"
+            raise InputError(where, found, _AGAIN)
+        parts = [document[n] for n in ("body", "settings", "provenance", "units")]
+        if not all(isinstance(part, dict) for part in parts):
+            raise InputError(where, "damaged (its body, settings, provenance or units)", _AGAIN)
+        return cls(kind, *parts)
+
+    @property
+    def _kind(self) -> Document:
+        return DOCUMENTS[self.kind]
+
+
+#: What writes an attachment below a folder.
+ATTACHMENTS: Final[dict[str, str]] = {
+    "potential": "scalewise.models.checkpoint:save_below",
+    "predictions": "scalewise.analysis.evaluation.predict:save_below",
+    "split": "scalewise.data.splits:save_below",
+}
+
+
+def _verdicts(subset: Mapping[str, Any]) -> dict[str, Verdict]:
+    """Verdicts of one subset, by question."""
+    if "verdicts" in subset:
+        return {v["question"]: _verdict(v) for v in subset["verdicts"]}
+    longer = [s["longer"] for s in subset.get("scales", ()) if "longer" in s]
+    return {"longer": _verdict(longer[0])} if longer else {}
+
+
+def _verdict(record: Mapping[str, Any]) -> Verdict:
+    return Verdict(
+        Answer(record["answer"]),
+        gain=record.get("gain"),
+        low=record.get("low"),
+        high=record.get("high"),
+        p=record.get("p"),
+        reason=str(record.get("reason", "")),
+        question=str(record.get("question", "")),
+    )

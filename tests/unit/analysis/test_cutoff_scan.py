@@ -237,7 +237,8 @@ def column(run: Path, name: str) -> list[float]:
 
 
 def test_network_and_router_are_trained_together(tmp_path: Path) -> None:
-    settings, frames = load(Train, None, [*WORDS, "epochs=10", "route.by=environment"]), labelled(12)
+    settings = load(Train, None, [*WORDS, "epochs=10", "route.by=environment"])
+    frames = labelled(12)
     baseline = Baseline.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
     run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", tmp_path))

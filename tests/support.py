@@ -1,11 +1,16 @@
-"""Small frames made without a simulation."""
+"""Small frames made without a simulation, and what tests share."""
 
 from __future__ import annotations
 
+import fcntl
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -15,6 +20,26 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that is made once for all workers of a run of the tests, and only read by tests.
+
+    A fixture of wider scope is made once per worker, and once more whenever a worker comes back to
+    its module.
+    """
+    base = factory.getbasetemp()
+    if base.name.startswith("popen-"):  # of one worker, below what is of all
+        base = base.parent
+    folder, made = base / name, base / f"{name}.made"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def salt_frame(seed: int = 0, n: int = 8, box: float = 14.0, index: int = 0) -> Structure:

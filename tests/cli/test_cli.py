@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from scalewise.cli import app
+from support import once
 
 ROOT = Path(__file__).parents[2]
 FAST = [
@@ -45,14 +47,16 @@ def call_here(*words: str | Path, cwd: Path, at: pytest.MonkeyPatch) -> Result:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """dft.xyz, short.xyz and long.xyz from the example."""
+    return once(tmp_path_factory, "example", write_example)
+
+
+def write_example(folder: Path) -> None:
     spec = importlib.util.spec_from_file_location("e", ROOT / "examples/audit_two_models.py")
     assert spec is not None
     assert spec.loader is not None
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
-    folder = tmp_path_factory.mktemp("files")
     example.write_files(folder)
-    return folder
 
 
 AUDIT = [
@@ -62,6 +66,18 @@ AUDIT = [
     "predictions.forces_keys=[predicted_forces]",
     *FAST,
 ]
+
+
+@pytest.fixture(scope="module")
+def audited(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An audit in a process of its own: what it wrote in `out`, what it said in `stdout`."""
+
+    def audit(folder: Path) -> None:
+        found = call("study", *AUDIT, "--out", folder / "out", cwd=files)
+        assert found.returncode == 0, found.stderr
+        (folder / "stdout").write_text(found.stdout)
+
+    return once(tmp_path_factory, "audited", audit)
 
 
 def test_help_reads_like_a_guide(tmp_path: Path) -> None:
@@ -102,11 +118,9 @@ def test_mistakes_end_with_code_two_and_one_paragraph(
     assert message in found.stderr
 
 
-def test_audit_of_two_prediction_files(files: Path, tmp_path: Path) -> None:
-    found = call("study", *AUDIT, "--out", tmp_path / "out", cwd=files)
-    assert found.returncode == 0, found.stderr
-    assert "needed" in found.stdout
-    results = json.loads((tmp_path / "out/results.json").read_text())
+def test_audit_of_two_prediction_files(audited: Path) -> None:
+    assert "needed" in (audited / "stdout").read_text()
+    results = json.loads((audited / "out/results.json").read_text())
     verdict = results["verdict"]["predictions"]
     assert verdict["all"]["answer"] == "needed"
     assert verdict["contact_pair"]["answer"] == "needed"
@@ -124,8 +138,8 @@ def test_audit_of_two_prediction_files(files: Path, tmp_path: Path) -> None:
         "n",
     }
     assert all(fields <= set(row) for row in results["rows"])
-    assert (tmp_path / "out/report.html").stat().st_size > 10_000
-    assert len(list((tmp_path / "out/figures").glob("*.png"))) >= 4
+    assert (audited / "out/report.html").stat().st_size > 10_000
+    assert len(list((audited / "out/figures").glob("*.png"))) >= 4
     hard = next(r for r in results["rows"] if r["method"] == "hard_oracle")
     assert hard["outside_null"]
     _check_order(results["rows"])
@@ -145,17 +159,19 @@ def _check_order(rows: list[dict]) -> None:
         assert order == sorted(order, reverse=True), cell
 
 
-def test_second_run_gives_the_same_bytes_and_reads_them_back(files: Path, tmp_path: Path) -> None:
+def test_second_run_gives_the_same_bytes_and_reads_them_back(
+    files: Path, audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
-    first = call("study", *AUDIT, "--out", out, cwd=files)
-    assert first.returncode == 0, first.stderr
+    shutil.copytree(audited / "out", out)
     before = {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    again = call("study", *AUDIT, "--out", out, cwd=files)
-    assert again.returncode == 0
+    words = ("study", *AUDIT, "--out", out)
+    again = call_here(*words, cwd=files, at=monkeypatch)
+    assert again.exit_code == 0
     assert "Study:" not in again.stdout
     assert {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
     (next((out / "stages").iterdir())).write_text("{ half")  # as a crash would leave it
-    assert call("study", *AUDIT, "--out", out, cwd=files).returncode == 0
+    assert call_here(*words, cwd=files, at=monkeypatch).exit_code == 0
     after = {p.name: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     assert after == before
 
@@ -191,7 +207,8 @@ def test_full_disk_leaves_nothing_half_written(files: Path, tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     out = tmp_path / "out"
-    found = call("study", *AUDIT, "--out", out, cwd=files, preexec_fn=small_files)
+    quick = ("router.steps=2", "pool.max_scales=2", "evidence.draws=10")
+    found = call("study", *AUDIT, *quick, "--out", out, cwd=files, preexec_fn=small_files)
     assert found.returncode == 2, found.stderr
     assert "cannot be written" in found.stderr
     assert [p for p in out.rglob("*") if p.is_file()] == []
@@ -201,9 +218,15 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     """Ctrl-C during the simulation: no traceback, no half file, and the next run finishes."""
     pytest.importorskip("openmm")
     config, out = ROOT / "configs/small.yaml", tmp_path / "out"
-    command = [sys.executable, "-m", "scalewise.cli", "study", str(config), "--out", str(out)]
+    fewer = ("configurations=2", "samples=2", "spacing=0.05")
+    quick = (
+        *("solution.equilibration=0.4", "solution.spacing=0.05", "router.steps=10"),
+        *(f"solution.replicates.{word}" for word in fewer),
+    )
+    words = ("study", str(config), *quick, "--out", str(out))
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", "scalewise.cli", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -222,7 +245,7 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     assert "Traceback" not in errors
     done = {p: p.stat().st_mtime_ns for p in out.glob("solution-*/replica-*.extxyz")}
     assert done
-    found = call("study", config, "--out", out, cwd=tmp_path)
+    found = call(*words, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert {p: p.stat().st_mtime_ns for p in done} == done
     results = json.loads((out / "results.json").read_text())

@@ -72,7 +72,7 @@ def test_a_run_says_what_it_does_and_leaves_a_model(data: Path, tmp_path: Path) 
 
 
 def test_a_killed_run_loses_at_most_one_epoch(data: Path, tmp_path: Path) -> None:
-    words = (data, *SMALL, "epochs=30", "validations=30", "--out", "out")
+    words = (data, *SMALL, "epochs=12", "validations=12", "--out", "out")
     process = subprocess.Popen(
         command(*words), cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.DEVNULL
     )
@@ -90,8 +90,8 @@ def test_a_killed_run_loses_at_most_one_epoch(data: Path, tmp_path: Path) -> Non
     after = steps(tmp_path / "out")
     per_epoch = after[0]
     assert after == sorted(set(after))
-    assert after[-1] == 30 * per_epoch
-    assert len(after) == 30
+    assert after[-1] == 12 * per_epoch
+    assert len(after) == 12
     assert after[: len(before) - 1] == before[:-1]
 
 

@@ -33,7 +33,7 @@ from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, va
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import Progress
 from scalewise.training.trainer import Job
-from support import salt_frame, untrained
+from support import once, salt_frame, untrained
 
 LADDER = ("network.ladder=[3.0,4.5,long]",)
 WORDS = (
@@ -133,7 +133,10 @@ def labelled(count: int) -> list[Structure]:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("ladder")
+    return once(tmp_path_factory, "ladder", train_a_ladder)
+
+
+def train_a_ladder(out: Path) -> None:
     settings, frames = load(TrainSettings, None, WORDS), labelled(12)
     baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
@@ -148,7 +151,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         atoms.info["part"] = str(frame.index)
         images.append(atoms)
     ase.io.write(out / "test.xyz", images, format="extxyz")
-    return out
 
 
 def test_a_ladder_is_trained_and_logged_at_three_scales(trained: Path) -> None:
@@ -194,6 +196,13 @@ def test_neighbors_are_counted_where_they_are_a_little_blurred() -> None:
     assert float(neighbors_cost(graph, positions, everything)) == pytest.approx(1.0)
 
 
+#: A router alone has few weights, which bear long steps.
+ALONE = (
+    *("adam_rate=0.02", "learning_rate=0.04", "ema=0.98", "validations=3"),
+    *("data.check_units=false", "data.test=0", "data.group_key=part"),
+)
+
+
 @pytest.mark.parametrize("kind", ["element", "environment"])
 def test_a_router_is_trained_on_a_network_that_stays(
     trained: Path, tmp_path: Path, kind: str
@@ -204,8 +213,7 @@ def test_a_router_is_trained_on_a_network_that_stays(
         f"start={trained}",
         "adaptive_cutoff.tolerance=0.5",
     )
-    fixed = ("epochs=60", "validations=3", "data.check_units=false", "data.test=0")
-    settings = load(TrainSettings, None, [*words, *fixed, "data.group_key=part"])
+    settings = load(TrainSettings, None, [*words, *ALONE, "epochs=24"])
     train(trained / "test.xyz", settings, tmp_path)
     before, after = (checkpoint.read(p / "model") for p in (trained, tmp_path))
     assert after.adaptive_cutoff is not None
@@ -233,12 +241,7 @@ def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path:
             f"start={trained}",
             f"adaptive_cutoff.penalty={price}",
         )
-        fixed = ("epochs=60", "validations=3", "data.check_units=false", "data.test=0")
-        train(
-            trained / "test.xyz",
-            load(TrainSettings, None, [*words, *fixed, "data.group_key=part"]),
-            out,
-        )
+        train(trained / "test.xyz", load(TrainSettings, None, [*words, *ALONE, "epochs=20"]), out)
         assert set(column(out, "multiplier")) == {price}
         costs.append(column(out, "cost_adaptive")[-1])
         lengths.append(checkpoint.read(out / "model").predict(labelled(1)[0]).cutoffs.mean())
@@ -253,10 +256,8 @@ def column(run: Path, name: str) -> list[float]:
 
 
 def test_network_and_router_are_trained_together(tmp_path: Path) -> None:
-    settings, frames = (
-        load(TrainSettings, None, [*WORDS, "adaptive_cutoff.by=environment"]),
-        labelled(12),
-    )
+    settings = load(TrainSettings, None, [*WORDS, "epochs=10", "adaptive_cutoff.by=environment"])
+    frames = labelled(12)
     baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
     run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", tmp_path))

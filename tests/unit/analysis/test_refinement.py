@@ -14,7 +14,7 @@ import torch
 
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool
-from scalewise.analysis.refinement.refine import refine, write_all
+from scalewise.analysis.refinement.refine import Refined, refine, write_all
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.errors import InputError
@@ -216,10 +216,16 @@ def settings(**given: object) -> RefineSettings:
     return RefineSettings.model_validate({**words, "block": 1, **given})
 
 
+@pytest.fixture(scope="module")
+def generous(run: Path) -> Refined:
+    """What is found where nearly any loss is allowed."""
+    return refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+
+
 def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
-    run: Path, tmp_path: Path
+    run: Path, generous: Refined, tmp_path: Path
 ) -> None:
-    found = refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+    found = generous
     paths = write_all(found, run, tmp_path)
     assert [p.name for p in paths] == ["refine.json", "refine.png", "refine.svg", "model"]
     results = json.loads((tmp_path / "refine.json").read_text())
@@ -249,8 +255,10 @@ def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
     assert whole[2]["mae"] == pytest.approx(1e3 * np.mean(errors), rel=1e-3)
 
 
-def test_the_scales_of_a_frame_are_drawn_where_they_differ(run: Path, tmp_path: Path) -> None:
-    found = refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+def test_the_scales_of_a_frame_are_drawn_where_they_differ(
+    run: Path, generous: Refined, tmp_path: Path
+) -> None:
+    found = generous
     pool = {"scales": [3.0, 4.0], "members": [[0], [1]]}
     lengths = np.array([3.0, 4.0])
     objective = Objective(

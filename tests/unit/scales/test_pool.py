@@ -49,7 +49,7 @@ def test_dyadic_pool_recovers_the_continuous_gain_with_at_most_nine_scales() -> 
 
 
 def test_moving_nodes_needs_fewer_scales_than_halving() -> None:
-    residuals = planted(1500, seed=0, optima=(0.3,), difference=1.0, noise=0.1).residuals
+    residuals = planted(300, seed=0, optima=(0.3,), difference=1.0, noise=0.1).residuals
     halved = refine_dyadic(residuals, DyadicRefiner(recovery=0.98))
     moved, share = smallest_moved_pool(residuals, 0.98, 9)
     assert share is not None

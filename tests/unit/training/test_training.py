@@ -139,17 +139,6 @@ def test_the_baseline_survives_fixed_formula_units() -> None:
     assert not unlabelled.spans(np.array([11, 17]))
 
 
-def test_a_potential_of_schema_one_is_upgraded() -> None:
-    # written by the last version with schema 1, and what it predicted
-    folder = Path(__file__).parents[2] / "fixtures/potential-schema-1"
-    assert json.loads((folder / "model.json").read_text())["schema"] == 1
-    potential = checkpoint.read(folder)
-    assert potential.adaptive_cutoff is None
-    assert potential.predict(salt_frame(seed=3, n=8, box=9.0)).energy == pytest.approx(
-        7.435060024, abs=1e-4
-    )
-
-
 def test_training_lowers_the_error_and_writes_its_record(tmp_path: Path) -> None:
     frames = labelled(12)
     run(job(tmp_path, "epochs=25", "validations=5", frames=frames))

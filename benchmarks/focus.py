@@ -24,6 +24,7 @@ from scalewise.models.density.settings import NetworkSettings as Settings
 from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import build
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import Scale
 from scalewise.models.scale import ResolvedScale
 
 ROUNDS, SHORT, LONG = 15, 3.0, 5.0
@@ -79,7 +80,7 @@ def report(atoms: int) -> None:
     def mixed(share: float) -> object:
         cutoffs = np.full(atoms, SHORT)
         cutoffs[order[: round(share * atoms)]] = LONG
-        return lambda: potential.derivatives(listed, frame.positions, cutoffs)
+        return lambda: potential.evaluate_graph(listed, frame.positions, Scale(cutoffs))
 
     found = medians({str(s): mixed(s) for s in shares})
     for share, ms in found.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalewise.analysis.evaluation.choice import read_selection
+from scalewise.analysis.evaluation.selection import read_selection
 from scalewise.analysis.refinement.objective import Objective
 from scalewise.analysis.refinement.pool import CutoffPool, group_names
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value

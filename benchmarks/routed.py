@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from scipy import optimize
 
-from scalewise.analysis.evaluation.choice import read_selection
+from scalewise.analysis.evaluation.selection import read_selection
 from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.analysis.evaluation.subsets import named_subsets, symbol
 from scalewise.analysis.refinement.objective import Objective

@@ -1,3 +1,99 @@
-"""Which length scale a force field needs, where, and the proof of it."""
+"""Which length scale a force field needs, where, and the proof of it.
+
+The names below are the library; modules and what else is in them may change without notice. They
+are imported when they are first used: ``import scalewise`` loads neither torch nor ASE.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+#: Public names, and where each lives.
+_PUBLIC = {
+    # structures, labels and splits
+    "Structure": "data.structure",
+    "Labels": "data.structure",
+    "read_structures": "data.reading",
+    "write_structures": "data.reading",
+    "Split": "data.splits",
+    "make_split": "data.splits",
+    "diagnose_data": "doctor.examine",
+    # models
+    "Potential": "models.potential",
+    "load_potential": "models.opening",
+    "open_model": "models.opening",
+    "InteratomicPotential": "models.protocol",
+    "LongRange": "models.protocol",
+    "Prediction": "models.protocol",
+    "Scale": "models.protocol",
+    "Ladder": "models.protocol",
+    "AdaptiveCutoff": "models.adaptive_cutoff",
+    "ScalewiseCalculator": "interfaces.ase",
+    # training
+    "train": "training.run",
+    "TrainSettings": "training.settings",
+    "NetworkSettings": "models.density.settings",
+    # what scales are worth
+    "evaluate": "analysis.evaluation.evaluate",
+    "scan_cutoffs": "analysis.cutoff_scan.scan",
+    "refine_cutoffs": "analysis.refinement.refine",
+    "attribute_error": "analysis.attribution.run",
+    "bound_locality": "analysis.locality.run",
+    "audit_predictions": "study.run",
+    "Report": "reporting.report",
+    "Verdict": "statistics.verdict",
+    # the testbed
+    "generate_solution": "testbed.solution",
+    # errors
+    "InputError": "core.errors",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'scalewise' has no attribute '{name}'")
+    value = getattr(import_module(f"scalewise.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from scalewise.analysis.attribution.run import attribute_error as attribute_error
+    from scalewise.analysis.cutoff_scan.scan import scan_cutoffs as scan_cutoffs
+    from scalewise.analysis.evaluation.evaluate import evaluate as evaluate
+    from scalewise.analysis.locality.run import bound_locality as bound_locality
+    from scalewise.analysis.refinement.refine import refine_cutoffs as refine_cutoffs
+    from scalewise.core.errors import InputError as InputError
+    from scalewise.data.reading import read_structures as read_structures
+    from scalewise.data.reading import write_structures as write_structures
+    from scalewise.data.splits import Split as Split
+    from scalewise.data.splits import make_split as make_split
+    from scalewise.data.structure import Labels as Labels
+    from scalewise.data.structure import Structure as Structure
+    from scalewise.doctor.examine import diagnose_data as diagnose_data
+    from scalewise.interfaces.ase import ScalewiseCalculator as ScalewiseCalculator
+    from scalewise.models.adaptive_cutoff import AdaptiveCutoff as AdaptiveCutoff
+    from scalewise.models.density.settings import NetworkSettings as NetworkSettings
+    from scalewise.models.opening import load_potential as load_potential
+    from scalewise.models.opening import open_model as open_model
+    from scalewise.models.potential import Potential as Potential
+    from scalewise.models.protocol import InteratomicPotential as InteratomicPotential
+    from scalewise.models.protocol import Ladder as Ladder
+    from scalewise.models.protocol import LongRange as LongRange
+    from scalewise.models.protocol import Prediction as Prediction
+    from scalewise.models.protocol import Scale as Scale
+    from scalewise.reporting.report import Report as Report
+    from scalewise.statistics.verdict import Verdict as Verdict
+    from scalewise.study.run import audit_predictions as audit_predictions
+    from scalewise.testbed.solution import generate_solution as generate_solution
+    from scalewise.training.run import train as train
+    from scalewise.training.settings import TrainSettings as TrainSettings

@@ -14,6 +14,7 @@ from scalewise.models import gradients as derivative
 from scalewise.models.binning import bin_atoms
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import Scale
 from scalewise.models.scale import ORDER, ResolvedScale, condition
 from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
@@ -87,7 +88,7 @@ def test_the_first_layer_looks_at_the_first_slots_alone(
     every = replace(graph, first_neighbor_index=None)
     for cutoffs in (3.3, 5.0, np.random.default_rng(0).uniform(3.0, 5.0, 20)):
         found, expected = (
-            potential.derivatives(g, frame.positions, cutoffs).forces for g in (graph, every)
+            potential.evaluate_graph(g, frame.positions, Scale(cutoffs)).forces for g in (graph, every)
         )
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     whole = untrained(ladder=LADDER, first_layer_cutoff=None)
@@ -104,7 +105,7 @@ def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
 
     cutoffs = np.arange(inner - 0.4, inner + 0.4, 0.005)
     energies = np.array(
-        [potential.derivatives(graph, frame.positions, float(c)).energy.item() for c in cutoffs]
+        [potential.evaluate_graph(graph, frame.positions, Scale(float(c))).energy.item() for c in cutoffs]
     )
 
     def third_difference(every: int) -> float:

@@ -19,6 +19,7 @@ from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import batch, build, trim_edges
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import Scale
 from scalewise.models.scale import ResolvedScale
 from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
@@ -157,14 +158,14 @@ def test_a_shorter_cutoff_is_a_prefix_of_the_list(potential: Potential, frame: S
     graph = potential.graph(frame)
     short = trim_edges(graph, torch.as_tensor(frame.positions), 4.0)
     cutoffs = np.full(20, 4.0)
-    first = potential.derivatives(graph, frame.positions, cutoffs)
-    second = potential.derivatives(short, frame.positions, cutoffs)
+    first = potential.evaluate_graph(graph, frame.positions, Scale(cutoffs))
+    second = potential.evaluate_graph(short, frame.positions, Scale(cutoffs))
     # the pair sum of the electrostatics keeps the network's cutoff, beyond 4 Å it is small
     close(second.forces.numpy(), first.forces.numpy(), 1e-3)
     without = untrained(charges=False)
     close(
-        without.derivatives(short, frame.positions, cutoffs).forces.numpy(),
-        without.derivatives(graph, frame.positions, cutoffs).forces.numpy(),
+        without.evaluate_graph(short, frame.positions, Scale(cutoffs)).forces.numpy(),
+        without.evaluate_graph(graph, frame.positions, Scale(cutoffs)).forces.numpy(),
     )
 
 
@@ -185,15 +186,15 @@ def test_cutoffs_of_single_atoms_count_for_these_alone(
 def test_a_batch_equals_its_frames(potential: Potential, frame: Structure) -> None:
     frames = [frame, salt_frame(seed=5, n=12, box=9.0), salt_frame(seed=6, n=20, box=12.0)]
     joined = batch([potential.graph(f) for f in frames])
-    found = potential.derivatives(joined, np.concatenate([f.positions for f in frames]))
-    apart = [potential.derivatives(potential.graph(f), f.positions) for f in frames]
+    found = potential.evaluate_graph(joined, np.concatenate([f.positions for f in frames]))
+    apart = [potential.evaluate_graph(potential.graph(f), f.positions) for f in frames]
     close(found.forces.numpy(), np.concatenate([d.forces.numpy() for d in apart]))
     close(found.energy.numpy(), np.concatenate([d.energy.numpy() for d in apart]))
     close(found.virial.numpy(), np.concatenate([d.virial.numpy() for d in apart]))
     isolated = [replace(f, pbc=np.zeros(3, dtype=bool)) for f in frames]
     joined = batch([potential.graph(f) for f in isolated])
-    found = potential.derivatives(joined, np.concatenate([f.positions for f in frames]))
-    apart = [potential.derivatives(potential.graph(f), f.positions) for f in isolated]
+    found = potential.evaluate_graph(joined, np.concatenate([f.positions for f in frames]))
+    apart = [potential.evaluate_graph(potential.graph(f), f.positions) for f in isolated]
     close(found.forces.numpy(), np.concatenate([d.forces.numpy() for d in apart]))
 
 
@@ -203,7 +204,7 @@ def test_pruning_a_longer_list_equals_building_the_shorter(
     long = build(frame, ELEMENTS, 6.0, smearing=1.0)
     moved = frame.positions + np.random.default_rng(0).uniform(-0.25, 0.25, (20, 3))
     pruned = trim_edges(long, torch.as_tensor(moved), 5.0)
-    found = potential.derivatives(pruned, moved)
+    found = potential.evaluate_graph(pruned, moved)
     close(found.forces.numpy(), potential.predict(replace(frame, positions=moved)).forces)
 
 

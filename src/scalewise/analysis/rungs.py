@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from scalewise.analysis.evaluation.predict import Watch
 from scalewise.core.errors import InputError
+from scalewise.core.progress import SILENT, Progress
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
 from scalewise.models.protocol import InteratomicPotential, LongRange, Scale, prepare
@@ -97,7 +97,9 @@ def ladder_rungs(model: InteratomicPotential, cutoffs: Sequence[float]) -> list[
     return [Rung(model, cutoff, long_range) for long_range in kinds for cutoff in cutoffs]
 
 
-def measure(frames: Sequence[Structure], rungs: Sequence[Rung], watch: Watch = iter) -> Measured:
+def measure(
+    frames: Sequence[Structure], rungs: Sequence[Rung], progress: Progress = SILENT
+) -> Measured:
     """Predict every frame at every rung, the rungs in turn, so that all share the same machine."""
     errors: list[list[np.ndarray]] = [[] for _ in rungs]
     seconds = np.zeros((len(rungs), len(frames)))
@@ -105,7 +107,7 @@ def measure(frames: Sequence[Structure], rungs: Sequence[Rung], watch: Watch = i
     ends = [r.model.cutoff_range for r in rungs if r.cutoff is None]
     longest = max(r.cutoff for r in rungs if r.cutoff is not None)
     longest = max([longest, *(e[1] for e in ends if e is not None)])
-    for at, frame in enumerate(watch(frames)):
+    for at, frame in enumerate(progress.track(frames, "Predicting")):
         prepared = {id(r.model): prepare(r.model, frame) for r in rungs}
         pairs = neighbors.build(frame, longest, full=True, images=True)
         for k, rung in enumerate(rungs):

@@ -15,7 +15,10 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Receives what a computation tells; instances must be picklable, as trainings spawn processes."""
+    """Receives what a computation tells.
+
+    Instances must be picklable: trainings spawn processes.
+    """
 
     def message(self, text: str) -> None:
         """Take one sentence about what is done or was noticed."""
@@ -140,6 +143,28 @@ class ConsoleProgress:
     def __getstate__(self) -> dict[str, None]:
         """Bars stay in the process that opened them."""
         return {"_bar": None, "_end": None}
+
+
+@dataclass
+class Quiet:
+    """Shows bars and no messages: of one training among many."""
+
+    inner: Progress
+
+    def message(self, text: str) -> None:
+        """See :class:`Progress`."""
+
+    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+        """See :class:`Progress`."""
+        return self.inner.track(items, doing)
+
+    def advance(self, fraction: float, report: Mapping[str, float]) -> None:
+        """See :class:`Progress`."""
+        self.inner.advance(fraction, report)
+
+    def close(self) -> None:
+        """See :class:`Progress`."""
+        self.inner.close()
 
 
 #: Tells nobody: the default of every function.

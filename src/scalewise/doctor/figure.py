@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 
 #: Panels beside each other.
@@ -68,3 +69,9 @@ def _panel(ax: Axes, cutoffs: np.ndarray, counts: Mapping[str, Any], k: int) -> 
                 color=GREY,
             )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw the figure of a diagnosis; none where no frame is in Å, or all are slabs."""
+    section = report.body["neighbors"]
+    return {"neighbors": draw_neighbors(section) if any(section["frames"]) else None}

@@ -136,6 +136,12 @@ def write(folder: Path, potential: Potential) -> None:
             old.unlink(missing_ok=True)
 
 
+def save_below(potential: Potential, folder: Path) -> Path:
+    """Write a potential to the folder ``model`` of a run, and return it."""
+    write(folder / "model", potential)
+    return folder / "model"
+
+
 def locate(folder: Path) -> Path:
     """Return the folder that holds ``model.json``: this one, or ``model`` inside a run's."""
     inside = folder / "model"

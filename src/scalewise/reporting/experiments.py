@@ -30,6 +30,10 @@ class Document:
     table, figures
         Functions of the report: ``table(results, console)`` prints, ``figures(report)`` returns
         figures by name.
+    check
+        Function ``check(results, where)`` that refuses what cannot be shown; none: not checked.
+    attached
+        Function ``attached(report) -> report`` that adds what is written beside the document.
     """
 
     kind: str
@@ -37,6 +41,8 @@ class Document:
     schema: int
     table: str
     figures: str
+    check: str | None = None
+    attached: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ EXPERIMENTS: Final = (
     [bold]scalewise study a.xyz b.xyz predictions.labels=dft.xyz
     predictions.forces_keys=\[forces][/bold]
 
-    Writes study.json, figures/ and report.html below --out.
+    Writes results.json, figures/ and report.html below --out.
 
     Interrupted, it continues.""",
         settings="scalewise.study.settings:StudySettings",
@@ -139,10 +145,12 @@ EXPERIMENTS: Final = (
         continues=True,
         document=Document(
             "study",
-            "study",
+            "results",
             2,
             "scalewise.study.page.table:print_results",
             "scalewise.study.page.figures:figures_of",
+            check="scalewise.study.page.schema:check_results",
+            attached="scalewise.study.page.page:attach_page",
         ),
     ),
     Experiment(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -203,8 +204,15 @@ class Report:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Body, settings and data together: what tables and figures read."""
-        return {"settings": self.settings, "data": self.provenance.get("data"), **self.body}
+        """Body, settings, data and provenance together: what tables and figures read."""
+        more = {k: v for k, v in self.provenance.items() if k not in ("data", "versions")}
+        versions = dict(self.provenance.get("versions") or {})
+        return {
+            "settings": self.settings,
+            "data": self.provenance.get("data"),
+            "provenance": {**versions, **more, "settings": self.settings},
+            **self.body,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Return the document."""
@@ -233,10 +241,15 @@ class Report:
         write_json(document, self.to_json())
         write_text(out / f"{self._kind.file}.txt", self.table())
         paths = [document, out / f"{self._kind.file}.txt"]
-        drawn = self.figures()
+        draw = attribute(self._kind.figures)
         with styled():
-            for name, figure in drawn.items():
-                paths += save(figure, out / "figures" / name)
+            for name, figure in draw(self).items():
+                target = out / "figures" / name
+                if figure is not None:
+                    paths += save(figure, target)
+                    continue
+                for suffix in ("png", "svg"):  # of an earlier run, which had data for it
+                    (target.parent / f"{name}.{suffix}").unlink(missing_ok=True)
         for name, value in self.attachments.items():
             if write := ATTACHMENTS.get(name):
                 paths.append(attribute(write)(value, out))
@@ -282,11 +295,29 @@ class Report:
         parts = [document[n] for n in ("body", "settings", "provenance", "units")]
         if not all(isinstance(part, dict) for part in parts):
             raise InputError(where, "damaged (its body, settings, provenance or units)", _AGAIN)
-        return cls(kind, *parts)
+        found = cls(kind, *parts)
+        if (check := DOCUMENTS[kind].check) is not None:
+            attribute(check)(found.results, where)
+        return found
 
     @property
     def _kind(self) -> Document:
         return DOCUMENTS[self.kind]
+
+
+def provenance(data: Any = None, **more: Any) -> dict[str, Any]:
+    """Where results come from: the data, and versions of what computed them.
+
+    Parameters
+    ----------
+    data
+        Settings-like description of the data, with ``model_dump``.
+    more
+        Further entries.
+    """
+    versions = {name: version(name) for name in ("numpy", "torch", "ase")}
+    described = {} if data is None else {"data": data.model_dump(mode="json")}
+    return {**described, **more, "versions": versions}
 
 
 #: What writes an attachment below a folder.
@@ -294,6 +325,7 @@ ATTACHMENTS: Final[dict[str, str]] = {
     "potential": "scalewise.models.checkpoint:save_below",
     "predictions": "scalewise.analysis.evaluation.predict:save_below",
     "split": "scalewise.data.splits:save_below",
+    "page": "scalewise.study.page.page:save_below",
 }
 
 

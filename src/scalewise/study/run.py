@@ -6,7 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,17 @@ import scalewise
 from scalewise.core.documents import read_kept
 from scalewise.core.errors import InputError, shown
 from scalewise.core.files import write_json
+from scalewise.core.progress import SILENT, Progress
 from scalewise.data.reading import read_structures
 from scalewise.data.regimes import resolve
 from scalewise.data.splits import by_trajectory
 from scalewise.data.structure import Structure
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.numbers import to_json
+from scalewise.reporting.report import Report, provenance
 from scalewise.study.analysis import analyse
 from scalewise.study.audit import predictions_view
+from scalewise.study.page.page import attach_page
 from scalewise.study.samples import StudyScene
 from scalewise.study.settings import StudySettings
 from scalewise.study.views import View, explicit_view, ion_view
@@ -44,11 +49,9 @@ PAPER = {
     "pool": [0, 0.125, 0.25, 0.375, 0.5, 0.75, 1],
 }
 
-Report = Callable[[str], None]
 
-
-def run(settings: StudySettings, out: Path, report: Report = lambda line: None) -> dict[str, Any]:
-    """Run the study and return what results.json holds.
+def run_study(settings: StudySettings, out: Path | str, *, progress: Progress = SILENT) -> Report:
+    """Run the study and return its report, of the kind ``study``.
 
     Finished stages are kept below ``out`` under a hash of everything they depend on: the settings,
     the data and the code. What is unchanged is read back.
@@ -58,28 +61,79 @@ def run(settings: StudySettings, out: Path, report: Report = lambda line: None) 
     InputError
         Data, settings or the output folder cannot be used.
     """
+    out = Path(out)
     if settings.predictions is not None:
         sources = _audit_sources(settings)
         tasks: dict[str, tuple[StudySettings, Path | None]] = {"predictions": (settings, None)}
         checks: list[dict[str, Any]] = []
     else:
-        folder = _data(settings, out, report)
+        folder = _data(settings, out, progress)
         manifest = read_generated(folder)
         sources = _solution_sources(folder, manifest)
         tasks = dict.fromkeys(settings.views, (settings, folder))
         checks = manifest["checks"]
-    sections = _sections(tasks, sources, out, report)
-    results = _merge(settings, sources, checks, sections)
+    sections = _sections(tasks, sources, out, progress)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    write_json(out / "results.json", results)
-    return results
+    return Report.made(
+        "study",
+        _merge(checks, sections),
+        settings=settings.model_dump(mode="json"),
+        units={"mae": "as each row says", "scale": "from 0 to 1", "distance": "Å"},
+        provenance=provenance(sources=_named(sources), settings_digest=settings.digest()),
+    )
 
 
-def _data(settings: StudySettings, out: Path, report: Report) -> Path:
+def audit_predictions(
+    files: Sequence[Path | str],
+    labels: Path | str | None = None,
+    out: Path | str = "runs/study",
+    *,
+    progress: Progress = SILENT,
+    **settings: Any,
+) -> Report:
+    """Audit predictions that exist: the same evidence as a study, and nothing is trained.
+
+    Parameters
+    ----------
+    files
+        extxyz files with predictions of the same structures, from short to long scale.
+    labels
+        extxyz with the labels; default: the first file has them, too.
+    out
+        Finished stages are kept below this folder.
+    progress
+        Whom to tell.
+    settings
+        Further settings of a study, such as ``seed``; those of ``predictions`` as a dictionary.
+
+    Returns
+    -------
+    Report
+        Of the kind ``study``.
+
+    Raises
+    ------
+    InputError
+        Files that do not hold the same structures; a column that is not there.
+    """
+    given = {"files": tuple(files), "labels": labels, **settings.pop("predictions", {})}
+    return run_study(
+        StudySettings.model_validate({**settings, "predictions": given}), out, progress=progress
+    )
+
+
+def run_command(request: Request) -> Report:
+    """Run ``scalewise study``, and write its page beside the report."""
+    return attach_page(run_study(request.settings, request.out, progress=request.progress))
+
+
+def _data(settings: StudySettings, out: Path, progress: Progress) -> Path:
     if settings.data is not None:
         return settings.data
     folder = out / f"solution-{settings.solution.digest()}"
-    report(f"Data: {settings.solution.replicas} replicas of NaCl in {settings.solution.water}")
+    progress.message(
+        f"Data: {settings.solution.replicas} replicas of NaCl in {settings.solution.water}"
+    )
     generate(settings.solution, folder)
     return folder
 
@@ -120,7 +174,7 @@ def _sections(
     tasks: Mapping[str, tuple[StudySettings, Path | None]],
     sources: Mapping[str, str],
     out: Path,
-    report: Report,
+    progress: Progress,
 ) -> dict[str, dict[str, Any]]:
     """Read back finished views and work out the others, one process each where cores allow."""
     paths = {}
@@ -133,7 +187,7 @@ def _sections(
         )
     missing = [name for name in tasks if _read(paths[name]) is None]
     if missing:
-        report(f"Study: {' and '.join(missing)}, a minute or two each")
+        progress.message(f"Study: {' and '.join(missing)}, a minute or two each")
     if len(missing) < 2 or (os.cpu_count() or 1) < 2:
         for name in missing:
             _stage(name, *tasks[name], paths[name])
@@ -184,7 +238,7 @@ def _stage(name: str, settings: StudySettings, folder: Path | None, path: Path) 
         view, error = predictions_view(settings), None
     else:
         view, error = solution_view(name, settings, folder)
-    section = _plain(analyse(view, error, settings))
+    section = to_json(analyse(view, error, settings))
     write_json(path, {"sha256": _sha256(section), "section": section})
 
 
@@ -248,25 +302,11 @@ def _scene(frames: list[Structure], settings: StudySettings) -> StudyScene:
     )
 
 
-def _merge(
-    settings: StudySettings,
-    sources: Mapping[str, str],
-    checks: list[dict[str, Any]],
-    sections: Mapping[str, dict[str, Any]],
-) -> dict[str, Any]:
+def _merge(checks: list[dict[str, Any]], sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Join the views; `pool` and `pool_held_out` show the first view and, below it, all of them."""
     first = next(iter(sections))
     names = ("branches", "anchors", "regimes", "atoms", "complementarity", "updates", "routers")
     return {
-        "schema": SCHEMA,
-        "provenance": {
-            "scalewise": scalewise.__version__,
-            "numpy": np.__version__,
-            "torch": torch.__version__,
-            "settings": settings.model_dump(mode="json"),
-            "settings_digest": settings.digest(),
-            "sources": _named(sources),
-        },
         "paper": PAPER,
         "checks": checks,
         "views": {view: {n: section[n] for n in names} for view, section in sections.items()},
@@ -297,18 +337,3 @@ def _named(sources: Mapping[str, str]) -> dict[str, str]:
     names = [Path(path).name for path in sources]
     unique = len(set(names)) == len(names)
     return {Path(path).name if unique else path: digest for path, digest in sources.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy numbers into Python's and drop the digits that only rounding decides."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(f"{float(value):.10g}")
-    return value

@@ -91,6 +91,13 @@ def generate(
     return manifest
 
 
+def run_command(request: Request) -> list[Path]:
+    """Run ``scalewise generate``, and print the checks."""
+    manifest = generate(request.settings, request.out, workers=request.options.get("workers"))
+    Console().print(summary(manifest))
+    return [request.out / "manifest.json"]
+
+
 def summary(manifest: Manifest) -> Table:
     """Return the checks of a manifest as a table to print."""
     replicas = manifest["replicas"]

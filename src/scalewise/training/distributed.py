@@ -9,11 +9,12 @@ import torch
 from lightning_fabric import Fabric
 
 from scalewise.core.errors import InputError
+from scalewise.core.progress import SILENT, Progress, closing
 from scalewise.training.stopping import Stop
-from scalewise.training.trainer import Job, Show, Trainer, silent
+from scalewise.training.trainer import Job, Trainer
 
 
-def run(job: Job, show: Show = silent) -> None:
+def run(job: Job, progress: Progress = SILENT) -> None:
     """Train in one process, or in several started for it.
 
     Raises
@@ -44,12 +45,12 @@ def run(job: Job, show: Show = silent) -> None:
     if settings.processes == 1:
         fabric = Fabric(accelerator=accelerator, devices=1)
         fabric.launch()
-        _train(fabric, job, show)
+        _train(fabric, job, progress)
     else:
         fabric = Fabric(accelerator=accelerator, devices=settings.processes, strategy="ddp_spawn")
         with Stop(forward=True).listening() as stop:
             # what is wrong with the input is wrong in every process: the first one's word is enough
-            error = fabric.launch(partial(_train_one_thread, job=job, show=show))
+            error = fabric.launch(partial(_train_one_thread, job=job, progress=progress))
         if stop.asked:
             raise stop.error
         if error is not None:
@@ -57,21 +58,21 @@ def run(job: Job, show: Show = silent) -> None:
 
 
 def _train_one_thread(
-    fabric: Fabric, job: Job, show: Show
+    fabric: Fabric, job: Job, progress: Progress
 ) -> InputError | KeyboardInterrupt | None:
     torch.set_num_threads(1)
     # torch interrupts its processes when their parent has died; in the background that is ignored
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        _train(fabric, job, show)
+        _train(fabric, job, progress)
     except (InputError, KeyboardInterrupt) as error:
         return error
     return None
 
 
-def _train(fabric: Fabric, job: Job, show: Show) -> None:
+def _train(fabric: Fabric, job: Job, progress: Progress) -> None:
     with (
         Stop().listening() as stop,
-        show() if fabric.is_global_zero else silent() as listener,
+        closing(progress if fabric.is_global_zero else SILENT) as told,
     ):
-        Trainer(fabric, job, listener, stop).run()
+        Trainer(fabric, job, told, stop).run()

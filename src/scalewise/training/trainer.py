@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scalewise.core.errors import InputError
+from scalewise.core.progress import SILENT, Progress
 from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.composition import CompositionModel
@@ -64,29 +64,13 @@ class Job:
     initial_weights: dict[str, Tensor] | None = None
 
 
-#: Told the share of the budget that is spent after each step, with the errors after a validation.
-Listener = Callable[[float, dict[str, float]], None]
-#: Opens a listener in the process that reports; a function that can be pickled.
-Show = Callable[[], AbstractContextManager[Listener]]
-
-
-def _silent(fraction: float, errors: dict[str, float]) -> None:
-    """Tell nobody."""
-
-
-@contextmanager
-def silent() -> Iterator[Listener]:
-    """Open the listener that tells nobody."""
-    yield _silent
-
-
 @dataclass
 class Trainer:
     """One process of a training run; see :func:`scalewise.training.distributed.run`."""
 
     fabric: Fabric
     job: Job
-    listener: Listener = _silent
+    progress: Progress = SILENT
     stop: Stop = field(default_factory=Stop)
     network: DensityNetwork | AdaptiveNetwork = field(init=False)
     state: State = field(init=False)
@@ -253,7 +237,7 @@ class Trainer:
         progress.step += 1
         self.state.update_average(settings.ema)
         progress.count(mean, size)
-        self.listener(self._fraction(), {})
+        self.progress.advance(self._fraction(), {})
 
     def _found(
         self, sample: Batch, drawn: ScaleDraw, weights: Weights, rank: int = 0
@@ -361,7 +345,7 @@ class Trainer:
             report["multiplier"] = progress.multiplier
         if self.log is not None:
             self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
-        self.listener(self._fraction(), report)
+        self.progress.advance(self._fraction(), report)
         self._save()
 
     def _write_model(self, errors: dict[str, float]) -> None:

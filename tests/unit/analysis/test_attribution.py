@@ -12,10 +12,10 @@ import ase.io
 import numpy as np
 import pytest
 
-from scalewise.analysis.attribution.kept import absolute_errors
+from scalewise.analysis.attribution.error_cache import absolute_errors
 from scalewise.analysis.attribution.questions import changes, ranges
 from scalewise.analysis.attribution.run import prove, write_all
-from scalewise.analysis.attribution.scored import Scored
+from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import base_split, plan, reduced
 from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
@@ -266,7 +266,7 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     # equal work: as many steps on fewer frames
     assert {int(text.splitlines()[-1].split(",")[0]) for text in logs.values()} == {16}
     monkeypatch.setattr("scalewise.analysis.attribution.run.train", forbidden)
-    monkeypatch.setattr("scalewise.analysis.attribution.kept.measure", forbidden)
+    monkeypatch.setattr("scalewise.analysis.attribution.error_cache.measure", forbidden)
     monkeypatch.chdir(tmp_path)
     again = prove(file, settings, Path())
     assert again["subsets"] == results["subsets"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.analysis.evaluation.choice import select_frames
+from scalewise.analysis.evaluation.selection import select_frames
 from scalewise.analysis.evaluation.evaluate import evaluate, write_all
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import predict_file

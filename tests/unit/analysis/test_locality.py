@@ -24,7 +24,7 @@ from scalewise.analysis.locality.reference import AseReference, SolutionReferenc
 from scalewise.analysis.locality.run import locality, write_all
 from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import GAP, Sphere, stiffness
-from scalewise.analysis.locality.spread import absolute_bound, memory, square_bound
+from scalewise.analysis.locality.bounds import absolute_bound, memory, square_bound
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.reading import read_structures, without_labels

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, legend_below, logarithmic, new_figure
 
 Section = Mapping[str, Any]
@@ -104,7 +105,7 @@ def _gains(ax: Axes, results: Section) -> None:
             color=shade,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
         )
-    pays = 100 * results["data"]["settings"]["min_gain"]
+    pays = 100 * results["settings"]["min_gain"]
     ax.axvline(0.0, color="black", lw=0.8)
     ax.axvline(pays, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(verdicts)), [NAMES[v["question"]] for v in verdicts])
@@ -118,3 +119,8 @@ def _has_long(results: Section) -> bool:
 
 def _name(scale: Section) -> str:
     return f"{scale['cutoff']:g} Å" + " + long" * scale["long"]
+
+
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw the figure of an attribution."""
+    return {"prove": draw_proof(report.results)}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from scalewise.analysis.attribution.scored import Scored
+from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.analysis.attribution.verdict import Change, judge, limit
 from scalewise.analysis.evaluation.floor import NoiseFloor

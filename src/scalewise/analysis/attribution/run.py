@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-import scalewise
-from scalewise.analysis.attribution.figure import draw_proof
-from scalewise.analysis.attribution.kept import absolute_errors
+from scalewise.analysis.attribution.error_cache import absolute_errors
+from scalewise.analysis.attribution.error_table import Absolute, Scored, place
 from scalewise.analysis.attribution.questions import Places, again, describe, questions
-from scalewise.analysis.attribution.scored import Absolute, Scored, place
 from scalewise.analysis.attribution.settings import AttributionSettings
-from scalewise.analysis.attribution.trainings import Training, base_split, plan
-from scalewise.analysis.evaluation.choice import subsample
-from scalewise.analysis.evaluation.evaluate import plain
+from scalewise.analysis.attribution.trainings import Training, plan
 from scalewise.analysis.evaluation.floor import NoiseFloor
-from scalewise.analysis.evaluation.predict import Say, Watch
+from scalewise.analysis.evaluation.selection import subsample
 from scalewise.analysis.evaluation.subsets import regime_members, symbol
 from scalewise.analysis.rungs import Rung
 from scalewise.core.files import write_json
+from scalewise.core.progress import SILENT, Progress, Quiet
 from scalewise.data.keys import LabelKeys
-from scalewise.data.manifest import SplitManifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
-from scalewise.reporting.style import save, styled
-from scalewise.training.run import train
-from scalewise.training.trainer import STATE, Listener, silent
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
+from scalewise.training.run import split_for, train_in
+from scalewise.training.trainer import STATE
 
-SCHEMA: Final = 1
 UNITS: Final = {
     "cutoff": "Å",
     "mae": "meV/Å, mean over components and replicas, at every scale",
@@ -40,52 +36,64 @@ UNITS: Final = {
     "again": "share that the next doubling of the frames would save by a power law",
 }
 
-Show = Callable[[], AbstractContextManager[Listener]]
 
-
-def prove(
-    path: Path,
+def attribute_error(
+    structures: Sequence[Structure],
     settings: AttributionSettings,
-    out: Path,
+    out: Path | str,
+    split: Split | None = None,
     *,
-    say: Say = lambda _: None,
-    watch: Watch = iter,
-    show: Show = silent,
-) -> dict[str, Any]:
-    """Train what is missing below ``out``, score everything; return the content of prove.json.
+    progress: Progress = SILENT,
+) -> Report:
+    """Train what is missing below a folder, score everything, and say what limits the error.
 
     Parameters
     ----------
-    path
-        extxyz with labels, eV and Å.
+    structures
+        With labels, eV and Å.
     settings
         Of the trainings, and what is asked.
     out
         Trainings go below ``out/trainings``; those that are there are used again.
-    say, watch, show
-        Called with one line per stage; goes through frames; opens the bar of a training.
+    split
+        Roles of the structures; default: dealt as for a training.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``prove``; ``verdict("all", question)`` answers ``cutoff``, ``long``,
+        ``routing``, ``data`` and ``size``.
 
     Raises
     ------
     InputError
-        Whatever is wrong with the data; a role that no frame has; a loss that is not finite.
+        Whatever is wrong with the data; a role that no structure has; a loss that is not finite.
     """
-    frames = read_structures(path, LabelKeys.of(settings.data, "data."), say=say)
-    manifest = base_split(path, frames, settings, say)
-    manifest.members(settings.role)  # complains before hours of training
-    trainings = plan(manifest, frames, settings, out)
-    say(_forecast(trainings, settings.minutes))
-    trainings = _train(path, trainings, say, show)
+    frames, out = list(structures), Path(out)
+    split = split or split_for(frames, settings.data, settings.seed, progress)
+    split.members(settings.role)  # complains before hours of training
+    trainings = plan(split, frames, settings, out)
+    progress.message(_forecast(trainings, settings.minutes))
+    trainings = _train(frames, trainings, progress)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    return _judge(frames, manifest, trainings, settings, say, watch)
+    body = _judge(frames, split, trainings, settings, progress)
+    return Report.made(
+        "prove",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(split.data),
+    )
 
 
-def write_all(results: dict[str, Any], out: Path) -> list[Path]:
-    """Write prove.json and the figure below ``out``; return their paths."""
-    write_json(out / "prove.json", results)
-    with styled():
-        figures = save(draw_proof(results), out / "figures" / "prove")
-    return [out / "prove.json", *figures]
+def run_command(request: Request) -> Report:
+    """Run ``scalewise prove``."""
+    settings, progress = request.settings, request.progress
+    keys = LabelKeys.of(settings.data, "data.")
+    structures = read_structures(request.files[0], keys, say=progress.message)
+    return attribute_error(structures, settings, request.out, progress=progress)
 
 
 def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
@@ -98,25 +106,28 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     return f"{len(trainings)} trainings{time}{there}{then}"
 
 
-def _train(path: Path, trainings: Sequence[Training], say: Say, show: Show) -> list[Training]:
+def _train(
+    frames: Sequence[Structure], trainings: Sequence[Training], progress: Progress
+) -> list[Training]:
     """Train what is not finished; all others as many steps as the first."""
     found: list[Training] = []
     for k, planned in enumerate(trainings, 1):
         training = planned.like(found[0]) if found else planned
         if not training.progress.finished:
-            say(f"{k} of {len(trainings)}: {training.name}, replica {training.replica}")
-            train(path, training.settings, training.folder, show=show)
+            progress.message(
+                f"{k} of {len(trainings)}: {training.name}, replica {training.replica}"
+            )
+            train_in(frames, training.split, training.settings, training.folder, Quiet(progress))
         found.append(training)
     return found
 
 
 def _judge(
     frames: Sequence[Structure],
-    manifest: SplitManifest,
+    split: Split,
     trainings: Sequence[Training],
     settings: AttributionSettings,
-    say: Say,
-    watch: Watch,
+    progress: Progress,
 ) -> dict[str, Any]:
     network = settings.network
     even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2)).round(3)
@@ -124,10 +135,11 @@ def _judge(
     even = np.clip(even, network.shortest_cutoff, network.cutoff)
     cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest_cutoff, network.cutoff})
     chosen = {
-        role: subsample(manifest.members(role), settings.frames)
-        for role in ("valid", settings.role)
+        role: subsample(split.members(role), settings.frames) for role in ("valid", settings.role)
     }
-    say(f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale")
+    progress.message(
+        f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale"
+    )
     scored: dict[str, Scored] = {}
     rungs: list[Rung] = []
     for role, members in chosen.items():
@@ -135,15 +147,15 @@ def _judge(
         absolute: dict[str, list[np.ndarray]] = {}
         for training in trainings:
             rungs, errors = absolute_errors(
-                training.folder, part, cutoffs, role, device=settings.device, watch=watch
+                training.folder, part, cutoffs, role, device=settings.device, progress=progress
             )
             absolute.setdefault(training.name, []).append(errors)
-        scored[role] = _scored(absolute, part, np.array(manifest.group)[members], settings)
+        scored[role] = _scored(absolute, part, np.array(split.group)[members], settings)
     test, valid = scored[settings.role], scored["valid"]
     best = int(valid.mean("whole").argmin())
     part = [frames[k] for k in chosen[settings.role]]
     numbers = np.concatenate([f.numbers for f in part])
-    floor = NoiseFloor.estimate(frames, np.array(manifest.group), settings.seed)
+    floor = NoiseFloor.estimate(frames, np.array(split.group), settings.seed)
     subsets = [("all", np.ones(len(numbers), dtype=bool))]
     subsets += [(symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
     sizes: dict[str, list[int]] = {}
@@ -156,13 +168,8 @@ def _judge(
         without=place(rungs, network.cutoff, long=False) if network.long_range_optional else None,
         best=best,
     )
-    results = {
-        "schema": SCHEMA,
-        "scalewise": scalewise.__version__,
-        "units": UNITS,
-        "data": {
-            **manifest.data.model_dump(),
-            "settings": settings.model_dump(mode="json"),
+    return {
+        "choice": {
             "role": settings.role,
             "scored": len(part),
             "groups": len(np.unique(test.block)),
@@ -180,8 +187,6 @@ def _judge(
             for name, member in subsets
         ],
     }
-    found: dict[str, Any] = plain(results)
-    return found
 
 
 def _scored(

@@ -50,7 +50,7 @@ def print_proof(results: Section, console: Console) -> None:
 
 def _print_range(results: Section, console: Console) -> None:
     """Print which scales the longest beats, which it does not, and of which nobody can tell."""
-    pays = 100 * results["data"]["settings"]["min_gain"]
+    pays = 100 * results["settings"]["min_gain"]
     for answer, words in ANSWERS.items():
         found = [
             results["scales"][v["scale"]]
@@ -85,7 +85,7 @@ def _print_end(results: Section, console: Console) -> None:
         found = f"needed: {', '.join(needed)}" if needed else "nothing is known to be needed"
         line = f"{subset['name']}: {found}"
         console.print(line, markup=False, highlight=False)
-    settings = results["data"]["settings"]
+    settings = results["settings"]
     text = (
         f"saved: share of the force error ({results['data']['role']}, "
         f"{results['data']['scored']} frames in {results['data']['groups']} groups); needed: "

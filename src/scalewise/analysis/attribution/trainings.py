@@ -20,11 +20,10 @@ import numpy as np
 
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.core.errors import InputError
-from scalewise.data.keys import Say
 from scalewise.data.manifest import SplitManifest, write_manifest
 from scalewise.data.structure import Structure
 from scalewise.training.log import read_lines
-from scalewise.training.run import progress_of, split
+from scalewise.training.run import progress_of
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import Progress
 
@@ -71,16 +70,6 @@ class Training:
             "validations": max(len(lines), 1),
         }
         return replace(self, settings=self.settings.model_copy(update=budget))
-
-
-def base_split(
-    path: Path,
-    frames: Sequence[Structure],
-    settings: AttributionSettings,
-    say: Say = lambda _: None,
-) -> SplitManifest:
-    """The roles of all frames, as for ``scalewise train``."""
-    return split(path, frames, settings.data, settings.seed, say)
 
 
 def reduced(

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 
 #: Elements that get a panel; the rarest, whose environments differ most.
@@ -107,3 +108,8 @@ def _cost(ax: Axes, results: Section) -> Axes:
     right.set_ylim(bottom=0.0)
     right.spines["right"].set_visible(True)
     return right
+
+
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw the figure of a cutoff scan."""
+    return {"curve": draw_curve(report.results)}

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-import torch
 
-import scalewise
-from scalewise.analysis.cutoff_scan.figure import draw_curve
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
-from scalewise.analysis.evaluation.choice import read_selection
-from scalewise.analysis.evaluation.evaluate import plain
 from scalewise.analysis.evaluation.floor import NoiseFloor
-from scalewise.analysis.evaluation.predict import Say, Watch, known
+from scalewise.analysis.evaluation.predict import known
 from scalewise.analysis.evaluation.score import score
+from scalewise.analysis.evaluation.selection import (
+    SplitSource,
+    model_folder,
+    read_selection,
+    select_frames,
+)
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.rungs import Measured, Rung, check_range, ladder_rungs, measure
-from scalewise.core.files import write_json
+from scalewise.core.progress import SILENT, Progress
+from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
+from scalewise.models.description import ladder_of, machine
 from scalewise.models.opening import open_model
-from scalewise.models.potential import Potential
-from scalewise.models.protocol import LongRange
-from scalewise.reporting.style import save, styled
+from scalewise.models.protocol import InteratomicPotential, LongRange, largest_reach
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
 from scalewise.statistics.bootstrap import Resampling
 from scalewise.statistics.verdict import Verdict
 
-SCHEMA: Final = 1
 UNITS: Final = {
     "cutoff": "Å",
     "mae, rmse": "meV/Å, mean over components",
@@ -43,53 +44,62 @@ UNITS: Final = {
 }
 
 
-def curve(
-    model: Path,
-    data: Path,
-    settings: ScanSettings,
+def scan_cutoffs(
+    model: InteratomicPotential,
+    structures: Sequence[Structure],
+    split: Split | SplitSource | None = None,
+    settings: ScanSettings | None = None,
     *,
-    say: Say = lambda _: None,
-    watch: Watch = iter,
-) -> dict[str, Any]:
-    """Measure errors and cost of the scales of one potential; return the content of curve.json.
+    singles: Sequence[InteratomicPotential] = (),
+    progress: Progress = SILENT,
+) -> Report:
+    """Measure errors and cost of the scales of one model, and say which longer scale is needed.
 
     Parameters
     ----------
     model
-        Folder of a potential that was trained over a ladder, or of the run that trained it.
-    data
-        extxyz with labelled forces, eV/Å.
+        A model with a range of cutoffs, such as a potential that was trained over a ladder.
+    structures
+        With labelled forces, eV/Å.
+    split
+        Says which structures are the test set, and which of them are alike.
     settings
-        Which scales, on which frames.
-    say, watch
-        Called with one line per stage; goes through the frames and shows progress.
+        Which scales, on which structures; default: eight cutoffs over the model's range.
+    singles
+        Models of one scale each, for comparison at that scale.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``curve``; ``verdict("all")`` says whether the longest scale is needed beyond
+        the shortest cutoff.
 
     Raises
     ------
     InputError
-        A potential of one scale; a cutoff it was not trained for; whatever is wrong with the data.
+        A model of one scale; a cutoff it was not trained for; structures without labelled forces.
     """
-    potential = open_model(model, device=settings.device)
-    singles = [open_model(path, device=settings.device) for path in settings.singles]
-    rungs = _rungs(potential, singles, settings)
-    say(f"Reading {data}")
-    frames, choice = read_selection(model, data, settings, say)
+    settings = settings or ScanSettings()
+    rungs = _rungs(model, singles, settings)
+    frames = list(structures)
+    source = split if isinstance(split, SplitSource) else SplitSource.given(split)
+    choice = select_frames(frames, settings, source)
     chosen = choice.subsample(settings.frames)
-    scored = known(potential, [frames[k] for k in chosen])
-    say(f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}")
-    measured = measure(scored, rungs, watch)
+    scored = known(model, [frames[k] for k in chosen])
+    progress.message(
+        f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}"
+    )
+    measured = measure(scored, rungs, progress)
     subjects = _Subjects(
         scored,
         choice.group[chosen],
         NoiseFloor.estimate(frames, choice.group, settings.seed),
         Resampling(settings.seed, settings.bootstrap),
     )
-    results = {
-        "schema": SCHEMA,
-        "scalewise": scalewise.__version__,
-        "units": UNITS,
-        "model": {"folder": str(model), "ladder": list(potential.ladder)},
-        "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
+    body = {
+        "model": {"name": model.name, "ladder": ladder_of(model)},
         "choice": {
             "roles": list(choice.members),
             "scored": len(scored),
@@ -100,25 +110,37 @@ def curve(
         "scales": _describe(rungs, measured, scored),
         "reference": _reference(rungs),
         "subsets": subjects.score(measured, rungs, settings),
-        "device": potential.device.type,
-        "threads": torch.get_num_threads(),
+        **machine(model),
     }
-    found: dict[str, Any] = plain(results)
-    return found
+    return Report.made(
+        "curve",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(choice.data),
+    )
 
 
-def write_all(results: dict[str, Any], out: Path) -> list[Path]:
-    """Write curve.json and the figure below ``out``; return their paths."""
-    write_json(out / "curve.json", results)
-    with styled():
-        figures = save(draw_curve(results), out / "figures" / "curve")
-    return [out / "curve.json", *figures]
+def run_command(request: Request) -> Report:
+    """Run ``scalewise curve``: the models, the file and its split are read here."""
+    settings = request.settings
+    model = open_model(request.model, device=settings.device)
+    singles = [open_model(path, device=settings.device) for path in settings.singles]
+    check_range(model)
+    folder = model_folder(request.model)
+    structures, source = read_selection(folder, request.files[0], settings, request.progress)
+    report = scan_cutoffs(
+        model, structures, source, settings, singles=singles, progress=request.progress
+    )
+    # `scalewise locality against=...` reads the model again
+    model_entry = {**report.body["model"], "folder": str(request.model)}
+    return replace(report, body={**report.body, "model": model_entry})
 
 
 def _rungs(
-    potential: Potential, singles: Sequence[Potential], settings: ScanSettings
+    model: InteratomicPotential, singles: Sequence[InteratomicPotential], settings: ScanSettings
 ) -> list[Rung]:
-    shortest, longest = check_range(potential)
+    shortest, longest = check_range(model)
     given = settings.cutoffs
     if given is None:
         even = np.linspace(shortest, longest, max(settings.points, 2))
@@ -126,13 +148,15 @@ def _rungs(
         rounded = np.clip(even.round(3), shortest, longest)
         given = tuple(float(v) for v in rounded)
     # every single potential is compared with the ladder at its own scale
-    beside = [s.cutoff for s in singles if shortest <= s.cutoff <= longest]
+    own = [(s, largest_reach(s)) for s in singles]
+    beside = [cutoff for _, cutoff in own if shortest <= cutoff <= longest]
     lengths = sorted({*given, *beside})
+    names = [str(path) for path in settings.singles] or [s.name for s in singles]
     others = [
-        Rung(single, single.cutoff, single.long_range is LongRange.ALWAYS, str(path))
-        for single, path in zip(singles, settings.singles, strict=True)
+        Rung(single, cutoff, single.long_range is LongRange.ALWAYS, name)
+        for (single, cutoff), name in zip(own, names, strict=True)
     ]
-    return [*ladder_rungs(potential, lengths), *others]
+    return [*ladder_rungs(model, lengths), *others]
 
 
 def _reference(rungs: Sequence[Rung]) -> int:

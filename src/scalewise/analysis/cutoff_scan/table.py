@@ -63,7 +63,7 @@ def _worth(k: int, results: Section) -> list[str]:
 
 
 def _print_end(results: Section, subsets: list[Section], console: Console) -> None:
-    pays = 100 * results["data"]["settings"]["min_gain"]
+    pays = 100 * results["settings"]["min_gain"]
     text = (
         f"longer: whether the longest scale is needed, to save {pays:g} % of the error; intervals "
         f"over {results['choice']['groups']}"

@@ -1,45 +1,43 @@
-"""The whole evaluation: choose frames, predict them, score, then write what was found."""
+"""The whole evaluation: choose structures, predict them, score the predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-import ase
 import numpy as np
-import torch
 
-import scalewise
-from scalewise.analysis.evaluation.choice import FrameSelection, read_selection
-from scalewise.analysis.evaluation.figure import draw_distances, draw_parity
 from scalewise.analysis.evaluation.floor import NoiseFloor
+from scalewise.analysis.evaluation.parity import count_parity, count_residuals
 from scalewise.analysis.evaluation.predict import (
-    FORCES,
-    Say,
-    Watch,
     keep_labels,
     known,
     outside_span,
     predict_frames,
     shorter,
-    write_images,
 )
 from scalewise.analysis.evaluation.role import BROKEN, LOST, RoleData, describe_role
+from scalewise.analysis.evaluation.selection import (
+    SplitSource,
+    model_folder,
+    read_selection,
+    select_frames,
+)
 from scalewise.analysis.evaluation.settings import EvaluateSettings
-from scalewise.analysis.evaluation.spread import count_parity, count_residuals
-from scalewise.core.files import write_json
+from scalewise.analysis.evaluation.subsets import symbol
+from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.readers.extxyz import read_images
+from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
+from scalewise.models.description import describe_weights, machine
 from scalewise.models.opening import open_model
-from scalewise.models.potential import Potential
-from scalewise.models.protocol import Prediction
-from scalewise.reporting.style import save, styled
+from scalewise.models.protocol import InteratomicPotential, Prediction, Scale
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
 from scalewise.statistics.bootstrap import Resampling
 
-SCHEMA: Final = 1
 UNITS: Final = {
     "forces": "meV/Å, mean over components",
     "energy": "meV/atom",
@@ -51,54 +49,54 @@ UNITS: Final = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The content of evaluation.json, and the frames behind it with their predictions."""
-
-    results: dict[str, Any]
-    images: Sequence[ase.Atoms]
-    predicted: Sequence[Prediction]
-
-
 def evaluate(
-    model: Path,
-    data: Path,
-    settings: EvaluateSettings,
+    model: InteratomicPotential,
+    structures: Sequence[Structure],
+    split: Split | SplitSource | None = None,
+    settings: EvaluateSettings | None = None,
     *,
-    say: Say = lambda _: None,
-    watch: Watch = iter,
-) -> Evaluation:
-    """Predict labelled frames and score the predictions; nothing is written.
+    progress: Progress = SILENT,
+) -> Report:
+    """Predict labelled structures and score the predictions.
 
     Parameters
     ----------
     model
-        Folder of a potential, or of the run that trained it.
-    data
-        extxyz with labelled forces (eV/Å), and energies (eV) and stresses (eV/Å³) where known.
+        Any model; see :class:`scalewise.InteratomicPotential`.
+    structures
+        With labelled forces, and energies and stresses where known.
+    split
+        Says which structures are the test set, and which of them are alike.
     settings
-        Which frames, and how.
-    say, watch
-        Called with one line per stage; goes through the frames and shows progress.
+        Which structures are scored, and how; default: those of the role ``test``, else all.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``evaluation``; errors of forces, energies and stress with 95 % intervals over
+        groups, by element, regime and distance, beside the noise of the labels.
 
     Raises
     ------
     InputError
-        Whatever is wrong with the model, the data, the split or the settings.
+        Structures without labelled forces; an element that the model does not know; a role that no
+        structure has.
     """
-    potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
-    say(f"Reading {data}")
-    frames, choice = read_selection(model, data, settings, say)
-    scored = known(potential, [frames[k] for k in choice.scored])
+    settings = settings or EvaluateSettings()
+    frames = list(structures)
+    source = split if isinstance(split, SplitSource) else SplitSource.given(split)
+    choice = select_frames(frames, settings, source)
+    scored = known(model, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
-    say(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
-    predicted, seconds = predict_frames(
-        potential, scored, cutoff=settings.cutoff, long=settings.long_range, watch=watch
-    )
-    say(f"Scoring; intervals over {choice.grouped}")
+    progress.message(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
+    scale = Scale(settings.cutoff, settings.long_range)
+    predicted, seconds = predict_frames(model, scored, scale, progress)
+    progress.message(f"Scoring; intervals over {choice.grouped}")
     of_frame = dict(zip(choice.scored.tolist(), predicted, strict=True))
     floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
-    energy_known = np.array([potential.knows_energy(f) for f in frames])
+    energy_known = np.array([model.knows_energy(f) for f in frames])
     roles = {
         role: RoleData.collect(
             [frames[k] for k in members],
@@ -119,63 +117,51 @@ def evaluate(
     }
     shown = np.array([f.index not in left_out for f in every.frames])
     unbroken = {name: role.keep(~role.broken) for name, role in roles.items()}
-    results = {
-        "schema": SCHEMA,
-        "scalewise": scalewise.__version__,
-        "units": UNITS,
-        "model": _describe_model(model, potential, predicted),
-        "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
+    body = {
+        "model": _describe_model(model, predicted),
         "choice": {"scored": len(scored), "roles": choice.how, "groups": choice.grouped},
         "warnings": [
             *choice.warnings,
-            *_outside(potential, scored),
+            *_outside(model, scored),
             *_broken(roles),
-            *shorter(potential, settings.cutoff),
+            *shorter(model, settings.cutoff),
         ],
         "noise": floor.describe(),
         "roles": [
-            {
-                "role": name,
-                **describe_role(role, floor, settings, resampling),
-            }
+            {"role": name, **describe_role(role, floor, settings, resampling)}
             for name, role in roles.items()
         ],
         "parity": count_parity(every.keep(shown)),
         "residuals": count_residuals(unbroken),
-        "timing": _time(scored, seconds, potential),
+        "timing": _time(scored, seconds, model),
     }
-    images = _images(data, frames, choice)
-    return Evaluation(plain(results), images, predicted)
+    return Report.made(
+        "evaluation",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(choice.data),
+        predictions=(scored, predicted),
+    )
 
 
-def write_all(evaluation: Evaluation, out: Path) -> list[Path]:
-    """Write evaluation.json, the figures and predictions.xyz below ``out``; return their paths.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be written to.
-    """
-    results = evaluation.results
-    write_json(out / "evaluation.json", results)
-    figures: dict[str, Callable[[Any], Any]] = {"parity": draw_parity, "distance": draw_distances}
-    drawn = []
-    with styled():
-        for name, draw in figures.items():
-            figure = draw(results)
-            drawn += [] if figure is None else save(figure, out / "figures" / name)
-    write_images(out / "predictions.xyz", evaluation.images, evaluation.predicted, FORCES)
-    return [out / "evaluation.json", *drawn, out / "predictions.xyz"]
+def run_command(request: Request) -> Report:
+    """Run ``scalewise evaluate``: the model, the file and its split are read here."""
+    settings = request.settings
+    model = open_model(request.model, device=settings.device, cutoff=settings.cutoff)
+    folder = model_folder(request.model)
+    structures, source = read_selection(folder, request.files[0], settings, request.progress)
+    report = evaluate(model, structures, source, settings, progress=request.progress)
+    scored, predicted = report.attachments["predictions"]
+    images = read_images(request.files[0])
+    kept = [keep_labels(images[s.index], s) for s in scored]
+    written = replace(report, attachments={"predictions": (kept, predicted)})
+    return written
 
 
-def _images(data: Path, frames: Sequence[Structure], choice: FrameSelection) -> list[ase.Atoms]:
-    images = read_images(data)
-    return [keep_labels(images[k], frames[k]) for k in choice.scored]
-
-
-def _outside(potential: Potential, frames: Sequence[Structure]) -> list[str]:
-    outside = sum(not potential.knows_energy(f) for f in frames)
-    said = outside_span(potential, outside, len(frames))
+def _outside(model: InteratomicPotential, frames: Sequence[Structure]) -> list[str]:
+    outside = sum(not model.knows_energy(f) for f in frames)
+    said = outside_span(model, outside, len(frames))
     return [f"{said}; energies leave them out"] if outside else []
 
 
@@ -194,22 +180,23 @@ def _broken(roles: Mapping[str, RoleData]) -> list[str]:
     return found
 
 
-def _describe_model(
-    model: Path, potential: Potential, predicted: Sequence[Prediction]
-) -> dict[str, Any]:
-    used = np.concatenate([p.cutoffs for p in predicted])
+def _describe_model(model: InteratomicPotential, predicted: Sequence[Prediction]) -> dict[str, Any]:
+    cutoffs = [p.cutoffs for p in predicted if p.cutoffs is not None]
+    ends = model.cutoff_range
     return {
-        "folder": str(model),
-        "elements": list(potential.composition.describe()),
-        "cutoff": potential.cutoff,
-        # the mean: a router gives every atom its own
-        "cutoff_used": round(float(used.mean()), 4),
-        "parameters": sum(w.numel() for w in potential.network.parameters()),
-        "dtype": str(potential.dtype).removeprefix("torch."),
+        "name": model.name,
+        "elements": None if model.elements is None else [symbol(z) for z in model.elements],
+        "cutoff": None if ends is None else ends[1],
+        # the mean: an adaptive cutoff gives every atom its own
+        "cutoff_used": round(float(np.concatenate(cutoffs).mean()), 4) if cutoffs else None,
+        "long_range": model.long_range,
+        **describe_weights(model),
     }
 
 
-def _time(frames: Sequence[Structure], seconds: np.ndarray, potential: Potential) -> dict[str, Any]:
+def _time(
+    frames: Sequence[Structure], seconds: np.ndarray, model: InteratomicPotential
+) -> dict[str, Any]:
     """Median over frames; the first one pays for what is set up once, and is left out."""
     atoms = np.array([len(f.numbers) for f in frames])
     first = int(len(frames) > 1)
@@ -218,19 +205,5 @@ def _time(frames: Sequence[Structure], seconds: np.ndarray, potential: Potential
         "microseconds_per_atom": float(np.median(each)),
         "frames": len(each),
         "median_atoms": float(np.median(atoms[first:])),
-        "device": potential.device.type,
-        "threads": torch.get_num_threads(),
+        **machine(model),
     }
-
-
-def plain(value: Any) -> Any:
-    """Python's numbers with ten significant digits, and null for what is not a number."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(f"{float(value):.10g}") if np.isfinite(value) else None
-    return value

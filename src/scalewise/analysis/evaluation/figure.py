@@ -11,6 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import (
     GREY,
     MARKERS,
@@ -199,3 +200,9 @@ def _distance(ax: Axes, roles: Sequence[Section], element: str, other: str) -> N
         ax.axhline(floor, color=GREY, lw=1.2, ls=":", label="noise floor")
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_title(f"{element}, nearest {other}", fontweight="bold", loc="left", fontsize=9)
+
+
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw the figures of an evaluation."""
+    results = report.results
+    return {"parity": draw_parity(results), "distance": draw_distances(results)}

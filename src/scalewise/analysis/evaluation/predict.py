@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from jaxtyping import Float
 from scalewise.analysis.evaluation.settings import PredictSettings
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing
+from scalewise.core.progress import SILENT, Progress
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.wording import count
 from scalewise.data.readers import extxyz
@@ -24,11 +25,9 @@ from scalewise.data.structure import Structure
 from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
-from scalewise.models.protocol import Prediction
+from scalewise.models.protocol import InteratomicPotential, Prediction, Scale, prepare
+from scalewise.reporting.experiments import Request
 
-Say = Callable[[str], None]
-#: Goes through frames and shows how far it is.
-Watch = Callable[[Sequence[Structure]], Iterable[Structure]]
 #: Where ASE's readers look for the forces.
 FORCES: Final = "forces"
 #: Column of the cutoff of each atom, Å.
@@ -44,51 +43,57 @@ OF_FRAMES: Final = ("stress", "dipole", "polarization")
 INPUT: Final = "input_"
 
 
+def run_command(request: Request) -> list[Path]:
+    """Run ``scalewise predict``."""
+    (data,) = request.files
+    settings = request.settings
+    model = open_model(request.model, device=settings.device, cutoff=settings.cutoff)
+    predict_file(model, data, settings, request.out, progress=request.progress)
+    return [request.out]
+
+
 def predict_file(
-    model: Path,
+    model: InteratomicPotential,
     data: Path,
     settings: PredictSettings,
     out: Path,
     *,
-    say: Say = lambda _: None,
-    watch: Watch = iter,
+    progress: Progress = SILENT,
 ) -> None:
-    """Predict every frame of an extxyz file, labelled or not, and write them to another.
+    """Predict every frame of a file, labelled or not, and write them to another.
 
     Raises
     ------
     InputError
-        Whatever is wrong with the model, the frames or ``out``; nothing is written then.
+        Whatever is wrong with the frames or ``out``; nothing is written then.
     """
     if out.exists() and data.exists() and out.samefile(data):
         raise InputError(str(out), "the file that is read", "Write the predictions to another.")
-    potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
     images = read_images(data)
     frames = convert_images(images, str(data), without_labels(check_units=settings.check_units))
-    outside = sum(not potential.knows_energy(f) for f in known(potential, frames))
+    outside = sum(not model.knows_energy(f) for f in known(model, frames))
     if outside:
-        say(outside_span(potential, outside, len(frames)))
-    for sentence in shorter(potential, settings.cutoff):
-        say(sentence)
-    predicted, _ = predict_frames(
-        potential, frames, cutoff=settings.cutoff, long=settings.long_range, watch=watch
-    )
+        progress.message(outside_span(model, outside, len(frames)))
+    for sentence in shorter(model, settings.cutoff):
+        progress.message(sentence)
+    scale = Scale(settings.cutoff, settings.long_range)
+    predicted, _ = predict_frames(model, frames, scale, progress)
     taken = {key for image in images for key in held(image, settings.forces_key)}
     earlier = {key for key in taken if any(_has_input(image, key) for image in images)}
     if kept := sorted(taken - earlier):
         as_input = ", ".join(INPUT + key for key in kept)
-        say(f"{', '.join(kept)} of {data.name}: kept in {out.name} as {as_input}")
+        progress.message(f"{', '.join(kept)} of {data.name}: kept in {out.name} as {as_input}")
     if earlier:
-        say(
+        progress.message(
             f"{', '.join(sorted(earlier))} of {data.name}: replaced in {out.name}, as those of an "
             f"earlier prediction; what that one kept as {INPUT}... stays"
         )
     write_images(out, images, predicted, settings.forces_key)
 
 
-def outside_span(potential: Potential, outside: int, frames: int) -> str:
+def outside_span(model: InteratomicPotential, outside: int, frames: int) -> str:
     """The sentence about compositions whose absolute energy the training did not determine."""
-    if not len(potential.composition.span):
+    if isinstance(model, Potential) and not len(model.composition.span):
         return (
             "the potential was trained without energies: its absolute energies mean nothing, "
             "forces and stress do"
@@ -99,49 +104,48 @@ def outside_span(potential: Potential, outside: int, frames: int) -> str:
     )
 
 
-def shorter(potential: Potential, cutoff: float | None) -> list[str]:
+def shorter(model: InteratomicPotential, cutoff: float | None) -> list[str]:
     """The sentence about a cutoff that the network was not trained with, if it is one."""
-    shortest = potential.cutoff_range[0]
-    if cutoff is None or cutoff >= shortest:
+    ends = model.cutoff_range
+    if cutoff is None or ends is None or cutoff >= ends[0]:
         return []
     return [
         f"cutoff={cutoff:g} Å is shorter than the shortest that the network was trained for, "
-        f"{shortest:g} Å: its errors grow, and say nothing of a network trained for that cutoff"
+        f"{ends[0]:g} Å: its errors grow, and say nothing of a network trained for that cutoff"
     ]
 
 
-def known(potential: Potential, frames: Sequence[Structure]) -> Sequence[Structure]:
-    """Return the frames, all elements of which the potential knows: seconds before the rest.
+def known(model: InteratomicPotential, frames: Sequence[Structure]) -> Sequence[Structure]:
+    """Return the frames, all elements of which the model knows: seconds before the rest.
 
     Raises
     ------
     InputError
         An element that it does not know.
     """
-    for frame in frames:
-        check_elements(frame, potential.network.elements)
+    if model.elements is not None:
+        for frame in frames:
+            check_elements(frame, model.elements)
     return frames
 
 
 def predict_frames(
-    potential: Potential,
+    model: InteratomicPotential,
     frames: Sequence[Structure],
-    *,
-    cutoff: float | None = None,
-    long: bool = True,
-    watch: Watch = iter,
+    scale: Scale,
+    progress: Progress = SILENT,
 ) -> tuple[list[Prediction], Float[np.ndarray, " frames"]]:
     """Predict frames one after the other; also the seconds that each took.
 
     Raises
     ------
     InputError
-        As :meth:`scalewise.models.potential.Potential.predict`.
+        As :meth:`scalewise.models.protocol.InteratomicPotential.evaluate`.
     """
     predicted, seconds = [], []
-    for frame in watch(frames):
+    for frame in progress.track(frames, "Predicting"):
         start = time.perf_counter()
-        predicted.append(potential.predict(frame, cutoffs=cutoff, long=long))
+        predicted.append(prepare(model, frame)(scale))
         seconds.append(time.perf_counter() - start)
     return predicted, np.array(seconds)
 
@@ -217,3 +221,11 @@ def keep_labels(image: ase.Atoms, frame: Structure) -> ase.Atoms:
     if frame.labels.stress is not None:
         kept.info[STRESS_KEY] = frame.labels.stress
     return kept
+
+
+def save_below(predictions: tuple[Sequence[ase.Atoms], Sequence[Prediction]], folder: Path) -> Path:
+    """Write ``predictions.xyz``: structures or images, with their predictions."""
+    images, predicted = predictions
+    atoms = [i.to_ase() if isinstance(i, Structure) else i for i in images]
+    write_images(folder / "predictions.xyz", atoms, predicted, FORCES)
+    return folder / "predictions.xyz"

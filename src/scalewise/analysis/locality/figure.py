@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 
 Section = Mapping[str, Any]
@@ -58,3 +59,8 @@ def draw_locality(results: Section) -> Figure:
         ax.set_ylabel("force MAE (meV/Å)")
     legend_below(figure, [panels.flat[0]])
     return figure
+
+
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw the figure of a bound on locality."""
+    return {"locality": draw_locality(report.results)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,25 +17,23 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Float
 
-import scalewise
-from scalewise.analysis.evaluation.evaluate import plain
-from scalewise.analysis.evaluation.predict import Say
 from scalewise.analysis.evaluation.subsets import symbol
 from scalewise.analysis.locality.against import read_against
-from scalewise.analysis.locality.figure import draw_locality
+from scalewise.analysis.locality.bounds import absolute_bound, memory, square_bound
 from scalewise.analysis.locality.reference import AseReference, Reference, SolutionReference
 from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import check_radius
-from scalewise.analysis.locality.spread import absolute_bound, memory, square_bound
 from scalewise.core.documents import read_array
 from scalewise.core.errors import InputError
-from scalewise.core.files import replacing, write_json
+from scalewise.core.files import replacing
+from scalewise.core.progress import SILENT, Progress
 from scalewise.data.reading import read_structures, without_labels
+from scalewise.data.splits import identify
 from scalewise.data.structure import Structure
-from scalewise.reporting.style import save, styled
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
 from scalewise.statistics.bootstrap import Resampling
 
-SCHEMA: Final = 1
 UNITS: Final = {
     "radius": "Å, of what stands still",
     "mae, rmse": "meV/Å, mean over components, that no model of this range is below",
@@ -44,8 +42,6 @@ UNITS: Final = {
 }
 #: Tagged atoms that an interval needs.
 FEWEST: Final = 3
-#: Goes through tagged atoms, which it can count, and shows progress.
-Watch = Callable[[Any], Iterable[Any]]
 #: Number of the way in which samples are drawn: those of another are not used.
 DRAWS: Final = 2
 #: Draws for each sample that is wanted, before it is given up that nothing comes into the sphere.
@@ -69,46 +65,56 @@ class Tagged:
         return symbol(int(self.frame.numbers[self.atom]))
 
 
-def locality(
-    path: Path,
-    settings: LocalitySettings,
-    out: Path,
+def bound_locality(
+    structures: Sequence[Structure],
+    reference: Reference,
+    settings: LocalitySettings | None = None,
+    out: Path | str = "runs/locality",
     *,
-    say: Say = lambda _: None,
-    watch: Watch = iter,
-) -> dict[str, Any]:
-    """Resample what is missing below ``out``; return the content of locality.json.
+    progress: Progress = SILENT,
+) -> Report:
+    """Resample what a model of a given range does not see, and bound its error from below.
 
     Parameters
     ----------
-    path
-        Folder of ``scalewise generate``, or an extxyz file of frames to start from.
+    structures
+        Where resampling starts from; labels are not needed.
+    reference
+        What samples: :class:`AseReference` of any ASE calculator, or :class:`SolutionReference`.
     settings
-        Which atoms, radii and samples; which reference.
+        Which atoms, radii and samples.
     out
         Samples go below ``out/samples``; those that are there are used again.
-    say, watch
-        Called with one line per stage; goes through the tagged atoms and shows progress.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``locality``: for each element and radius, the error that no model of that
+        range is below, with its 95 % interval over atoms.
 
     Raises
     ------
     InputError
-        No frames, no reference, an element that no frame has, a radius that reaches round a cell,
-        no curve without long range to compare with.
+        An element that no structure has, a radius that reaches round a cell, no curve without long
+        range to compare with.
     """
+    frames, out, settings = list(structures), Path(out), settings or LocalitySettings()
     against = None if settings.against is None else read_against(settings.against)
-    frames, reference = _open(path, settings)
     tagged = _tag(frames, settings)
     cache = out / "samples" / _digest(frames, reference, settings)
     files = {t: _file(cache, t) for t in tagged}
     known = {file: read_array(file, 3, settings.samples) for file in files.values()}
     todo = [t for t in tagged if known[files[t]] is None]
     ps = settings.settling + (settings.samples - 1) * settings.spacing
-    say(
+    progress.message(
         f"{len(tagged)} tagged atoms and radii, {ps:g} ps each"
         + f"; {len(tagged) - len(todo)} are there already" * (len(todo) < len(tagged))
     )
-    for done, samples in watch(_Counted(_resampled(todo, reference, settings), len(todo))):
+    for done, samples in progress.track(
+        _Counted(_resampled(todo, reference, settings), len(todo)), "Resampling"
+    ):
         target = _file(cache, done)
         with replacing(target) as temporary, temporary.open("wb") as stream:
             np.save(stream, samples)
@@ -118,12 +124,7 @@ def locality(
         forces.setdefault((t.element, t.radius), []).append(known[files[t]])
     resampling = Resampling(settings.seed, settings.bootstrap)
     elements = sorted({t.element for t in tagged}, key=lambda e: int(atomic_numbers[e]))
-    results: dict[str, Any] = {
-        "schema": SCHEMA,
-        "scalewise": scalewise.__version__,
-        "units": UNITS,
-        "data": {"path": str(path), "frames": len(frames)},
-        "settings": settings.model_dump(mode="json"),
+    body: dict[str, Any] = {
         "radii": list(settings.radii),
         "elements": [
             {
@@ -134,17 +135,23 @@ def locality(
         ],
         "against": against,
     }
-    results["warnings"] = _warnings(results)
-    found: dict[str, Any] = plain(results)
-    return found
+    body["warnings"] = _warnings(body)
+    return Report.made(
+        "locality",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(identify(frames)),
+    )
 
 
-def write_all(results: dict[str, Any], out: Path) -> list[Path]:
-    """Write locality.json and the figure below ``out``; return their paths."""
-    write_json(out / "locality.json", results)
-    with styled():
-        figures = save(draw_locality(results), out / "figures" / "locality")
-    return [out / "locality.json", *figures]
+def run_command(request: Request) -> Report:
+    """Run ``scalewise locality``: the structures and the reference are read here."""
+    settings = request.settings
+    if settings.against is not None:
+        read_against(settings.against)  # complains before anything is computed
+    structures, reference = _open(Path(request.model or ""), settings)
+    return bound_locality(structures, reference, settings, request.out, progress=request.progress)
 
 
 def _open(path: Path, settings: LocalitySettings) -> tuple[list[Structure], Reference]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from scalewise.analysis.refinement.scales_figure import draw_scales
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, MARKERS, colour, legend_below, new_figure
 
 Section = Mapping[str, Any]
@@ -59,3 +61,12 @@ def draw_refined(results: Section) -> Figure:
 def _length(pool: Section, group: int) -> float:
     of = {g: s for s, groups in zip(pool["scales"], pool["members"], strict=True) for g in groups}
     return float(of[group])
+
+
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw the figures of a refinement; the scales of a structure need the potential."""
+    found: dict[str, Figure | None] = {"refine": draw_refined(report.results)}
+    if "scales" in report.attachments:
+        potential, structure = report.attachments["scales"]
+        found["scales"] = draw_scales(structure, potential.predict(structure).cutoffs)
+    return found

@@ -8,45 +8,40 @@ the last pool that they allow and the first that they do not, the price is halve
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
-import scalewise
-from scalewise.analysis.evaluation.choice import (
-    SPLIT,
+from scalewise.analysis.evaluation.predict import known
+from scalewise.analysis.evaluation.score import score
+from scalewise.analysis.evaluation.selection import (
     FrameSelection,
+    SplitSource,
+    model_folder,
     read_selection,
     select_frames,
 )
-from scalewise.analysis.evaluation.evaluate import plain
-from scalewise.analysis.evaluation.predict import Say, Watch, known
-from scalewise.analysis.evaluation.score import score
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.refinement.figure import draw_refined
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool, group_names
 from scalewise.analysis.refinement.refiner import LadderRefiner, RefinementState, refine_pool, value
-from scalewise.analysis.refinement.scales_figure import draw_scales
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.analysis.rungs import Rung, check_range, measure
 from scalewise.core.errors import InputError
-from scalewise.core.files import replacing, write_json
+from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
+from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
-from scalewise.models import checkpoint
-from scalewise.models.opening import open_model
+from scalewise.models.description import machine
+from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
-from scalewise.reporting.style import save, styled
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
 from scalewise.statistics.bootstrap import Resampling
 
-SCHEMA: Final = 1
 UNITS: Final = {
     "scales": "Å",
     "price": "relative error that all neighbors of the longest scale may cost",
@@ -59,25 +54,6 @@ UNITS: Final = {
 HALVINGS: Final = 2
 #: Uniform cutoffs that are drawn beside the pools.
 UNIFORM: Final = 6
-
-
-@dataclass(frozen=True)
-class Refined:
-    """What refinement found.
-
-    Attributes
-    ----------
-    results
-        The content of refine.json.
-    potential
-        With its router.
-    shown
-        A frame that was scored, to draw its scales.
-    """
-
-    results: dict[str, Any]
-    potential: Potential
-    shown: Structure
 
 
 @dataclass(frozen=True)
@@ -99,38 +75,46 @@ class _Found:
         return self.excess <= settings.tolerance and worst <= settings.worst
 
 
-def refine(
-    model: Path,
-    data: Path,
-    settings: RefineSettings,
+def refine_cutoffs(
+    potential: Potential,
+    structures: Sequence[Structure],
+    split: Split | SplitSource | None = None,
+    settings: RefineSettings | None = None,
     *,
-    say: Say = lambda _: None,
-    watch: Watch = iter,
-) -> Refined:
-    """Find the scales of a frozen potential's atoms, and score them on frames of another role.
+    progress: Progress = SILENT,
+) -> Report:
+    """Find the scales of a frozen potential's atoms, and score them on structures of another role.
 
     Parameters
     ----------
-    model
-        Folder of a potential that was trained over a ladder, or of the run that trained it.
-    data
-        extxyz with labelled forces, eV/Å, the training's or another with a split.
+    potential
+        Trained over a ladder: the gradient of its forces by the cutoff is needed.
+    structures
+        With labelled forces, eV/Å.
+    split
+        With the role that scales are found on (``fit``) and the one that they are scored on.
     settings
-        What may be lost, on which frames scales are found, and on which they are scored.
-    say, watch
-        Called with one line per stage; goes through the frames and shows progress.
+        What may be lost, on which structures scales are found, and on which they are scored.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``refine``; its ``potential`` gives every atom its scale.
 
     Raises
     ------
     InputError
-        A potential of one scale; too few groups of frames; whatever is wrong with the data.
+        A potential of one scale; too few groups of structures; a role that none has.
     """
-    potential = open_model(model, device=settings.device)
+    settings = settings or RefineSettings()
     check_range(potential)
-    say(f"Reading {data}")
+    frames = list(structures)
+    source = split if isinstance(split, SplitSource) else SplitSource.given(split)
     fitted = settings.model_copy(update={"role": (settings.fit,)})
-    frames, choice = read_selection(model, data, fitted, say)
-    scored = select_frames(data, frames, settings, model)
+    choice = select_frames(frames, fitted, source)
+    scored = select_frames(frames, settings, source)
     both_ways = np.intersect1d(choice.scored, scored.scored)
     if len(both_ways):
         raise InputError(
@@ -142,8 +126,10 @@ def refine(
     fit, check, both = _objectives(potential, frames, choice, settings)
     names = group_names(potential.elements, settings.adaptive_cutoff)
     counts = (len(fit.block), len(check.block))
-    say(f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}")
-    found = _frontier(fit, check, both, settings, say)
+    progress.message(
+        f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}"
+    )
+    found = _frontier(fit, check, both, settings, progress)
     allowed = [f for f in found if f.allowed(settings)]
     chosen = _choose(allowed, settings) if allowed else None
     refiner = _refiner(settings)
@@ -152,14 +138,10 @@ def refine(
     starts += [] if chosen is None else list(chosen.state.pool.scales)
     single = _best_single(fit, check, both, refiner, price, starts)
     pool = CutoffPool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
-    say(f"Scoring on {len(scored.subsample(settings.frames))} frames; {scored.how}")
+    progress.message(f"Scoring on {len(scored.subsample(settings.frames))} frames; {scored.how}")
     routed = both.routed(pool.lengths())
-    results = {
-        "schema": SCHEMA,
-        "scalewise": scalewise.__version__,
-        "units": UNITS,
-        "model": {"folder": str(model), "ladder": list(potential.ladder)},
-        "data": {**choice.data.model_dump(), "settings": settings.model_dump(mode="json")},
+    body = {
+        "model": {"name": potential.name, "ladder": list(potential.ladder)},
         "choice": {
             "fit": len(fit.block),
             "check": len(check.block),
@@ -177,30 +159,36 @@ def refine(
         "single": single,
         "price": price,
         "history": [] if chosen is None else [_line(line) for line in chosen.state.history],
-        **_score(potential, routed, single, frames, scored, settings, watch),
-        "device": potential.device.type,
-        "threads": torch.get_num_threads(),
+        **_score(potential, routed, single, frames, scored, settings, progress),
+        **machine(potential),
     }
-    info = {**potential.info, "refined": {"from": str(model), **_pool(pool)}}
     shown = frames[int(scored.subsample(settings.frames)[0])]
-    return Refined(plain(results), replace(routed, info=info), shown)
+    found_potential = replace(routed, info={**potential.info, "refined": _pool(pool)})
+    attached = {"scales": (found_potential, shown)} if len(pool.scales) > 1 else {}
+    return Report.made(
+        "refine",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(choice.data),
+        potential=found_potential,
+        **attached,
+    )
 
 
-def write_all(found: Refined, model: Path, out: Path) -> list[Path]:
-    """Write refine.json, the figure and the potential with its router below ``out``."""
-    write_json(out / "refine.json", found.results)
-    with styled():
-        figures = save(draw_refined(found.results), out / "figures" / "refine")
-        if len(found.results["pool"]["scales"]) > 1:
-            cutoffs = found.potential.predict(found.shown).cutoffs
-            assert cutoffs is not None
-            figures += save(draw_scales(found.shown, cutoffs), out / "figures" / "scales")
-    split = checkpoint.locate(model).resolve().parent / SPLIT
-    if split.is_file() and split != (out / SPLIT).resolve():
-        with replacing(out / SPLIT) as temporary:
-            shutil.copyfile(split, temporary)
-    checkpoint.write(out / "model", found.potential)
-    return [out / "refine.json", *figures, out / "model"]
+def run_command(request: Request) -> Report:
+    """Run ``scalewise refine``: the potential, the file and its split are read here."""
+    settings = request.settings
+    potential = open_potential(request.model, device=settings.device)
+    check_range(potential)
+    folder = model_folder(request.model)
+    structures, source = read_selection(folder, request.files[0], settings, request.progress)
+    report = refine_cutoffs(potential, structures, source, settings, progress=request.progress)
+    found = report.potential
+    found.info["refined"] = {"from": str(request.model), **found.info["refined"]}
+    if source.trained_on is None:
+        return report
+    return replace(report, attachments={**report.attachments, "split": source.trained_on})
 
 
 def _objectives(
@@ -231,7 +219,7 @@ def _refiner(settings: RefineSettings) -> LadderRefiner:
 
 
 def _frontier(
-    fit: Objective, check: Objective, both: Objective, settings: RefineSettings, say: Say
+    fit: Objective, check: Objective, both: Objective, settings: RefineSettings, progress: Progress
 ) -> list[_Found]:
     """Pools at falling prices, then at prices between the last one allowed and its neighbor."""
     refiner = _refiner(settings)
@@ -243,7 +231,7 @@ def _frontier(
         new = _Found(state, both.errors(state.pool.lengths()), both.reference)
         found.append(new)
         shown = ", ".join(f"{s:.2f}" for s in state.pool.scales)
-        say(
+        progress.message(
             f"price {price:.3g}: {shown} Å, error {100 * new.excess:+.1f} %, neighbors "
             f"{100 * new.errors.over(both.reference)[2]:.0f} % of the longest scale's"
         )
@@ -349,7 +337,7 @@ def _score(
     frames: Sequence[Structure],
     choice: FrameSelection,
     settings: RefineSettings,
-    watch: Watch,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Longest scale, best single one and pool, on frames that nothing was decided on."""
     chosen = choice.subsample(settings.frames)
@@ -361,7 +349,7 @@ def _score(
         Rung(bare, single, charges, "single"),
         Rung(routed, None, charges, "pool"),
     ]
-    measured = measure(scored, rungs, watch)
+    measured = measure(scored, rungs, progress)
     block = np.repeat(choice.group[chosen], [len(f.numbers) for f in scored])
     resampling = Resampling(settings.seed, settings.bootstrap)
     absolute = np.abs(measured.errors).sum(axis=2)

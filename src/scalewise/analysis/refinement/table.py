@@ -39,7 +39,7 @@ def print_refined(results: Section, console: Console) -> None:
     for name, key in (("neighbors", "neighbors"), ("µs/atom", "microseconds")):
         table.add_row(name, *(f"{row[key]:.0f}" for row in results["scored"]))
     console.print(table)
-    one = len(pool["scales"]) == 1 and results["data"]["settings"]["most"] > 1
+    one = len(pool["scales"]) == 1 and results["settings"]["most"] > 1
     if one and results["chosen"] is not None:
         console.print("One scale for all: at this price, two were not shown to be better.")
     longest = [v for v in results["model"]["ladder"] if v != "long"][-1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,35 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalewise.reporting.names import regime_name, shorten
-from scalewise.reporting.style import COLOURS, new_figure, save, styled
+from scalewise.reporting.style import COLOURS, new_figure
 from scalewise.study.page.curves import error_against_distance, loss_over_scale
 from scalewise.study.page.gains import oracle_gains
 from scalewise.study.page.names import Results, views
 from scalewise.study.page.pools import pool_history
 
 
-def draw_all(results: Results, folder: Path) -> list[Path]:
-    """Write every figure that the results have data for, as PNG and SVG; return the files.
-
-    A figure without data is left out, and its files of an earlier run are removed.
-    """
-    figures = {
-        "oracle_gains": oracle_gains,
-        "scale_histogram": scale_histogram,
-        "error_against_distance": error_against_distance,
-        "loss_over_scale": loss_over_scale,
-        "pool_history": pool_history,
+def figures_of(report: Report) -> dict[str, Figure | None]:
+    """Draw every figure that a study has data for."""
+    results = report.results
+    return {
+        "oracle_gains": oracle_gains(results),
+        "scale_histogram": scale_histogram(results),
+        "error_against_distance": error_against_distance(results),
+        "loss_over_scale": loss_over_scale(results),
+        "pool_history": pool_history(results),
     }
-    paths = []
-    for name, draw in figures.items():
-        with styled():
-            figure = draw(results)
-            if figure is not None:
-                paths += save(figure, folder / name)
-                continue
-        for suffix in ("png", "svg"):
-            (folder / f"{name}.{suffix}").unlink(missing_ok=True)
-    return paths
 
 
 # --------------------------------------------------------------------------- chosen scales

@@ -34,15 +34,26 @@ POLICY: Final = (
 TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
+def attach_page(report: Report) -> Report:
+    """Let the page be written beside the document."""
+    return replace(report, attachments={**report.attachments, "page": report})
+
+
+def save_below(report: Report, folder: Path) -> Path:
+    """Write ``report.html`` with the figures that are in the folder."""
+    write_page(report.results, sorted((folder / "figures").glob("*.svg")), folder / "report.html")
+    return folder / "report.html"
+
+
 def write_page(results: Results, figures: Sequence[Path], path: Path) -> None:
     """Write the report of a study to ``path``, with the figures embedded.
 
     Parameters
     ----------
     results
-        What results.json holds.
+        Of the report.
     figures
-        Files of :func:`scalewise.study.page.figures.draw_all`; of two formats the SVG is taken.
+        Their files; of two formats the SVG is taken.
     path
         Where the page goes; it is whole or, should writing fail, as it was before.
     """

@@ -1,8 +1,8 @@
-"""What results.json must hold for the report to be drawn: see docs/results.md."""
+"""What the body of results.json must hold to be drawn: see docs/results.md."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
@@ -15,9 +15,7 @@ from scalewise.core.documents import (
     Record,
     Text,
     checked,
-    read_plain,
 )
-from scalewise.core.errors import InputError
 from scalewise.testbed.records import Check
 
 #: Regimes of all views together: each gets a stripe and a panel of a figure, which must fit on a
@@ -220,7 +218,6 @@ class Provenance(Record):
 class ResultsRecord(Record):
     """All of results.json."""
 
-    schema_number: Literal[1] = Field(alias="schema")
     provenance: Provenance | None = None
     paper: Paper
     checks: Annotated[list[Check], Field(max_length=100)] | None = None
@@ -266,16 +263,12 @@ def _main(view: str) -> tuple[str, str, str]:
     return view, "ion", "all"
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Read results.json of a study; whatever it holds can then be drawn and printed.
+def check_results(results: Mapping[str, Any], where: str) -> None:
+    """Refuse results of a study that could not be drawn and printed.
 
     Raises
     ------
     InputError
-        Missing, not JSON, of another schema; the message names the first key that is wrong.
+        The message names the first key that is wrong.
     """
-    document = read_plain(path, _AGAIN)
-    if not isinstance(document, dict) or document.get("schema") != 1:
-        raise InputError(str(path), "not results of schema 1", _AGAIN)
-    found = checked(ResultsRecord, document, str(path), _AGAIN)
-    return found.model_dump(by_alias=True, exclude_unset=True)
+    checked(ResultsRecord, dict(results), where, _AGAIN)

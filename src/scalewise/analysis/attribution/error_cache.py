@@ -12,14 +12,15 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from scalewise.analysis.evaluation.predict import Watch, known
+from scalewise.analysis.evaluation.predict import known
 from scalewise.analysis.rungs import Rung, ladder_rungs, measure
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_regular, replacing
+from scalewise.core.progress import SILENT, Progress
 from scalewise.data.manifest import hash_file
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 
 #: Raised when errors come to be measured in another way.
 SCHEMA: Final = 1
@@ -32,7 +33,7 @@ def absolute_errors(
     role: str,
     *,
     device: str,
-    watch: Watch = iter,
+    progress: Progress = SILENT,
 ) -> tuple[list[Rung], Float[np.ndarray, "scales atoms"]]:
     """Scales of a training's potential, and the errors there, eV/Å, summed over components.
 
@@ -44,12 +45,12 @@ def absolute_errors(
     InputError
         An element that the potential does not know; a folder that cannot be written to.
     """
-    potential = open_model(folder, device=device)
+    potential = open_potential(folder, device=device)
     rungs = ladder_rungs(potential, cutoffs)
     path, digest = folder / f"errors-{role}.safetensors", _digest(folder, frames, cutoffs)
     found = _read(path, digest, (len(rungs), sum(len(f.numbers) for f in frames)))
     if found is None:
-        found = np.abs(measure(known(potential, frames), rungs, watch).errors).sum(axis=2)
+        found = np.abs(measure(known(potential, frames), rungs, progress).errors).sum(axis=2)
         with replacing(path) as temporary:
             temporary.write_bytes(save({"errors": found}, metadata={"digest": digest}))
     return rungs, found

@@ -176,11 +176,12 @@ def _run(
     config, files, pairs = _sort(words, experiment.name)
     _check_files(experiment, files)
     values = _values(experiment, files, given)
-    settings = read_settings(load(experiment.settings), config, pairs, values)  # type: ignore[type-var]  # by name
+    schema: Any = load(experiment.settings)
+    settings = read_settings(schema, config, pairs, values)
     request = Request(
         settings,
         out,
-        given.get("model"),
+        str(given.get("model") or ""),
         tuple(files),
         {k: given.get(k) for k in experiment.options},
         ConsoleProgress(),

@@ -73,7 +73,7 @@ def load(
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        raise _explain(schema, " or ".join(places) or "settings", error) from None
+        raise explain(schema, " or ".join(places) or "settings", error) from None
 
 
 class _Plain(yaml.SafeLoader):
@@ -180,7 +180,8 @@ def _wants_path(schema: type[Settings], path: Sequence[str]) -> bool:
     return kind is Path or (isinstance(kind, types.UnionType) and Path in kind.__args__)
 
 
-def _explain(schema: type[Settings], where: str, error: ValidationError) -> InputError:
+def explain(schema: type[Settings], where: str, error: ValidationError) -> InputError:
+    """Say what is wrong with settings: the key, what was given, and what is known."""
     # of the alternatives of a union, the one that got furthest tells most
     telling = ("value_error", "extra_forbidden")
     first = max(error.errors(), key=lambda e: (e["type"] in telling, len(e["loc"])))

@@ -6,7 +6,7 @@ training is. The default tells nobody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
@@ -23,7 +23,7 @@ class Progress(Protocol):
     def message(self, text: str) -> None:
         """Take one sentence about what is done or was noticed."""
 
-    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+    def track(self, items: Collection[T], doing: str) -> Iterable[T]:
         """Go through items, and show how far that is."""
 
     def advance(self, fraction: float, report: Mapping[str, float]) -> None:
@@ -40,7 +40,7 @@ class Silent:
     def message(self, text: str) -> None:
         """See :class:`Progress`."""
 
-    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+    def track(self, items: Collection[T], doing: str) -> Iterable[T]:
         """See :class:`Progress`."""
         return items
 
@@ -61,7 +61,7 @@ class Messages:
         """See :class:`Progress`."""
         self.send(text)
 
-    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+    def track(self, items: Collection[T], doing: str) -> Iterable[T]:
         """See :class:`Progress`."""
         return items
 
@@ -78,6 +78,7 @@ class ConsoleProgress:
 
     _bar: Callable[[float], None] | None = field(default=None, init=False, repr=False)
     _end: Callable[[], None] | None = field(default=None, init=False, repr=False)
+    _line: Callable[[str], None] | None = field(default=None, init=False, repr=False)
 
     def message(self, text: str) -> None:
         """See :class:`Progress`."""
@@ -85,7 +86,7 @@ class ConsoleProgress:
 
         Console().print(text, style="dim", markup=False, highlight=False)
 
-    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+    def track(self, items: Collection[T], doing: str) -> Iterable[T]:
         """See :class:`Progress`."""
         from rich.progress import track
 
@@ -93,13 +94,14 @@ class ConsoleProgress:
 
         console = Console()
         watched = console.is_terminal
-        return track(items, doing, console=console, transient=True, disable=not watched)
+        return track(items, doing, total=len(items), console=console, transient=True, disable=not watched)
 
     def advance(self, fraction: float, report: Mapping[str, float]) -> None:
         """See :class:`Progress`."""
         if self._bar is None:
             self._open()
-        assert self._bar is not None  # just opened
+        assert self._bar is not None  # just opened, both
+        assert self._line is not None
         self._bar(fraction)
         if report:
             forces, energy = report.get("forces_mae"), report.get("energy_mae")
@@ -112,7 +114,7 @@ class ConsoleProgress:
         """See :class:`Progress`."""
         if self._end is not None:
             self._end()
-        self._bar = self._end = None
+        self._bar = self._end = self._line = None
 
     def _open(self) -> None:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -137,12 +139,9 @@ class ConsoleProgress:
         self._end = bar.stop
         self._line = lambda text: console.print(text, markup=False, highlight=False)
 
-    def _line(self, text: str) -> None:  # replaced while a bar is shown
-        raise AssertionError("no bar is open")
-
     def __getstate__(self) -> dict[str, None]:
         """Bars stay in the process that opened them."""
-        return {"_bar": None, "_end": None}
+        return {"_bar": None, "_end": None, "_line": None}
 
 
 @dataclass
@@ -154,7 +153,7 @@ class Quiet:
     def message(self, text: str) -> None:
         """See :class:`Progress`."""
 
-    def track(self, items: Sequence[T], doing: str) -> Iterable[T]:
+    def track(self, items: Collection[T], doing: str) -> Iterable[T]:
         """See :class:`Progress`."""
         return self.inner.track(items, doing)
 

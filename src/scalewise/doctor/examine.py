@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from scalewise.core.errors import InputError, did_you_mean
-from scalewise.core.files import write_json
+from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
-from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import Split, make_split
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
-from scalewise.doctor.figure import draw_neighbors
 from scalewise.doctor.findings import Finding, by_severity
 from scalewise.doctor.forecast import MEASURED, CostModel
 from scalewise.doctor.geometry import (
@@ -44,16 +42,9 @@ from scalewise.doctor.sections import (
     forecast_training,
 )
 from scalewise.doctor.settings import DoctorSettings
-from scalewise.doctor.split import (
-    deal_groups,
-    describe_split,
-    divide_large,
-    find_leaks,
-    judge_split,
-    read_groups,
-    read_roles,
-)
-from scalewise.reporting.style import save, styled
+from scalewise.doctor.split import describe_split, find_leaks, judge_split
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
 
 #: Pairs of frames that doctor.json lists one by one.
 LISTED: Final = 100
@@ -65,68 +56,54 @@ UNITS: Final = {
     "charge": "e",
 }
 
-Progress = Callable[[str], None]
 
-
-def examine(
-    path: Path,
-    settings: DoctorSettings,
-    progress: Progress = lambda _: None,
+def diagnose_data(
+    structures: Sequence[Structure],
+    settings: DoctorSettings | None = None,
+    *,
+    progress: Progress = SILENT,
     cost: CostModel = MEASURED,
-) -> tuple[dict[str, Any], SplitManifest]:
-    """Examine a file of labelled frames; nothing is written.
+) -> Report:
+    """Examine labelled structures before training: noise, outliers, duplicates, units, a split.
 
     Parameters
     ----------
-    path
-        extxyz with energies (eV) and forces (eV/Å).
+    structures
+        With labelled forces, and energies and stresses where known. Read them with
+        ``check_units=False``, so that suspicious units are a finding and no error.
     settings
         What to look at.
     progress
-        Called with one line per stage.
+        Whom to tell.
     cost
         Cost model of the forecast.
 
     Returns
     -------
-    dict, SplitManifest
-        The content of doctor.json, and that of split.json.
+    Report
+        Of the kind ``doctor``; ``attachments["split"]`` is a split that does not leak.
 
     Raises
     ------
     InputError
-        The file cannot be read as labelled frames, or a named key or element is not in it.
+        A named key or element that is not in the structures.
     """
-    progress(f"Reading {path}")
-    keys = LabelKeys.of(settings)
-    frames = read_structures(path, keys, check_units=False, say=progress)
+    frames, settings = list(structures), settings or DoctorSettings()
     composition = compose(frames)
     _check_elements(settings, composition)
-    progress("Comparing frames")
+    progress.message("Comparing frames")
     twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
-    blocks = 0
-    if settings.group_key is not None:
-        group = read_groups(frames, settings.group_key)
-    elif settings.split_key is not None:
-        group = twins.group
-    else:
-        group, blocks = divide_large(twins)
-    manifest, split, findings = _split(path, frames, twins, group, settings, blocks)
+    split, described, findings = _split(frames, twins, settings)
     findings += find_contradictions(frames, twins)
-    progress("Looking at labels, distances and neighbors")
-    head = {
-        "schema": 1,
-        "units": UNITS,
-        "data": {**manifest.data.model_dump(), "settings": settings.model_dump(mode="json")},
-    }
-    labels = _examine_labels(frames, composition, group, settings)
+    progress.message("Looking at labels, distances and neighbors")
+    labels = _examine_labels(frames, composition, np.array(split.group), settings)
     geometry = _examine_geometry(frames, composition, settings)
     findings += labels.pop("findings") + geometry.pop("findings")
-    training = manifest.role.count("train")
+    training = split.role.count("train")
     sections = {
         **labels,
         "duplicates": describe_twins(twins),
-        "split": split,
+        "split": described,
         **{k: v for k, v in geometry.items() if k != "neighbors"},
         "neighbors": describe_counts(geometry["neighbors"], composition.elements),
         "forecast": forecast_training(
@@ -134,24 +111,24 @@ def examine(
         ),
     }
     listed = [f.as_dict() for f in by_severity(findings)]
-    return _rounded({**head, "findings": listed, **sections}), manifest
+    return Report.made(
+        "doctor",
+        {"findings": listed, **sections},
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(split.data),
+        split=split,
+    )
 
 
-def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> list[Path]:
-    """Write doctor.json, split.json and the figure below ``out``; return their paths.
-
-    Raises
-    ------
-    InputError
-        The folder cannot be written to.
-    """
-    write_json(out / "doctor.json", diagnosis)
-    write_manifest(out / "split.json", manifest)
-    drawn: list[Path] = []
-    if any(diagnosis["neighbors"]["frames"]):  # none where no frame is in Å, or all are slabs
-        with styled():
-            drawn = save(draw_neighbors(diagnosis["neighbors"]), out / "figures" / "neighbors")
-    return [out / "doctor.json", out / "split.json", *drawn]
+def run_command(request: Request) -> Report:
+    """Run ``scalewise doctor``."""
+    (path,) = request.files
+    settings, progress = request.settings, request.progress
+    progress.message(f"Reading {path}")
+    keys = LabelKeys.of(settings)
+    structures = read_structures(path, keys, check_units=False, say=progress.message)
+    return diagnose_data(structures, settings, progress=progress)
 
 
 def _examine_labels(
@@ -209,48 +186,22 @@ def _check_elements(settings: DoctorSettings, composition: Composition) -> None:
 
 
 def _split(
-    path: Path,
-    frames: Sequence[Structure],
-    twins: Duplicates,
-    group: np.ndarray,
-    settings: DoctorSettings,
-    blocks: int,
-) -> tuple[SplitManifest, dict[str, Any], list[Finding]]:
-    shares = {"train": settings.train, "valid": settings.valid}
-    shares["test"] = round(1.0 - sum(shares.values()), 10)
-    near = f"RMS displacement below {settings.duplicate_distance:g} Å, see docs/doctor.md"
-    made = {
-        "groups": f"frame key '{settings.group_key}'"
-        if settings.group_key
-        else f"connected components of near-duplicates ({near})"
-        + f", the largest cut into {blocks} blocks of consecutive frames" * bool(blocks),
-        "roles": f"frame key '{settings.split_key}'"
-        if settings.split_key
-        else "whole groups, spread over compositions, dealt at random",
-    }
-    if settings.split_key:
-        roles, shares = read_roles(frames, settings.split_key), {}
-    else:
-        stratum = [np.sort(f.numbers).tobytes() for f in frames]
-        elements = [frozenset(f.numbers.tolist()) for f in frames]
-        roles = deal_groups(group.tolist(), stratum, shares, settings.seed, elements)
-    manifest = SplitManifest(
-        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
-        seed=settings.seed,
-        shares=shares,
-        made=made,
-        role=tuple(roles),
-        group=tuple(group.tolist()),
+    frames: Sequence[Structure], twins: Duplicates, settings: DoctorSettings
+) -> tuple[Split, dict[str, Any], list[Finding]]:
+    split = make_split(
+        frames,
+        **settings.splitting.model_dump(),
+        duplicates=twins,
     )
-    leaks = find_leaks(twins, roles)
+    leaks = find_leaks(twins, split.role)
     section = {
-        "made": made,
-        "roles": describe_split(roles, group),
+        "made": split.made,
+        "roles": describe_split(split),
         "leaking_pairs": len(leaks),
-        "split_groups": len(manifest.leaking_groups()),
+        "split_groups": len(split.leaking_groups()),
         "leaks": [asdict(leak) for leak in leaks[:LISTED]],
     }
-    return manifest, section, judge_split(leaks, group, frames, roles, settings, blocks)
+    return split, section, judge_split(split, leaks, twins, frames, settings)
 
 
 def _fit(
@@ -266,14 +217,3 @@ def _fit(
         composition.elements, composition.counts[labelled], composition.rank, composition.units
     )
     return fit_energies(part, energies, LIMIT), labelled
-
-
-def _rounded(value: Any) -> Any:
-    """Ten significant digits, and null for what is not a number."""
-    if isinstance(value, dict):
-        return {k: _rounded(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
-    if isinstance(value, float):
-        return float(f"{value:.10g}") if np.isfinite(value) else None
-    return value

@@ -97,7 +97,7 @@ class Request:
     out
         Folder (or file) for what is written.
     model
-        The first argument, where there is a model.
+        The first argument, where there is a model; else empty.
     files
         Files of structures.
     options
@@ -108,7 +108,7 @@ class Request:
 
     settings: Any
     out: Path
-    model: str | None = None
+    model: str = ""
     files: tuple[Path, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     progress: Progress = SILENT

@@ -295,10 +295,10 @@ class Report:
         parts = [document[n] for n in ("body", "settings", "provenance", "units")]
         if not all(isinstance(part, dict) for part in parts):
             raise InputError(where, "damaged (its body, settings, provenance or units)", _AGAIN)
-        found = cls(kind, *parts)
+        report = cls(kind, *parts)
         if (check := DOCUMENTS[kind].check) is not None:
-            attribute(check)(found.results, where)
-        return found
+            attribute(check)(report.results, where)
+        return report
 
     @property
     def _kind(self) -> Document:
@@ -324,7 +324,7 @@ def provenance(data: Any = None, **more: Any) -> dict[str, Any]:
 ATTACHMENTS: Final[dict[str, str]] = {
     "potential": "scalewise.models.checkpoint:save_below",
     "predictions": "scalewise.analysis.evaluation.predict:save_below",
-    "split": "scalewise.data.splits:save_below",
+    "split": "scalewise.data.splits.split:save_below",
     "page": "scalewise.study.page.page:save_below",
 }
 

@@ -33,6 +33,7 @@ from scalewise.core.documents import read_kept
 from scalewise.core.errors import InputError, shown
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
 from scalewise.core.terminal import Console
+from scalewise.reporting.experiments import Request
 from scalewise.testbed import forcefield, simulation
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.records import ReplicaRecord
@@ -55,7 +56,7 @@ LABEL_TOLERANCE: Final = 1e-3
 Manifest = dict[str, Any]
 
 
-def generate(
+def generate_solution(
     settings: SolutionSettings, folder: Path, *, workers: int | None = None, progress: bool = True
 ) -> Manifest:
     """Simulate the replicas that ``folder`` does not hold yet, and return the manifest.
@@ -93,7 +94,9 @@ def generate(
 
 def run_command(request: Request) -> list[Path]:
     """Run ``scalewise generate``, and print the checks."""
-    manifest = generate(request.settings, request.out, workers=request.options.get("workers"))
+    manifest = generate_solution(
+        request.settings, request.out, workers=request.options.get("workers")
+    )
     Console().print(summary(manifest))
     return [request.out / "manifest.json"]
 

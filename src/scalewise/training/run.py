@@ -1,60 +1,132 @@
-"""From a file and settings to a job: read, deal, fit the baseline, list neighbors."""
+"""From structures and settings to a potential: split, fit the composition model, train."""
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import read_json, write_json
-from scalewise.data.duplicates import find_duplicates
-from scalewise.data.keys import LabelKeys, Say
-from scalewise.data.manifest import (
-    DataFile,
-    SplitManifest,
-    hash_file,
-    read_manifest,
-    write_manifest,
-)
+from scalewise.core.loading import explain
+from scalewise.core.progress import SILENT, Progress
+from scalewise.core.wording import count
+from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import Split, make_split, say_untrained, untrained_elements
 from scalewise.data.structure import Structure
-from scalewise.doctor.split import (
-    deal_groups,
-    divide_large,
-    read_groups,
-    read_roles,
-    say_untrained,
-    untrained_elements,
-)
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
+from scalewise.models.protocol import Ladder
+from scalewise.reporting.experiments import Request
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
 from scalewise.training.settings import DataSettings, TrainSettings
-from scalewise.training.state import Progress, check_state, read_progress
-from scalewise.training.trainer import STATE, Job, Show, silent
+from scalewise.training.state import Progress as TrainingState
+from scalewise.training.state import check_state, read_progress
+from scalewise.training.trainer import STATE, Job
 
 #: Force error over that of predicting no force, above which a potential has learned little.
 LITTLE = 0.5
-#: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
-DUPLICATE_DISTANCE = 1.5
 
 
 def train(
-    path: Path,
+    structures: Sequence[Structure],
+    split: Split | None = None,
+    settings: TrainSettings | None = None,
+    *,
+    ladder: Ladder | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    initial: Potential | None = None,
+    out: Path | str | None = None,
+    progress: Progress = SILENT,
+    **changes: Any,
+) -> Potential:
+    """Train a potential on labelled structures.
+
+    Parameters
+    ----------
+    structures
+        With labelled forces, and energies and stresses where known.
+    split
+        Says which structures are trained on and which validate; default: made as by
+        :func:`scalewise.make_split`.
+    settings
+        All settings; default: those of :class:`scalewise.TrainSettings`.
+    ladder
+        Scales to train for; default: the one cutoff of the settings.
+    minutes, steps
+        Budget: wall-clock minutes or optimiser steps; default: ``epochs`` of the settings.
+    initial
+        A potential to start from.
+    out
+        Folder of the run: a training that was interrupted goes on there. Default: a temporary one.
+    progress
+        Whom to tell; such as ``scalewise.Messages()``.
+    changes
+        Further settings by name, such as ``seed=1`` or ``network={"channels": 16}``.
+
+    Returns
+    -------
+    Potential
+        The best of all validations.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data or the settings; a loss that is not finite.
+    """
+    given = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None} | changes
+    if ladder is not None:
+        given["network"] = {**given.get("network", {}), "ladder": list(ladder.rungs)}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary if out is None else out)
+        if initial is not None:
+            given["start"] = initial.save(folder / "initial")
+        chosen = _settings(settings, given)
+        split = split or split_for(structures, chosen.data, chosen.seed, progress)
+        return checkpoint.read(train_in(structures, split, chosen, folder, progress))
+
+
+def _settings(settings: TrainSettings | None, changes: dict[str, Any]) -> TrainSettings:
+    """Settings with changes, checked together."""
+    base = {} if settings is None else settings.model_dump(exclude_unset=True)
+    network = {**base.get("network", {}), **changes.get("network", {})}
+    merged = {**base, **changes, **({"network": network} if network else {})}
+    try:
+        return TrainSettings.model_validate(merged)
+    except ValidationError as error:
+        raise explain(TrainSettings, "settings of train", error) from None
+
+
+def run_command(request: Request) -> list[Path]:
+    """Run ``scalewise train``."""
+    (path,) = request.files
+    settings, progress = request.settings, request.progress
+    keys = LabelKeys.of(settings.data, "data.")
+    structures = read_structures(path, keys, say=progress.message)
+    split = split_for(structures, settings.data, settings.seed, progress)
+    model = train_in(structures, split, settings, request.out, progress)
+    return [model, request.out / "log.csv"]
+
+
+def train_in(
+    structures: Sequence[Structure],
+    split: Split,
     settings: TrainSettings,
     out: Path,
-    *,
-    say: Say = lambda _: None,
-    show: Show = silent,
+    progress: Progress = SILENT,
 ) -> Path:
-    """Train a potential on a file of labelled frames; a killed run goes on where it was.
+    """Train in a folder; a killed run goes on where it was.
 
     Writes ``model/`` (the best so far), ``state.safetensors``, ``log.csv``, ``settings.json`` and
     ``split.json`` below ``out`` and returns the folder of the model.
@@ -65,15 +137,14 @@ def train(
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
     settings, first = _from(settings)
-    frames = read_structures(path, LabelKeys.of(settings.data, "data."), say=say)
-    manifest = split(path, frames, settings.data, settings.seed, say)
-    digest = _digest(settings, manifest)
+    frames = list(structures)
+    digest = _digest(settings, split)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
-    write_manifest(out / "split.json", manifest)
+    split.save(out / "split.json")
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    members = {role: [frames[k] for k in manifest.members(role)] for role in ("train", "valid")}
-    say(", ".join(f"{len(v)} frames to {k}" for k, v in members.items()))
+    members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
+    progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
     baseline = (
         CompositionModel.fit(members["train"], elements) if first is None else first.composition
@@ -95,25 +166,25 @@ def train(
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
     )
-    run(job, show)
-    _judge_error(out / "model", members["valid"], say)
+    run(job, progress)
+    _judge_error(out / "model", members["valid"], progress)
     return out / "model"
 
 
-def _judge_error(model: Path, frames: Sequence[Structure], say: Say) -> None:
+def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -> None:
     """Say so where a potential has learned little: it is written all the same."""
     info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
     error = info.get("valid", {}).get("forces_mae")
     nothing = 1e3 * float(np.abs(np.concatenate([f.labelled_forces for f in frames])).mean())
     if error is not None and nothing > 0 and error > LITTLE * nothing:
-        say(
+        progress.message(
             f"warning: hardly trained. After {info['step']} steps its force error on validation "
             f"frames is {error:.3g} meV/Å, where predicting none has {nothing:.3g}: give it more "
             "minutes or steps"
         )
 
 
-def progress_of(out: Path, settings: TrainSettings, manifest: SplitManifest) -> Progress:
+def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingState:
     """How far a training of these settings and data, not started from another, has come.
 
     Raises
@@ -122,15 +193,15 @@ def progress_of(out: Path, settings: TrainSettings, manifest: SplitManifest) -> 
         The folder holds a damaged training, or one of other settings or other data.
     """
     if not (out / STATE).is_file():
-        return Progress()
-    return read_progress(out / STATE, check_state(out / STATE, _digest(settings, manifest)))
+        return TrainingState()
+    return read_progress(out / STATE, check_state(out / STATE, _digest(settings, split)))
 
 
-def _digest(settings: TrainSettings, manifest: SplitManifest) -> str:
+def _digest(settings: TrainSettings, split: Split) -> str:
     """Name the settings and the data; of a split, what it says, and not where the file lies."""
     data = settings.data.model_copy(update={"split": None})
     words = settings.model_copy(update={"data": data}).digest()
-    return hashlib.sha256((words + manifest.digest()).encode()).hexdigest()
+    return hashlib.sha256((words + split.digest()).encode()).hexdigest()
 
 
 def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
@@ -154,32 +225,36 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
     return settings.model_copy(update={"network": network}), first
 
 
-def split(
-    path: Path,
-    frames: Sequence[Structure],
+def split_for(
+    structures: Sequence[Structure],
     settings: DataSettings,
     seed: int,
-    say: Say = lambda _: None,
-) -> SplitManifest:
-    """Read the split, or deal groups of near-duplicates.
+    progress: Progress = SILENT,
+) -> Split:
+    """Read the split of the settings, or deal groups of near-duplicates.
 
     Raises
     ------
     InputError
-        A split of other data; a frame without the key; no frame to train or to validate.
+        A split of other data; a structure without the key; none to train or to validate.
     """
+    path = Path(structures[0].source) if structures else Path("memory")
+    frames = structures
     if settings.split is not None:
-        manifest = read_manifest(settings.split, data=path, frames=len(frames))
+        split = Split.load(
+            settings.split, structures=structures, data=path if path.is_file() else None
+        )
     else:
-        manifest = _deal(path, frames, settings, seed, say)
-    missing = [role for role in ("train", "valid") if role not in manifest.role]
+        dealing = settings.splitting(seed)
+        split = make_split(structures, **dealing.model_dump(), say=progress.message)
+    missing = [role for role in ("train", "valid") if role not in split.role]
     if missing:
         raise InputError(
             f"split of {path}",
             f"no frame has the role {' or '.join(missing)}",
             _roles_for(settings, missing, path),
         )
-    if lost := untrained_elements(frames, manifest.role):
+    if lost := untrained_elements(frames, split.role):
         named = {symbol for symbol, roles in lost.items() if "valid" in roles}
         if named:
             raise InputError(
@@ -188,8 +263,8 @@ def split(
                 "The network would not know them, and validation needs it: give a frame of each "
                 "the role train.",
             )
-        say(f"{say_untrained(lost)}: the potential will not know them")
-    return manifest
+        progress.message(f"{say_untrained(lost)}: the potential will not know them")
+    return split
 
 
 def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> str:
@@ -205,49 +280,6 @@ def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> st
             f"'{settings.split_key}'."
         )
     return "Training needs both: give more frames, or smaller groups with data.group_key."
-
-
-def _deal(
-    path: Path, frames: Sequence[Structure], settings: DataSettings, seed: int, say: Say
-) -> SplitManifest:
-    shares = {
-        "train": 1.0 - settings.valid - settings.test,
-        "valid": settings.valid,
-        "test": settings.test,
-    }
-    if settings.test == 0:
-        del shares["test"]
-    if settings.group_key is not None:
-        group = read_groups(frames, settings.group_key)
-        made = f"frame key '{settings.group_key}'"
-    elif settings.split_key is not None:
-        group, made = np.arange(len(frames)), "one group per frame"
-    else:
-        group, blocks = divide_large(find_duplicates(frames, DUPLICATE_DISTANCE))
-        made = f"near-duplicates below {DUPLICATE_DISTANCE} Å"
-        if blocks:
-            cut = f"cut into {blocks} blocks of frames that follow each other"
-            made += f", the largest group {cut}"
-            say(
-                f"most frames are near-duplicates of each other (below {DUPLICATE_DISTANCE} Å) and "
-                f"were {cut}: test errors are those between known frames, not beyond them"
-            )
-    if settings.split_key is not None:
-        roles = read_roles(frames, settings.split_key)
-        dealt = f"frame key '{settings.split_key}'"
-    else:
-        stratum = [tuple(np.bincount(f.numbers).tolist()) for f in frames]
-        elements = [frozenset(f.numbers.tolist()) for f in frames]
-        roles = deal_groups(group.tolist(), stratum, shares, seed, elements)
-        dealt = "whole groups, dealt by seed"
-    return SplitManifest(
-        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
-        seed=seed,
-        shares=shares if settings.split_key is None else {},
-        made={"group": made, "role": dealt},
-        role=tuple(roles),
-        group=tuple(int(g) for g in group),
-    )
 
 
 def _scale(frames: Sequence[Structure]) -> float:

@@ -17,7 +17,7 @@ from scalewise.analysis.rungs import Rung, ladder_rungs, measure
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_regular, replacing
 from scalewise.core.progress import SILENT, Progress
-from scalewise.data.manifest import hash_file
+from scalewise.data.splits import hash_file
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.opening import open_potential

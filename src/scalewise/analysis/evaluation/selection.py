@@ -16,9 +16,8 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
-from scalewise.data.splits import DataFile, Split, identify, read_split
+from scalewise.data.splits import DataFile, Split, identify, read_groups, read_roles
 from scalewise.data.structure import Structure
-from scalewise.doctor.split import read_groups, read_roles
 from scalewise.models import checkpoint
 
 #: The name of "every frame" where a role is asked for.
@@ -147,12 +146,12 @@ def find_split(
     trained_on, unread = None, None
     if beside is not None and beside.is_file():
         try:
-            trained_on = read_split(beside, data=path, frames=len(structures))
+            trained_on = Split.load(beside, structures=structures, data=path)
         except InputError as error:
             # not asked for by the user: a model may be tested on any file
             unread = f"{SPLIT} beside the model was not used ({error.found})"
     if settings.split is not None:
-        split = read_split(settings.split, data=path, frames=len(structures))
+        split = Split.load(settings.split, structures=structures, data=path)
         return SplitSource(split, f"roles of {settings.split}", trained_on)
     if settings.split_key is not None:
         return replace(_of_key(structures, settings.split_key), trained_on=trained_on)
@@ -225,7 +224,8 @@ def select_frames(
     warnings = _leaks(members, twins, train, known)
     if source.unread is not None and split is None:
         warnings += (f"{source.unread}: frames of the training may be among these",)
-    return FrameSelection(identify(structures), members, group, source.how, grouped, warnings)
+    data = identify(structures) if split is None else split.data
+    return FrameSelection(data, members, group, source.how, grouped, warnings)
 
 
 def _group(

@@ -150,7 +150,7 @@ def run_command(request: Request) -> Report:
     settings = request.settings
     if settings.against is not None:
         read_against(settings.against)  # complains before anything is computed
-    structures, reference = _open(Path(request.model or ""), settings)
+    structures, reference = _open(Path(request.model), settings)
     return bound_locality(structures, reference, settings, request.out, progress=request.progress)
 
 
@@ -253,17 +253,20 @@ def _one(
 
 
 @dataclass
-class _Counted:
-    """An iterator that knows how much there is, for a bar."""
+class _Counted(Collection[tuple[Tagged, np.ndarray]]):
+    """What is still being computed, with its number."""
 
-    items: Iterator[Any]
+    items: Iterator[tuple[Tagged, np.ndarray]]
     count: int
 
     def __len__(self) -> int:
         return self.count
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[tuple[Tagged, np.ndarray]]:
         return self.items
+
+    def __contains__(self, item: object) -> bool:
+        return False  # nothing is kept
 
 
 def _resampled(

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalewise.reporting.names import regime_name, shorten
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import COLOURS, new_figure
 from scalewise.study.page.curves import error_against_distance, loss_over_scale
 from scalewise.study.page.gains import oracle_gains

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
 from scalewise.core.files import write_text
+from scalewise.reporting.report import Report
 from scalewise.study.page.captions import CAPTIONS
 from scalewise.study.page.comparison import comparison
 from scalewise.study.page.markup import (

@@ -88,7 +88,8 @@ def test_the_first_layer_looks_at_the_first_slots_alone(
     every = replace(graph, first_neighbor_index=None)
     for cutoffs in (3.3, 5.0, np.random.default_rng(0).uniform(3.0, 5.0, 20)):
         found, expected = (
-            potential.evaluate_graph(g, frame.positions, Scale(cutoffs)).forces for g in (graph, every)
+            potential.evaluate_graph(g, frame.positions, Scale(cutoffs)).forces
+            for g in (graph, every)
         )
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     whole = untrained(ladder=LADDER, first_layer_cutoff=None)
@@ -105,7 +106,10 @@ def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
 
     cutoffs = np.arange(inner - 0.4, inner + 0.4, 0.005)
     energies = np.array(
-        [potential.evaluate_graph(graph, frame.positions, Scale(float(c))).energy.item() for c in cutoffs]
+        [
+            potential.evaluate_graph(graph, frame.positions, Scale(float(c))).energy.item()
+            for c in cutoffs
+        ]
     )
 
     def third_difference(every: int) -> float:

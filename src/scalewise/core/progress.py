@@ -94,7 +94,9 @@ class ConsoleProgress:
 
         console = Console()
         watched = console.is_terminal
-        return track(items, doing, total=len(items), console=console, transient=True, disable=not watched)
+        return track(
+            items, doing, total=len(items), console=console, transient=True, disable=not watched
+        )
 
     def advance(self, fraction: float, report: Mapping[str, float]) -> None:
         """See :class:`Progress`."""

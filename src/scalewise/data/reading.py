@@ -16,7 +16,8 @@ from scalewise.core.files import replacing
 from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
 from scalewise.data import units
 from scalewise.data.keys import LabelKeys, Say, check_present, frame_value
-from scalewise.data.readers.extxyz import read_images, write_images
+from scalewise.data.readers import read_file
+from scalewise.data.readers.extxyz import write_images
 from scalewise.data.structure import Labels, Structure, check_cell, check_positions
 
 
@@ -27,12 +28,13 @@ def read_structures(
     say: Say = lambda _: None,
     **changes: Any,
 ) -> list[Structure]:
-    """Read every frame of an extxyz file and check it.
+    """Read every frame of a file and check it.
 
     Parameters
     ----------
     path
-        An extxyz file.
+        An extxyz file, or one of another format that :mod:`scalewise.data.readers` knows by its
+        suffix.
     keys
         Where its labels are; default: the usual keys. Without a forces key no label is read.
     say
@@ -48,7 +50,7 @@ def read_structures(
         ``check_units`` is off.
     """
     keys = replace(keys or LabelKeys(), **changes)
-    return convert_images(read_images(Path(path)), str(path), keys, say)
+    return convert_images(read_file(path), str(path), keys, say)
 
 
 def convert_images(

@@ -1,8 +1,9 @@
 """What a model is to every analysis: elements, cutoffs, long range, and results at a scale.
 
-Our potential, a file of predictions and any ASE calculator are models; so is whatever else has these
-attributes. What a model cannot do is a value that says so: ``None`` for what is not known, and
-:class:`LongRange` for what it has.
+Our potential, a file of predictions and any ASE calculator are models; so is whatever else has
+these attributes. What a model cannot do is a value that says so: ``None`` for what is not known,
+and :class:`LongRange` for what it has. Other packages add kinds of models with entry points of the
+group ``scalewise.models``; see :func:`scalewise.models.opening.open_model`.
 """
 
 from __future__ import annotations
@@ -116,29 +117,36 @@ class InteratomicPotential(Protocol):
 
     @property
     def cutoff_range(self) -> tuple[float, float] | None:
-        """Shortest and longest cutoff (Å) that it may be evaluated at; none: not known."""
+        """Shortest and longest cutoff (Å) that it is meant for; none: not known.
+
+        One that is longer, or not positive, is refused; a shorter one may be.
+        """
 
     @property
     def long_range(self) -> LongRange:
         """Whether it has long-range interactions."""
 
     def receptive_field(self, scale: Scale) -> float | None:
-        """Distance (Å) beyond which an atom has no influence on the force on another; none: unknown.
+        """Distance (Å) beyond which an atom has no influence on the force on another.
 
-        It is infinite where long range acts.
+        It is infinite where long range acts; none: not known.
         """
 
     def knows_energy(self, structure: Structure) -> bool:
         """Whether the total energy of this composition means something, beyond a constant."""
 
     def evaluate(self, structures: Sequence[Structure], scale: Scale) -> list[Prediction]:
-        """Predict structures at a scale; labels are not looked at.
+        """Predict structures at a scale, one result each and in their order.
+
+        Labels are not looked at, and structures are left as they are. Where there are energies,
+        forces are their negative gradient, also while an atom crosses a cutoff.
 
         Raises
         ------
         InputError
             An unknown element, a structure without volume or with overlapping atoms, a scale that
-            the model does not have.
+            the model does not have: a cutoff above ``cutoff_range``, or one of several lengths
+            than there are atoms; long range turned off where it acts always, or is not known.
         """
 
 

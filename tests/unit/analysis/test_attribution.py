@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from scalewise.analysis.attribution.error_cache import absolute_errors
+from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.questions import changes, ranges
 from scalewise.analysis.attribution.run import prove, write_all
-from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import base_split, plan
 from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.analysis.evaluation.selection import select_frames
 from scalewise.analysis.evaluation.evaluate import evaluate, write_all
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import predict_file
 from scalewise.analysis.evaluation.role import RoleData
 from scalewise.analysis.evaluation.score import explain, score, score_energies
+from scalewise.analysis.evaluation.selection import select_frames
 from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
 from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor

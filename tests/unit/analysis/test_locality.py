@@ -20,11 +20,11 @@ from ase.geometry import get_distances
 from scalewise.analysis.locality import reference as reference_module
 from scalewise.analysis.locality import run as module
 from scalewise.analysis.locality.against import read_against
+from scalewise.analysis.locality.bounds import absolute_bound, memory, square_bound
 from scalewise.analysis.locality.reference import AseReference, SolutionReference
 from scalewise.analysis.locality.run import locality, write_all
 from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import GAP, Sphere, stiffness
-from scalewise.analysis.locality.bounds import absolute_bound, memory, square_bound
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.reading import read_structures, without_labels

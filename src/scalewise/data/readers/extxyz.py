@@ -7,13 +7,15 @@ of columns that the file does not bear out.
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import ase
 import ase.io.extxyz
@@ -26,6 +28,8 @@ _COUNT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 #: Cell vectors that some programs write after the atoms.
 _VECTORS: Final = ("VEC1", "VEC2", "VEC3")
 _AGAIN: Final = "Write the file again, for example with ASE."
+#: Bytes that gzip makes of one at most (1032, by the format of deflate).
+_COMPRESSION: Final = 1032
 _GIVE: Final = "Give the path of an extxyz file."
 
 
@@ -38,10 +42,34 @@ def read_images(path: Path) -> list[ase.Atoms]:
         Not a regular file, not text, no frames; a line that is not what its place asks for.
     """
     size = check_regular(path, _GIVE).st_size
+    # only line feeds end lines: other marks may stand in comments
+    return _read(path, lambda: path.open(encoding="utf-8-sig", newline="\n"), size)
+
+
+def read_compressed(path: Path) -> list[ase.Atoms]:
+    """Read every frame of a file that gzip compressed.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_images`; not a whole file of gzip.
+    """
+    size = check_regular(path, _GIVE).st_size
+
+    def opened() -> IO[str]:
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
+
+    try:
+        return _read(path, opened, _COMPRESSION * size)
+    except (EOFError, zlib.error) as error:
+        raise InputError(str(path), f"damaged ({error})", "Compress it again.") from None
+
+
+def _read(path: Path, opened: Callable[[], IO[str]], size: int) -> list[ase.Atoms]:
+    """Read every frame of an open text that is no longer than ``size`` bytes."""
     images: list[ase.Atoms] = []
     try:
-        # only line feeds end lines: other marks may stand in comments
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+        with opened() as stream:
             for start, lines in _frames(path, _Numbered(stream), size):
                 images.append(_parsed(path, len(images), start, lines))
     except UnicodeDecodeError:

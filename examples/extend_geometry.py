@@ -1,0 +1,1 @@
+"""Placeholder: the worked example of a geometry of one's own."""

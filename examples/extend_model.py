@@ -1,0 +1,1 @@
+"""Placeholder: the worked example of a model of one's own."""

@@ -1,0 +1,1 @@
+"""Placeholder: the worked example of a reader of one's own."""

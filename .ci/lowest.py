@@ -39,7 +39,9 @@ def main(words: list[str]) -> None:
     for extra in ("openmm", "dev"):
         found = lowest(project["optional-dependencies"][extra])
         pins.update((name, version) for name, version in found if name in TESTED)
-    pins.update(word.split("==") for word in words)
+    for word in words:
+        name, version = word.split("==")
+        pins[name] = version
     print("\n".join(f"{name}=={version}" for name, version in sorted(pins.items())))
 
 

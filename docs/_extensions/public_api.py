@@ -125,6 +125,7 @@ def exists(target: str) -> bool:
     """Whether a dotted name leads to a module or to something in one."""
     parts = target.split(".")
     for count in range(len(parts), 0, -1):
+        value: Any
         try:
             value = importlib.import_module(".".join(parts[:count]))
         except ImportError:

@@ -1,10 +1,21 @@
 # Two commands matter: `make demo` and `make test`. Each sets itself up from nothing.
+#
+# make demo   simulate salt water, study it, train for a ladder of scales; results below runs/demo
+# make test   everything that must pass: lint, documentation, the fast tests, the README's commands
+# make lint   ruff and mypy
+# make docs   the site, into build/docs; a warning is an error
+# make slow   the slow tests
+# make dist   wheel and sdist, checked and tried in an empty environment; into dist
+# make clean  remove the environment, runs and what was built
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint slow clean
+.PHONY: help demo test lint docs slow dist clean
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
 
 # The study of salt water, end to end, then one training for a ladder of scales on the same frames,
 # with its curve of error against cutoff; results below runs/demo.
@@ -16,8 +27,8 @@ demo: $(STAMP)
 	$(BIN)/scalewise curve runs/demo/ladder runs/demo/solution.extxyz --out runs/demo/curve \
 		points=4 frames=30
 
-# Lint, types, the fast tests, and the README's commands on a small configuration.
-test: lint
+# Lint, types, documentation, the fast tests, and the README's commands on a small configuration.
+test: lint docs
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 	$(BIN)/python -m pytest -q -n 2 -m readme
 
@@ -26,13 +37,20 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -q -b html -n -W --keep-going docs build/docs
+
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
 
+dist: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dist]'
+	$(BIN)/python tests/packaging/smoke.py
+
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build dist

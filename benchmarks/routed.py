@@ -3,14 +3,13 @@
 python benchmarks/routed.py DATA --models runs/element,runs/environment [key=value...]
 
 The models are those of `scalewise train --ladder ... adaptive_cutoff.by=...
-adaptive_cutoff.penalty=0.12`, or one network with an adaptive cutoff each (`start`, `freeze`). All are scored on the same frames of `role`, which served no
-training. The first has a constant for each element (or no router: one cutoff for all). Beside every
-other one stand two sets of constants, shifted, all by as much, until atoms have as many neighbors
-as under that router: those of the first model, and the router's own mean for each element. What is
-left between the router and the better of the two is what it knows of the environment. Printed are
-neighbors and error over those of the longest scale, for each element and regime, too, the wall
-time, the cutoffs of each element in each place, and the ratio of the two errors, with 95 %
-intervals over groups of frames.
+adaptive_cutoff.penalty=0.12`, or one network with an adaptive cutoff each (`start`, `freeze`). All
+are scored on the same structures of `role`, which served no training. The first has a constant for
+each element (or one cutoff for all). Beside every other one stand two sets of constants, shifted,
+all by as much, until atoms have as many neighbors as under that adaptive cutoff: those of the first
+model, and the adaptive cutoff's own mean for each element. What is left between the adaptive cutoff
+and the better of the two is what it knows of the environment. Printed are neighbors and error over
+those of the longest scale, for each element and regime, too, the wall time, and the cutoffs.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def line(concentration: float, seed: int, regime: str, rows: dict[str, dict[str,
         parts.append(text + (" OUTSIDE" if row.get("outside_null") else ""))
     free = min(
         rows[m]["ratio_to_best_single"]
-        for m in ("average", "fixed_router", "regime_router", "learned_router")
+        for m in ("average", "fixed_selector", "regime_selector", "learned_selector")
     )
     place = f"{concentration:g} M  seed {seed}  {regime:14s}"
     return f"{place}  {' | '.join(parts)} | {100 * (1 - free):.2f}"

@@ -3,7 +3,7 @@
     python benchmarks/verdict_errors.py [--seeds 400]
 
 Every seed draws labels and branches with nothing to route (and then with two regimes), trains the
-routers on half of the blocks, and asks for the verdict on the other half through the same code as
+selectors on half of the blocks, and asks for the verdict on the other half through the same code as
 the study, with four regimes per view so that Holm's correction has work to do.
 """
 
@@ -19,20 +19,20 @@ import torch
 
 from scalewise.core.loading import load
 from scalewise.scales.selectors import SelectorInputs
-from scalewise.study.mechanisms import refine_with_held_out, train_routers
+from scalewise.study.mechanisms import refine_with_held_out, train_selectors
 from scalewise.study.samples import Replicates, Samples
 from scalewise.study.score import Scorer
 from scalewise.study.settings import StudySettings
 from scalewise.testing import planted
 
 SETTINGS = load(
-    StudySettings, None, ["router.steps=150", "router.hidden=12", "evidence.bootstrap=400"]
+    StudySettings, None, ["selector.steps=150", "selector.hidden=12", "evidence.bootstrap=400"]
 )
 UNITS = 1600
 
 
 def one(seed: int, optima: tuple[float, ...], difference: float) -> dict[str, object]:
-    """Verdicts of one seed, the learned router's gap, and the size of the held-out pool."""
+    """Verdicts of one seed, the learned selector's gap, and the size of the held-out pool."""
     torch.set_num_threads(1)
     p = planted(UNITS, seed=seed, optima=optima, difference=difference)
     rng = np.random.default_rng(seed)
@@ -47,18 +47,18 @@ def one(seed: int, optima: tuple[float, ...], difference: float) -> dict[str, ob
     whole = Samples(p.residuals, geometry, regimes, np.arange(UNITS), np.full(UNITS, np.inf))
     tuned = np.arange(UNITS) < UNITS // 2
     tune, test = whole.subset(tuned), whole.subset(~tuned)
-    routers = train_routers(tune, SETTINGS)
+    selectors = train_selectors(tune, SETTINGS)
     pair = Replicates(
         test.residuals, p.replicate.subset(~tuned), test.geometry, test.regimes, test.frame
     )
     scorer = Scorer(
-        "planted", test, pair, routers, {"ion": (0.0, 1.0)}, ("short", "long"), SETTINGS
+        "planted", test, pair, selectors, {"ion": (0.0, 1.0)}, ("short", "long"), SETTINGS
     )
     verdicts = {name: v["answer"] for name, v in scorer.verdicts().items()}
     score = scorer.two_replicate("ion", "all")
     assert score is not None
-    gap = scorer.gap(score, "ion", "all", "learned_router")["gap_closed"]
-    pool = refine_with_held_out(tune, routers, SETTINGS)["scales"]
+    gap = scorer.gap(score, "ion", "all", "learned_selector")["gap_closed"]
+    pool = refine_with_held_out(tune, selectors, SETTINGS)["scales"]
     return {"verdicts": verdicts, "gap": gap, "pool": len(pool)}
 
 
@@ -75,7 +75,9 @@ def run(seeds: int, optima: tuple[float, ...], difference: float) -> None:
     print(f"  'needed' in any of four regimes: {anywhere} ({100 * anywhere / seeds:.1f} %)")
     if gaps:
         low, middle = np.quantile(gaps, [0.05, 0.5])  # type: ignore[arg-type]
-        print(f"  gap closed by the learned router: median {middle:.2f}, 5th percentile {low:.2f}")
+        print(
+            f"  gap closed by the learned selector: median {middle:.2f}, 5th percentile {low:.2f}"
+        )
     print(f"  scales in the held-out pool: {dict(sorted(sizes.items()))}", flush=True)
 
 

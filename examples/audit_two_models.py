@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> None:
             f"predictions.files=[{short}, {long}]",
             f"predictions.labels={labels}",
             "predictions.forces_keys=[predicted_forces]",
-            "router.cutoff=7.0",
+            "selector.cutoff=7.0",
             "split.block=1",  # frames drawn independently
         ],
     )

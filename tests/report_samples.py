@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 REGIMES = ("all", "close_contact")
-ROUTERS = ("fixed_router", "regime_router", "learned_router")
+SELECTORS = ("fixed_selector", "regime_selector", "learned_selector")
 ORACLES = ("hard_oracle", "pool_oracle", "continuous_oracle")
 
 
@@ -27,7 +27,7 @@ def row(view: str, unit: str, regime: str, method: str, ratio: float) -> dict[st
     if method in ORACLES:
         bands = {"permutation": [0.96, 0.97], "gaussian": [0.95, 0.98]}
         found |= {"null_band": [0.95, 0.98], "null_bands": bands, "outside_null": ratio < 0.95}
-    if method in ROUTERS:
+    if method in SELECTORS:
         found |= {"gap_closed": 0.4, "gap_interval": [0.1, 0.7]}
     return found
 
@@ -45,7 +45,7 @@ def section(branches: tuple[str, ...]) -> dict[str, Any]:
                 {"from": 3.0, "to": 5.0, "n": 60, "branches": error},
             ],
         },
-        "routers": {"chosen": "learned", "fixed_scale": 0.5, "learned_share": 1.0},
+        "selectors": {"chosen": "learned", "fixed_scale": 0.5, "learned_share": 1.0},
     }
 
 
@@ -76,17 +76,19 @@ def study(
     """Build the study with these views and branches."""
     ratios = {name: 1.0 + 30.0 * k for k, name in enumerate(branches)}
     ratios |= {"best_single": 1.0, "average": 0.99}
-    ratios |= dict.fromkeys(ROUTERS, 0.98) | dict.fromkeys(ORACLES, 0.94)
+    ratios |= dict.fromkeys(SELECTORS, 0.98) | dict.fromkeys(ORACLES, 0.94)
     ratios["two_replicate_oracle"] = 1.6
     counts = [5, 0, 5]
     edges = [0.0, 0.3, 0.7, 1.0]
-    histogram = {k: dict.fromkeys(REGIMES, counts) for k in ("oracle", "router")} | {"edges": edges}
+    histogram = {k: dict.fromkeys(REGIMES, counts) for k in ("oracle", "selector")} | {
+        "edges": edges
+    }
     curve = {"scale": [0.0, 0.5, 1.0], "mae": {"all": [0.25, 0.24, 8.0], "Cl": [0.3, 0.2, 0.1]}}
     floor = {"mae": 0.2, "interval": [0.19, 0.21], "n": 10, "source": "8 solvent replicates"}
     verdict = {
         "answer": "needed",
         "reason": "routing gains 5%",
-        "router": "learned",
+        "selector": "learned",
         "ratio_to_fixed": 0.95,
         "interval": [0.94, 0.96],
         "p": 0.001,

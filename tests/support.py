@@ -101,13 +101,15 @@ def untrained(
     baseline = CompositionModel(
         elements, np.arange(1.0, 1.0 + len(elements)), np.eye(len(elements))
     )
-    router = None
+    adaptive = None
     if adaptive_cutoff is not None:
-        router = AdaptiveCutoff.of(network, AdaptiveCutoffSettings.model_validate(adaptive_cutoff))
+        adaptive = AdaptiveCutoff.of(
+            network, AdaptiveCutoffSettings.model_validate(adaptive_cutoff)
+        )
         with torch.no_grad():
-            router.offset.copy_(torch.linspace(-0.5, 0.5, len(elements)))
-            if router.settings.by == "environment":
-                nn.init.normal_(router.second.weight, std=1.5)
-            if router.settings.by == "regime":
-                router.change.fill_(-1.0)
-    return Potential(network, baseline, adaptive_cutoff=router)
+            adaptive.offset.copy_(torch.linspace(-0.5, 0.5, len(elements)))
+            if adaptive.settings.by == "environment":
+                nn.init.normal_(adaptive.second.weight, std=1.5)
+            if adaptive.settings.by == "regime":
+                adaptive.change.fill_(-1.0)
+    return Potential(network, baseline, adaptive_cutoff=adaptive)

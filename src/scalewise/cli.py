@@ -194,8 +194,15 @@ def _run(
             found.print_table(console)
         else:
             paths = list(found)
-        written = ", ".join(map(str, paths))
-        console.print(f"\nWritten: {written}", markup=False, highlight=False)
+        console.print(f"\nWritten: {_listed(paths)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    """Name what was written; figures are counted."""
+    figures = {p.stem for p in paths if p.parent.name == "figures"}
+    named = [str(p) for p in paths if p.parent.name != "figures"]
+    drawn = f"{len(figures)} figure{'s' * (len(figures) != 1)}"
+    return ", ".join(named + [drawn] * bool(figures))
 
 
 def _check_files(experiment: Experiment, files: Sequence[Path]) -> None:

@@ -22,8 +22,8 @@ from support import once
 ROOT = Path(__file__).parents[2]
 FAST = [
     "split.block=1",
-    "router.steps=40",
-    "router.cutoff=7.0",
+    "selector.steps=40",
+    "selector.cutoff=7.0",
     "evidence.draws=20",
     "pool.max_scales=4",
 ]
@@ -143,7 +143,7 @@ def test_audit_of_two_prediction_files(audited: Path) -> None:
     hard = next(r for r in results["rows"] if r["method"] == "hard_oracle")
     assert hard["outside_null"]
     _check_order(results["rows"])
-    routed = next(r for r in results["rows"] if r["method"] == "regime_router")
+    routed = next(r for r in results["rows"] if r["method"] == "regime_selector")
     assert routed["ratio_to_best_single"] < 0.5
 
 
@@ -186,7 +186,7 @@ def test_second_run_gives_the_same_bytes_and_reads_them_back(
         (["anchors=[0,0.5,1]"], "3 scales for 2 prediction files"),
         (["regimes=[{name: far, nearest: ion, above: 9}]"], "regime 'far': none of the"),
         (["predictions.group_key=grp"], "no such frame key"),
-        (["router.cutoff=17"], "lower than the cutoff of 17"),
+        (["selector.cutoff=17"], "lower than the cutoff of 17"),
         (["split.block=30"], "blocks to train / tune / test"),
     ],
 )
@@ -207,7 +207,7 @@ def test_full_disk_leaves_nothing_half_written(files: Path, tmp_path: Path) -> N
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     out = tmp_path / "out"
-    quick = ("router.steps=2", "pool.max_scales=2", "evidence.draws=10")
+    quick = ("selector.steps=2", "pool.max_scales=2", "evidence.draws=10")
     found = call("study", *AUDIT, *quick, "--out", out, cwd=files, preexec_fn=small_files)
     assert found.returncode == 2, found.stderr
     assert "cannot be written" in found.stderr
@@ -220,7 +220,7 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     config, out = ROOT / "configs/small.yaml", tmp_path / "out"
     fewer = ("configurations=2", "samples=2", "spacing=0.05")
     quick = (
-        *("solution.equilibration=0.4", "solution.spacing=0.05", "router.steps=10"),
+        *("solution.equilibration=0.4", "solution.spacing=0.05", "selector.steps=10"),
         *(f"solution.replicates.{word}" for word in fewer),
     )
     words = ("study", str(config), *quick, "--out", str(out))

@@ -87,9 +87,9 @@ CASES = {
             "study",
             (
                 *("short.xyz", "long.xyz", "predictions.labels=labels.xyz", "split.block=1"),
-                *("predictions.forces_keys=[predicted_forces]", "router.steps=40"),
+                *("predictions.forces_keys=[predicted_forces]", "selector.steps=40"),
                 *(
-                    "router.cutoff=7.0",
+                    "selector.cutoff=7.0",
                     "evidence.draws=20",
                     "pool.max_scales=4",
                     "check_units=false",

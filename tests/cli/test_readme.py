@@ -21,7 +21,7 @@ from support import salt_frame, untrained
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: What makes the audit of the example's few frames quick.
-QUICK = ["split.block=1", "router.steps=40", "router.cutoff=7.0", "pool.max_scales=4"]
+QUICK = ["split.block=1", "selector.steps=40", "selector.cutoff=7.0", "pool.max_scales=4"]
 #: What trains a potential of the example's frames in seconds.
 SMALL_NETWORK = ["network.preset=small", "network.channels=4", "network.num_bessel=4"]
 

@@ -1,4 +1,4 @@
-"""Every branch, router and oracle through the one shared suite."""
+"""Every branch, selector and oracle through the one shared suite."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ LEARNED = SelectorTrainer(8, 40, 0.01, 0.0, 2).fit(PLANTED.residuals, PLANTED.ge
 
 
 @pytest.mark.parametrize(
-    "router",
+    "selector",
     [
         FixedSelector(0.3),
         fit_fixed(PLANTED.residuals),
@@ -67,8 +67,8 @@ LEARNED = SelectorTrainer(8, 40, 0.01, 0.0, 2).fit(PLANTED.residuals, PLANTED.ge
     ],
     ids=lambda r: type(r).__name__,
 )
-def test_router(router: Selector) -> None:
-    check_selector(router, PLANTED.geometry)
+def test_selector(selector: Selector) -> None:
+    check_selector(selector, PLANTED.geometry)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_the_suite_finds_a_branch_that_is_not_conservative(salt: Structure) -> N
         check_branch(Pushing(), salt)
 
 
-def test_the_suite_finds_a_router_that_looks_at_other_units() -> None:
+def test_the_suite_finds_a_selector_that_looks_at_other_units() -> None:
     class Comparing(Selector):
         def scales(self, geometry):
             x = geometry.features[:, 0]

@@ -209,6 +209,6 @@ def check_periodicity(frame: Structure, cutoff: float) -> None:
             raise InputError(
                 f"{frame.where}, key 'Lattice'",
                 f"the cell is {lowest:.2f} Å high, lower than the cutoff of {cutoff:g} Å",
-                "Use larger cells, or shorter distances in router.cutoff, branches.short_cutoff, "
+                "Use larger cells, or shorter distances in selector.cutoff, branches.short_cutoff, "
                 "branches.long_cutoff and regimes.",
             )

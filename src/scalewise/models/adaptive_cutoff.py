@@ -44,7 +44,7 @@ FADE: Final = 1.0
 
 
 class AdaptiveScale(NamedTuple):
-    """In place of a scale: let the router choose it.
+    """In place of a scale: let the adaptive cutoff choose it.
 
     Attributes
     ----------
@@ -104,11 +104,11 @@ class AdaptiveCutoff(nn.Module):
 
     @classmethod
     def of(cls, network: DensityNetwork, settings: AdaptiveCutoffSettings) -> AdaptiveCutoff:
-        """Make a router for a network, on its device and of its type."""
+        """Make an adaptive cutoff for a network, on its device and of its type."""
         s = network.settings
-        router = cls(settings, network.elements, s.hidden, s.shortest_cutoff, s.cutoff)
+        adaptive = cls(settings, network.elements, s.hidden, s.shortest_cutoff, s.cutoff)
         weight = next(network.parameters())
-        return router.to(device=weight.device, dtype=weight.dtype)
+        return adaptive.to(device=weight.device, dtype=weight.dtype)
 
     def forward(
         self, network: DensityNetwork, near: Graph, positions: Tensor, cell: Tensor
@@ -162,7 +162,7 @@ def _named(names: Sequence[str], elements: Sequence[int], within: float, shortes
 
 
 class AdaptiveNetwork(nn.Module):
-    """A network whose atoms get their scale from a router, or, like any network's, from outside."""
+    """A network with an adaptive cutoff; a scale that is given wins over it."""
 
     def __init__(self, network: DensityNetwork, adaptive_cutoff: AdaptiveCutoff) -> None:
         super().__init__()
@@ -170,7 +170,7 @@ class AdaptiveNetwork(nn.Module):
         self.settings = network.settings
 
     def cutoffs(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
-        """Cutoffs that the router chooses, Å [atoms]."""
+        """Cutoffs that the adaptive cutoff chooses, Å [atoms]."""
         chosen: Tensor = self.adaptive_cutoff(self.network, near, positions, cell)
         return chosen
 

@@ -142,7 +142,7 @@ class Evaluator:
         graph, positions
             From :func:`scalewise.models.graph.build`; Å [atoms, 3], in double precision.
         scale
-            Of every atom, or lists for the router that a routed network has; default: the
+            Of every atom, or lists for the adaptive cutoff that a routed network has; default: the
             network's longest for all.
         weights
             Named parameters; default: the network's own.

@@ -1,1 +1,1 @@
-"""Scales: blends, oracles, differentiable updates, pool refinement, routers and evidence."""
+"""Scales: blends, oracles, differentiable updates, pool refinement, selectors and evidence."""

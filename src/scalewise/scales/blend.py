@@ -3,7 +3,7 @@
 A *unit* is the thing that gets one scale: an ion, or a whole frame. Because a blend of predictions
 is linear, the residual of the blend is the blend of the residuals, so nothing below ever needs the
 predictions and the labels apart. Whoever holds a :class:`Residuals` holds labels: it is the mark of
-an oracle or of a fit, and no router accepts one at prediction.
+an oracle or of a fit, and no selector accepts one at prediction.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class ReplicateGuide(Guide):
 
 @dataclass(frozen=True, eq=False)
 class PreferenceGuide(Guide):
-    """Takes the scale nearest to the one that a router prefers."""
+    """Takes the scale nearest to the one that a selector prefers."""
 
     preferred: Float[np.ndarray, " units"]
 

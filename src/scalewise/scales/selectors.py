@@ -24,7 +24,7 @@ from scalewise.scales.update import blend_tensors, loss_tensors
 
 @dataclass(frozen=True, eq=False)
 class SelectorInputs:
-    """What a router may see of every unit: features and the stratum it lies in. No labels."""
+    """What a selector may see of every unit: features and the stratum it lies in. No labels."""
 
     features: Float[np.ndarray, "units features"]
     stratum: Int[np.ndarray, " units"]
@@ -44,7 +44,7 @@ class Selector(ABC):
 
 @dataclass(frozen=True)
 class FixedSelector(Selector):
-    """One scale for everything: the null that any router has to beat."""
+    """One scale for everything: the null that any selector has to beat."""
 
     scale: float
 
@@ -104,7 +104,7 @@ def fit_regimes(residuals: Residuals, geometry: SelectorInputs) -> RegimeSelecto
 
 @dataclass(frozen=True)
 class SelectorTrainer:
-    """How a :class:`LearnedSelector` is trained; see ``config.Router`` for the defaults."""
+    """How a :class:`LearnedSelector` is trained; see ``config.Selector`` for the defaults."""
 
     hidden: int
     steps: int
@@ -116,7 +116,7 @@ class SelectorTrainer:
     def fit(
         self, residuals: Residuals, geometry: SelectorInputs
     ) -> tuple[LearnedSelector, Float[np.ndarray, " units"]]:
-        """Train one network per fold of blocks; return the router and its out-of-fold scales.
+        """Train one network per fold of blocks; return the selector and its out-of-fold scales.
 
         A network stops where the *next* fold likes it best, so the fold that it is judged on has
         taken no part. With two folds there is no third, and training runs to its end.
@@ -240,5 +240,5 @@ def make_folds(block: Int[np.ndarray, " units"], members: int) -> Int[np.ndarray
     _, index = np.unique(block, return_inverse=True)
     n = int(index.max()) + 1
     if n < 2:
-        raise InputError("router", "one block of tuning data", "Tune on at least two blocks.")
+        raise InputError("selector", "one block of tuning data", "Tune on at least two blocks.")
     return index * min(members, n) // n

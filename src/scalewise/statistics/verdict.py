@@ -1,6 +1,6 @@
 """Is it needed? One rule of three answers, and what is said with it.
 
-The same rule answers whether a longer scale, one more remedy or a router is needed: a gain counts
+The same rule answers whether a longer scale, one more remedy or a selector is needed: a gain counts
 when it is real *and* pays, and it is denied only where one that pays is excluded.
 """
 
@@ -21,7 +21,7 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether something is needed: a longer scale, a remedy, a router.
+    """Whether something is needed: a longer scale, a remedy, a selector.
 
     Attributes
     ----------
@@ -29,11 +29,11 @@ class Verdict:
         By :func:`decide`; *cannot tell* where too few groups leave no interval.
     gain, low, high
         Share of the error that it saves, and the 95 % interval; None where there is none. Of
-        routers, ``high`` bounds whatever else was tried, too.
+        selectors, ``high`` bounds whatever else was tried, too.
     p
         One-sided probability of no gain at all, adjusted for what was asked together; or None.
     reason
-        The answer in a sentence, of the study's routers only.
+        The answer in a sentence, of the study's selectors only.
     question
         Which of several remedies, in a proof of what limits a potential only.
     training

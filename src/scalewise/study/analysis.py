@@ -13,16 +13,16 @@ from scalewise.study.views import View
 
 
 def analyse(view: View, label_error: float | None, settings: StudySettings) -> dict[str, Any]:
-    """Train the routers and pools on tuning data, score everything on test data."""
+    """Train the selectors and pools on tuning data, score everything on test data."""
     check_regimes(view, settings)
     view = without_small_regimes(view, settings)
-    routers = mechanisms.train_routers(view.tune, settings)
+    selectors = mechanisms.train_selectors(view.tune, settings)
     pools = mechanisms.refine_pools(view.tune, settings)
     scorer = Scorer(
         view=view.name,
         test=view.test,
         replicates=view.replicates,
-        routers=routers,
+        selectors=selectors,
         pools={unit: tuple(pool["scales"]) for unit, pool in pools.items()},
         branch_names=view.branch_names,
         settings=settings,
@@ -39,17 +39,17 @@ def analyse(view: View, label_error: float | None, settings: StudySettings) -> d
         "complementarity": diagnose.complementarity(view, settings),
         "updates": mechanisms.move_scales(view.tune),
         "pool": pools,
-        "pool_held_out": mechanisms.refine_with_held_out(view.tune, routers, settings),
-        "routers": {
-            "chosen": routers.chosen,
-            "tuning_loss": routers.tuning_loss,
-            "fixed_scale": routers.fixed.scale,
-            "learned_share": routers.learned.share,
+        "pool_held_out": mechanisms.refine_with_held_out(view.tune, selectors, settings),
+        "selectors": {
+            "chosen": selectors.chosen,
+            "tuning_loss": selectors.tuning_loss,
+            "fixed_scale": selectors.fixed.scale,
+            "learned_share": selectors.learned.share,
         },
         "rows": rows,
         "verdict": scorer.verdicts(),
         "loss_curves": diagnose.loss_curves(view.test),
-        "scale_histograms": diagnose.scale_histograms(view.test, routers.learned),
+        "scale_histograms": diagnose.scale_histograms(view.test, selectors.learned),
     }
 
 

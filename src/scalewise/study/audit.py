@@ -101,7 +101,7 @@ def _scene(
             "Give one anchor per file, in the same order.",
         )
     return StudyScene(
-        elements, targets, settings.ions, regimes, settings.router.cutoff, anchors, settings.loss
+        elements, targets, settings.ions, regimes, settings.selector.cutoff, anchors, settings.loss
     )
 
 
@@ -111,7 +111,7 @@ def _split(
     audit: PredictionsSettings,
     settings: StudySettings,
 ) -> Split:
-    """Nothing is fitted but routers, so what would train the branches tunes as well."""
+    """Nothing is fitted but selectors, so what would train the branches tunes as well."""
     tune = settings.split.train + settings.split.tune
     data = DataFile.of(source, len(labels))
     if audit.group_key is not None:

@@ -143,11 +143,11 @@ def loss_curves(samples: Samples) -> dict[str, Any]:
     }
 
 
-def scale_histograms(samples: Samples, router: Selector) -> dict[str, Any]:
-    """How often each scale is chosen, by the continuous oracle and by the learned router."""
+def scale_histograms(samples: Samples, selector: Selector) -> dict[str, Any]:
+    """How often each scale is chosen, by the continuous oracle and by the learned selector."""
     edges = np.linspace(0.0, 1.0, 21)
     oracle = ContinuousOracle().choose(samples.residuals).scale
-    routed = router.scales(samples.geometry)
+    routed = selector.scales(samples.geometry)
 
     def counts(scale: Float[np.ndarray, " units"], m: Bool[np.ndarray, " units"]) -> list[int]:
         return np.histogram(scale[m], bins=edges)[0].tolist()
@@ -155,5 +155,5 @@ def scale_histograms(samples: Samples, router: Selector) -> dict[str, Any]:
     return {
         "edges": edges.tolist(),
         "oracle": {name: counts(oracle, m) for name, m in samples.regimes.items() if m.any()},
-        "router": {name: counts(routed, m) for name, m in samples.regimes.items() if m.any()},
+        "selector": {name: counts(routed, m) for name, m in samples.regimes.items() if m.any()},
     }

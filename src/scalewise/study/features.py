@@ -1,4 +1,4 @@
-"""What a router may look at: the smooth environment of an atom, from geometry alone."""
+"""What a selector may look at: the smooth environment of an atom, from geometry alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mechanisms run on the tuning data of one view: updates, pools, and routers."""
+"""The mechanisms run on the tuning data of one view: updates, pools, and selectors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ UNITS = ("ion", "frame")
 
 @dataclass(frozen=True, eq=False)
 class Selectors:
-    """The label-free routers of a view, and which of them the tuning data prefer."""
+    """The label-free selectors of a view, and which of them the tuning data prefer."""
 
     fixed: FixedSelector
     regime: RegimeSelector
@@ -49,17 +49,17 @@ class Selectors:
     out_of_fold: Float[np.ndarray, " units"]
 
     def named(self) -> dict[str, Selector]:
-        """Return the routers under the names used in reports."""
+        """Return the selectors under the names used in reports."""
         return {
-            "fixed_router": self.fixed,
-            "regime_router": self.regime,
-            "learned_router": self.learned,
+            "fixed_selector": self.fixed,
+            "regime_selector": self.regime,
+            "learned_selector": self.learned,
         }
 
 
-def train_routers(tune: Samples, settings: StudySettings) -> Selectors:
-    """Fit the three routers on tuning data; prefer the one with the lowest out-of-fold loss."""
-    options = settings.router
+def train_selectors(tune: Samples, settings: StudySettings) -> Selectors:
+    """Fit the three selectors on tuning data; prefer the one with the lowest out-of-fold loss."""
+    options = settings.selector
     trainer = SelectorTrainer(
         options.hidden,
         options.steps,
@@ -111,12 +111,12 @@ def refine_pools(tune: Samples, settings: StudySettings) -> dict[str, dict[str, 
 
 
 def refine_with_held_out(
-    tune: Samples, routers: Selectors, settings: StudySettings
+    tune: Samples, selectors: Selectors, settings: StudySettings
 ) -> dict[str, Any]:
-    """Refine a pool for the preferred router; propose on even blocks, decide on odd ones."""
+    """Refine a pool for the preferred selector; propose on even blocks, decide on odd ones."""
     even = np.unique(tune.residuals.block, return_inverse=True)[1] % 2 == 0
     parts = [
-        Guided(tune.residuals.subset(mask), PreferenceGuide(routers.out_of_fold[mask]))
+        Guided(tune.residuals.subset(mask), PreferenceGuide(selectors.out_of_fold[mask]))
         for mask in (even, ~even)
     ]
     refiner = HeldOutRefiner(settings.pool.max_scales, seed=settings.seed)

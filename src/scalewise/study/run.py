@@ -203,7 +203,7 @@ def _sections(
 def _merge(checks: list[dict[str, Any]], sections: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """Join the views; `pool` and `pool_held_out` show the first view and, below it, all of them."""
     first = next(iter(sections))
-    names = ("branches", "anchors", "regimes", "atoms", "complementarity", "updates", "routers")
+    names = ("branches", "anchors", "regimes", "atoms", "complementarity", "updates", "selectors")
     return {
         "paper": PAPER,
         "checks": checks,

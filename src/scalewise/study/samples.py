@@ -25,7 +25,7 @@ class Samples:
     residuals
         One unit per atom, its three force components (eV/Å).
     geometry
-        What routers see of the same atoms.
+        What selectors see of the same atoms.
     regimes
         Which atoms belong to each regime.
     frame

@@ -1,4 +1,4 @@
-"""Every row of the table: baselines, label-free routers, oracles, with intervals and nulls."""
+"""Every row of the table: baselines, label-free selectors, oracles, with intervals and nulls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scalewise.study.samples import Replicates, Samples
 from scalewise.study.settings import StudySettings
 from scalewise.study.verdict import judge_routing
 
-ROUTER_ROWS = ("fixed_router", "regime_router", "learned_router")
+SELECTOR_ROWS = ("fixed_selector", "regime_selector", "learned_selector")
 ORACLE_ROWS = ("hard_oracle", "pool_oracle", "continuous_oracle")
 TWO_REPLICATE_ROW = "two_replicate_oracle"
 #: A null drawn from at most this many atoms: its band is then a little too wide, never too narrow.
@@ -41,7 +41,7 @@ class Scorer:
     view: str
     test: Samples
     replicates: Replicates | None
-    routers: Selectors
+    selectors: Selectors
     pools: Mapping[str, tuple[float, ...]]
     branch_names: tuple[str, ...]
     settings: StudySettings
@@ -76,7 +76,7 @@ class Scorer:
             row = self._row(unit, regime, method, values, losses["best_single"], residuals)
             if method in ORACLE_ROWS:
                 row |= _null_fields(row, bands.get(method, {}), exchangeable(residuals))
-            if method in ROUTER_ROWS and pair is not None:
+            if method in SELECTOR_ROWS and pair is not None:
                 row |= self.gap(pair, unit, regime, method)
             rows.append(row)
         if pair is not None:
@@ -99,10 +99,10 @@ class Scorer:
         losses["average"] = mean.sum(axis=-1)
         if unit == "ion":
             geometry = self.test.geometry.subset(member)
-            for name, router in self.routers.named().items():
-                losses[name] = residuals.unit_losses(router.scales(geometry))
+            for name, selector in self.selectors.named().items():
+                losses[name] = residuals.unit_losses(selector.scales(geometry))
         else:
-            losses["fixed_router"] = residuals.unit_losses(self.routers.fixed.scale)
+            losses["fixed_selector"] = residuals.unit_losses(self.selectors.fixed.scale)
         return losses | oracle_losses(residuals, self.pools[unit])
 
     def _row(
@@ -206,13 +206,13 @@ class Scorer:
         )
 
     def gap(self, pair: TwoReplicateScore, unit: str, regime: str, method: str) -> dict[str, Any]:
-        """Share of the two-replicate gain that a router reaches; null where that gain may be 0."""
+        """Share of the two-replicate gain that a selector reaches; null where it may be zero."""
         assert self.replicates is not None
         gain = self.resampling.ratio(pair.two, pair.single, pair.both.block)
         if gain is None or gain.high >= 1.0:
             return {"gap_closed": None, "gap_interval": None}
         m = self.replicates.regimes[regime]
-        scales = self.routers.named()[method].scales(self.replicates.geometry.subset(m))
+        scales = self.selectors.named()[method].scales(self.replicates.geometry.subset(m))
         atoms = joined(self.replicates.first.subset(m), self.replicates.second.subset(m))
         routed = atoms.unit_losses(scales)
         if unit == "frame":
@@ -232,23 +232,23 @@ class Scorer:
         """Answer for every regime, with Holm's correction over the regimes of the view."""
         options = self.settings.evidence
         regimes = [r for r, m in self.test.regimes.items() if m.any()]
-        tests = {r: self._router_intervals(self.test.regimes[r]) for r in regimes}
-        chosen = self.routers.chosen
+        tests = {r: self._selector_intervals(self.test.regimes[r]) for r in regimes}
+        chosen = self.selectors.chosen
         adjusted = holm([i.p if (i := tests[r][chosen]) else 1.0 for r in regimes])
         result = {}
         for regime, p in zip(regimes, adjusted, strict=True):
             pair = self.two_replicate("ion", regime)
             two = None
-            if pair is not None:  # over the fixed scale, as the routers are
-                fixed = pair.both.unit_losses(self.routers.fixed.scale)
+            if pair is not None:  # over the fixed scale, as the selectors are
+                fixed = pair.both.unit_losses(self.selectors.fixed.scale)
                 two = self.resampling.ratio(pair.two, fixed, pair.both.block)
             verdict = judge_routing(
                 tests[regime][chosen],
                 p,
                 two,
                 others=[i for i in tests[regime].values() if i is not None],
-                router_name=chosen,
-                fixed_scale=self.routers.fixed.scale,
+                selector_name=chosen,
+                fixed_scale=self.selectors.fixed.scale,
                 alpha=options.alpha,
                 min_gain=options.min_gain,
             )
@@ -256,7 +256,7 @@ class Scorer:
             result[regime] = {
                 "answer": str(verdict.answer),
                 "reason": verdict.reason,
-                "router": chosen,
+                "selector": chosen,
                 "ratio_to_fixed": interval.estimate if interval else None,
                 "interval": _ends(interval),
                 "p": p,
@@ -264,19 +264,19 @@ class Scorer:
             }
         return result
 
-    def _router_intervals(self, member: Bool[np.ndarray, " units"]) -> dict[str, Interval | None]:
-        """Loss of each router over that of the best fixed scale, on the test atoms of a regime.
+    def _selector_intervals(self, member: Bool[np.ndarray, " units"]) -> dict[str, Interval | None]:
+        """Loss of each selector over that of the best fixed scale, on the test atoms of a regime.
 
-        ``networks`` is the learned router before it is drawn towards the fixed scale: what it could
-        gain at most bounds a "not needed" even when tuning chose the fixed scale itself.
+        ``networks`` is the learned selector before it is drawn towards the fixed scale: what it
+        could gain at most bounds a "not needed" even when tuning chose the fixed scale itself.
         """
         part, geometry = self.test.residuals.subset(member), self.test.geometry.subset(member)
-        fixed = part.unit_losses(self.routers.fixed.scale)
+        fixed = part.unit_losses(self.selectors.fixed.scale)
         scales = {
-            "fixed": self.routers.fixed.scales(geometry),
-            "regime": self.routers.regime.scales(geometry),
-            "learned": self.routers.learned.scales(geometry),
-            "networks": self.routers.learned.with_full_share().scales(geometry),
+            "fixed": self.selectors.fixed.scales(geometry),
+            "regime": self.selectors.regime.scales(geometry),
+            "learned": self.selectors.learned.scales(geometry),
+            "networks": self.selectors.learned.with_full_share().scales(geometry),
         }
         return {
             name: self.resampling.ratio(part.unit_losses(s), fixed, part.block)

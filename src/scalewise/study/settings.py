@@ -13,7 +13,7 @@ from scalewise.testbed.settings import SolutionSettings
 
 #: Rows of the report that are not branches.
 RESERVED_NAMES = frozenset(
-    {"best_single", "average", "fixed_router", "regime_router", "learned_router"}
+    {"best_single", "average", "fixed_selector", "regime_selector", "learned_selector"}
     | {"hard_oracle", "pool_oracle", "continuous_oracle", "two_replicate_oracle"}
 )
 
@@ -96,7 +96,7 @@ class PoolSettings(Settings):
 
 
 class SelectorSettings(Settings):
-    """The learned router: a small network on geometry features."""
+    """The learned selector: a small network on geometry features."""
 
     hidden: Count = 24
     steps: Count = 250
@@ -140,7 +140,7 @@ class StudySettings(Settings):
     split: StudySplitSettings = StudySplitSettings()
     regimes: Literal["auto"] | tuple[RegimeSettings, ...] = "auto"
     pool: PoolSettings = PoolSettings()
-    router: SelectorSettings = SelectorSettings()
+    selector: SelectorSettings = SelectorSettings()
     evidence: EvidenceSettings = EvidenceSettings()
 
     @model_validator(mode="after")

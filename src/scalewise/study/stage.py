@@ -115,7 +115,7 @@ def _scene(frames: list[Structure], settings: StudySettings) -> StudyScene:
             "key 'anchors'", f"{len(anchors)} scales", "The solution study has two branches."
         )
     return StudyScene(
-        elements, targets, settings.ions, regimes, settings.router.cutoff, anchors, settings.loss
+        elements, targets, settings.ions, regimes, settings.selector.cutoff, anchors, settings.loss
     )
 
 

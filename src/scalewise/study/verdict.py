@@ -1,6 +1,6 @@
 """Is routing needed? The study's verdict on one regime, and the sentence that says why.
 
-It rests on one comparison only: a router chosen and trained on tuning data against the best fixed
+It rests on one comparison only: a selector chosen and trained on tuning data against the best fixed
 scale from the same data, both scored on test blocks neither has seen. Oracles explain; they never
 decide.
 """
@@ -14,12 +14,12 @@ from scalewise.statistics.verdict import Answer, Verdict, decide
 
 
 def judge_routing(
-    router: Interval | None,
+    selector: Interval | None,
     adjusted_p: float,
     two_replicate: Interval | None,
     *,
     others: Sequence[Interval] = (),
-    router_name: str,
+    selector_name: str,
     fixed_scale: float,
     alpha: float,
     min_gain: float,
@@ -28,16 +28,16 @@ def judge_routing(
 
     Parameters
     ----------
-    router
-        Loss of the preferred router over the loss of the best fixed scale, on test blocks.
+    selector
+        Loss of the preferred selector over the loss of the best fixed scale, on test blocks.
     adjusted_p
         Its p-value after Holm's correction over the regimes of the view.
     two_replicate
         Loss of the two-replicate oracle over the best fixed scale, where replicates exist.
     others
-        The same ratio for every other router tried: what any of them could gain must be excluded
+        The same ratio for every other selector tried: what any of them could gain must be excluded
         before the answer is "not needed".
-    router_name, fixed_scale
+    selector_name, fixed_scale
         For the sentence.
     alpha, min_gain
         Error probability per view, and the gain below which routing is not worth its cost.
@@ -46,38 +46,43 @@ def judge_routing(
     -------
     Verdict
         Answer, by :func:`scalewise.statistics.verdict.decide`, and reason. ``gain`` and ``low`` are
-        the preferred router's; ``high`` is the most that any router or, where known, the
-        two-replicate oracle may gain. Without an interval of the router, *cannot tell*.
+        the preferred selector's; ``high`` is the most that any selector or, where known, the
+        two-replicate oracle may gain. Without an interval of the selector, *cannot tell*.
     """
-    if router is None:
+    if selector is None:
         return Verdict(
             Answer.CANNOT_TELL,
             reason="fewer than three independent blocks to test on, or no error left to gain on",
         )
-    gain = 1.0 - router.estimate
-    most = max(1.0 - i.low for i in (router, *others))
+    gain = 1.0 - selector.estimate
+    most = max(1.0 - i.low for i in (selector, *others))
     bound = most if two_replicate is None else max(most, 1.0 - two_replicate.low)
     answer = decide(gain, bound, adjusted_p, min_gain=min_gain, alpha=alpha)
     pays = f"{100 * min_gain:g}%"
     if answer is Answer.NEEDED:
         reason = (
-            f"the {router_name} router beats the best fixed scale by {gain:.1%} on unseen blocks "
-            f"(adjusted p {'< 0.001' if adjusted_p < 1e-3 else f'= {adjusted_p:.2g}'})"
+            f"the {selector_name} selector beats the best fixed scale by {gain:.1%} on unseen "
+            f"blocks (adjusted p {'< 0.001' if adjusted_p < 1e-3 else f'= {adjusted_p:.2g}'})"
         )
     elif answer is Answer.NOT_NEEDED:
-        source = "no router" if two_replicate is None else "no router and no two-replicate oracle"
+        source = (
+            "no selector" if two_replicate is None else "no selector and no two-replicate oracle"
+        )
         reason = (
             f"one scale suffices (s = {fixed_scale:.2f}): {source} tried gains {pays}, the upper "
             f"bound is {_percent(bound)}"
         )
     else:
-        known = f"the {router_name} router gains {_percent(gain)}, routers at most {_percent(most)}"
+        known = (
+            f"the {selector_name} selector gains {_percent(gain)}, "
+            f"selectors at most {_percent(most)}"
+        )
         if two_replicate is not None:
             known += f", the two-replicate oracle at most {_percent(1.0 - two_replicate.low)}"
         if adjusted_p <= alpha:
             known += f"; real, but below the {pays} that would pay"
         reason = f"{known}: too wide to exclude or to prove {pays}"
-    return Verdict(answer, gain, 1.0 - router.high, bound, adjusted_p, reason)
+    return Verdict(answer, gain, 1.0 - selector.high, bound, adjusted_p, reason)
 
 
 def _percent(gain: float) -> str:

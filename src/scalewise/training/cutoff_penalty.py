@@ -1,6 +1,6 @@
-r"""The price of neighbors, found such that a router costs as much accuracy as it may.
+r"""The price of neighbors, found such that an adaptive cutoff costs as much accuracy as it may.
 
-A router is trained on
+An adaptive cutoff is trained on
 
 .. math:: L + p\, \bar L\, \frac{\sum_i n_i(r_i)}{\sum_i n_i(r_\mathrm{long})}, \qquad
    n_i(r) = \sum_j \min\Bigl(1, \max\Bigl(0, \frac{r - r_{ij}}{w} + \frac12\Bigr)\Bigr)

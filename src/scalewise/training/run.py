@@ -220,7 +220,7 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
         raise InputError(
             str(settings.start),
             f"a potential of one scale, {network.cutoff:g} Å",
-            "A router needs a potential that was trained over a ladder (--ladder).",
+            "An adaptive cutoff needs a potential that was trained over a ladder (--ladder).",
         )
     return settings.model_copy(update={"network": network}), first
 

@@ -34,7 +34,7 @@ class ScaleDraw:
     long_range
         Whether long range acts.
     adaptive
-        Whether a router chooses the cutoffs.
+        Whether an adaptive cutoff chooses the cutoffs.
     """
 
     cutoff: float

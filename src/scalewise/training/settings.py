@@ -78,10 +78,12 @@ class ScaleSamplingSettings(Settings):
 
 
 class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
-    """A router, and what it is trained for: the cheapest cutoffs that cost hardly any accuracy."""
+    """An adaptive cutoff, trained for the cheapest cutoffs that cost hardly any accuracy."""
 
     tolerance: float = Field(
-        0.01, ge=0, description="loss that the router may cost, over that of the longest scale"
+        0.01,
+        ge=0,
+        description="loss that the adaptive cutoff may cost, over that of the longest scale",
     )
     penalty: float | None = Field(
         None,
@@ -89,7 +91,7 @@ class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
         description="relative loss for all neighbors of the longest scale; default: as high as "
         "`tolerance` allows",
     )
-    share: Fraction = Field(0.4, description="steps with the router's cutoffs")
+    share: Fraction = Field(0.4, description="steps with the adaptive cutoff's cutoffs")
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> AdaptiveTrainingSettings:
@@ -101,7 +103,7 @@ class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
 
     @property
     def adaptive_cutoff(self) -> AdaptiveCutoffSettings:
-        """What of it belongs to the router itself."""
+        """What of it belongs to the adaptive cutoff itself."""
         return AdaptiveCutoffSettings(
             **{name: getattr(self, name) for name in AdaptiveCutoffSettings.model_fields}
         )
@@ -118,10 +120,14 @@ class TrainSettings(Settings):
     loss: LossSettings = LossSettings()
     scale_sampling: ScaleSamplingSettings = ScaleSamplingSettings()
     adaptive_cutoff: AdaptiveTrainingSettings | None = Field(
-        None, description="a router of the ladder's cutoffs; `route.by=environment` asks for one"
+        None,
+        description="a cutoff of its own for every atom; `adaptive_cutoff.by=environment` asks "
+        "for it",
     )
     start: Path | None = Field(None, description="folder of a potential to start from")
-    freeze: bool = Field(False, description="keep the network of `start`, train the router alone")
+    freeze: bool = Field(
+        False, description="keep the network of `start`, train the adaptive cutoff alone"
+    )
     minutes: float | None = Field(
         None, gt=0, description="wall-clock budget; the schedule is fitted to it"
     )
@@ -162,7 +168,11 @@ class TrainSettings(Settings):
                 "(--ladder)"
             )
         if self.adaptive_cutoff is not None and self.compile == "always":
-            raise ValueError("a router is trained without torch.compile: leave compile out")
+            raise ValueError(
+                "an adaptive cutoff is trained without torch.compile: leave compile out"
+            )
         if self.freeze and (self.start is None or self.adaptive_cutoff is None):
-            raise ValueError("freeze=true trains a router alone: give start and route.by, too")
+            raise ValueError(
+                "freeze=true trains an adaptive cutoff alone: give start and route.by, too"
+            )
         return self

@@ -45,8 +45,8 @@ COMPILE_SHARE = 0.1
 #: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
 #: another scale, and its signs with it: at the full rate these weights would walk at random.
 CONDITIONING = 0.02
-#: That of a router's constants, which are single numbers with a way to go: at the rate of others,
-#: 220 steps moved a cutoff by 0.4 Å, whatever the price.
+#: That of an adaptive cutoff's constants, which are single numbers with a way to go: at the rate of
+#: others, 220 steps moved a cutoff by 0.4 Å, whatever the multiplier.
 CONSTANT = 5.0
 
 
@@ -333,7 +333,7 @@ class Trainer:
         if better:
             progress.best, progress.stale = value, 0
         if better or settings.adaptive_cutoff is not None:
-            # of a router the last weights count: the loss alone would keep the dearest ones
+            # of an adaptive cutoff the last weights count: the loss would keep the dearest ones
             self._write_model(errors[0].means())
         if settings.patience is not None and progress.stale >= settings.patience:
             progress.finished = True
@@ -371,7 +371,7 @@ class Trainer:
 
 
 def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
-    """A network with fresh weights, and the same with a router around it, if there is to be one."""
+    """A network with fresh weights; the second has the adaptive cutoff around it, if any."""
     network, route = (
         DensityNetwork(job.settings.network, job.composition.elements),
         job.settings.adaptive_cutoff,

@@ -196,7 +196,7 @@ def test_neighbors_are_counted_where_they_are_a_little_blurred() -> None:
     assert float(neighbors_cost(graph, positions, everything)) == pytest.approx(1.0)
 
 
-#: A router alone has few weights, which bear long steps.
+#: An adaptive cutoff alone has few weights, which bear long steps.
 ALONE = (
     *("adam_rate=0.02", "learning_rate=0.04", "ema=0.98", "validations=3"),
     *("data.check_units=false", "data.test=0", "data.group_key=part"),

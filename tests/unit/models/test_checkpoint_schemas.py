@@ -29,7 +29,7 @@ class Found(NamedTuple):
 #: but those of schema 4, by its first.
 WRITTEN = {
     "1": Found(7.435060024, 1.194029290),
-    "2": Found(  # a ladder, a router by environment
+    "2": Found(  # a ladder, an adaptive cutoff by environment
         7.349487767,
         1.175690665,
         (12.580517517, 0.079686638),
@@ -47,7 +47,7 @@ WRITTEN = {
         (12.479191366, 0.157109162),
         (3.872950, 4.114987, 3.872680, 4.187677, 3.870435, 4.115301, 3.821913, 4.144056),
     ),
-    "4-regime": Found(  # a router by regime
+    "4-regime": Found(  # an adaptive cutoff by regime
         7.222518067,
         1.243340596,
         (12.598652528, 0.008986884),

@@ -74,7 +74,7 @@ def test_dyadic_refiner_without_any_gain_says_so() -> None:
 @pytest.mark.parametrize("best", [0.0, 0.4, 1.0])
 def test_held_out_refinement_collapses_where_nothing_is_routable(best: float) -> None:
     p = planted(4000, seed=3, optima=(best,))
-    preferred = np.random.default_rng(0).uniform(size=4000)  # a router that knows nothing
+    preferred = np.random.default_rng(0).uniform(size=4000)  # a selector that knows nothing
     state = refine_held_out(*halves(p, preferred), HeldOutRefiner())
     assert len(state.scales) == 1
     assert state.scales[0] == pytest.approx(best, abs=0.06)

@@ -103,7 +103,7 @@ def test_page_separates_oracles_from_what_could_be_deployed(tmp_path: Path) -> N
     blocks = [b.split("</table>")[0] for b in re.split(r'<div class="block ', page)[1:]]
     assert [b.split('"')[0] for b in blocks] == ["branches", "label-free", "oracles"]
     assert "hard oracle" not in blocks[0] + blocks[1]
-    assert "learned router" not in blocks[0] + blocks[2]
+    assert "learned selector" not in blocks[0] + blocks[2]
     assert "250.0" in blocks[0]
     assert "241.2" in blocks[0]  # the same in kJ/mol/nm
 

@@ -7,7 +7,7 @@ import pytest
 
 from scalewise.core.loading import load
 from scalewise.scales.blend import Residuals
-from scalewise.study.mechanisms import train_routers
+from scalewise.study.mechanisms import train_selectors
 from scalewise.study.samples import Replicates, Samples
 from scalewise.study.score import Scorer
 from scalewise.study.settings import StudySettings
@@ -16,7 +16,7 @@ from scalewise.testing import planted
 SETTINGS = load(
     StudySettings,
     None,
-    ["router.steps=80", "router.hidden=8", "evidence.bootstrap=200", "evidence.draws=20"],
+    ["selector.steps=80", "selector.hidden=8", "evidence.bootstrap=200", "evidence.draws=20"],
 )
 UNITS, FRAME = 1200, 10
 
@@ -44,8 +44,8 @@ def scorer(optima: tuple[float, ...], seed: int = 0, loss: str = "l1", **options
     second = with_loss(p.replicate).subset(~tuned)
     pair = Replicates(test.residuals, second, test.geometry, test.regimes, test.frame)
     pools = {"ion": (0.0, 0.25, 0.5, 1.0), "frame": (0.0, 0.5, 1.0)}
-    routers = train_routers(tune, SETTINGS)
-    return Scorer("planted", test, pair, routers, pools, ("short", "long"), SETTINGS)
+    selectors = train_selectors(tune, SETTINGS)
+    return Scorer("planted", test, pair, selectors, pools, ("short", "long"), SETTINGS)
 
 
 @pytest.mark.parametrize("loss", ["l1", "l2"])
@@ -64,7 +64,7 @@ def test_rows_are_complete_and_in_order(loss: str) -> None:
         for method in order[1:]:
             assert set(table[method]["null_bands"]) == {"permutation", "gaussian"}
             assert table[method]["uses_labels"]
-        assert not table["fixed_router"]["uses_labels"]
+        assert not table["fixed_selector"]["uses_labels"]
         assert table["short"]["n"] == (UNITS // 2 if unit == "ion" else UNITS // 2 // FRAME) or (
             regime == "left"
         )
@@ -75,8 +75,8 @@ def test_planted_regimes_leave_the_null_and_are_routed() -> None:
     found = scorer((0.0, 1.0), difference=1.0, noise=0.4)
     rows = {(r["unit_of_choice"], r["method"]): r for r in found.rows() if r["regime"] == "all"}
     assert rows["ion", "hard_oracle"]["outside_null"]
-    assert rows["ion", "learned_router"]["gap_closed"] > 0.9
-    assert rows["ion", "fixed_router"]["gap_closed"] < 0.5
+    assert rows["ion", "learned_selector"]["gap_closed"] > 0.9
+    assert rows["ion", "fixed_selector"]["gap_closed"] < 0.5
     assert found.verdicts()["all"]["answer"] == "needed"
 
 
@@ -84,7 +84,7 @@ def test_gap_of_frames_counts_frames() -> None:
     """One optimum away from both anchors: the fixed scale closes what the frames' oracle gains."""
     found = scorer((0.5,), difference=2.0, noise=0.3)
     rows = {(r["unit_of_choice"], r["method"]): r for r in found.rows() if r["regime"] == "all"}
-    assert rows["frame", "fixed_router"]["gap_closed"] == pytest.approx(1.0, abs=0.1)
+    assert rows["frame", "fixed_selector"]["gap_closed"] == pytest.approx(1.0, abs=0.1)
     assert found.verdicts()["all"]["answer"] != "needed"
 
 

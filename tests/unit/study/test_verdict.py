@@ -9,14 +9,14 @@ from scalewise.statistics.verdict import Answer, Verdict
 from scalewise.study.verdict import judge_routing
 
 
-def answer(router: Interval | None, p: float, two: Interval | None = None) -> Verdict:
+def answer(selector: Interval | None, p: float, two: Interval | None = None) -> Verdict:
     return judge_routing(
-        router, p, two, router_name="learned", fixed_scale=0.5, alpha=0.05, min_gain=0.01
+        selector, p, two, selector_name="learned", fixed_scale=0.5, alpha=0.05, min_gain=0.01
     )
 
 
 @pytest.mark.parametrize(
-    ("router", "p", "two", "expected"),
+    ("selector", "p", "two", "expected"),
     [
         (Interval(0.90, 0.88, 0.92), 0.001, None, Answer.NEEDED),
         (Interval(0.90, 0.88, 0.92), 0.20, None, Answer.CANNOT_TELL),
@@ -28,19 +28,21 @@ def answer(router: Interval | None, p: float, two: Interval | None = None) -> Ve
         (None, 1.0, None, Answer.CANNOT_TELL),
     ],
 )
-def test_verdict(router: Interval | None, p: float, two: Interval | None, expected: Answer) -> None:
-    found = answer(router, p, two)
+def test_verdict(
+    selector: Interval | None, p: float, two: Interval | None, expected: Answer
+) -> None:
+    found = answer(selector, p, two)
     assert found.answer is expected
     assert found.reason
 
 
-def test_another_router_that_might_gain_forbids_not_needed() -> None:
+def test_another_selector_that_might_gain_forbids_not_needed() -> None:
     found = judge_routing(
         Interval(1.0, 1.0, 1.0),
         1.0,
         None,
         others=[Interval(0.99, 0.95, 1.03)],
-        router_name="fixed",
+        selector_name="fixed",
         fixed_scale=0.5,
         alpha=0.05,
         min_gain=0.01,
@@ -49,15 +51,15 @@ def test_another_router_that_might_gain_forbids_not_needed() -> None:
 
 
 def test_the_upper_bound_is_that_of_whatever_may_gain_most() -> None:
-    router, other = Interval(0.98, 0.97, 0.99), Interval(1.0, 0.96, 1.04)
+    selector, other = Interval(0.98, 0.97, 0.99), Interval(1.0, 0.96, 1.04)
     two = Interval(0.95, 0.9, 1.0)
     bounds = [
         judge_routing(
-            router,
+            selector,
             0.5,
             pair,
             others=others,
-            router_name="learned",
+            selector_name="learned",
             fixed_scale=0.5,
             alpha=0.05,
             min_gain=0.01,

@@ -155,8 +155,7 @@ def run_command(request: Request) -> Report:
     scored, predicted = report.attachments["predictions"]
     images = read_images(request.files[0])
     kept = [keep_labels(images[s.index], s) for s in scored]
-    written = replace(report, attachments={"predictions": (kept, predicted)})
-    return written
+    return replace(report, attachments={"predictions": (kept, predicted)})
 
 
 def _outside(model: InteratomicPotential, frames: Sequence[Structure]) -> list[str]:

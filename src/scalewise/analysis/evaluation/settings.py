@@ -23,8 +23,8 @@ class PredictSettings(Settings):
     forces_key: str = Field("forces", description="column the predicted forces are written to")
     cutoff: Length | None = Field(
         None,
-        description="Å, one for all atoms, at most the network's; default: the router's choice, or "
-        "the network's",
+        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
+        "cutoff, or the network's",
     )
     long_range: bool = Field(
         True, description="long range, where the network was trained without, too"
@@ -85,8 +85,8 @@ class EvaluateSettings(SelectionSettings):
 
     cutoff: Length | None = Field(
         None,
-        description="Å, one for all atoms, at most the network's; default: the router's choice, or "
-        "the network's",
+        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
+        "cutoff, or the network's",
     )
     long_range: bool = Field(
         True, description="long range, where the network was trained without, too"

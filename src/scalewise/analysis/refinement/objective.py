@@ -39,7 +39,8 @@ BEYOND: Final = 4.0
 GRID: Final = 0.05
 #: eV/Å; of an element that no frame has.
 TINY: Final = 1e-30
-#: Ends of the ladder that a router can give, as shares of it: the logit has none at the very ends.
+#: Ends of the ladder that an adaptive cutoff can give, as shares of it: the logit has none at the
+#: very ends.
 ENDS: Final = (1e-4, 1.0 - 1e-4)
 
 
@@ -91,7 +92,7 @@ class Objective:
     Parameters
     ----------
     potential
-        Trained over a ladder. A router that it has is not looked at.
+        Trained over a ladder. An adaptive cutoff that it has is not looked at.
     settings
         By element or by regime: what tells groups apart.
     frames, block
@@ -108,11 +109,11 @@ class Objective:
         block: Int[np.ndarray, " frames"],
         worst: float,
     ) -> None:
-        router = AdaptiveCutoff.of(potential.network, settings)
+        adaptive = AdaptiveCutoff.of(potential.network, settings)
         self.block, self.worst = block, worst
         self.settings = settings
-        self.potential = replace(potential, adaptive_cutoff=router)
-        self._differentiate = Evaluator(AdaptiveNetwork(potential.network, router))
+        self.potential = replace(potential, adaptive_cutoff=adaptive)
+        self._differentiate = Evaluator(AdaptiveNetwork(potential.network, adaptive))
         self._held = [self._hold(f) for f in frames]
         self.atoms = np.array([len(h.positions) for h in self._held])
 
@@ -151,12 +152,12 @@ class Objective:
         return kinds * len(self.potential.network.elements)
 
     def routed(self, lengths: Float[np.ndarray, " groups"]) -> Potential:
-        """The potential with a router that gives these cutoffs, Å."""
-        router = AdaptiveCutoff.of(self.potential.network, self.settings)
+        """The potential with an adaptive cutoff that gives these cutoffs, Å."""
+        adaptive = AdaptiveCutoff.of(self.potential.network, self.settings)
         with torch.no_grad():
             for name, value in self._weights(self._shares(lengths)).items():
-                router.get_parameter(name).copy_(value)
-        return replace(self.potential, adaptive_cutoff=router)
+                adaptive.get_parameter(name).copy_(value)
+        return replace(self.potential, adaptive_cutoff=adaptive)
 
     def _shares(self, lengths: Float[np.ndarray, " groups"]) -> Tensor:
         x = (np.asarray(lengths) - self.shortest) / (self.longest - self.shortest)
@@ -217,7 +218,7 @@ class Objective:
         network = {f"network.{k}": v for k, v in self.potential.network.named_parameters()}
         sums = shares.new_zeros(len(self.potential.network.elements))
         for held in (self._held[k] for k in which):
-            router = {f"adaptive_cutoff.{k}": v for k, v in self._weights(shares).items()}
+            adaptive = {f"adaptive_cutoff.{k}": v for k, v in self._weights(shares).items()}
             graph = trim_edges(held.graph, held.positions, float(np.max(lengths)))
             share = None
             if self.potential.long_range is not LongRange.NONE:
@@ -226,7 +227,7 @@ class Objective:
                 graph,
                 held.positions,
                 scale=AdaptiveScale(held.near, share),
-                weights={**network, **router},
+                weights={**network, **adaptive},
             )
             error = (found.forces - held.forces).abs().sum(dim=1)
             sums = sums.index_add(0, held.graph.atom_types, error)
@@ -244,7 +245,7 @@ class Objective:
         """Cutoffs, and the neighbors that each group adds to the mean there."""
         grid = np.arange(self.shortest, self.longest + GRID, GRID)
         table = np.zeros((self.groups, len(grid)))
-        router = AdaptiveCutoff.of(self.potential.network, self.settings)
+        adaptive = AdaptiveCutoff.of(self.potential.network, self.settings)
         for held in self._held:
             distance = np.sort(held.distance.double().cpu().numpy(), axis=1)
             counts = np.stack([np.searchsorted(row, grid) for row in distance])
@@ -253,7 +254,7 @@ class Objective:
             if self.settings.by == "element":
                 weight[np.arange(len(species)), species] = 1.0
             else:
-                member = router.membership(held.near, held.positions, held.near.cell)
+                member = adaptive.membership(held.near, held.positions, held.near.cell)
                 near = member.double().cpu().numpy()
                 weight[np.arange(len(species)), 2 * species] = 1.0 - near
                 weight[np.arange(len(species)), 2 * species + 1] = near

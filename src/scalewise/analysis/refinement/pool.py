@@ -17,7 +17,7 @@ from scalewise.models.density.settings import AdaptiveCutoffSettings
 
 
 def group_names(elements: Sequence[int], settings: AdaptiveCutoffSettings) -> tuple[str, ...]:
-    """What the groups of a router are called: elements, or elements far from and near others.
+    """Names of the groups of an adaptive cutoff: elements, or elements far from and near others.
 
     Examples
     --------

@@ -43,7 +43,7 @@ class RefineSettings(SelectionSettings):
 
     @property
     def adaptive_cutoff(self) -> AdaptiveCutoffSettings:
-        """The router that tells atoms apart."""
+        """The adaptive cutoff that tells atoms apart."""
         return AdaptiveCutoffSettings(by=self.by, near=self.near)
 
     @model_validator(mode="after")

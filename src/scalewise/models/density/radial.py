@@ -38,8 +38,8 @@ def at_most(cutoff: Tensor, longest: float, width: float) -> Tensor:
     .. math:: r - 2w\, I(u), \qquad u = \frac{r - (b - w)}{2w}, \qquad
        I(u) = u^6 - 3 u^5 + \tfrac52 u^4
 
-    for u from 0 to 1; below, the cutoff r itself, above, the bound b. Where a router lets a cutoff
-    pass the bound, a minimum would make the forces jump.
+    for u from 0 to 1; below, the cutoff r itself, above, the bound b. Where an adaptive cutoff
+    passes the bound, a minimum would make the forces jump.
 
     Examples
     --------

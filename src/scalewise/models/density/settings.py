@@ -25,7 +25,7 @@ BEYOND: Final = 0.5
 
 
 class AdaptiveCutoffSettings(Settings):
-    """How a router gives every atom its cutoff."""
+    """How an adaptive cutoff gives every atom its cutoff."""
 
     by: Literal["element", "regime", "environment"] = Field(
         "environment",

@@ -6,9 +6,9 @@ from typing import Final
 
 CAPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     "oracle_gains": (
-        "Gains of oracles and routers over the best single branch",
+        "Gains of oracles and selectors over the best single branch",
         "Dot plot, one panel per view and one stripe per regime: gain over the best single branch "
-        "for three oracles with their null bands, three label-free routers and the two-replicate "
+        "for three oracles with their null bands, three label-free selectors and the two-replicate "
         "oracle. The numbers are in the section All rows.",
         "Unit of choice: one atom. Blue marks choose with the label in hand and can only gain; the "
         "shaded bars beside each show what the same choice gains where there is nothing to route "
@@ -23,11 +23,11 @@ CAPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     "scale_histogram": (
         "Which scales are chosen",
         "Histograms of the chosen scale per regime and view, for the continuous oracle and for the "
-        "learned router.",
+        "learned selector.",
         "Share of test atoms per bin of the scale; s = 0 is the first branch, s = 1 the last. The "
         "oracle takes for each atom what lies closest to its label, so two similar branches send "
-        "it to both ends even without any reason. The learned router sees geometry alone: where it "
-        "stays together, geometry does not tell the scales apart. The views have different axes.",
+        "it to both ends even without any reason. The learned selector sees geometry alone: where "
+        "it stays together, geometry does not tell them apart. The views have different axes.",
     ),
     "error_against_distance": (
         "Error against the distance to the nearest ion",

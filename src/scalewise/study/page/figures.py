@@ -34,7 +34,7 @@ def figures_of(report: Report) -> dict[str, Figure | None]:
 
 
 def scale_histogram(results: Results) -> Figure | None:
-    """Draw how often each scale is chosen: by the oracle, and by the learned router."""
+    """Draw how often each scale is chosen: by the oracle, and by the learned selector."""
     sections = results.get("scale_histograms") or {}
     shown = [v for v in views(results) if (sections.get(v) or {}).get("oracle")]
     if not shown:
@@ -65,15 +65,15 @@ def _histogram(ax: Axes, section: Mapping[str, Any], regime: str) -> None:
     ax.set_xlim(-0.02, 1.02)
     counts = section["oracle"][regime]
     ax.stairs(_share(counts), edges, fill=True, color="#8DBBDD", label="continuous oracle (peeks)")
-    router = (section.get("router") or {}).get(regime)
-    if router is not None:
-        ax.stairs(_share(router), edges, color=COLOURS[1], lw=1.5, label="learned router")
+    selector = (section.get("selector") or {}).get(regime)
+    if selector is not None:
+        ax.stairs(_share(selector), edges, color=COLOURS[1], lw=1.5, label="learned selector")
     ax.locator_params(axis="y", nbins=3)
     ax.text(0.5, 0.93, f"n = {sum(counts)}", transform=ax.transAxes, size=8, ha="center", va="top")
 
 
 def _largest_share(section: Mapping[str, Any]) -> float:
-    kinds = (section["oracle"], section.get("router") or {})
+    kinds = (section["oracle"], section.get("selector") or {})
     return max([1.0, *(float(_share(counts).max()) for kind in kinds for counts in kind.values())])
 
 

@@ -1,4 +1,4 @@
-"""The figure of gains over the best single branch: oracles, nulls, routers, and the paper's."""
+"""The figure of gains over the best single branch: oracles, nulls, selectors, and the paper's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scalewise.study.page.names import (
     METHODS,
     PAPER_VIEW,
     PEEKING,
-    ROUTERS,
+    SELECTORS,
     TWO_REPLICATE,
     Results,
     Row,
@@ -25,14 +25,14 @@ from scalewise.study.page.names import (
     views,
 )
 
-GROUPS: Final = (tuple(PEEKING), tuple(ROUTERS), (TWO_REPLICATE,))
+GROUPS: Final = (tuple(PEEKING), tuple(SELECTORS), (TWO_REPLICATE,))
 LOOKS: Final = {
     "hard_oracle": ("o", COLOURS[0]),
     "pool_oracle": ("s", COLOURS[0]),
     "continuous_oracle": ("D", COLOURS[0]),
-    "fixed_router": ("^", COLOURS[2]),
-    "regime_router": ("v", COLOURS[2]),
-    "learned_router": (">", COLOURS[2]),
+    "fixed_selector": ("^", COLOURS[2]),
+    "regime_selector": ("v", COLOURS[2]),
+    "learned_selector": (">", COLOURS[2]),
     TWO_REPLICATE: ("P", COLOURS[3]),
 }
 NULLS: Final = {"permutation": "#b5b5b5", "gaussian": "#dcd3bd"}

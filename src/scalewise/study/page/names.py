@@ -12,10 +12,10 @@ Row = Mapping[str, Any]
 
 #: The view in which the paper's figures have a counterpart, as we read it.
 PAPER_VIEW: Final = "ions"
-ROUTERS: Final = {
-    "fixed_router": "fixed router",
-    "regime_router": "regime router",
-    "learned_router": "learned router",
+SELECTORS: Final = {
+    "fixed_selector": "fixed selector",
+    "regime_selector": "regime selector",
+    "learned_selector": "learned selector",
 }
 PEEKING: Final = {
     "hard_oracle": "hard oracle",
@@ -26,7 +26,7 @@ TWO_REPLICATE: Final = "two_replicate_oracle"
 ORACLES: Final = {**PEEKING, TWO_REPLICATE: "two-replicate oracle"}
 AVERAGE: Final = "average"
 OTHERS: Final = {"best_single": "best single branch", AVERAGE: "average of all branches"}
-METHODS: Final = {**OTHERS, **ROUTERS, **ORACLES}
+METHODS: Final = {**OTHERS, **SELECTORS, **ORACLES}
 VIEWS: Final = {
     "ions": "branches see the ions alone, water is noise",
     "explicit": "branches see every atom",

@@ -24,7 +24,7 @@ from scalewise.study.page.markup import (
 from scalewise.study.page.names import (
     AVERAGE,
     ORACLES,
-    ROUTERS,
+    SELECTORS,
     Results,
     Row,
     loss_unit,
@@ -39,7 +39,7 @@ BLOCKS: Final = {
     ),
     "label-free": (
         "Label-free: deployable",
-        "The plain average of the branches, and routers that choose the scale from geometry, "
+        "The plain average of the branches, and selectors that choose the scale from geometry, "
         "fitted on tuning data: no test label is needed, so a model could use them. Gap "
         "closed is the share of the two-replicate oracle's gain that they reach, where that gain "
         "is above zero.",
@@ -55,8 +55,8 @@ KEYS: Final = {"view": "View", "unit": "Unit of choice", "regime": "Regime"}
 
 
 def block_of(method: str) -> str:
-    """Tell branches, deployable routers and oracles apart."""
-    if method in ROUTERS or method == AVERAGE:
+    """Tell branches, deployable selectors and oracles apart."""
+    if method in SELECTORS or method == AVERAGE:
         return "label-free"
     return "oracles" if method in ORACLES else "branches"
 

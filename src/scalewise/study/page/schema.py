@@ -89,7 +89,7 @@ class Complementarity(Record):
 
 
 class SelectorsRecord(Record):
-    """Which router a view judged."""
+    """Which selector a view judged."""
 
     chosen: Name
     fixed_scale: Number
@@ -102,7 +102,7 @@ class Section(Record):
     branches: Annotated[list[BranchRecord], Field(min_length=1, max_length=100)]
     regimes: Annotated[dict[Name, Count], Field(max_length=MOST_REGIMES)]
     complementarity: Complementarity | None = None
-    routers: SelectorsRecord | None = None
+    selectors: SelectorsRecord | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Section:
@@ -177,11 +177,11 @@ class Histograms(Record):
 
     edges: Numbers
     oracle: Annotated[dict[Name, Counts], Field(max_length=MOST_REGIMES)]
-    router: Annotated[dict[Name, Counts], Field(max_length=MOST_REGIMES)] | None = None
+    selector: Annotated[dict[Name, Counts], Field(max_length=MOST_REGIMES)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Histograms:
-        every = [*self.oracle.values(), *(self.router or {}).values()]
+        every = [*self.oracle.values(), *(self.selector or {}).values()]
         if any(len(counts) + 1 != len(self.edges) for counts in every):
             raise ValueError("not one edge more than counts")
         return self

@@ -118,12 +118,12 @@ def verdict_table(results: Results) -> str:
     if not lines:
         return ""
     return (
-        "<p>Judged is the label-free router that tuning data prefer, by its loss over that of the "
-        "best fixed scale on test atoms; in small print stand 95 % intervals. The error "
+        "<p>Judged is the label-free selector that tuning data prefer, by its loss over that of "
+        "the best fixed scale on test atoms; in small print stand 95 % intervals. The error "
         "correlation is that of the first branch with the last: near one, there is little to "
         "choose between.</p>"
         + table(
-            ("View", "Regime", "Answer", "Reason", "#Router / fixed", "#Error correlation", "#n"),
+            ("View", "Regime", "Answer", "Reason", "#Selector / fixed", "#Error correlation", "#n"),
             lines,
             "Verdicts",
         )
@@ -138,14 +138,14 @@ def _correlation(results: Results, view: str, regime: str) -> Cell:
 
 
 def _chosen(results: Results) -> str:
-    """Which router each view judged, and at which scale the fixed one stands."""
+    """Which selector each view judged, and at which scale the fixed one stands."""
     parts = []
     for view in views(results):
-        routers = ((results.get("views") or {}).get(view) or {}).get("routers")
-        if routers:
-            share = percent(routers.get("learned_share"), 0)
+        selectors = ((results.get("views") or {}).get(view) or {}).get("selectors")
+        if selectors:
+            share = percent(selectors.get("learned_share"), 0)
             parts.append(
-                f"{view}: {routers['chosen']} router, best fixed scale "
-                f"{routers['fixed_scale']:.3g}, learned router used at {share} of its strength"
+                f"{view}: {selectors['chosen']} selector, best fixed scale "
+                f"{selectors['fixed_scale']:.3g}, learned selector used at {share} of its strength"
             )
     return f'<p class="soft">{escape("; ".join(parts))}.</p>' if parts else ""

@@ -17,7 +17,7 @@ BLOCKS = (
     ("branches", None),
     (
         "label-free",
-        ("average", "fixed_router", "regime_router", "learned_router"),
+        ("average", "fixed_selector", "regime_selector", "learned_selector"),
     ),
     (
         "oracles (see labels)",

@@ -1,4 +1,4 @@
-"""A router makes one conservative energy, whatever its weights."""
+"""An adaptive cutoff makes one conservative energy, whatever its weights."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def routed(kind: str, *long: str) -> Potential:
     potential = untrained(
         ladder=(3.5, 5.0, *long), adaptive_cutoff={"by": kind, "hidden": 4, **near}
     )
-    router = potential.adaptive_cutoff
-    assert router is not None
+    adaptive = potential.adaptive_cutoff
+    assert adaptive is not None
     if kind == "environment":
         frame = salt_frame(seed=3, n=20, box=10.0)
         with torch.no_grad():
             potential.network.centre[0].mul_(4.0)
-            torch.nn.init.normal_(router.first.weight, std=2.0)
-            router.second.weight.mul_(10.0)
+            torch.nn.init.normal_(adaptive.first.weight, std=2.0)
+            adaptive.second.weight.mul_(10.0)
             cutoffs = torch.tensor(potential.predict(frame).cutoffs)
             logit = torch.logit((cutoffs - 3.5) / 1.5).mean()
-            router.offset.sub_(logit)
+            adaptive.offset.sub_(logit)
     return potential
 
 

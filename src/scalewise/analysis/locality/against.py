@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from scalewise.core.documents import Interval, Name, Record, Size, checked, read_plain
+from scalewise.core.documents import Interval, Name, Record, Size, checked
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
 from scalewise.models.protocol import Scale
+from scalewise.reporting.report import Report
 
 _REMEDY = "Give one that `scalewise curve` wrote."
 
@@ -72,7 +73,10 @@ def read_against(path: Path) -> dict[str, Any]:
         Not a curve.json, or one whose model is no longer there; no scale without long range.
     """
     try:
-        curve = checked(_Curve, read_plain(path, _REMEDY), str(path), _REMEDY)
+        report = Report.load(path)
+        if report.kind != "curve":
+            raise InputError(str(path), f"a document of the kind '{report.kind}'", _REMEDY)
+        curve = checked(_Curve, report.body, str(path), _REMEDY)
         folder = Path(curve.model.folder)
         located = checkpoint.locate(folder)
     except (InputError, OSError) as error:  # a name that no file can have is an OSError

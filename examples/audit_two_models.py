@@ -22,7 +22,7 @@ from scalewise.data.structure import Structure
 from scalewise.study.branches.base import SumBranch
 from scalewise.study.branches.longrange import CoulombBranch
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis
-from scalewise.study.run import run
+from scalewise.study.run import run_study
 from scalewise.study.settings import StudySettings
 
 BOX, PAIRS, FRAMES = 16.0, 8, 60
@@ -92,9 +92,10 @@ def main(arguments: list[str]) -> None:
             "split.block=1",  # frames drawn independently
         ],
     )
-    results = run(settings, out)
-    for regime, verdict in results["verdict"]["predictions"].items():
-        print(f"{regime:15s} {verdict['answer']:12s} {verdict['reason']}")
+    report = run_study(settings, out)
+    for regime in report.subsets:
+        verdict = report.verdict(regime)
+        print(f"{regime:15s} {verdict.answer:12s} {verdict.reason}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from scalewise.core.quantities import NM
 from scalewise.testbed.geometry import register
 from scalewise.testbed.geometry.base import LAYER, Filling, Geometry, Places, Scene
 from scalewise.testbed.settings import SolutionSettings
-from scalewise.testbed.solution import generate
+from scalewise.testbed.solution import generate_solution
 from scalewise.testing import check_geometry
 
 
@@ -59,4 +59,4 @@ register("wire", Wire)  # the processes that simulate import this file again
 if __name__ == "__main__":
     settings = SolutionSettings(geometry="wire", replicas=2, frames=10)
     check_geometry(Wire(settings))
-    generate(settings, Path("wire"))
+    generate_solution(settings, Path("wire"))

@@ -37,7 +37,9 @@ def test_a_geometry(name: str) -> None:
 class Crowded(Bulk):
     def fill(self, water, rng, where) -> Filling:
         made = super().fill(water, rng, where)
-        return replace(made, ions=np.roll(made.ions, 1, axis=0) * 0.99 + 0.01 * made.ions[0])
+        ions = made.ions.copy()
+        ions[1] = ions[0] + 0.1  # nm along each axis
+        return replace(made, ions=ions)
 
 
 class Lost(Bulk):
@@ -59,7 +61,9 @@ class Wandering(Bulk):
 class Torn(Bulk):
     def fill(self, water, rng, where) -> Filling:
         made = super().fill(water, rng, where)
-        return replace(made, water=made.water * np.array([1.0, 1.0, 1.01]))
+        water = made.water.copy()
+        water[0, 1, 0] += made.cell[0]  # a hydrogen of another image
+        return replace(made, water=water)
 
 
 class Nameless(Bulk):

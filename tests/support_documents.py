@@ -30,7 +30,7 @@ from scalewise.testbed.replica import CUTOFFS
 from scalewise.testbed.settings import SolutionSettings
 from scalewise.training.log import COLUMNS, Log, read_lines
 from scalewise.training.muon import Muon
-from scalewise.training.state import Progress, State, check_state, read_progress
+from scalewise.training.state import State, TrainingProgress, check_state, read_progress
 from support import untrained
 
 ODD: tuple[Any, ...] = (
@@ -276,7 +276,7 @@ def _progress(folder: Path) -> dict[str, Case]:
         text = path.read_bytes().decode(errors="replace")
         read_progress(path, {"progress": text})
 
-    return {"progress": _case(path, asdict(Progress(step=3, epoch=1)), read)}
+    return {"progress": _case(path, asdict(TrainingProgress(step=3, epoch=1)), read)}
 
 
 def _log(folder: Path) -> dict[str, Case]:

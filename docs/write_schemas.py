@@ -40,7 +40,7 @@ MAPS: Final = {
         "split.made",
     ),
     "locality": ("against.elements",),
-    "evaluation": ("residuals",),
+    "evaluation": ("residuals[].components", "residuals[].counts"),
 }
 #: What may be null though numbers with a fraction always may.
 NULLABLE: Final = {
@@ -59,6 +59,10 @@ OPTIONAL: Final = {
     "curve": ("model.folder",),
     "prove": ("questions.long", "questions.routing", "questions.size", "questions.cutoff"),
 }
+#: Items of lists that may be empty in all documents.
+ITEMS: Final = {"warnings": "string", "missing": "integer"}
+#: Key of what is like the object that it is in, of fewer frames.
+SUBSET: Final = "unbroken"
 #: Words that are all there are, by key.
 WORDS: Final[dict[str, tuple[str, ...]]] = {
     "answer": ("needed", "not needed", "cannot tell"),
@@ -126,7 +130,7 @@ class _Bodies:
         if "number" in types:
             types.discard("integer")
             types.add("null")  # what is not a number is null
-        if path in self.nullable:
+        if path in self.nullable or path.endswith("interval"):
             types.add("null")
         if not types - {"null"}:
             raise SystemExit(f"{path}: nothing but null in any document; give one that has it")
@@ -150,16 +154,20 @@ class _Bodies:
         keys = list(dict.fromkeys(k for value in values for k in value))
         below = {k: f"{path}.{k}".removeprefix(".") for k in keys}
         needed = [k for k in keys if all(k in v for v in values) and below[k] not in self.optional]
+        parts = {k: [v[k] for v in values if k in v] for k in keys}
+        if inner := [v for v in parts.get(SUBSET, ()) if v]:
+            # no list is empty in all of the larger sets
+            parts[SUBSET] += [{k: v[k] for k in inner[0]} for v in values]
         return {
-            "properties": {k: self.infer([v[k] for v in values if k in v], below[k]) for k in keys},
+            "properties": {k: self.infer(parts[k], below[k]) for k in keys},
             "required": needed,
         }
 
     def _array(self, values: Sequence[list[Any]], path: str) -> dict[str, Any]:
         items = [item for value in values for item in value]
         if not items:
-            if path.endswith("warnings"):
-                return {"items": {"type": "string"}}
+            if (name := path.rsplit(".", 1)[-1]) in ITEMS:
+                return {"items": {"type": ITEMS[name]}}
             raise SystemExit(f"{path}: empty in every document; give one that has it")
         pair = path.endswith("interval")
         size = {"minItems": 2, "maxItems": 2} if pair else {}

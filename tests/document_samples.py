@@ -53,7 +53,7 @@ def structures() -> tuple[Structure, ...]:
         told = teacher.predict(frame)
         role = "train" if k < 12 else "valid" if k < 18 else "test"
         forces = told.forces + 0.02 * rng.standard_normal((8, 3))
-        forces[3, 1] += 20.0 * (k == 5)
+        forces[3, 1] += 20.0 * (k == 20)
         info = {"role": role, **({"charge": 1.0} if k == 3 else {})}
         labels = Labels(forces, told.energy, told.stress)
         found.append(replace(frame, labels=labels, info=info))

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from document_samples import MAKERS
-from schema_checks import check_document, closed, schema, validator
 from scalewise.reporting.experiments import DOCUMENTS
 from scalewise.reporting.report import ENVELOPE, Report
+from schema_checks import check_document, closed, schema, validator
 from support import once
 
 Documents = Callable[[str], list[dict[str, Any]]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.quantities import KJ_PER_MOL, NM
 from scalewise.data.manifest import hash_file
 from scalewise.data.structure import Structure
+from scalewise.models.adapters.ase_calculator import find_calculator
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.replica import Replica, Wall
 from scalewise.testbed.settings import SolutionSettings
@@ -67,17 +67,7 @@ class AseReference:
             No such module or class, or arguments that it does not take.
         """
         assert settings.calculator is not None
-        module, _, name = settings.calculator.partition(":")
-        try:
-            make = getattr(importlib.import_module(module), name)
-            make(**settings.arguments)
-        except Exception as error:  # whatever the import of other people's code raises
-            reason = f"{type(error).__name__}: {error}"
-            raise InputError(
-                "key 'calculator'",
-                f"{settings.calculator} cannot be made ({' '.join(reason.split())})",
-                "Give module:Class of an ASE calculator, and its arguments={...}.",
-            ) from error
+        make = find_calculator(settings.calculator, settings.arguments, where="key 'calculator'")
         return cls(make, settings.arguments)
 
     def identity(self) -> str:

@@ -19,7 +19,7 @@ from scalewise.core.files import check_regular, replacing
 from scalewise.data.manifest import hash_file
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 
 #: Raised when errors come to be measured in another way.
 SCHEMA: Final = 1
@@ -44,7 +44,7 @@ def absolute_errors(
     InputError
         An element that the potential does not know; a folder that cannot be written to.
     """
-    potential = open_model(folder, device=device)
+    potential = open_potential(folder, device=device)
     rungs = ladder_rungs(potential, cutoffs)
     path, digest = folder / f"errors-{role}.safetensors", _digest(folder, frames, cutoffs)
     found = _read(path, digest, (len(rungs), sum(len(f.numbers) for f in frames)))

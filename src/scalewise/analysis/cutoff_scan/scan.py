@@ -23,7 +23,7 @@ from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.rungs import Measured, Rung, check_range, ladder_rungs, measure
 from scalewise.core.files import write_json
 from scalewise.data.structure import Structure
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
 from scalewise.reporting.style import save, styled
@@ -69,8 +69,8 @@ def curve(
     InputError
         A potential of one scale; a cutoff it was not trained for; whatever is wrong with the data.
     """
-    potential = open_model(model, device=settings.device)
-    singles = [open_model(path, device=settings.device) for path in settings.singles]
+    potential = open_potential(model, device=settings.device)
+    singles = [open_potential(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(potential, singles, settings)
     say(f"Reading {data}")
     frames, choice = read_selection(model, data, settings, say)

@@ -33,7 +33,7 @@ from scalewise.core.files import write_json
 from scalewise.core.wording import count
 from scalewise.data.readers.extxyz import read_images
 from scalewise.data.structure import Structure
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Prediction
 from scalewise.reporting.style import save, styled
@@ -86,7 +86,7 @@ def evaluate(
     InputError
         Whatever is wrong with the model, the data, the split or the settings.
     """
-    potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
+    potential = open_potential(model, device=settings.device, cutoff=settings.cutoff)
     say(f"Reading {data}")
     frames, choice = read_selection(model, data, settings, say)
     scored = known(potential, [frames[k] for k in choice.scored])

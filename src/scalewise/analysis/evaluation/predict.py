@@ -22,7 +22,7 @@ from scalewise.data.readers.extxyz import read_images
 from scalewise.data.reading import convert_images, without_labels
 from scalewise.data.structure import Structure
 from scalewise.models.graph import check_elements
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Prediction
 
@@ -62,7 +62,7 @@ def predict_file(
     """
     if out.exists() and data.exists() and out.samefile(data):
         raise InputError(str(out), "the file that is read", "Write the predictions to another.")
-    potential = open_model(model, device=settings.device, cutoff=settings.cutoff)
+    potential = open_potential(model, device=settings.device, cutoff=settings.cutoff)
     images = read_images(data)
     frames = convert_images(images, str(data), without_labels(check_units=settings.check_units))
     outside = sum(not potential.knows_energy(f) for f in known(potential, frames))

@@ -40,7 +40,7 @@ from scalewise.core.files import replacing, write_json
 from scalewise.core.wording import count
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
 from scalewise.reporting.style import save, styled
@@ -125,7 +125,7 @@ def refine(
     InputError
         A potential of one scale; too few groups of frames; whatever is wrong with the data.
     """
-    potential = open_model(model, device=settings.device)
+    potential = open_potential(model, device=settings.device)
     check_range(potential)
     say(f"Reading {data}")
     fitted = settings.model_copy(update={"role": (settings.fit,)})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from scalewise.core.errors import did_you_mean, shown
 from scalewise.core.settings import Count, Length, Settings
 
 
@@ -18,6 +19,8 @@ class SolventReplicates(Settings):
     spacing: float = Field(1.0, gt=0, description="ps between water samples")
 
 
+#: Our own geometries; others may be registered with :mod:`scalewise.testbed.geometry`.
+BUILT_IN: Final = ("bulk", "slab", "droplet", "crystal", "pair")
 #: The settings that only some geometries have, or only one law.
 OF_GEOMETRY = {
     "vacuum": ("slab", "droplet"),
@@ -32,7 +35,7 @@ class SolutionSettings(Settings):
 
     LATER = frozenset({"geometry", "law", "screening", *OF_GEOMETRY})
 
-    geometry: Literal["bulk", "slab", "droplet", "crystal", "pair"] = Field(
+    geometry: str = Field(
         "bulk",
         description="solution everywhere; with vapour on two sides or all around; beside a crystal "
         "of NaCl; water around one pair of ions, held",
@@ -76,6 +79,21 @@ class SolutionSettings(Settings):
     )
     screening: Length = Field(2.0, description="Å, screening length of that law")
 
+    @field_validator("geometry")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value in BUILT_IN:
+            return value
+        from scalewise.testbed.geometry import known_geometries  # it imports this module
+
+        known = known_geometries()
+        if value not in known:
+            raise ValueError(
+                f"got {shown(value, 80)}; geometries are {', '.join(known)}"
+                f"{did_you_mean(value, known)}"
+            )
+        return value
+
     @property
     def shortest_edge(self) -> float:
         """Shortest edge of the cell before equilibration, Å."""
@@ -112,7 +130,8 @@ class SolutionSettings(Settings):
 
     def _check_geometry(self) -> None:
         fields = type(self).model_fields
-        for key, geometries in OF_GEOMETRY.items():
+        # what a geometry of others makes of these settings is its own affair
+        for key, geometries in OF_GEOMETRY.items() if self.geometry in BUILT_IN else ():
             given = getattr(self, key)
             if given != fields[key].get_default() and self.geometry not in geometries:
                 raise ValueError(

@@ -21,7 +21,7 @@ from scalewise.study.branches.longrange import CoulombBranch
 from scalewise.study.branches.matching import fit_view
 from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis, SplineBasis
 from scalewise.study.settings import BranchSettings
-from scalewise.testing import check_branch, check_oracle, check_router, planted
+from scalewise.testing import check_branch, check_oracle, check_selector, planted
 from support import salt_frame, untrained
 
 PAIRS = ElementPairs(("Cl", "Na"))
@@ -68,7 +68,7 @@ LEARNED = SelectorTrainer(8, 40, 0.01, 0.0, 2).fit(PLANTED.residuals, PLANTED.ge
     ids=lambda r: type(r).__name__,
 )
 def test_router(router: Selector) -> None:
-    check_router(router, PLANTED.geometry)
+    check_selector(router, PLANTED.geometry)
 
 
 @pytest.mark.parametrize(
@@ -98,4 +98,4 @@ def test_the_suite_finds_a_router_that_looks_at_other_units() -> None:
             return np.clip(0.5 + 0.1 * (x - x.mean()), 0, 1)
 
     with pytest.raises(AssertionError, match="other units"):
-        check_router(Comparing(), PLANTED.geometry)
+        check_selector(Comparing(), PLANTED.geometry)

@@ -1,0 +1,92 @@
+"""What readers of file formats promise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase
+import numpy as np
+
+from scalewise.core.quantities import STRESS_KEY
+from scalewise.data.keys import LabelKeys
+from scalewise.data.readers import Reader
+from scalewise.data.reading import convert_images, without_labels
+from scalewise.data.structure import Structure
+from scalewise.testing.refusing import check_refused
+
+
+def check_reader(
+    reader: Reader, path: Path | str, structures: Sequence[Structure], *, tolerance: float = 1e-6
+) -> None:
+    """Assert what every reader promises, for a file and what is in it.
+
+    Every frame in its order, in Å, with the labels of ``structures`` in eV and Å under
+    ``REF_energy``, ``REF_forces`` and ``REF_stress``; the same twice; the file left alone. A file
+    that is missing, empty or not in the format is an ``InputError``.
+
+    Parameters
+    ----------
+    reader
+        A function of a path.
+    path
+        A file of its format.
+    structures
+        What it holds.
+    tolerance
+        Largest difference of a number, in Å, eV, eV/Å and eV/Å³.
+
+    Raises
+    ------
+    AssertionError
+        A promise that is not kept.
+    """
+    path = Path(path)
+    before = path.read_bytes()
+    images = reader(path)
+    assert isinstance(images, list), "a list of frames"
+    assert all(isinstance(image, ase.Atoms) for image in images), "frames are ASE's atoms"
+    assert len(images) == len(structures), f"{len(structures)} frames, not {len(images)}"
+    labelled = any(s.labels.forces is not None for s in structures)
+    keys = LabelKeys(stress=STRESS_KEY, check_units=False)
+    found = convert_images(
+        images, str(path), keys if labelled else without_labels(check_units=False)
+    )
+    again = convert_images(
+        reader(path), str(path), keys if labelled else without_labels(check_units=False)
+    )
+    for read, twice, meant in zip(found, again, structures, strict=True):
+        _check_equal(read, meant, tolerance, f"frame {read.index}")
+        _check_equal(twice, read, 0.0, f"frame {read.index}, read again")
+    assert path.read_bytes() == before, "the file was changed"
+    _check_refusals(reader, path)
+
+
+def _check_equal(read: Structure, meant: Structure, tolerance: float, where: str) -> None:
+    np.testing.assert_array_equal(read.numbers, meant.numbers, f"{where}: elements")
+    np.testing.assert_array_equal(read.pbc, meant.pbc, f"{where}: periodicity")
+    values = {
+        "positions": (read.positions, meant.positions),
+        "cell": (read.cell, meant.cell),
+        "forces": (read.labels.forces, meant.labels.forces),
+        "energy": (read.labels.energy, meant.labels.energy),
+        "stress": (read.labels.stress, meant.labels.stress),
+    }
+    for name, (actual, desired) in values.items():
+        if desired is None:
+            continue
+        assert actual is not None, f"{where}: no {name}"
+        np.testing.assert_allclose(
+            actual, desired, rtol=0, atol=tolerance, err_msg=f"{where}: {name}"
+        )
+
+
+def _check_refusals(reader: Reader, path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        other = Path(folder) / path.name
+        check_refused(lambda: reader(other), "a missing file")
+        other.write_bytes(b"")
+        check_refused(lambda: reader(other), "an empty file")
+        other.write_bytes(b"not\xff this format\n\x00")
+        check_refused(lambda: reader(other), "a file of something else")

@@ -241,8 +241,8 @@ def doctor(words: DoctorWords = None, out: Out = Path("runs/doctor")) -> None:
 
     console = Console()
     with alone_in(out):
-        diagnosis, manifest = examine(files[0], settings, _quietly(console))
-        paths = write_all(diagnosis, manifest, out)
+        diagnosis, split = examine(files[0], settings, _quietly(console))
+        paths = write_all(diagnosis, split, out)
         print_diagnosis(diagnosis, console)
         console.print("\nWritten: " + ", ".join(map(str, paths)), markup=False, highlight=False)
 

@@ -20,7 +20,7 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import torch  # noqa: E402
 
-from fuzz import configurations, extxyz, folders, manifests  # noqa: E402
+from fuzz import configurations, extxyz, folders, splits  # noqa: E402
 from fuzz.harness import Outcome, Reader, Report, generator, place, run  # noqa: E402
 
 READERS = {
@@ -29,7 +29,7 @@ READERS = {
         "frames": extxyz,
         "config": configurations,
         "model": folders,
-        "split": manifests,
+        "split": splits,
     }.items()
 }
 #: Inputs of one kind of finding that are kept.

@@ -13,8 +13,8 @@ from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.files import write_json
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
-from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import DataFile, Split, make_split
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
@@ -44,15 +44,7 @@ from scalewise.doctor.sections import (
     forecast_training,
 )
 from scalewise.doctor.settings import DoctorSettings
-from scalewise.doctor.split import (
-    deal_groups,
-    describe_split,
-    divide_large,
-    find_leaks,
-    judge_split,
-    read_groups,
-    read_roles,
-)
+from scalewise.doctor.split import describe_split, find_leaks, judge_split
 from scalewise.reporting.style import save, styled
 
 #: Pairs of frames that doctor.json lists one by one.
@@ -73,7 +65,7 @@ def examine(
     settings: DoctorSettings,
     progress: Progress = lambda _: None,
     cost: CostModel = MEASURED,
-) -> tuple[dict[str, Any], SplitManifest]:
+) -> tuple[dict[str, Any], Split]:
     """Examine a file of labelled frames; nothing is written.
 
     Parameters
@@ -89,7 +81,7 @@ def examine(
 
     Returns
     -------
-    dict, SplitManifest
+    dict, Split
         The content of doctor.json, and that of split.json.
 
     Raises
@@ -104,29 +96,22 @@ def examine(
     _check_elements(settings, composition)
     progress("Comparing frames")
     twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
-    blocks = 0
-    if settings.group_key is not None:
-        group = read_groups(frames, settings.group_key)
-    elif settings.split_key is not None:
-        group = twins.group
-    else:
-        group, blocks = divide_large(twins)
-    manifest, split, findings = _split(path, frames, twins, group, settings, blocks)
+    split, described, findings = _split(path, frames, twins, settings)
     findings += find_contradictions(frames, twins)
     progress("Looking at labels, distances and neighbors")
     head = {
         "schema": 1,
         "units": UNITS,
-        "data": {**manifest.data.model_dump(), "settings": settings.model_dump(mode="json")},
+        "data": {**split.data.model_dump(), "settings": settings.model_dump(mode="json")},
     }
-    labels = _examine_labels(frames, composition, group, settings)
+    labels = _examine_labels(frames, composition, np.array(split.group), settings)
     geometry = _examine_geometry(frames, composition, settings)
     findings += labels.pop("findings") + geometry.pop("findings")
-    training = manifest.role.count("train")
+    training = split.role.count("train")
     sections = {
         **labels,
         "duplicates": describe_twins(twins),
-        "split": split,
+        "split": described,
         **{k: v for k, v in geometry.items() if k != "neighbors"},
         "neighbors": describe_counts(geometry["neighbors"], composition.elements),
         "forecast": forecast_training(
@@ -134,10 +119,10 @@ def examine(
         ),
     }
     listed = [f.as_dict() for f in by_severity(findings)]
-    return _rounded({**head, "findings": listed, **sections}), manifest
+    return _rounded({**head, "findings": listed, **sections}), split
 
 
-def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> list[Path]:
+def write_all(diagnosis: dict[str, Any], split: Split, out: Path) -> list[Path]:
     """Write doctor.json, split.json and the figure below ``out``; return their paths.
 
     Raises
@@ -146,7 +131,7 @@ def write_all(diagnosis: dict[str, Any], manifest: SplitManifest, out: Path) -> 
         The folder cannot be written to.
     """
     write_json(out / "doctor.json", diagnosis)
-    write_manifest(out / "split.json", manifest)
+    split.save(out / "split.json")
     drawn: list[Path] = []
     if any(diagnosis["neighbors"]["frames"]):  # none where no frame is in Å, or all are slabs
         with styled():
@@ -209,48 +194,23 @@ def _check_elements(settings: DoctorSettings, composition: Composition) -> None:
 
 
 def _split(
-    path: Path,
-    frames: Sequence[Structure],
-    twins: Duplicates,
-    group: np.ndarray,
-    settings: DoctorSettings,
-    blocks: int,
-) -> tuple[SplitManifest, dict[str, Any], list[Finding]]:
-    shares = {"train": settings.train, "valid": settings.valid}
-    shares["test"] = round(1.0 - sum(shares.values()), 10)
-    near = f"RMS displacement below {settings.duplicate_distance:g} Å, see docs/doctor.md"
-    made = {
-        "groups": f"frame key '{settings.group_key}'"
-        if settings.group_key
-        else f"connected components of near-duplicates ({near})"
-        + f", the largest cut into {blocks} blocks of consecutive frames" * bool(blocks),
-        "roles": f"frame key '{settings.split_key}'"
-        if settings.split_key
-        else "whole groups, spread over compositions, dealt at random",
-    }
-    if settings.split_key:
-        roles, shares = read_roles(frames, settings.split_key), {}
-    else:
-        stratum = [np.sort(f.numbers).tobytes() for f in frames]
-        elements = [frozenset(f.numbers.tolist()) for f in frames]
-        roles = deal_groups(group.tolist(), stratum, shares, settings.seed, elements)
-    manifest = SplitManifest(
-        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
-        seed=settings.seed,
-        shares=shares,
-        made=made,
-        role=tuple(roles),
-        group=tuple(group.tolist()),
+    path: Path, frames: Sequence[Structure], twins: Duplicates, settings: DoctorSettings
+) -> tuple[Split, dict[str, Any], list[Finding]]:
+    split = make_split(
+        frames,
+        **settings.splitting.model_dump(),
+        duplicates=twins,
+        data=DataFile.of(path, len(frames)),
     )
-    leaks = find_leaks(twins, roles)
+    leaks = find_leaks(twins, split.role)
     section = {
-        "made": made,
-        "roles": describe_split(roles, group),
+        "made": split.made,
+        "roles": describe_split(split),
         "leaking_pairs": len(leaks),
-        "split_groups": len(manifest.leaking_groups()),
+        "split_groups": len(split.leaking_groups()),
         "leaks": [asdict(leak) for leak in leaks[:LISTED]],
     }
-    return manifest, section, judge_split(leaks, group, frames, roles, settings, blocks)
+    return split, section, judge_split(split, leaks, twins, frames, settings)
 
 
 def _fit(

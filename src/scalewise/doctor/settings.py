@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from scalewise.core.settings import Count, Fraction, Length, Settings
+from scalewise.data.split_settings import SplitSettings
 
 
 class DoctorSettings(Settings):
@@ -43,3 +44,16 @@ class DoctorSettings(Settings):
         if list(self.cutoffs) != sorted(set(self.cutoffs)):
             raise ValueError(f"cutoffs={list(self.cutoffs)} must increase")
         return self
+
+    @property
+    def splitting(self) -> SplitSettings:
+        """What of it makes the split."""
+        return SplitSettings(
+            seed=self.seed,
+            valid=self.valid,
+            test=round(1.0 - self.train - self.valid, 10),
+            group_key=self.group_key,
+            role_key=self.split_key,
+            duplicate_distance=self.duplicate_distance,
+            duplicate_elements=self.duplicate_elements,
+        )

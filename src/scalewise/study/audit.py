@@ -12,7 +12,7 @@ from scalewise.core.errors import InputError, did_you_mean
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
 from scalewise.data.regimes import resolve
-from scalewise.data.splits import Split, by_group, by_trajectory
+from scalewise.data.splits import DataFile, Split, by_group, by_trajectory, read_key
 from scalewise.data.structure import Structure, check_same_atoms
 from scalewise.study.samples import Replicates, Samples, StudyScene, assemble, describe
 from scalewise.study.settings import RESERVED_NAMES, PredictionsSettings, StudySettings
@@ -29,14 +29,15 @@ def predictions_view(settings: StudySettings) -> View:
     members = _read_all(audit.files, keys, labels, settings)
     names = audit.names or branch_names(audit.files, keys)
     scene = _scene(labels, audit, settings)
-    split = _split(labels, audit, settings)
+    split = _split(source, labels, audit, settings)
     tune, test = (
-        _samples(labels, members, split, part, scene) for part in (split.tune, split.test)
+        _samples(labels, members, split, part, scene)
+        for part in (split.members("tune"), split.members("test"))
     )
     pair = None
     if audit.replicate_files is not None:
         others = _read_all(audit.replicate_files, keys, labels, settings)
-        second = _samples(labels, others, split, split.test, scene)
+        second = _samples(labels, others, split, split.members("test"), scene)
         pair = Replicates(test.residuals, second.residuals, test.geometry, test.regimes, test.frame)
     reports = [{"name": n, "file": p.name} for n, p in zip(names, audit.files, strict=True)]
     return View("predictions", scene, tuple(names), tune, test, pair, None, reports)
@@ -105,22 +106,19 @@ def _scene(
 
 
 def _split(
-    labels: Sequence[Structure], audit: PredictionsSettings, settings: StudySettings
+    source: Path,
+    labels: Sequence[Structure],
+    audit: PredictionsSettings,
+    settings: StudySettings,
 ) -> Split:
     """Nothing is fitted but routers, so what would train the branches tunes as well."""
     tune = settings.split.train + settings.split.tune
+    data = DataFile.of(source, len(labels))
     if audit.group_key is not None:
-        missing = [f for f in labels if audit.group_key not in f.info]
-        if missing:
-            known = ", ".join(sorted(missing[0].info)) or "none"
-            raise InputError(
-                f"{missing[0].where}, key '{audit.group_key}'",
-                f"no such frame key (there are: {known})",
-                f"Correct predictions.group_key.{did_you_mean(audit.group_key, missing[0].info)}",
-            )
-        groups = np.unique([str(f.info[audit.group_key]) for f in labels], return_inverse=True)[1]
-        return by_group(groups.tolist(), train=0.0, tune=tune, seed=settings.seed)
-    return by_trajectory([0] * len(labels), train=0.0, tune=tune, block=settings.split.block)
+        groups = read_key(labels, audit.group_key)
+        return by_group(groups, train=0.0, tune=tune, seed=settings.seed, data=data)
+    trajectory, block = [0] * len(labels), settings.split.block
+    return by_trajectory(trajectory, train=0.0, tune=tune, block=block, data=data)
 
 
 def _samples(
@@ -133,7 +131,8 @@ def _samples(
     described = [describe(labels[int(k)], scene) for k in part]
     target = [d.target for d in described]
     predictions = np.stack([_forces(member, part, target) for member in members])
-    return assemble(described, predictions, _forces(labels, part, target), split.block[part], scene)
+    block = np.array(split.group)[part]
+    return assemble(described, predictions, _forces(labels, part, target), block, scene)
 
 
 def _forces(

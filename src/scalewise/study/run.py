@@ -20,7 +20,7 @@ from scalewise.core.errors import InputError, shown
 from scalewise.core.files import write_json
 from scalewise.data.reading import read_structures
 from scalewise.data.regimes import resolve
-from scalewise.data.splits import by_trajectory
+from scalewise.data.splits import by_trajectory, identify
 from scalewise.data.structure import Structure
 from scalewise.study.analysis import analyse
 from scalewise.study.audit import predictions_view
@@ -208,8 +208,9 @@ def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[Vie
         train=settings.split.train,
         tune=settings.split.tune,
         block=settings.split.block,
+        data=identify(frames),
     )
-    tested = {_origin(frames[k]) for k in split.test}
+    tested = {_origin(frames[k]) for k in split.members("test")}
     replicates = [r for r in replicates if _origin(r[0]) in tested]
     scene = _scene(frames, settings)
     error = float(np.mean([r["label_error"] for r in manifest["replicas"]]))

@@ -64,15 +64,19 @@ def ion_view(
     ions = tuple(e for e in scene.elements if e in scene.ions)
     seen = [f.only(ions) for f in frames]
     fitted = fit_view(
-        _pick(seen, split.train), _pick(seen, split.tune), settings.branches, settings.ions
+        _pick(seen, split.members("train")),
+        _pick(seen, split.members("tune")),
+        settings.branches,
+        settings.ions,
     )
     main = fitted.branches
     scene = StudyScene(
         ions, ions, scene.ions, scene.regimes, scene.feature_cutoff, scene.anchors, scene.loss
     )
+    block = np.array(split.group)
     tune, test = (
-        _samples(_pick(seen, part), main, split.block[part], scene)
-        for part in (split.tune, split.test)
+        _samples(_pick(seen, part), main, block[part], scene)
+        for part in (split.members("tune"), split.members("test"))
     )
     pair, labels = None, None
     if replicates:
@@ -84,11 +88,13 @@ def explicit_view(
     frames: Sequence[Structure], split: Split, scene: StudyScene, settings: StudySettings
 ) -> View:
     """The branches see every atom; labels have no noise, so replicates are models of half data."""
-    fitted = fit_view(
-        _pick(frames, split.train), _pick(frames, split.tune), settings.branches, settings.ions
+    group = np.array(split.group)
+    train_frames, tune_frames, test_frames = (
+        _pick(frames, split.members(role)) for role in ("train", "tune", "test")
     )
-    test_frames, block = _pick(frames, split.test), split.block[split.test]
-    tune = _samples(_pick(frames, split.tune), fitted.branches, split.block[split.tune], scene)
+    fitted = fit_view(train_frames, tune_frames, settings.branches, settings.ions)
+    block = group[split.members("test")]
+    tune = _samples(tune_frames, fitted.branches, group[split.members("tune")], scene)
     errors: dict[str, dict[str, list[float]]] = {}
     described = [describe(frame, scene) for frame in test_frames]
     test = _samples(test_frames, fitted.branches, block, scene, described, errors)

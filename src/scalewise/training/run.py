@@ -11,25 +11,16 @@ import torch
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import read_json, write_json
-from scalewise.data.duplicates import find_duplicates
 from scalewise.data.keys import LabelKeys, Say
-from scalewise.data.manifest import (
-    DataFile,
-    SplitManifest,
-    hash_file,
-    read_manifest,
-    write_manifest,
-)
 from scalewise.data.reading import read_structures
-from scalewise.data.structure import Structure
-from scalewise.doctor.split import (
-    deal_groups,
-    divide_large,
-    read_groups,
-    read_roles,
+from scalewise.data.splits import (
+    DataFile,
+    Split,
+    make_split,
     say_untrained,
     untrained_elements,
 )
+from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.graph import check_elements
@@ -42,8 +33,6 @@ from scalewise.training.trainer import STATE, Job, Show, silent
 
 #: Force error over that of predicting no force, above which a potential has learned little.
 LITTLE = 0.5
-#: Å, root-mean-square displacement below which frames are near-duplicates, as in the doctor.
-DUPLICATE_DISTANCE = 1.5
 
 
 def train(
@@ -66,13 +55,13 @@ def train(
     """
     settings, first = _from(settings)
     frames = read_structures(path, LabelKeys.of(settings.data, "data."), say=say)
-    manifest = split(path, frames, settings.data, settings.seed, say)
-    digest = _digest(settings, manifest)
+    split = split_data(path, frames, settings.data, settings.seed, say)
+    digest = _digest(settings, split)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
-    write_manifest(out / "split.json", manifest)
+    split.save(out / "split.json")
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    members = {role: [frames[k] for k in manifest.members(role)] for role in ("train", "valid")}
+    members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
     say(", ".join(f"{len(v)} frames to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
     baseline = (
@@ -113,7 +102,7 @@ def _judge_error(model: Path, frames: Sequence[Structure], say: Say) -> None:
         )
 
 
-def progress_of(out: Path, settings: TrainSettings, manifest: SplitManifest) -> Progress:
+def progress_of(out: Path, settings: TrainSettings, split: Split) -> Progress:
     """How far a training of these settings and data, not started from another, has come.
 
     Raises
@@ -123,14 +112,14 @@ def progress_of(out: Path, settings: TrainSettings, manifest: SplitManifest) -> 
     """
     if not (out / STATE).is_file():
         return Progress()
-    return read_progress(out / STATE, check_state(out / STATE, _digest(settings, manifest)))
+    return read_progress(out / STATE, check_state(out / STATE, _digest(settings, split)))
 
 
-def _digest(settings: TrainSettings, manifest: SplitManifest) -> str:
+def _digest(settings: TrainSettings, split: Split) -> str:
     """Name the settings and the data; of a split, what it says, and not where the file lies."""
     data = settings.data.model_copy(update={"split": None})
     words = settings.model_copy(update={"data": data}).digest()
-    return hashlib.sha256((words + manifest.digest()).encode()).hexdigest()
+    return hashlib.sha256((words + split.digest()).encode()).hexdigest()
 
 
 def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
@@ -154,13 +143,13 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
     return settings.model_copy(update={"network": network}), first
 
 
-def split(
+def split_data(
     path: Path,
     frames: Sequence[Structure],
     settings: DataSettings,
     seed: int,
     say: Say = lambda _: None,
-) -> SplitManifest:
+) -> Split:
     """Read the split, or deal groups of near-duplicates.
 
     Raises
@@ -169,17 +158,18 @@ def split(
         A split of other data; a frame without the key; no frame to train or to validate.
     """
     if settings.split is not None:
-        manifest = read_manifest(settings.split, data=path, frames=len(frames))
+        split = Split.load(settings.split, structures=frames, data=path)
     else:
-        manifest = _deal(path, frames, settings, seed, say)
-    missing = [role for role in ("train", "valid") if role not in manifest.role]
+        data, dealing = DataFile.of(path, len(frames)), settings.splitting(seed)
+        split = make_split(frames, **dealing.model_dump(), data=data, say=say)
+    missing = [role for role in ("train", "valid") if role not in split.role]
     if missing:
         raise InputError(
             f"split of {path}",
             f"no frame has the role {' or '.join(missing)}",
             _roles_for(settings, missing, path),
         )
-    if lost := untrained_elements(frames, manifest.role):
+    if lost := untrained_elements(frames, split.role):
         named = {symbol for symbol, roles in lost.items() if "valid" in roles}
         if named:
             raise InputError(
@@ -189,7 +179,7 @@ def split(
                 "the role train.",
             )
         say(f"{say_untrained(lost)}: the potential will not know them")
-    return manifest
+    return split
 
 
 def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> str:
@@ -205,49 +195,6 @@ def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> st
             f"'{settings.split_key}'."
         )
     return "Training needs both: give more frames, or smaller groups with data.group_key."
-
-
-def _deal(
-    path: Path, frames: Sequence[Structure], settings: DataSettings, seed: int, say: Say
-) -> SplitManifest:
-    shares = {
-        "train": 1.0 - settings.valid - settings.test,
-        "valid": settings.valid,
-        "test": settings.test,
-    }
-    if settings.test == 0:
-        del shares["test"]
-    if settings.group_key is not None:
-        group = read_groups(frames, settings.group_key)
-        made = f"frame key '{settings.group_key}'"
-    elif settings.split_key is not None:
-        group, made = np.arange(len(frames)), "one group per frame"
-    else:
-        group, blocks = divide_large(find_duplicates(frames, DUPLICATE_DISTANCE))
-        made = f"near-duplicates below {DUPLICATE_DISTANCE} Å"
-        if blocks:
-            cut = f"cut into {blocks} blocks of frames that follow each other"
-            made += f", the largest group {cut}"
-            say(
-                f"most frames are near-duplicates of each other (below {DUPLICATE_DISTANCE} Å) and "
-                f"were {cut}: test errors are those between known frames, not beyond them"
-            )
-    if settings.split_key is not None:
-        roles = read_roles(frames, settings.split_key)
-        dealt = f"frame key '{settings.split_key}'"
-    else:
-        stratum = [tuple(np.bincount(f.numbers).tolist()) for f in frames]
-        elements = [frozenset(f.numbers.tolist()) for f in frames]
-        roles = deal_groups(group.tolist(), stratum, shares, seed, elements)
-        dealt = "whole groups, dealt by seed"
-    return SplitManifest(
-        data=DataFile(file=path.name, sha256=hash_file(path), frames=len(frames)),
-        seed=seed,
-        shares=shares if settings.split_key is None else {},
-        made={"group": made, "role": dealt},
-        role=tuple(roles),
-        group=tuple(int(g) for g in group),
-    )
 
 
 def _scale(frames: Sequence[Structure]) -> float:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.settings import Count, Fraction, Settings
+from scalewise.data.split_settings import SplitSettings
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 
 
@@ -34,6 +35,16 @@ class DataSettings(Settings):
         if self.valid + self.test >= 1.0:
             raise ValueError(f"valid + test = {self.valid + self.test:g} leaves nothing to train")
         return self
+
+    def splitting(self, seed: int) -> SplitSettings:
+        """Return what of it makes the split."""
+        return SplitSettings(
+            seed=seed,
+            valid=self.valid,
+            test=self.test,
+            group_key=self.group_key,
+            role_key=self.split_key,
+        )
 
 
 class LossSettings(Settings):

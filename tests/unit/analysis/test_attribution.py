@@ -17,12 +17,12 @@ from scalewise.analysis.attribution.questions import changes, ranges
 from scalewise.analysis.attribution.run import prove, write_all
 from scalewise.analysis.attribution.scored import Scored
 from scalewise.analysis.attribution.settings import AttributionSettings
-from scalewise.analysis.attribution.trainings import base_split, plan, reduced
+from scalewise.analysis.attribution.trainings import base_split, plan
 from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
-from scalewise.data.manifest import DataFile, SplitManifest, read_manifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import DataFile, Split, reduced
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.statistics.verdict import Verdict
@@ -161,10 +161,10 @@ def test_the_longest_scale_is_compared_with_every_other() -> None:
 # --------------------------------------------------------------------------- trainings
 
 
-def manifest(groups: int = 10, each: int = 3) -> SplitManifest:
+def grouped(groups: int = 10, each: int = 3) -> Split:
     frames = groups * each
     role = ["train"] * (frames - 2 * each) + ["valid"] * each + ["test"] * each
-    return SplitManifest(
+    return Split(
         data=DataFile(file="a.xyz", sha256=64 * "0", frames=frames),
         role=tuple(role),
         group=tuple(np.repeat(np.arange(groups), each).tolist()),
@@ -172,7 +172,7 @@ def manifest(groups: int = 10, each: int = 3) -> SplitManifest:
 
 
 def test_smaller_sets_are_nested_and_hold_whole_groups() -> None:
-    whole = manifest()
+    whole = grouped()
     half, quarter = (reduced(whole, share, seed=1) for share in (0.5, 0.25))
     sets = [set(m.members("train").tolist()) for m in (whole, half, quarter)]
     assert sets[2] < sets[1] < sets[0]
@@ -184,7 +184,7 @@ def test_smaller_sets_are_nested_and_hold_whole_groups() -> None:
 
 
 def test_a_smaller_set_holds_every_element_and_its_sizes_must_differ() -> None:
-    whole = manifest(groups=12, each=1)
+    whole = grouped(groups=12, each=1)
     for seed in range(10):
         frames = [salt_frame(seed=k, n=4, box=8.0, index=k) for k in range(12)]
         rare = int(np.random.default_rng(seed).integers(10))
@@ -201,7 +201,7 @@ def test_too_few_groups_are_refused_before_anything_is_trained(
 ) -> None:
     frames = read_structures(file, check_units=False)
     with pytest.raises(InputError, match=f"{3 * (groups - 2)} in {groups - 2} groups"):
-        plan(manifest(groups), frames, load(AttributionSettings, None, WORDS), tmp_path)
+        plan(grouped(groups), frames, load(AttributionSettings, None, WORDS), tmp_path)
 
 
 WORDS = (
@@ -243,7 +243,12 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     assert drawn[0] != drawn[1]
     split = trainings[6].settings.data.split
     assert split is not None
-    assert read_manifest(split, data=file, frames=16).roles == ("train", "valid", "test", "spare")
+    assert Split.load(split, structures=frames, data=file).roles == (
+        "train",
+        "valid",
+        "test",
+        "spare",
+    )
 
 
 def test_a_proof_is_written_and_trains_nothing_twice(

@@ -21,8 +21,8 @@ from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSett
 from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor
 from scalewise.core.errors import InputError
-from scalewise.data.manifest import DataFile, SplitManifest, hash_file, write_manifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import DataFile, Split, hash_file
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
@@ -192,15 +192,15 @@ def test_wrong_input_is_refused(model: Path, noisy: Path, tmp_path: Path) -> Non
         refused(model, noisy, "no CUDA device", device="cuda")
 
 
-def manifest_of(path: Path, frames: int, *, sha: str | None = None) -> SplitManifest:
+def split_of(path: Path, frames: int, *, sha: str | None = None) -> Split:
     role = tuple(("train", "valid", "test", "test")[k % 4] for k in range(frames))
     data = DataFile(file=path.name, sha256=sha or hash_file(path), frames=frames)
-    return SplitManifest(data=data, role=role, group=tuple(k // 2 for k in range(frames)))
+    return Split(data=data, role=role, group=tuple(k // 2 for k in range(frames)))
 
 
 def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
     frames = read_structures(noisy, check_units=False)
-    write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
+    split_of(noisy, 20).save(tmp_path / "split.json")
     choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
     assert choice.how == "roles of split.json beside the model"
@@ -223,7 +223,7 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
     frames = read_structures(noisy, check_units=False)
     for k, frame in enumerate(frames):
         frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
-    write_manifest(tmp_path / "split.json", manifest_of(noisy, 20))
+    split_of(noisy, 20).save(tmp_path / "split.json")
     settings = EvaluateSettings(split_key="mine", role=("test",), group_key="pair")
     assert select_frames(noisy, frames, settings, tmp_path / "model").warnings == (
         "3 frames of 10 of 'test' trained on",
@@ -236,7 +236,7 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
 def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
     frames = read_structures(noisy, check_units=False)
     other = tmp_path / "split.json"
-    write_manifest(other, manifest_of(noisy, 20, sha=64 * "0"))
+    split_of(noisy, 20, sha=64 * "0").save(other)
     choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert list(choice.members) == ["all"]
     assert "split.json beside the model was not used" in choice.how

@@ -11,7 +11,7 @@ from ase.neighborlist import primitive_neighbor_list
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors, regimes
 from scalewise.data.regime_settings import RegimeSettings
-from scalewise.data.splits import by_group, by_trajectory
+from scalewise.data.splits import DataFile, Split, by_group, by_trajectory
 from scalewise.data.structure import Structure
 from scalewise.study.features import environment
 from support import salt_frame
@@ -114,36 +114,45 @@ def test_features_are_continuous_at_the_cutoff() -> None:
     np.testing.assert_allclose(inside, outside, atol=1e-10)
 
 
+def of(frames: int) -> DataFile:
+    return DataFile(file="memory", sha256=64 * "0", frames=frames)
+
+
+def members(split: Split) -> list[np.ndarray]:
+    return [split.members(role) for role in ("train", "tune", "test")]
+
+
 def test_whole_trajectories_are_dealt_out() -> None:
     trajectory = np.repeat(np.arange(8), 10)
-    split = by_trajectory(trajectory.tolist(), train=0.375, tune=0.25, block=5)
-    assert [sorted(set(trajectory[p])) for p in (split.train, split.tune, split.test)] == [
+    split = by_trajectory(trajectory.tolist(), train=0.375, tune=0.25, block=5, data=of(80))
+    assert [sorted(set(trajectory[p])) for p in members(split)] == [
         [0, 1, 2],
         [3, 4],
         [5, 6, 7],
     ]
-    assert len(np.unique(split.block)) == 16
+    assert len(set(split.group)) == 16
 
 
 def test_a_single_trajectory_is_cut_with_a_gap() -> None:
-    split = by_trajectory([0] * 100, train=0.4, tune=0.3, block=5)
-    parts = [split.train, split.tune, split.test]
-    blocks = [set(split.block[p].tolist()) for p in parts]
+    split = by_trajectory([0] * 100, train=0.4, tune=0.3, block=5, data=of(100))
+    train, tune, test = members(split)
+    blocks = [set(np.array(split.group)[p].tolist()) for p in (train, tune, test)]
     assert not blocks[0] & blocks[1]
     assert not blocks[1] & blocks[2]
-    assert split.tune.min() - split.train.max() > 5
-    assert split.test.min() - split.tune.max() > 5
+    assert tune.min() - train.max() > 5
+    assert test.min() - tune.max() > 5
 
 
 def test_groups_are_never_split() -> None:
     group = np.random.default_rng(0).integers(30, size=200)
-    split = by_group(group.tolist(), train=0.0, tune=0.5, seed=1)
-    assert not set(group[split.tune]) & set(group[split.test])
-    assert len(split.train) == 0
-    assert len(split.tune) + len(split.test) == 200
+    split = by_group(group.tolist(), train=0.0, tune=0.5, seed=1, data=of(200))
+    tune, test = split.members("tune"), split.members("test")
+    assert not set(group[tune]) & set(group[test])
+    assert split.roles == ("test", "tune")
+    assert len(tune) + len(test) == 200
 
 
 @pytest.mark.parametrize("frames", [1, 4])
 def test_too_few_frames_are_refused(frames: int) -> None:
     with pytest.raises(InputError, match="blocks to train / tune / test"):
-        by_trajectory([0] * frames, train=0.4, tune=0.3, block=5)
+        by_trajectory([0] * frames, train=0.4, tune=0.3, block=5, data=of(frames))

@@ -16,8 +16,8 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.data.duplicates import find_duplicates
-from scalewise.data.manifest import SplitManifest, read_manifest, write_manifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import Split
 from scalewise.data.structure import Labels, Structure
 from scalewise.doctor.composition import compose, fit_energies
 from scalewise.doctor.examine import examine
@@ -77,13 +77,14 @@ def diagnose(
     tmp_path: Path, frames: list[Structure], settings: DoctorSettings | None = None, **info: list
 ):
     path = write(tmp_path / "dft.xyz", frames, **info)
-    diagnosis, manifest = examine(path, settings or DoctorSettings(cutoffs=(3.0, 4.0, 12.0)))
-    write_manifest(tmp_path / "out/split.json", manifest)
+    diagnosis, split = examine(path, settings or DoctorSettings(cutoffs=(3.0, 4.0, 12.0)))
+    split.save(tmp_path / "out/split.json")
     return diagnosis
 
 
-def read_split(folder: Path, frames: int) -> SplitManifest:
-    return read_manifest(folder / "out/split.json", data=folder / "dft.xyz", frames=frames)
+def read_split(folder: Path, frames: int) -> Split:
+    structures = [solution(0)] * frames
+    return Split.load(folder / "out/split.json", structures=structures, data=folder / "dft.xyz")
 
 
 def found(diagnosis: dict, subject: str) -> str:
@@ -472,7 +473,7 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     frames = [f for f in every if f.info["n_pairs"] == 6 or f.info["config_type"] == "gen3"]
     kept = write(tmp_path / "part.xyz", frames, high=[bool(f.info["high_energy"]) for f in frames])
     settings = DoctorSettings(duplicate_elements=("O",), neighbor_frames=5, cutoffs=(3.0,))
-    diagnosis, manifest = examine(kept, settings)
+    diagnosis, split = examine(kept, settings)
     high = {k for k, f in enumerate(frames) if f.info["high_energy"]}
     strong = {k for k, f in enumerate(frames) if np.abs(f.labelled_forces).max() > 20}
     outliers = diagnosis["outliers"]
@@ -480,7 +481,7 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     assert {o["frame"] for o in outliers if "force" in o["quantity"]} == strong
     assert diagnosis["composition"]["formula_units"] == ["NaCl", "H2O"]
     given = np.array([f.info["group"] for f in frames])
-    mine = np.array(manifest.group)
+    mine = np.array(split.group)
     same = given[:, None] == given[None]
     assert np.mean((mine[:, None] == mine[None])[same]) > 0.99
     sodium = next(e for e in diagnosis["noise"]["elements"] if e["element"] == "Na")

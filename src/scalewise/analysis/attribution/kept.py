@@ -16,7 +16,7 @@ from scalewise.analysis.evaluation.predict import Watch, known
 from scalewise.analysis.rungs import Rung, ladder_rungs, measure
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_regular, replacing
-from scalewise.data.manifest import hash_file
+from scalewise.data.splits import hash_file
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.opening import open_model

@@ -24,8 +24,8 @@ from scalewise.analysis.evaluation.subsets import regime_members, symbol
 from scalewise.analysis.rungs import Rung
 from scalewise.core.files import write_json
 from scalewise.data.keys import LabelKeys
-from scalewise.data.manifest import SplitManifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.reporting.style import save, styled
 from scalewise.training.run import train
@@ -71,13 +71,13 @@ def prove(
         Whatever is wrong with the data; a role that no frame has; a loss that is not finite.
     """
     frames = read_structures(path, LabelKeys.of(settings.data, "data."), say=say)
-    manifest = base_split(path, frames, settings, say)
-    manifest.members(settings.role)  # complains before hours of training
-    trainings = plan(manifest, frames, settings, out)
+    split = base_split(path, frames, settings, say)
+    split.members(settings.role)  # complains before hours of training
+    trainings = plan(split, frames, settings, out)
     say(_forecast(trainings, settings.minutes))
     trainings = _train(path, trainings, say, show)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    return _judge(frames, manifest, trainings, settings, say, watch)
+    return _judge(frames, split, trainings, settings, say, watch)
 
 
 def write_all(results: dict[str, Any], out: Path) -> list[Path]:
@@ -112,7 +112,7 @@ def _train(path: Path, trainings: Sequence[Training], say: Say, show: Show) -> l
 
 def _judge(
     frames: Sequence[Structure],
-    manifest: SplitManifest,
+    split: Split,
     trainings: Sequence[Training],
     settings: AttributionSettings,
     say: Say,
@@ -124,8 +124,7 @@ def _judge(
     even = np.clip(even, network.shortest_cutoff, network.cutoff)
     cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest_cutoff, network.cutoff})
     chosen = {
-        role: subsample(manifest.members(role), settings.frames)
-        for role in ("valid", settings.role)
+        role: subsample(split.members(role), settings.frames) for role in ("valid", settings.role)
     }
     say(f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale")
     scored: dict[str, Scored] = {}
@@ -138,12 +137,12 @@ def _judge(
                 training.folder, part, cutoffs, role, device=settings.device, watch=watch
             )
             absolute.setdefault(training.name, []).append(errors)
-        scored[role] = _scored(absolute, part, np.array(manifest.group)[members], settings)
+        scored[role] = _scored(absolute, part, np.array(split.group)[members], settings)
     test, valid = scored[settings.role], scored["valid"]
     best = int(valid.mean("whole").argmin())
     part = [frames[k] for k in chosen[settings.role]]
     numbers = np.concatenate([f.numbers for f in part])
-    floor = NoiseFloor.estimate(frames, np.array(manifest.group), settings.seed)
+    floor = NoiseFloor.estimate(frames, np.array(split.group), settings.seed)
     subsets = [("all", np.ones(len(numbers), dtype=bool))]
     subsets += [(symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
     sizes: dict[str, list[int]] = {}
@@ -161,7 +160,7 @@ def _judge(
         "scalewise": scalewise.__version__,
         "units": UNITS,
         "data": {
-            **manifest.data.model_dump(),
+            **split.data.model_dump(),
             "settings": settings.model_dump(mode="json"),
             "role": settings.role,
             "scored": len(part),

@@ -14,22 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
-
-import numpy as np
 
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.core.errors import InputError
 from scalewise.data.keys import Say
-from scalewise.data.manifest import SplitManifest, write_manifest
+from scalewise.data.splits import Split, reduced
 from scalewise.data.structure import Structure
 from scalewise.training.log import read_lines
-from scalewise.training.run import progress_of, split
+from scalewise.training.run import progress_of, split_data
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import Progress
-
-#: Role of training frames that a smaller set leaves out.
-SPARE: Final = "spare"
 
 
 @dataclass(frozen=True)
@@ -40,7 +34,7 @@ class Training:
     replica: int
     folder: Path
     settings: TrainSettings
-    split: SplitManifest
+    split: Split
 
     @property
     def frames(self) -> int:
@@ -78,51 +72,13 @@ def base_split(
     frames: Sequence[Structure],
     settings: AttributionSettings,
     say: Say = lambda _: None,
-) -> SplitManifest:
+) -> Split:
     """The roles of all frames, as for ``scalewise train``."""
-    return split(path, frames, settings.data, settings.seed, say)
-
-
-def reduced(
-    manifest: SplitManifest, share: float, seed: int, frames: Sequence[Structure] = ()
-) -> SplitManifest:
-    """Leave whole groups of training frames out, until about a share is left; sets are nested.
-
-    The group that crosses the share stays if that comes nearer to it. Groups that hold the first
-    frame of an element, where ``frames`` are given, are left out last: a network must know all.
-    """
-    train = manifest.members("train")
-    group = np.array(manifest.group)
-    order = np.random.default_rng(seed).permutation(np.unique(group[train]))
-    order = _elements_first(order, group, train, frames)
-    sizes = np.cumsum([int((group[train] == g).sum()) for g in order])
-    kept = int(np.abs(sizes - share * len(train)).argmin()) + 1
-    left_out = np.isin(group, order[kept:])
-    role = np.array(manifest.role)
-    role[left_out & (role == "train")] = SPARE
-    return manifest.model_copy(update={"role": tuple(role.tolist())})
-
-
-def _elements_first(
-    order: np.ndarray, group: np.ndarray, train: np.ndarray, frames: Sequence[Structure]
-) -> np.ndarray:
-    """Move groups to the front that hold an element which none before them does."""
-    if not frames:
-        return order
-    held: dict[int, set[int]] = {}
-    for k in train.tolist():
-        held.setdefault(int(group[k]), set()).update(frames[k].numbers.tolist())
-    seen: set[int] = set()
-    first = []
-    for g in order.tolist():
-        if not held[g] <= seen:
-            first.append(g)
-            seen |= held[g]
-    return np.array([*first, *(g for g in order.tolist() if g not in first)])
+    return split_data(path, frames, settings.data, settings.seed, say)
 
 
 def plan(
-    manifest: SplitManifest, frames: Sequence[Structure], settings: AttributionSettings, out: Path
+    split: Split, frames: Sequence[Structure], settings: AttributionSettings, out: Path
 ) -> list[Training]:
     """Write the splits below ``out`` and list all trainings, those of all frames first.
 
@@ -138,11 +94,11 @@ def plan(
     found = []
     for name in ("whole", "narrow", *SHARES):
         for replica in range(settings.replicas):
-            chosen, place = manifest, "split-whole.json"
+            chosen, place = split, "split-whole.json"
             if name in SHARES:
-                chosen = reduced(manifest, SHARES[name], settings.seed + replica, frames)
+                chosen = reduced(split, SHARES[name], settings.seed + replica, frames)
                 place = f"split-{name}-{replica}.json"
-            write_manifest(out / place, chosen)
+            chosen.save(out / place)
             data = settings.data.model_copy(
                 update={"split": out / place, "split_key": None, "group_key": None}
             )
@@ -154,20 +110,20 @@ def plan(
             folder = out / "trainings" / f"{name}-{replica}"
             words = settings.training.model_copy(update=own)
             found.append(Training(name, replica, folder, words, chosen))
-    _check_sizes(manifest, found)
+    _check_sizes(split, found)
     return found
 
 
-def _check_sizes(manifest: SplitManifest, trainings: Sequence[Training]) -> None:
+def _check_sizes(split: Split, trainings: Sequence[Training]) -> None:
     sizes = {(t.name, t.replica): t.frames for t in trainings}
     names = ("whole", *reversed(SHARES))
     for replica in {t.replica for t in trainings}:
         kept = [sizes[name, replica] for name in names]
         if sorted(set(kept), reverse=True) != kept:
-            train = manifest.members("train")
-            groups = len({manifest.group[k] for k in train.tolist()})
+            train = split.members("train")
+            groups = len({split.group[k] for k in train.tolist()})
             raise InputError(
-                f"training frames of {manifest.data.file}",
+                f"training frames of {split.data.file}",
                 f"{len(train)} in {groups} groups, of which sets of {kept[1]} and {kept[2]} "
                 "frames can be made",
                 "Half and a quarter of them must differ: give more frames, or smaller groups with "

@@ -15,10 +15,9 @@ from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys, Say
-from scalewise.data.manifest import DataFile, SplitManifest, hash_file, read_manifest
 from scalewise.data.reading import read_structures
+from scalewise.data.splits import DataFile, Split, read_groups, read_roles
 from scalewise.data.structure import Structure
-from scalewise.doctor.split import read_groups, read_roles
 from scalewise.models import checkpoint
 
 #: The name of "every frame" where a role is asked for.
@@ -108,27 +107,27 @@ def select_frames(
         A split of other data; a role that no frame has; a frame without the key.
     """
     beside = checkpoint.locate(model).resolve().parent
-    data = DataFile(file=path.name, sha256=hash_file(path), frames=len(frames))
-    manifest, how, unread = _find(path, frames, settings, beside, data)
-    if manifest is None and settings.role not in (None, (EVERY,)):
+    data = DataFile.of(path, len(frames))
+    split, how, unread = _find(path, frames, settings, beside, data)
+    if split is None and settings.role not in (None, (EVERY,)):
         raise InputError(
             f"role '{', '.join(settings.role or ())}'",
             f"nothing says which frames have it ({how})",
             "Give split=split.json, or split_key=... if a frame key holds the roles.",
         )
-    roles = settings.role or (("test",) if manifest is not None else (EVERY,))
+    roles = settings.role or (("test",) if split is not None else (EVERY,))
     members = {
         role: np.arange(len(frames))
-        if manifest is None or (role == EVERY and EVERY not in manifest.role)
-        else manifest.members(role)
+        if split is None or (role == EVERY and EVERY not in split.role)
+        else split.members(role)
         for role in roles
     }
-    group, grouped = _group(frames, settings, manifest)
+    group, grouped = _group(frames, settings, split)
     # blocks of a trajectory are no near-duplicates, only groups that somebody named are
-    twins = np.arange(len(frames)) if manifest is None else np.array(manifest.group)
+    twins = np.arange(len(frames)) if split is None else np.array(split.group)
     if settings.group_key is not None:
         twins = group
-    train, known = _trained(path, frames, beside, manifest)
+    train, known = _trained(path, frames, beside, split)
     warnings = _leaks(members, twins, train, known)
     if unread is not None and settings.split is None and settings.split_key is None:
         warnings += (f"{unread}: frames of the training may be among these",)
@@ -141,42 +140,41 @@ def _find(
     settings: SelectionSettings,
     beside: Path,
     data: DataFile,
-) -> tuple[SplitManifest | None, str, str | None]:
+) -> tuple[Split | None, str, str | None]:
     """The split, where it is from, and why the one beside the model was not used."""
-    n = len(frames)
     if settings.split is not None:
-        manifest = read_manifest(settings.split, data=path, frames=n)
-        return manifest, f"roles of {settings.split}", None
+        split = Split.load(settings.split, structures=frames, data=path)
+        return split, f"roles of {settings.split}", None
     if settings.split_key is not None:
         roles = tuple(read_roles(frames, settings.split_key))
         # groups of one frame: a frame key of roles says nothing about groups
-        manifest = SplitManifest(data=data, role=roles, group=tuple(range(n)))
-        return manifest, f"roles in the frame key '{settings.split_key}'", None
+        split = Split(data=data, role=roles, group=tuple(range(len(frames))))
+        return split, f"roles in the frame key '{settings.split_key}'", None
     found = beside / SPLIT
     if not found.is_file():
         return None, "no split given and none beside the model", None
     try:
-        manifest = read_manifest(found, data=path, frames=n)
+        split = Split.load(found, structures=frames, data=path)
     except InputError as error:
         # not asked for by the user: a model may be tested on any file
         reason = f"{SPLIT} beside the model was not used ({error.found})"
         return None, reason, reason
-    return manifest, f"roles of {SPLIT} beside the model", None
+    return split, f"roles of {SPLIT} beside the model", None
 
 
 def _group(
-    frames: Sequence[Structure], settings: SelectionSettings, manifest: SplitManifest | None
+    frames: Sequence[Structure], settings: SelectionSettings, split: Split | None
 ) -> tuple[np.ndarray, str]:
     if settings.group_key is not None:
         return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"
-    if manifest is not None and len(set(manifest.group)) < len(manifest.group):
-        return np.array(manifest.group), "groups of the split"
+    if split is not None and len(set(split.group)) < len(split.group):
+        return np.array(split.group), "groups of the split"
     # neighbors in a trajectory are alike, and groups of one frame do not know that
     return np.arange(len(frames)) // settings.block, f"blocks of {settings.block} frames"
 
 
 def _trained(
-    path: Path, frames: Sequence[Structure], beside: Path, manifest: SplitManifest | None
+    path: Path, frames: Sequence[Structure], beside: Path, split: Split | None
 ) -> tuple[np.ndarray, bool]:
     """Frames that the model was trained on, by the split beside it, else by the one given.
 
@@ -184,11 +182,11 @@ def _trained(
     """
     known = False
     with contextlib.suppress(InputError):  # none, or of another file
-        manifest = read_manifest(beside / SPLIT, data=path, frames=len(frames))
+        split = Split.load(beside / SPLIT, structures=frames, data=path)
         known = True
-    if manifest is None or "train" not in manifest.role:
+    if split is None or "train" not in split.role:
         return np.zeros(0, dtype=int), known
-    return manifest.members("train"), known
+    return split.members("train"), known
 
 
 def _leaks(

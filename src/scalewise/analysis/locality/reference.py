@@ -24,7 +24,7 @@ from scalewise.analysis.locality.sphere import Sphere, stiffness
 from scalewise.core.documents import read_plain
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import KJ_PER_MOL, NM
-from scalewise.data.manifest import hash_file
+from scalewise.data.splits import hash_file
 from scalewise.data.structure import Structure
 from scalewise.testbed.geometry import geometry_of
 from scalewise.testbed.replica import Replica, Wall

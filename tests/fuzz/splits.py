@@ -1,4 +1,4 @@
-"""Damaged manifests of a split."""
+"""Damaged splits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 
 from fuzz.documents import changed, text
 from fuzz.harness import Input, Special, damage
-from scalewise.data.manifest import read_manifest
+from scalewise.data.splits import Split
+from scalewise.data.structure import Structure
 
 FRAMES = 12
-DATA = b"the manifest speaks of these very bytes\n"
+STRUCTURE = Structure(np.array([18]), np.zeros((1, 3)), np.eye(3), np.zeros(3, dtype=bool))
+DATA = b"the split speaks of these very bytes\n"
 DOCUMENT = {
     "kind": "scalewise split",
     "schema_number": 1,
@@ -28,7 +30,7 @@ DOCUMENT = {
 
 
 def mutate(rng: random.Random) -> Input:
-    """A manifest with one to three faults, beside the file it speaks of."""
+    """A split with one to three faults, beside the file it speaks of."""
     document = DOCUMENT
     for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
         document = changed(document, rng)
@@ -49,9 +51,10 @@ def mutate(rng: random.Random) -> Input:
 
 def read(folder: Path) -> None:
     """Read, and use what was read as a training and a proof do."""
-    manifest = read_manifest(folder / "split.json", data=folder / "dft.xyz", frames=FRAMES)
-    for role in manifest.roles:
-        _ = np.array(manifest.group)[manifest.members(role)]
-    manifest.leaking_groups()
-    manifest.digest()
-    json.dumps(manifest.model_dump(mode="json"), indent=1, allow_nan=False).encode()
+    path, data = folder / "split.json", folder / "dft.xyz"
+    split = Split.load(path, structures=[STRUCTURE] * FRAMES, data=data)
+    for role in split.roles:
+        _ = np.array(split.group)[split.members(role)]
+    split.leaking_groups()
+    split.digest()
+    json.dumps(split.model_dump(mode="json"), indent=1, allow_nan=False).encode()

@@ -1,0 +1,39 @@
+"""Splits that do not leak: what is alike gets one group, and whole groups get a role."""
+
+from scalewise.data.split_settings import SplitSettings
+from scalewise.data.splits.dealing import (
+    LARGE_GROUP,
+    deal_groups,
+    divide_large,
+    say_untrained,
+    untrained_elements,
+)
+from scalewise.data.splits.identity import DataFile, hash_file, identify
+from scalewise.data.splits.making import make_split
+from scalewise.data.splits.nested import SPARE, reduced
+from scalewise.data.splits.reading import read_groups, read_key, read_roles
+from scalewise.data.splits.split import ROLES, Split
+from scalewise.data.splits.trajectories import LEFT_OUT, by_group, by_trajectory
+
+__all__ = [
+    "LARGE_GROUP",
+    "LEFT_OUT",
+    "ROLES",
+    "SPARE",
+    "DataFile",
+    "Split",
+    "SplitSettings",
+    "by_group",
+    "by_trajectory",
+    "deal_groups",
+    "divide_large",
+    "hash_file",
+    "identify",
+    "make_split",
+    "read_groups",
+    "read_key",
+    "read_roles",
+    "reduced",
+    "say_untrained",
+    "untrained_elements",
+]

@@ -1,0 +1,128 @@
+"""Which data a split belongs to: a file, or structures in memory, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from pydantic import Field
+
+from scalewise.core.errors import InputError
+from scalewise.core.settings import Settings
+from scalewise.data.readers.extxyz import read_images
+from scalewise.data.structure import Structure
+
+#: Name of data that no file holds.
+MEMORY: Final = "memory"
+
+
+class DataFile(Settings):
+    """Name, hash and number of frames of the data that a split belongs to.
+
+    Attributes
+    ----------
+    file
+        Name without folder; "memory" where no file holds the structures.
+    sha256
+        Of the file, else of the structures, as 64 hex digits.
+    frames
+        Number of structures.
+    """
+
+    file: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    frames: int = Field(ge=1)
+
+    @classmethod
+    def of(cls, path: Path, frames: int) -> DataFile:
+        """Name a file of which so many frames were read.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read.
+        """
+        return cls(file=path.name, sha256=hash_file(path), frames=frames)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, as 64 hex digits.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(str(path), reason, "Give the path of an extxyz file.") from None
+
+
+def identify(structures: Sequence[Structure]) -> DataFile:
+    """Name the data that structures are.
+
+    Structures that are all frames of one file, in its order and with its atoms, cells and
+    positions, are named after the file; it is read again for that. Any others are "memory", with a
+    hash over their numbers, positions, cells, periodicity and labels.
+
+    Raises
+    ------
+    InputError
+        No structures.
+
+    Examples
+    --------
+    >>> argon = Structure(np.array([18]), np.eye(1, 3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    >>> identify([argon, argon]).file
+    'memory'
+    """
+    if not structures:
+        raise InputError("structures", "none", "Give one structure at least.")
+    path = _common_file(structures)
+    if path is not None:
+        return DataFile.of(path, len(structures))
+    return DataFile(file=MEMORY, sha256=_hash_structures(structures), frames=len(structures))
+
+
+def _common_file(structures: Sequence[Structure]) -> Path | None:
+    """The file that holds these structures and no others; None without one."""
+    path = Path(structures[0].source)
+    if any(s.source != structures[0].source or s.index != k for k, s in enumerate(structures)):
+        return None
+    try:
+        images = read_images(path)
+    except InputError:  # no such file: structures may have any source
+        return None
+    same = len(images) == len(structures) and all(
+        np.array_equal(image.numbers, s.numbers)
+        and np.array_equal(image.positions, s.positions)
+        and np.array_equal(image.cell, s.cell)
+        and np.array_equal(image.pbc, s.pbc)
+        for image, s in zip(images, structures, strict=True)
+    )
+    return path if same else None
+
+
+def _hash_structures(structures: Sequence[Structure]) -> str:
+    found = hashlib.sha256()
+    for s in structures:
+        parts = {
+            "numbers": np.asarray(s.numbers, dtype="<i8"),
+            "positions": np.asarray(s.positions, dtype="<f8"),
+            "cell": np.asarray(s.cell, dtype="<f8"),
+            "pbc": np.asarray(s.pbc, dtype="u1"),
+        }
+        for name in ("forces", "energy", "stress"):
+            label = getattr(s.labels, name)
+            if label is not None:
+                parts[name] = np.asarray(label, dtype="<f8")
+        for name, values in parts.items():
+            found.update(f"{name} {values.shape}\n".encode())  # so that no two lists are alike
+            found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()

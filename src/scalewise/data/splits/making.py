@@ -1,0 +1,152 @@
+"""The one way from structures to a split, for every command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Int
+from pydantic import ValidationError
+
+from scalewise.core.errors import InputError
+from scalewise.data.duplicates import Duplicates, find_duplicates
+from scalewise.data.keys import Say
+from scalewise.data.split_settings import SplitSettings
+from scalewise.data.splits.dealing import deal_groups, divide_large
+from scalewise.data.splits.identity import DataFile, identify
+from scalewise.data.splits.reading import read_groups, read_roles
+from scalewise.data.splits.split import Split
+from scalewise.data.structure import Structure
+
+_DEFAULT: Final = SplitSettings()
+
+
+def make_split(
+    structures: Sequence[Structure],
+    *,
+    seed: int = _DEFAULT.seed,
+    valid: float = _DEFAULT.valid,
+    test: float = _DEFAULT.test,
+    group_key: str | None = _DEFAULT.group_key,
+    role_key: str | None = _DEFAULT.role_key,
+    duplicate_distance: float = _DEFAULT.duplicate_distance,
+    duplicate_elements: tuple[str, ...] | None = _DEFAULT.duplicate_elements,
+    duplicates: Duplicates | None = None,
+    data: DataFile | None = None,
+    say: Say = lambda _: None,
+) -> Split:
+    """Group structures that are alike, and deal whole groups to train, valid and test.
+
+    Groups are near-duplicates, or the values of ``group_key``. A group of near-duplicates that has
+    more than half of the structures is cut into blocks of structures that follow each other. Groups
+    are dealt so that every composition comes close to the shares, and that every element is in a
+    structure to train on; with ``role_key`` the roles are kept as they are.
+
+    Parameters
+    ----------
+    structures
+        Labels are not looked at.
+    seed
+        Of the order in which groups are dealt.
+    valid, test
+        Shares of the structures; the rest is to train on. With ``test=0`` there is no such role.
+    group_key, role_key
+        Keys of ``Structure.info``; every structure must have them.
+    duplicate_distance
+        Root-mean-square displacement below which structures are near-duplicates, Å.
+    duplicate_elements
+        Elements that are compared; default: all but hydrogen.
+    duplicates
+        Near-duplicates that were found with these settings; default: they are looked for.
+    data
+        What the structures are, where it is known; default: :func:`identify` tells.
+    say
+        Told where structures could only be cut into blocks.
+
+    Raises
+    ------
+    InputError
+        No structures, a structure without the key, shares out of range.
+
+    Examples
+    --------
+    >>> argon = [
+    ...     Structure(np.array([18]), 5.0 * np.eye(1, 3), np.eye(3), np.zeros(3, dtype=bool))
+    ...     for _ in range(8)
+    ... ]
+    >>> for k, structure in enumerate(argon):
+    ...     structure.info["run"] = k // 2
+    >>> split = make_split(argon, valid=0.25, test=0.25, group_key="run")
+    >>> [len(split.members(role)) for role in split.roles], split.leaking_groups()
+    ([4, 2, 2], ())
+    """
+    settings = _checked(
+        seed=seed,
+        valid=valid,
+        test=test,
+        group_key=group_key,
+        role_key=role_key,
+        duplicate_distance=duplicate_distance,
+        duplicate_elements=duplicate_elements,
+    )
+    if data is None:
+        data = identify(structures)
+    group, grouped = _group(structures, settings, duplicates, say)
+    if settings.role_key is not None:
+        roles, shares = read_roles(structures, settings.role_key), {}
+        dealt = f"frame key '{settings.role_key}'"
+    else:
+        shares = settings.shares
+        composition = [tuple(np.bincount(s.numbers).tolist()) for s in structures]
+        elements = [frozenset(s.numbers.tolist()) for s in structures]
+        roles = deal_groups(group.tolist(), composition, shares, settings.seed, elements)
+        dealt = "whole groups, dealt by seed"
+    return Split(
+        data=data,
+        seed=settings.seed,
+        shares=shares,
+        made={"group": grouped, "role": dealt},
+        role=tuple(roles),
+        group=tuple(group.tolist()),
+    )
+
+
+def _checked(**values: Any) -> SplitSettings:
+    try:
+        return SplitSettings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"make_split, '{key}'" if key else "make_split",
+            f"{first['msg']}, got {values.get(key, first['input'])!r}" if key else first["msg"],
+            "Give shares between 0 and 1, below 1 together, a distance in Å and a seed from 0 on.",
+        ) from None
+
+
+def _group(
+    structures: Sequence[Structure],
+    settings: SplitSettings,
+    duplicates: Duplicates | None,
+    say: Say,
+) -> tuple[Int[np.ndarray, " structures"], str]:
+    """Number the groups, and say what they are."""
+    if settings.group_key is not None:
+        return read_groups(structures, settings.group_key), f"frame key '{settings.group_key}'"
+    distance, compared = settings.duplicate_distance, settings.duplicate_elements
+    if duplicates is None:
+        duplicates = find_duplicates(structures, distance, compared)
+    made = f"near-duplicates below {distance:g} Å"
+    if compared is not None:
+        made += f" of {', '.join(compared)}"
+    group, blocks = divide_large(duplicates)
+    if blocks:
+        cut = f"cut into {blocks} blocks of frames that follow each other"
+        made += f", the largest group {cut}"
+        if settings.role_key is None:
+            say(
+                f"most frames are near-duplicates of each other (below {distance:g} Å) and were "
+                f"{cut}: test errors are those between known frames, not beyond them"
+            )
+    return group, made

@@ -1,0 +1,63 @@
+"""Groups and roles that the structures bring along, under a frame key."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Final
+
+import numpy as np
+from jaxtyping import Int
+
+from scalewise.core.errors import InputError, did_you_mean
+from scalewise.data.structure import Structure
+
+#: What others call the three roles.
+SYNONYMS: Final = {
+    "training": "train",
+    "val": "valid",
+    "validation": "valid",
+    "dev": "valid",
+    "testing": "test",
+}
+
+
+def read_groups(structures: Sequence[Structure], key: str) -> Int[np.ndarray, " structures"]:
+    """Number the values of a frame key by first appearance.
+
+    Raises
+    ------
+    InputError
+        A structure without the key.
+    """
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(v, len(numbers)) for v in read_key(structures, key)])
+
+
+def read_roles(structures: Sequence[Structure], key: str) -> list[str]:
+    """Read the roles in a frame key; 'val', 'training' and the like become the usual names.
+
+    Raises
+    ------
+    InputError
+        A structure without the key.
+    """
+    return [SYNONYMS.get(v, v) for v in read_key(structures, key)]
+
+
+def read_key(structures: Sequence[Structure], key: str) -> list[str]:
+    """Read the values of a frame key as words.
+
+    Raises
+    ------
+    InputError
+        A structure without the key.
+    """
+    for structure in structures:
+        if key not in structure.info:
+            known = [k for k in structure.info if not k.startswith("REF_")]
+            raise InputError(
+                f"{structure.where}, key '{key}'",
+                f"no such frame key; keys: {', '.join(known) or 'none'}",
+                f"Every frame needs it.{did_you_mean(key, known)}",
+            )
+    return [str(s.info[key]) for s in structures]

@@ -1,0 +1,162 @@
+"""The split: role and group of every structure of one data set, which its hash names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Int
+from pydantic import Field, ValidationError, model_validator
+
+from scalewise.core.errors import InputError, did_you_mean
+from scalewise.core.files import read_text, write_json
+from scalewise.core.settings import Settings
+from scalewise.data.splits.identity import DataFile, hash_file, identify
+from scalewise.data.structure import Structure
+
+#: The roles every trainer knows; a split may have others, such as 'ood'.
+ROLES: Final = ("train", "valid", "test")
+
+
+class Split(Settings):
+    """Role and group of every structure of one data set.
+
+    Attributes
+    ----------
+    data
+        The data; a split is refused for any other content.
+    seed, shares
+        What the roles were drawn with; no shares where existing roles were kept.
+    made
+        How the groups and the roles were made, one sentence each.
+    role, group
+        One entry per structure, in the order of the data. What must not be parted has one group:
+        near-duplicates, or the bootstrap block of a trajectory.
+
+    Examples
+    --------
+    >>> data = DataFile(file="dft.xyz", sha256=64 * "0", frames=3)
+    >>> split = Split(data=data, role=("train", "test", "train"), group=(0, 1, 0))
+    >>> split.members("train").tolist()
+    [0, 2]
+    """
+
+    kind: Literal["scalewise split"] = "scalewise split"
+    schema_number: Literal[1] = 1
+    data: DataFile
+    seed: int = Field(0, ge=0)
+    shares: dict[str, float] = Field(default_factory=dict)
+    made: dict[str, str] = Field(default_factory=dict)
+    role: tuple[str, ...]
+    group: tuple[int, ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Split:
+        for name, values in (("role", self.role), ("group", self.group)):
+            if len(values) != self.data.frames:
+                raise ValueError(f"{name} has {len(values)} entries for {self.data.frames} frames")
+        return self
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that have structures, the usual ones first."""
+        known = [r for r in ROLES if r in self.role]
+        return (*known, *sorted(set(self.role) - set(ROLES)))
+
+    def members(self, role: str) -> Int[np.ndarray, " members"]:
+        """Numbers of the structures of one role.
+
+        Raises
+        ------
+        InputError
+            No structure has this role.
+        """
+        if role not in self.role:
+            raise InputError(
+                f"split of {self.data.file}",
+                f"no frame has the role '{role}'; roles: {', '.join(self.roles)}",
+                f"Name one of these with role=... (fit=... in refine)."
+                f"{did_you_mean(role, self.roles)}",
+            )
+        return np.flatnonzero(np.array(self.role) == role)
+
+    def leaking_groups(self) -> tuple[int, ...]:
+        """Groups whose structures have more than one role."""
+        seen: dict[int, set[str]] = {}
+        for group, role in zip(self.group, self.role, strict=True):
+            seen.setdefault(group, set()).add(role)
+        return tuple(sorted(g for g, roles in seen.items() if len(roles) > 1))
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            The file cannot be written.
+        """
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def load(
+        cls, path: Path, *, structures: Sequence[Structure], data: Path | None = None
+    ) -> Split:
+        """Read a split and assert that it was made for these very structures.
+
+        Parameters
+        ----------
+        path
+            Such as ``split.json`` of ``scalewise doctor``.
+        structures
+            What is about to be split.
+        data
+            The file that they are all frames of; default: :func:`identify` finds it, if there is
+            one.
+
+        Raises
+        ------
+        InputError
+            Missing or damaged file; another content or number of frames than it was made for.
+        """
+        split = _parse(path)
+        place = "the data" if data is None else str(data)
+        again = (
+            "Make it again with make_split, or give the structures that it was made for."
+            if data is None
+            else f"Run `scalewise doctor {data}` again, or give the file it was run on."
+        )
+        if split.data.frames != len(structures):
+            raise InputError(
+                str(path),
+                f"made for {split.data.frames} frames of {split.data.file}, but {place} has "
+                f"{len(structures)}",
+                again,
+            )
+        found = identify(structures).sha256 if data is None else hash_file(data)
+        if found != split.data.sha256:
+            raise InputError(
+                str(path),
+                f"made for {split.data.file} with SHA-256 {split.data.sha256[:12]}…, but {place} "
+                f"has {found[:12]}…",
+                again,
+            )
+        return split
+
+
+def _parse(path: Path) -> Split:
+    try:
+        return Split.model_validate_json(
+            read_text(path, "Give the split.json that `scalewise doctor` wrote.")
+        )
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else None
+        reason = "not text"
+        if first is not None:
+            key = ".".join(str(part) for part in first["loc"])
+            reason = f"key '{key}': {first['msg']}" if key else first["msg"]
+        raise InputError(
+            str(path), f"not a split manifest ({reason})", "Write it again with `scalewise doctor`."
+        ) from None

@@ -22,6 +22,7 @@ from scalewise.analysis.locality.reference import SolutionReference, _atoms
 from scalewise.core.documents import read_array
 from scalewise.models import checkpoint
 from scalewise.study import run as study_run
+from scalewise.study import stage as study_stage
 from scalewise.study.page.schema import read_results
 from scalewise.testbed import solution
 from scalewise.testbed.records import read_generated
@@ -154,8 +155,8 @@ def cases(folder: Path) -> dict[str, Case]:
     }
     stage = folder / "stage.json"
     section = study()["views"]
-    good = {"sha256": study_run._sha256(section), "section": section}
-    found["stage"] = _case(stage, good, lambda: study_run._read(stage))
+    good = {"sha256": study_stage._sha256(section), "section": section}
+    found["stage"] = _case(stage, good, lambda: study_stage.read_stage(stage))
     for case in found.values():
         case.path.write_bytes(case.good)
         case.read()

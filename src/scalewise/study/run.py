@@ -15,18 +15,11 @@ import numpy as np
 import torch
 
 import scalewise
-from scalewise.core.documents import read_kept
-from scalewise.core.errors import InputError, shown
+from scalewise.core.code import source_digest
+from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
-from scalewise.data.reading import read_structures
-from scalewise.data.regimes import resolve
-from scalewise.data.splits import by_trajectory, identify
-from scalewise.data.structure import Structure
-from scalewise.study.analysis import analyse
-from scalewise.study.audit import predictions_view
-from scalewise.study.samples import StudyScene
 from scalewise.study.settings import StudySettings
-from scalewise.study.views import View, explicit_view, ion_view
+from scalewise.study.stage import read_stage, work_out
 from scalewise.testbed.records import read_generated
 from scalewise.testbed.solution import generate
 
@@ -124,26 +117,27 @@ def _sections(
 ) -> dict[str, dict[str, Any]]:
     """Read back finished views and work out the others, one process each where cores allow."""
     paths = {}
+    code = source_digest(work_out.__module__)
     for name, (settings, _) in tasks.items():
         kept = settings.model_dump(mode="json", exclude={"solution", "views", "data"})
         versions = [np.__version__, torch.__version__, SCHEMA]
-        key = json.dumps([name, kept, dict(sources), _code(), versions], sort_keys=True)
+        key = json.dumps([name, kept, dict(sources), code, versions], sort_keys=True)
         paths[name] = (
             out / "stages" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
         )
-    missing = [name for name in tasks if _read(paths[name]) is None]
+    missing = [name for name in tasks if read_stage(paths[name]) is None]
     if missing:
         report(f"Study: {' and '.join(missing)}, a minute or two each")
     if len(missing) < 2 or (os.cpu_count() or 1) < 2:
         for name in missing:
-            _stage(name, *tasks[name], paths[name])
+            work_out(name, *tasks[name], paths[name])
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(len(missing), mp_context=context) as pool:
-            futures = [pool.submit(_stage, n, *tasks[n], paths[n]) for n in missing]
+            futures = [pool.submit(work_out, n, *tasks[n], paths[n]) for n in missing]
             for future in futures:
                 future.result()
-    found = {name: _read(path) for name, path in paths.items()}
+    found = {name: read_stage(path) for name, path in paths.items()}
     for name, path in paths.items():
         if found[name] is None:
             raise InputError(
@@ -152,101 +146,6 @@ def _sections(
                 "Run again; names of regimes and files must have no control characters.",
             )
     return {name: section for name, section in found.items() if section is not None}
-
-
-def _code() -> str:
-    """Hash of the source that computes: a stage made by other code is made again."""
-    root = Path(scalewise.__file__).parent
-    digest = hashlib.sha256()
-    for folder in ("data", "branches", "scales", "study"):
-        for file in sorted((root / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """A finished stage; a damaged or changed one counts as missing."""
-    kept = read_kept(path) or {}
-    section = kept.get("section")
-    if not isinstance(section, dict) or kept.get("sha256") != _sha256(section):
-        return None
-    return section
-
-
-def _sha256(section: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(section).encode()).hexdigest()
-
-
-def _stage(name: str, settings: StudySettings, folder: Path | None, path: Path) -> None:
-    """Work out one view. One thread: views run side by side, and small kernels gain nothing."""
-    torch.set_num_threads(1)
-    if folder is None:
-        view, error = predictions_view(settings), None
-    else:
-        view, error = solution_view(name, settings, folder)
-    section = _plain(analyse(view, error, settings))
-    write_json(path, {"sha256": _sha256(section), "section": section})
-
-
-def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[View, float]:
-    """Read a generated solution, build one view of it; also the numerical error of its labels."""
-    manifest = read_generated(folder)
-    files = [name for r in manifest["replicas"] for name in r["files"]]
-    frames: list[Structure] = []
-    replicates: list[list[Structure]] = []
-    for file in sorted(files):
-        found = read_structures(folder / file, check_units=settings.check_units)
-        if file.startswith("replicates"):
-            by_configuration: dict[int, list[Structure]] = {}
-            for frame in found:
-                by_configuration.setdefault(_integer(frame, "configuration"), []).append(frame)
-            replicates += by_configuration.values()
-        else:
-            frames += found
-    split = by_trajectory(
-        [_integer(f, "replica") for f in frames],
-        train=settings.split.train,
-        tune=settings.split.tune,
-        block=settings.split.block,
-        data=identify(frames),
-    )
-    tested = {_origin(frames[k]) for k in split.members("test")}
-    replicates = [r for r in replicates if _origin(r[0]) in tested]
-    scene = _scene(frames, settings)
-    error = float(np.mean([r["label_error"] for r in manifest["replicas"]]))
-    if name == "ions":
-        return ion_view(frames, split, replicates, scene, settings), error
-    return explicit_view(frames, split, scene, settings), error
-
-
-def _origin(frame: Structure) -> tuple[int, int]:
-    """Replica and frame number; solvent replicates carry those of the frame they come from."""
-    return _integer(frame, "replica"), _integer(frame, "frame")
-
-
-def _integer(frame: Structure, key: str) -> int:
-    value = frame.info.get(key)
-    if not isinstance(value, int | np.integer):
-        raise InputError(
-            f"{frame.where}, key '{key}'",
-            f"got {shown(value)}",
-            "Every frame of `scalewise generate` has an integer there: generate it again.",
-        )
-    return int(value)
-
-
-def _scene(frames: list[Structure], settings: StudySettings) -> StudyScene:
-    elements = tuple(sorted({e for f in frames for e in f.symbols}))
-    targets = tuple(e for e in elements if e in settings.ions)
-    regimes = resolve(settings.regimes, elements, settings.ions, targets)
-    anchors = settings.anchors or (0.0, 1.0)
-    if len(anchors) != 2:
-        raise InputError(
-            "key 'anchors'", f"{len(anchors)} scales", "The solution study has two branches."
-        )
-    return StudyScene(
-        elements, targets, settings.ions, regimes, settings.router.cutoff, anchors, settings.loss
-    )
 
 
 def _merge(
@@ -298,18 +197,3 @@ def _named(sources: Mapping[str, str]) -> dict[str, str]:
     names = [Path(path).name for path in sources]
     unique = len(set(names)) == len(names)
     return {Path(path).name if unique else path: digest for path, digest in sources.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Turn NumPy numbers into Python's and drop the digits that only rounding decides."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(f"{float(value):.10g}")
-    return value

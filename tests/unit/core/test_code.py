@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+import scalewise
 from scalewise.core.code import source_digest, source_files
 from scalewise.core.errors import InputError
 
@@ -62,3 +64,28 @@ def test_a_missing_module_is_named(fake: Path) -> None:
         source_digest("fake.strat", fake)
     with pytest.raises(InputError, match="no such package"):
         source_digest("surely_no_such_package.module")
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ("data/splits/trajectories.py", True),
+        ("study/branches/pair.py", True),
+        ("scales/oracle.py", True),
+        ("statistics/bootstrap.py", True),
+        ("training/trainer.py", False),
+        ("study/run.py", False),
+        ("study/page/page.py", False),
+        ("testbed/solution.py", False),
+    ],
+)
+def test_a_stage_of_a_study_depends_on_what_it_imports(
+    tmp_path: Path, changed: str, again: bool
+) -> None:
+    source = Path(scalewise.__file__).parent
+    shutil.copytree(source, tmp_path / "scalewise", ignore=shutil.ignore_patterns("__pycache__"))
+    before = source_digest("scalewise.study.stage", tmp_path)
+    assert before == source_digest("scalewise.study.stage")
+    path = tmp_path / "scalewise" / changed
+    path.write_text(path.read_text() + "# changed\n")
+    assert (source_digest("scalewise.study.stage", tmp_path) != before) == again

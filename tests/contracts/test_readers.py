@@ -14,7 +14,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.data import readers
-from scalewise.data.readers import extxyz, read_file, reader_for, register
+from scalewise.data.readers import extxyz, read_file, reader_for
 from scalewise.data.reading import read_structures, write_structures
 from scalewise.data.structure import Labels, Structure
 from scalewise.testing import check_reader
@@ -132,15 +132,15 @@ def one(path: Path) -> list[ase.Atoms]:
 
 
 def test_a_reader_is_found_by_the_longest_suffix_or_the_whole_name(tmp_path: Path) -> None:
-    register([".one", "OUTCAR"], one)
-    register(".two.one", lambda path: [*one(path), *one(path)])
+    register_reader([".one", "OUTCAR"], one)
+    register_reader(".two.one", lambda path: [*one(path), *one(path)])
     assert [len(read_file(tmp_path / n)) for n in ("a.ONE", "a.two.one", "OUTCAR")] == [1, 2, 1]
     assert reader_for("a.cif") is extxyz.read_images
     assert reader_for("OUTCAR.old") is extxyz.read_images
     with pytest.raises(InputError, match=r"such as '\.xyz'"):
-        register(["."], one)
+        register_reader(["."], one)
     with pytest.raises(InputError, match="function of a path"):
-        register(".a", 3)  # type: ignore[arg-type]
+        register_reader(".a", 3)  # type: ignore[arg-type]
 
 
 def test_readers_of_other_packages_are_found_and_imported_when_needed(
@@ -161,8 +161,8 @@ def test_readers_of_other_packages_are_found_and_imported_when_needed(
 
 
 def test_what_a_reader_raises_is_an_input_error(tmp_path: Path) -> None:
-    register(".zero", lambda path: [1 / 0])
-    register(".none", lambda path: [])
+    register_reader(".zero", lambda path: [1 / 0])
+    register_reader(".none", lambda path: [])
     with pytest.raises(InputError, match=r"a.zero: not readable \(ZeroDivisionError"):
         read_structures(tmp_path / "a.zero")
     with pytest.raises(InputError, match="no frames"):

@@ -28,7 +28,7 @@ GEOMETRIES: Final[dict[str, type[Geometry]]] = {
 }
 
 
-def register(name: str, geometry: type[Geometry]) -> None:
+def register_geometry(name: str, geometry: type[Geometry]) -> None:
     """Let the setting ``geometry`` take another name.
 
     Replicas are simulated in processes of their own, which import the script that was started

@@ -1,7 +1,7 @@
 """How a cell is filled, what may breathe, and where its atoms are: one file per geometry.
 
 Other packages add geometries with entry points of the group ``scalewise.geometries``, named like
-the word of the setting ``geometry``; a script calls :func:`register`.
+the word of the setting ``geometry``; a script calls :func:`register_geometry`.
 """
 
 from __future__ import annotations

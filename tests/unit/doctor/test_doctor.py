@@ -269,7 +269,7 @@ def test_elements_are_told_apart_where_compositions_do() -> None:
         assert unit.interval[0] <= sigma <= unit.interval[1]
 
 
-def test_removed_net_forces_are_said_to_say_nothing(tmp_path: Path) -> None:
+def test_removed_net_forces_are_said_to_say_nothing() -> None:
     diagnosis = diagnose([solution(k) for k in range(5)])
     assert "note: labels sum to zero in 5 frames of 5" in found(diagnosis, "noise")
     assert diagnosis.body["noise"]["units"] == []
@@ -309,7 +309,7 @@ def test_forecast_is_linear() -> None:
 # ------------------------------------------------------------------------------------- findings
 
 
-def test_sound_data_give_notes_at_most(tmp_path: Path) -> None:
+def test_sound_data_give_notes_at_most() -> None:
     frames = [with_noise(solution(k, 8 - k % 2, k % 2), k, {8: 1e-3, 11: 1e-3}) for k in range(30)]
     diagnosis = diagnose(frames, total_charge=[0] * 30)
     assert {f["severity"] for f in diagnosis.body["findings"]} == {"note"}
@@ -362,7 +362,7 @@ def overlap(frame: Structure) -> Structure:
     ],
 )
 def test_one_bad_frame_is_named(
-    tmp_path: Path, change: Callable[[Structure], Structure], subject: str, message: str
+    change: Callable[[Structure], Structure], subject: str, message: str
 ) -> None:
     frames = [solution(k) for k in range(30)]
     rng = np.random.default_rng(0)
@@ -385,15 +385,13 @@ def test_one_bad_frame_is_named(
         (lambda f: replace(f, positions=f.positions / 10, cell=f.cell / 10), "nm looks like this"),
     ],
 )
-def test_wrong_units_are_a_finding(
-    tmp_path: Path, change: Callable[[Structure], Structure], message: str
-) -> None:
+def test_wrong_units_are_a_finding(change: Callable[[Structure], Structure], message: str) -> None:
     diagnosis = diagnose([change(solution(k)) for k in range(6)])
     assert diagnosis.body["findings"][0]["severity"] == "error"
     assert message in found(diagnosis, "units")
 
 
-def test_charged_cells_are_named(tmp_path: Path) -> None:
+def test_charged_cells_are_named() -> None:
     diagnosis = diagnose([solution(k) for k in range(4)], charge=[0, 0, 1, 0])
     assert "warning: frame 2 is not neutral by 'charge'" in found(diagnosis, "charges")
 
@@ -401,7 +399,7 @@ def test_charged_cells_are_named(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------- split
 
 
-def test_twins_stay_together(tmp_path: Path) -> None:
+def test_twins_stay_together() -> None:
     frames = [move(solution(k), 0.3, n) for k in range(8) for n in range(3)]
     diagnosis = diagnose(frames)
     split = split_of(diagnosis)
@@ -411,20 +409,18 @@ def test_twins_stay_together(tmp_path: Path) -> None:
     assert [row["frames"] for row in diagnosis.body["split"]["roles"]] == [18, 3, 3]
 
 
-def test_a_leak_in_a_given_split_is_named(tmp_path: Path) -> None:
+def test_a_leak_in_a_given_split_is_named() -> None:
     frames = [solution(k) for k in range(6)]
     frames.append(move(frames[1], 0.2))
     roles = ["train", "train", "val", "test", "test", "ood", "test"]
-    diagnosis = diagnose(
-        frames, DoctorSettings(split_key="split", cutoffs=(3.0,)), split=roles
-    )
+    diagnosis = diagnose(frames, DoctorSettings(split_key="split", cutoffs=(3.0,)), split=roles)
     assert "frames 1 (train) and 6 (test), 0.1" in found(diagnosis, "split")
     split = split_of(diagnosis)
     assert split.roles == ("train", "valid", "test", "ood")
     assert split.leaking_groups() == (1,)
 
 
-def test_given_groups_are_used(tmp_path: Path) -> None:
+def test_given_groups_are_used() -> None:
     settings = DoctorSettings(group_key="run", cutoffs=(3.0,))
     diagnosis = diagnose([solution(k) for k in range(9)], settings, run=list("aaabbbccc"))
     split = split_of(diagnosis)
@@ -432,7 +428,26 @@ def test_given_groups_are_used(tmp_path: Path) -> None:
     assert set(split.roles) == {"train", "valid", "test"}
 
 
-def test_nothing_but_twins_cannot_be_split(tmp_path: Path) -> None:
+def test_the_split_is_written_for_the_file(tmp_path: Path) -> None:
+    frames = [solution(k) for k in range(9)]
+    path = write(tmp_path / "dft.xyz", frames, run=list("aaabbbccc"))
+    report = command(path, DoctorSettings(group_key="run", cutoffs=(3.0,)))
+    names = [p.name for p in report.save(tmp_path / "out")]
+    figures = ["neighbors.png", "neighbors.svg"]
+    assert names == ["doctor.json", "doctor.txt", *figures, "split.json"]
+    split = Split.load(tmp_path / "out/split.json", structures=frames, data=path)
+    assert split == split_of(report)
+    assert split.data.file == "dft.xyz"
+    assert split.group == (0, 0, 0, 1, 1, 1, 2, 2, 2)
+    document = json.loads((tmp_path / "out/doctor.json").read_text())
+    assert document["provenance"]["data"] == split.data.model_dump()
+    # what a file holds is what the structures in memory hold
+    found_here = diagnose(frames, DoctorSettings(group_key="run"), run=list("aaabbbccc"))
+    assert found_here.provenance["data"]["file"] == "memory"
+    assert found_here.body["findings"] == report.body["findings"]
+
+
+def test_nothing_but_twins_cannot_be_split() -> None:
     first = solution(0)
     text = found(diagnose([move(first, 0.1, k) for k in range(5)]), "split")
     assert "cut into 5 blocks of frames that follow each other" in text
@@ -448,8 +463,9 @@ def test_nothing_but_twins_cannot_be_split(tmp_path: Path) -> None:
     ],
 )
 def test_keys_that_are_not_there(tmp_path: Path, settings: dict, message: str) -> None:
+    path = write(tmp_path / "dft.xyz", [solution(0)], split=["train"])
     with pytest.raises(InputError, match=message):
-        diagnose([solution(0)], DoctorSettings(**settings), split=["train"])
+        command(path, DoctorSettings(**settings))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
@@ -457,7 +473,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         command(tmp_path / "none.xyz", DoctorSettings())
 
 
-def test_a_single_atom_is_no_problem(tmp_path: Path) -> None:
+def test_a_single_atom_is_no_problem() -> None:
     atom = solution(0).only(["Na"])
     lonely = replace(
         atom,
@@ -504,10 +520,11 @@ def test_slabs_alone_are_an_error_and_no_traceback(tmp_path: Path) -> None:
     flat = np.array([True, True, False])
     diagnosis = diagnose([replace(solution(k), pbc=flat) for k in range(8)])
     assert "error: 8 frames periodic in one or two directions" in found(diagnosis, "cells")
+    diagnosis.save(tmp_path)
     assert not (tmp_path / "figures").exists()
 
 
-def test_one_structure_with_two_energies_is_found(tmp_path: Path) -> None:
+def test_one_structure_with_two_energies_is_found() -> None:
     frames = [solution(k) for k in range(8)]
     frames.append(
         replace(frames[2], labels=replace(frames[2].labels, energy=frames[2].labels.energy + 0.5))
@@ -527,7 +544,7 @@ def test_one_structure_with_two_energies_is_found(tmp_path: Path) -> None:
     assert "one structure" not in found(diagnose(same), "duplicates")
 
 
-def test_zero_forces_of_a_perfect_crystal_are_what_they_are(tmp_path: Path) -> None:
+def test_zero_forces_of_a_perfect_crystal_are_what_they_are() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
     frames = []
     for k in range(8):
@@ -547,7 +564,7 @@ def test_zero_forces_of_a_perfect_crystal_are_what_they_are(tmp_path: Path) -> N
     assert "error" not in text
 
 
-def test_a_strained_crystal_is_cut_into_blocks(tmp_path: Path) -> None:
+def test_a_strained_crystal_is_cut_into_blocks() -> None:
     """Forty volumes of one crystal chain up to one group: every role gets some all the same."""
     frames = []
     for k in range(40):
@@ -569,7 +586,7 @@ def test_a_strained_crystal_is_cut_into_blocks(tmp_path: Path) -> None:
     assert len(twins.first) == 0
 
 
-def test_elements_of_few_frames_are_trained_on(tmp_path: Path) -> None:
+def test_elements_of_few_frames_are_trained_on() -> None:
     frames = [solution(k, 9, 0) for k in range(30)]
     frames[11] = solution(11)  # the only one with ions
     diagnosis = diagnose(frames)
@@ -582,7 +599,7 @@ def test_elements_of_few_frames_are_trained_on(tmp_path: Path) -> None:
     assert "Na only in test; Cl only in test" in found(diagnosis, "split")
 
 
-def test_copies_are_not_parted(tmp_path: Path) -> None:
+def test_copies_are_not_parted() -> None:
     frames = [move(solution(0), 0.4, k) for k in range(30)]
     diagnosis = diagnose([*frames, *frames])
     role = split_of(diagnosis).role
@@ -590,14 +607,12 @@ def test_copies_are_not_parted(tmp_path: Path) -> None:
     assert set(role) == {"train", "valid", "test"}
 
 
-def test_states_of_charge_are_no_contradiction(tmp_path: Path) -> None:
+def test_states_of_charge_are_no_contradiction() -> None:
     frames = [solution(k) for k in range(6)]
     both = [
         *frames,
         *(replace(f, labels=replace(f.labels, energy=f.labels.energy + 8.0)) for f in frames),
     ]
     charges = [0] * 6 + [1] * 6
-    assert "one structure" not in found(
-        diagnosis = diagnose(both, total_charge=charges), "duplicates"
-    )
+    assert "one structure" not in found(diagnose(both, total_charge=charges), "duplicates")
     assert "one structure" in found(diagnose(both), "duplicates")

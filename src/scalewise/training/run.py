@@ -19,7 +19,13 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
-from scalewise.data.splits import Split, make_split, say_untrained, untrained_elements
+from scalewise.data.splits import (
+    Split,
+    hash_file,
+    make_split,
+    say_untrained,
+    untrained_elements,
+)
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
@@ -204,9 +210,12 @@ def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingSta
 
 
 def _digest(settings: TrainSettings, split: Split) -> str:
-    """Name the settings and the data; of a split, what it says, and not where the file lies."""
+    """Name the settings and the data; of split and start, what is in them, and not where."""
     data = settings.data.model_copy(update={"split": None})
-    words = settings.model_copy(update={"data": data}).digest()
+    start = settings.start
+    if start is not None:
+        start = Path(hash_file(checkpoint.locate(start) / checkpoint.MODEL))
+    words = settings.model_copy(update={"data": data, "start": start}).digest()
     return hashlib.sha256((words + split.digest()).encode()).hexdigest()
 
 

@@ -373,7 +373,7 @@ def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(
         command(trained, data, ScanSettings(cutoffs=(2.5, 4.0), check_units=False))
 
 
-def test_single_potentials_in_memory_are_compared_by_name(trained: Path) -> None:
+def test_single_potentials_in_memory_are_compared_by_name(trained: Path, tmp_path: Path) -> None:
     single = replace(untrained(layers=1, cutoff=4.0, dtype=torch.float32), info={"name": "four"})
     ladder: Potential = checkpoint.read(trained / "model")
     settings = ScanSettings(cutoffs=(3.0, 4.5), block=1, bootstrap=100)
@@ -381,3 +381,7 @@ def test_single_potentials_in_memory_are_compared_by_name(trained: Path) -> None
     last = found["scales"][-1]
     assert (last["cutoff"], last["long"], last["single"]) == (4.0, True, "four")
     assert found["subsets"][0]["scales"][-1]["over_single"] > 0
+    path = single.save(tmp_path / "four")
+    named = settings.model_copy(update={"singles": (path,)})
+    again = scan_cutoffs(ladder, labelled(20)[12:], settings=named).body
+    assert again["scales"][-1]["single"] == str(path)

@@ -121,7 +121,11 @@ def test_a_folder_holds_the_run_and_it_goes_on_there(
 
 
 def test_a_training_starts_from_a_potential(
-    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+    ladder: sw.Potential,
+    structures: list[sw.Structure],
+    split: sw.Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # rates too small to move a weight: what comes out is what went in
     still = {"steps": 1, "learning_rate": 1e-12, "adam_rate": 1e-12, "device": "cpu"}
@@ -134,29 +138,18 @@ def test_a_training_starts_from_a_potential(
     fresh = sw.train(structures, split, ladder=LADDER, network=SMALL, **still)
     assert np.abs(fresh.network.source.numpy() - found.network.source.numpy()).max() > 1e-3
     # on an adaptive cutoff alone, the network stays as it is
-    adaptive = sw.train(
-        structures,
-        split,
-        initial=ladder,
-        steps=4,
-        freeze=True,
-        adaptive_cutoff={"by": "element"},
-        device="cpu",
-        out=tmp_path,
-    )
+    short = {"steps": 4, "freeze": True, "adaptive_cutoff": {"by": "element"}, "device": "cpu"}
+    adaptive = sw.train(structures, split, initial=ladder, out=tmp_path, **short)
     assert adaptive.adaptive_cutoff is not None
     assert_alike(replace(adaptive, adaptive_cutoff=None), ladder)
-    again = sw.train(
-        structures,
-        split,
-        initial=ladder,
-        steps=4,
-        freeze=True,
-        adaptive_cutoff={"by": "element"},
-        device="cpu",
-        out=tmp_path,
-    )
+    again = sw.train(structures, split, initial=ladder, out=tmp_path, **short)
     assert_alike(again, adaptive)
+    other = trained(structures, split, seed=1)
+    with pytest.raises(InputError, match="other settings or other data"):
+        sw.train(structures, split, initial=other, out=tmp_path, **short)
+    monkeypatch.chdir(tmp_path.parent)  # the same folder by another name
+    here = Path(tmp_path.name)
+    assert_alike(sw.train(structures, split, initial=ladder, out=here, **short), adaptive)
 
 
 def test_without_a_split_groups_are_dealt_as_the_command_does(

@@ -73,6 +73,7 @@ def attribute_error(
     """
     frames, out = list(structures), Path(out)
     split = split or split_for(frames, settings.data, settings.seed, progress)
+    split.check_count(frames)
     split.members(settings.role)  # complains before hours of training
     trainings = plan(split, frames, settings, out)
     progress.message(_forecast(trainings, settings.minutes))

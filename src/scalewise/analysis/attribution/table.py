@@ -87,8 +87,8 @@ def _print_end(results: Section, console: Console) -> None:
         console.print(line, markup=False, highlight=False)
     settings = results["settings"]
     text = (
-        f"saved: share of the force error ({results['data']['role']}, "
-        f"{results['data']['scored']} frames in {results['data']['groups']} groups); needed: "
+        f"saved: share of the force error ({results['choice']['role']}, "
+        f"{results['choice']['scored']} frames in {results['choice']['groups']} groups); needed: "
         f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain; intervals "
         "include the luck of test frames and of training"
     )

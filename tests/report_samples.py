@@ -1,11 +1,15 @@
-"""A small study in the shape of results.json, in which every kind of thing occurs once."""
+"""A small study, in which every kind of thing occurs once: what tables read, report, document."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from scalewise.reporting.report import Report
 
 REGIMES = ("all", "close_contact")
 SELECTORS = ("fixed_selector", "regime_selector", "learned_selector")
+SETTINGS = {"seed": 0, "data": "<b>here</b>"}
 ORACLES = ("hard_oracle", "pool_oracle", "continuous_oracle")
 
 
@@ -73,7 +77,7 @@ def pool() -> dict[str, Any]:
 def study(
     views: tuple[str, ...] = ("ions", "explicit"), branches: tuple[str, ...] = ("short", "long")
 ) -> dict[str, Any]:
-    """Build the study with these views and branches."""
+    """Build what the tables and figures of a study with these views and branches read."""
     ratios = {name: 1.0 + 30.0 * k for k, name in enumerate(branches)}
     ratios |= {"best_single": 1.0, "average": 0.99}
     ratios |= dict.fromkeys(SELECTORS, 0.98) | dict.fromkeys(ORACLES, 0.94)
@@ -87,6 +91,9 @@ def study(
     floor = {"mae": 0.2, "interval": [0.19, 0.21], "n": 10, "source": "8 solvent replicates"}
     verdict = {
         "answer": "needed",
+        "gain": 0.05,
+        "low": 0.04,
+        "high": 0.06,
         "reason": "routing gains 5%",
         "selector": "learned",
         "ratio_to_fixed": 0.95,
@@ -94,14 +101,16 @@ def study(
         "p": 0.001,
         "n": 1000,
     }
-    other = {**verdict, "answer": "cannot tell", "interval": None, "ratio_to_fixed": None}
+    other = dict.fromkeys(("gain", "low", "high", "interval", "ratio_to_fixed"))
+    other = {**verdict, "answer": "cannot tell", **other}
     return {
-        "schema": 1,
+        "settings": SETTINGS,
+        "data": None,
         "provenance": {
-            "scalewise": "0.1.0",
-            "settings": {"seed": 0, "data": "<b>here</b>"},
-            "settings_digest": "abc",
+            "numpy": "2.4.6",
             "sources": {"replica-00.extxyz": "0" * 64},
+            "settings_digest": "abc",
+            "settings": SETTINGS,
         },
         "paper": {
             "reference": "arXiv 2606.09480",
@@ -129,3 +138,19 @@ def study(
             for method, ratio in ratios.items()
         ],
     }
+
+
+def report(results: Mapping[str, Any]) -> Report:
+    """Make the report that has these results."""
+    body = {k: v for k, v in results.items() if k not in ("settings", "data", "provenance")}
+    provenance = {
+        "sources": {"replica-00.extxyz": "0" * 64},
+        "settings_digest": "abc",
+        "versions": {"numpy": "2.4.6"},
+    }
+    return Report("study", body, SETTINGS, provenance, {"mae": "as each row says"})
+
+
+def document(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the document that has these results."""
+    return report(results).to_json()

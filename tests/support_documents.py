@@ -15,22 +15,22 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 
-from report_samples import study
+from report_samples import document, study
 from scalewise.analysis.attribution import error_cache as kept
 from scalewise.analysis.locality.against import read_against
 from scalewise.analysis.locality.reference import SolutionReference, _atoms
 from scalewise.core.documents import read_array
 from scalewise.models import checkpoint
+from scalewise.reporting.report import Report
 from scalewise.study import run as study_run
 from scalewise.study import stage as study_stage
-from scalewise.study.page.schema import read_results
 from scalewise.testbed import solution
 from scalewise.testbed.records import read_generated
 from scalewise.testbed.replica import CUTOFFS
 from scalewise.testbed.settings import SolutionSettings
 from scalewise.training.log import COLUMNS, Log, read_lines
 from scalewise.training.muon import Muon
-from scalewise.training.state import Progress, State, check_state, read_progress
+from scalewise.training.state import State, TrainingProgress, check_state, read_progress
 from support import untrained
 
 ODD: tuple[Any, ...] = (
@@ -144,7 +144,9 @@ def cases(folder: Path) -> dict[str, Case]:
     """All readers of documents, each in a folder of its own below ``folder``."""
     found = {
         "results": _case(
-            folder / "results.json", study(("ions",)), lambda: read_results(folder / "results.json")
+            folder / "results.json",
+            document(study(("ions",))),
+            lambda: Report.load(folder / "results.json"),
         ),
         **_generated(folder / "solution"),
         **_curve(folder / "curve"),
@@ -238,7 +240,7 @@ def _generated(folder: Path) -> dict[str, Case]:
 def _curve(folder: Path) -> dict[str, Case]:
     checkpoint.write(folder / "model", untrained(layers=1, ladder=(3.0, 4.0)))
     row = {"mae": 1.0, "mae_interval": [0.5, 1.5], "rmse": 2.0}
-    document = {
+    body = {
         "model": {"folder": str(folder / "model"), "ladder": [3.0, 4.0]},
         "scales": [{"single": None, "long": False, "cutoff": c, "cost": 1.0} for c in (3.0, 4.0)],
         "subsets": [
@@ -247,7 +249,8 @@ def _curve(folder: Path) -> dict[str, Case]:
         ],
     }
     path = folder / "curve.json"
-    return {"curve": _case(path, document, lambda: read_against(path))}
+    found = Report("curve", body).to_json()
+    return {"curve": _case(path, found, lambda: read_against(path))}
 
 
 def _arrays(folder: Path) -> dict[str, Case]:
@@ -273,7 +276,7 @@ def _progress(folder: Path) -> dict[str, Case]:
         text = path.read_bytes().decode(errors="replace")
         read_progress(path, {"progress": text})
 
-    return {"progress": _case(path, asdict(Progress(step=3, epoch=1)), read)}
+    return {"progress": _case(path, asdict(TrainingProgress(step=3, epoch=1)), read)}
 
 
 def _log(folder: Path) -> dict[str, Case]:

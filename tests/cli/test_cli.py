@@ -105,7 +105,7 @@ def test_version(tmp_path: Path) -> None:
         (["study", "a.yaml", "b.yaml"], "a second configuration"),
         (["study", "one.xyz"], "at least two prediction files"),
         (["study", "one.xyz", "two.xyz"], "no such file"),
-        (["generate", "one.xyz"], "generate reads no frames"),
+        (["generate", "one.xyz"], "it reads no frames"),
         (["study", "data=nowhere"], "manifest.json: missing, damaged"),
         (["report", "nowhere"], "no such file"),
     ],
@@ -120,7 +120,9 @@ def test_mistakes_end_with_code_two_and_one_paragraph(
 
 def test_audit_of_two_prediction_files(audited: Path) -> None:
     assert "needed" in (audited / "stdout").read_text()
-    results = json.loads((audited / "out/results.json").read_text())
+    document = json.loads((audited / "out/results.json").read_text())
+    assert (document["kind"], document["schema"]) == ("study", 2)
+    results = document["body"]
     verdict = results["verdict"]["predictions"]
     assert verdict["all"]["answer"] == "needed"
     assert verdict["contact_pair"]["answer"] == "needed"
@@ -139,6 +141,7 @@ def test_audit_of_two_prediction_files(audited: Path) -> None:
     }
     assert all(fields <= set(row) for row in results["rows"])
     assert (audited / "out/report.html").stat().st_size > 10_000
+    assert (audited / "out/results.txt").read_text() in (audited / "stdout").read_text()
     assert len(list((audited / "out/figures").glob("*.png"))) >= 4
     hard = next(r for r in results["rows"] if r["method"] == "hard_oracle")
     assert hard["outside_null"]
@@ -248,7 +251,7 @@ def test_interrupted_study_continues(tmp_path: Path) -> None:
     found = call(*words, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
     assert {p: p.stat().st_mtime_ns for p in done} == done
-    results = json.loads((out / "results.json").read_text())
+    results = json.loads((out / "results.json").read_text())["body"]
     assert set(results["verdict"]) == {"ions", "explicit"}
     _check_order(results["rows"])
     long = next(r for r in results["rows"] if (r["view"], r["method"]) == ("explicit", "long"))

@@ -60,17 +60,18 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
     assert max(len(line) for line in found.stdout.splitlines()) <= 80
     assert "\x1b" not in found.stdout
     diagnosis = json.loads((tmp_path / "out/doctor.json").read_text())
-    assert diagnosis["schema"] == 1
+    assert (diagnosis["kind"], diagnosis["schema"]) == ("doctor", 2)
+    assert diagnosis["provenance"]["data"]["frames"] == 24
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
     figures = {"figures/neighbors.png", "figures/neighbors.svg"}
-    assert written == {"doctor.json", "split.json", *figures}
+    assert written == {"doctor.json", "doctor.txt", "split.json", *figures}
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "Give one: scalewise doctor dft.xyz"),
-        (["a.xyz", "b.xyz"], "2 extxyz files given"),
+        (["a.xyz", "b.xyz"], "2 files of structures given"),
         (["none.xyz", "split_kye=a"], "Did you mean 'split_key'"),
         (["none.xyz", "train=0.95"], "leaves nothing to test"),
     ],

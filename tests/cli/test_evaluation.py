@@ -69,8 +69,9 @@ def test_evaluate_prints_and_writes_everything(place: Path) -> None:
     assert max(len(line) for line in found.stdout.splitlines()) <= 80
     assert "\x1b" not in found.stdout
     assert "…" not in found.stdout
-    results = json.loads((place / "out/evaluation.json").read_text())
-    assert results["schema"] == 1
+    document = json.loads((place / "out/evaluation.json").read_text())
+    assert (document["kind"], document["schema"]) == ("evaluation", 2)
+    results = document["body"]
     assert [r["role"] for r in results["roles"]] == ["test", "[ood]"]
     assert results["roles"][0]["energy"]["offset"] == pytest.approx(-10 / 12, abs=1e-3)
 
@@ -106,7 +107,7 @@ def test_bad_frames_end_with_code_two_and_no_file(place: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["predict", "run"], "0 extxyz files given"),
+        (["predict", "run"], "0 files of structures given"),
         (["predict", "none", "[dft].xyz"], "Give the folder of a trained potential"),
         (["predict", "run", "[dft].xyz", "cutof=3"], "Did you mean 'cutoff'"),
         (["predict", "run", "[dft].xyz", "cutoff=4.2"], "trained with 4 Å"),

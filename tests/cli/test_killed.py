@@ -38,6 +38,8 @@ KILLS = int(os.environ.get("SCALEWISE_KILLS", "20"))
 ENVIRONMENT = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
 #: What a folder holds while a run works in it.
 LOCK = ".scalewise-run"
+#: Tables that say how long something took.
+TIMED = ("curve.txt", "refine.txt", "evaluation.txt")
 #: Keys of JSON files that say how long something took, or where it lies.
 TIMES = frozenset({"seconds", "microseconds", "cost", "elapsed", "reserve", "validated", "timing"})
 
@@ -218,7 +220,7 @@ def leftovers(out: Path) -> list[str]:
 
 
 def _content(path: Path) -> Any:
-    if "figures" in path.parts or path.suffix == ".html":
+    if "figures" in path.parts or path.suffix == ".html" or path.name in TIMED:
         return None
     if path.suffix == ".json":
         return _timeless(json.loads(path.read_text()))

@@ -82,7 +82,7 @@ def test_a_killed_proof_goes_on_and_a_finished_one_is_used_again(
     assert "twice the frames, 8 instead of 4" in found.stdout
     assert first.stat().st_mtime_ns == before
     results = json.loads((tmp_path / "out/prove.json").read_text())
-    assert len(results["trainings"]) == 8
+    assert len(results["body"]["trainings"]) == 8
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     again = call_here(*words)
@@ -99,7 +99,7 @@ def test_a_killed_proof_goes_on_and_a_finished_one_is_used_again(
     ("words", "message"),
     [
         (["missing.xyz", "--ladder", "3,4"], "no such file"),
-        (["--ladder", "3,4"], "0 extxyz files given"),
+        (["--ladder", "3,4"], "0 files of structures given"),
         (["DATA"], "needs a ladder"),
         (["DATA", "--ladder", "3,4", "min_gian=0.1"], "Did you mean 'min_gain'?"),
         (["DATA", "--ladder", "3,4", "--minutes", "1", "steps=9"], "give minutes or steps"),

@@ -99,7 +99,7 @@ def test_a_killed_run_loses_at_most_one_epoch(data: Path, tmp_path: Path) -> Non
     ("words", "message"),
     [
         (["missing.xyz"], "no such file"),
-        ([], "0 extxyz files given"),
+        ([], "0 files of structures given"),
         (["DATA", "network.cutof=4"], "Did you mean 'cutoff'?"),
         (["DATA", "data.forces_key=force"], "no such column"),
         (["DATA", "data.split_key=role"], "no such frame key"),

@@ -10,7 +10,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.testbed import geometry as module
-from scalewise.testbed.geometry import GEOMETRIES, geometry_of
+from scalewise.testbed.geometry import GEOMETRIES, geometry_of, register_geometry
 from scalewise.testbed.geometry.base import Filling, Places, Scene
 from scalewise.testbed.geometry.bulk import Bulk
 from scalewise.testbed.settings import SolutionSettings

@@ -14,7 +14,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.data import readers
-from scalewise.data.readers import extxyz, read_file, reader_for
+from scalewise.data.readers import extxyz, read_file, reader_for, register_reader
 from scalewise.data.reading import read_structures, write_structures
 from scalewise.data.structure import Labels, Structure
 from scalewise.testing import check_reader

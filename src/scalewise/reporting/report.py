@@ -103,7 +103,7 @@ class Report:
     @property
     def subsets(self) -> list[str]:
         """Names of the subsets of atoms that verdicts are given for."""
-        return [s["name"] for s in self.body.get("subsets", ())]
+        return list(self._verdicts())
 
     def verdict(self, subset: str = "all", question: str | None = None) -> Verdict:
         """Answer a question for a subset of the atoms.
@@ -114,33 +114,46 @@ class Report:
             ``all``, an element or a regime; :attr:`subsets` lists them.
         question
             Of a cutoff scan: none, whether the longest scale is needed beyond the shortest cutoff.
-            Of an attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``; default: the
-            first.
+            Of an attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``; of a study:
+            the view. Default: the first.
 
         Raises
         ------
         InputError
             A subset or a question that the report does not have.
         """
-        found = next((s for s in self.body.get("subsets", ()) if s["name"] == subset), None)
-        if found is None:
-            known = ", ".join(self.subsets) or "none"
+        found = self._verdicts()
+        if subset not in found:
             raise InputError(
                 f"subset '{subset}'",
-                f"the report '{self.kind}' has verdicts for: {known}",
-                f"Name one of these.{did_you_mean(subset, self.subsets)}",
+                f"the report '{self.kind}' has verdicts for: {', '.join(found) or 'none'}",
+                f"Name one of these.{did_you_mean(subset, found)}",
             )
-        verdicts = _verdicts(found)
+        verdicts = found[subset]
         if not verdicts:
             raise InputError(
-                f"subset '{subset}'", "no verdict", "Ask a cutoff scan or attribution."
+                f"subset '{subset}'",
+                f"the report '{self.kind}' has no verdicts",
+                "Ask that of a cutoff scan, an attribution or a study.",
             )
         name = question or next(iter(verdicts))
         if name not in verdicts:
             raise InputError(
-                f"question '{name}'", "not asked", f"Questions: {', '.join(verdicts)}."
+                f"question '{name}'",
+                f"the report '{self.kind}' answers: {', '.join(verdicts)}",
+                f"Name one of these.{did_you_mean(name, verdicts)}",
             )
         return verdicts[name]
+
+    def _verdicts(self) -> dict[str, dict[str, Verdict]]:
+        """Verdicts by subset and question."""
+        if self.kind != "study":
+            return {s["name"]: _verdicts(s) for s in self.body.get("subsets", ())}
+        found: dict[str, dict[str, Verdict]] = {}
+        for view, regimes in self.body["verdict"].items():
+            for regime, record in regimes.items():
+                found.setdefault(regime, {})[view] = _verdict(record)
+        return found
 
     # -- how it is shown ---------------------------------------------------------------------------
 
@@ -167,7 +180,7 @@ class Report:
             raise InputError(
                 f"figure '{chosen}'",
                 f"the report '{self.kind}' draws: {', '.join(drawn) or 'none'}",
-                "Name one of these.",
+                f"Name one of these.{did_you_mean(chosen or '', drawn)}",
             )
         return drawn[chosen]
 
@@ -287,13 +300,15 @@ class Report:
         if not isinstance(document, dict) or not set(ENVELOPE) <= document.keys():
             raise InputError(where, "not a document of scalewise", _AGAIN)
         kind, schema = document["kind"], document["schema"]
-        if kind not in DOCUMENTS:
+        if not isinstance(kind, str) or kind not in DOCUMENTS:
             raise InputError(where, f"a document of the kind {shown(kind, 40)}", _AGAIN)
         if schema != DOCUMENTS[kind].schema:
             found = f"schema {shown(schema, 40)}, where {DOCUMENTS[kind].schema} is read"
             raise InputError(where, found, _AGAIN)
         parts = [document[n] for n in ("body", "settings", "provenance", "units")]
-        if not all(isinstance(part, dict) for part in parts):
+        if not all(isinstance(part, dict) for part in parts) or not isinstance(
+            document["provenance"].get("versions", {}), dict
+        ):
             raise InputError(where, "damaged (its body, settings, provenance or units)", _AGAIN)
         report = cls(kind, *parts)
         if (check := DOCUMENTS[kind].check) is not None:
@@ -346,4 +361,5 @@ def _verdict(record: Mapping[str, Any]) -> Verdict:
         p=record.get("p"),
         reason=str(record.get("reason", "")),
         question=str(record.get("question", "")),
+        training=record.get("training"),
     )

@@ -254,12 +254,12 @@ class Scorer:
             )
             interval = tests[regime][chosen]
             result[regime] = {
-                "answer": str(verdict.answer),
+                **verdict.record(),
+                "p": p,
                 "reason": verdict.reason,
                 "selector": chosen,
                 "ratio_to_fixed": interval.estimate if interval else None,
                 "interval": _ends(interval),
-                "p": p,
                 "n": int(self.test.regimes[regime].sum()),
             }
         return result

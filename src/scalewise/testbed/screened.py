@@ -44,7 +44,7 @@ Profile = Float[np.ndarray, " pairs"]
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class ScreenedLabels:
     """What the law says of a frame.
 
     Attributes
@@ -127,7 +127,7 @@ class ScreenedLaw:
         total = bare + repulsion
         return total * switch, (slope - steep) * switch + total * falling
 
-    def label(self, frame: Structure, cutoffs: Sequence[float] = ()) -> Labels:
+    def label(self, frame: Structure, cutoffs: Sequence[float] = ()) -> ScreenedLabels:
         """Return energy and forces of a frame, and what of the forces lies beyond each cutoff.
 
         An image of an atom counts as an atom of another molecule: only pairs inside one and the
@@ -157,7 +157,7 @@ class ScreenedLaw:
         beyond = [
             self._sum(frame, pairs.select(far := pairs.distance > c), push[far]) for c in cutoffs
         ]
-        return Labels(
+        return ScreenedLabels(
             float(energy.sum()),
             self._sum(frame, pairs, push),
             np.array(beyond).reshape(len(cutoffs), len(frame.numbers), 3),

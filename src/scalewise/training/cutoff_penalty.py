@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from scalewise.models.graph import Graph
-from scalewise.training.state import Progress
+from scalewise.training.state import TrainingProgress
 
 #: Å over which a neighbor is counted in part: a shell is felt before it is there.
 BLUR: Final = 0.5
@@ -47,7 +47,9 @@ def neighbors_cost(graph: Graph, positions: Tensor, cutoffs: Tensor) -> Tensor:
     return count(cutoffs[:, None]) / torch.clamp(most, min=1.0)
 
 
-def update_multiplier(progress: Progress, routed: float, longest: float, tolerance: float) -> None:
+def update_multiplier(
+    progress: TrainingProgress, routed: float, longest: float, tolerance: float
+) -> None:
     """Move excess and price after a step with these losses."""
     if longest <= 0:
         return

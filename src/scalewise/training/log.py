@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import cannot_write, read_text, replacing
-from scalewise.training.state import Progress
+from scalewise.training.state import TrainingProgress
 
 COLUMNS = (
     *("step", "epoch", "seconds", "rate", "train_loss", "gradient_norm", "valid_loss"),
@@ -80,7 +80,7 @@ class Log:
 
             self._writer = SummaryWriter(str(self.folder / "events"))
 
-    def write(self, progress: Progress, rate: float, report: dict[str, float]) -> None:
+    def write(self, progress: TrainingProgress, rate: float, report: dict[str, float]) -> None:
         """Write one line, with the means of ``progress`` since the last one."""
         loss, norm = progress.take_means()
         row = {

@@ -37,8 +37,7 @@ from scalewise.reporting.experiments import Request
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
 from scalewise.training.settings import DataSettings, TrainSettings
-from scalewise.training.state import Progress as TrainingState
-from scalewise.training.state import check_state, read_progress
+from scalewise.training.state import TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE, Job
 
 #: Force error over that of predicting no force, above which a potential has learned little.
@@ -196,7 +195,7 @@ def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -
         )
 
 
-def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingState:
+def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingProgress:
     """How far a training of these settings and data, not started from another, has come.
 
     Raises
@@ -205,7 +204,7 @@ def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingSta
         The folder holds a damaged training, or one of other settings or other data.
     """
     if not (out / STATE).is_file():
-        return TrainingState()
+        return TrainingProgress()
     return read_progress(out / STATE, check_state(out / STATE, _digest(settings, split)))
 
 

@@ -28,7 +28,7 @@ _REMEDY: Final = "Give another --out, or delete the folder to start again."
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a run is; ``best`` is the lowest validation loss so far.
 
     ``epoch`` counts finished passes, ``elapsed`` seconds over all sessions of the run, ``stale``
@@ -89,7 +89,7 @@ def check_state(path: Path, digest: str) -> dict[str, str]:
     return header
 
 
-def read_progress(path: Path, header: dict[str, str]) -> Progress:
+def read_progress(path: Path, header: dict[str, str]) -> TrainingProgress:
     """Where the run is whose state has this header.
 
     Raises
@@ -98,7 +98,7 @@ def read_progress(path: Path, header: dict[str, str]) -> Progress:
         The header is damaged.
     """
     try:
-        return TypeAdapter(Progress).validate_python(json.loads(header["progress"]))
+        return TypeAdapter(TrainingProgress).validate_python(json.loads(header["progress"]))
     except (KeyError, ValueError, RecursionError) as error:
         what = error.errors()[0]["loc"] if isinstance(error, ValidationError) else str(error)
         raise InputError(str(path), f"damaged (its progress: {what})", _REMEDY) from None
@@ -111,7 +111,7 @@ class State:
     weights: Weights
     average: Weights
     optimizers: list[torch.optim.Optimizer]
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
 
     def update_average(self, decay: float) -> None:
         """Move the average towards the weights; early on it forgets faster."""

@@ -36,7 +36,7 @@ from scalewise.training.distributed import run
 from scalewise.training.run import split_for, train_in
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.settings import TrainSettings
-from scalewise.training.state import Progress
+from scalewise.training.state import TrainingProgress
 from scalewise.training.trainer import Job
 from support import once, salt_frame, untrained
 
@@ -171,7 +171,7 @@ def test_a_ladder_is_trained_and_logged_at_three_scales(trained: Path) -> None:
 
 
 def test_the_price_rises_while_the_router_costs_less_than_it_may() -> None:
-    progress = Progress(multiplier=0.1)
+    progress = TrainingProgress(multiplier=0.1)
     for _ in range(300):
         update_multiplier(progress, routed=1.0, longest=1.0, tolerance=0.01)
     assert progress.multiplier > 1.0

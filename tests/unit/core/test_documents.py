@@ -16,17 +16,17 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from report_samples import study
+from report_samples import document, study
 from scalewise.analysis.locality.reference import SolutionReference
 from scalewise.core.documents import read_array
 from scalewise.core.errors import InputError
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import styled
 from scalewise.study.page.curves import error_against_distance, loss_over_scale
 from scalewise.study.page.figures import scale_histogram
 from scalewise.study.page.gains import oracle_gains
 from scalewise.study.page.page import write_page
 from scalewise.study.page.pools import pool_history
-from scalewise.study.page.schema import read_results
 from scalewise.study.page.table import print_results
 from scalewise.testbed.records import read_generated
 from scalewise.training.log import Log, read_lines
@@ -66,9 +66,10 @@ def test_results_that_are_read_can_be_drawn(tmp_path: Path) -> None:
     rng, drawn = random.Random(1), 0
     while drawn < 15:
         try:
-            results = read_results(written(tmp_path, mutated(study(("ions",)), rng)))
+            found = Report.load(written(tmp_path, mutated(document(study(("ions",))), rng)))
         except InputError:
             continue
+        results = found.results
         with styled():
             figure = FIGURES[drawn % len(FIGURES)](results)
             if figure is not None:
@@ -80,7 +81,7 @@ def test_results_that_are_read_can_be_drawn(tmp_path: Path) -> None:
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
-    found = read_results(written(tmp_path, study()))
+    found = Report.load(written(tmp_path, document(study()))).results
     assert found == study()
     assert list(found["rows"][0]) == list(study()["rows"][0])
 
@@ -88,7 +89,8 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 2}, "not results of schema 1"),
+        ({"schema": 1}, "schema 1, where 2 is read"),
+        ({"body": []}, "damaged"),
         ({"rows": []}, "view 'ions' lacks rows"),
         ({"verdict": {}}, "the views of 'verdict' are not those of 'views'"),
         ({"views": {}}, "key 'views'"),
@@ -101,8 +103,13 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_results_that_cannot_be_drawn_are_refused(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
+    found = document(study())
+    if change.keys() <= found.keys():
+        found |= change
+    else:
+        found["body"] |= change
     with pytest.raises(InputError, match=message):
-        read_results(written(tmp_path, study() | change))
+        Report.load(written(tmp_path, found))
 
 
 @pytest.mark.parametrize("name", ["../elsewhere.extxyz", "/dev/zero", "a/b", "..", ""])

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from report_samples import REGIMES, study
-from scalewise.study.page.figures import draw_all
+from report_samples import REGIMES, report, study
+from scalewise.study.page.figures import figures_of
 from scalewise.study.page.names import select
-from scalewise.study.page.page import write_page
+from scalewise.study.page.page import attach_page, write_page
 
 STEMS = {
     "oracle_gains",
@@ -25,7 +25,15 @@ STEMS = {
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return draw_all(study(), tmp_path_factory.mktemp("figures"))
+    return draw(study(), tmp_path_factory.mktemp("figures"))
+
+
+def draw(results: dict[str, Any], folder: Path) -> list[Path]:
+    """Save the report of these results; the files of its figures."""
+    paths = report(results).save(folder)
+    figures = sorted((folder / "figures").iterdir())
+    assert sorted(p for p in paths if p.parent.name == "figures") == figures
+    return figures
 
 
 def write(results: dict[str, Any], folder: Path, figures: list[Path] | None = None) -> str:
@@ -58,26 +66,30 @@ def without(results: dict[str, Any], *pieces: str) -> dict[str, Any]:
 def test_every_figure_is_written_in_both_formats_and_the_same_twice(
     figures: list[Path], tmp_path: Path
 ) -> None:
-    again = draw_all(copy.deepcopy(study()), tmp_path)
+    again = draw(copy.deepcopy(study()), tmp_path)
     assert {p.name for p in figures} == {f"{s}.{e}" for s in STEMS for e in ("png", "svg")}
     for one, other in zip(figures, again, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
-    assert "<dc:date>" not in (tmp_path / "oracle_gains.svg").read_text()
+    assert "<dc:date>" not in (tmp_path / "figures/oracle_gains.svg").read_text()
 
 
 def test_figures_of_a_bare_audit_with_odd_names(tmp_path: Path) -> None:
     """Three branches, one view, no floor, replicates or intervals; names that look like markup."""
     bare = study(("predictions",), ("_$x^2$", "模型", "a_very_long_name_of_a_model_v2.extxyz"))
-    drawn = draw_all(without(bare, "floor", "replicates", "intervals", "paper"), tmp_path)
+    drawn = draw(without(bare, "floor", "replicates", "intervals", "paper"), tmp_path)
     assert {p.stem for p in drawn} == STEMS
 
 
 def test_figures_without_data_are_left_out_and_old_ones_removed(tmp_path: Path) -> None:
-    (tmp_path / "error_against_distance.svg").write_text("of an earlier run")
-    pieces = ("distance", "rows", "pool", "pool_held_out", "loss_curves")
-    drawn = draw_all(without(study(("predictions",)), *pieces), tmp_path)
-    assert {p.stem for p in drawn} == {"scale_histogram"}
-    assert not (tmp_path / "error_against_distance.svg").exists()
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures/error_against_distance.svg").write_text("of an earlier run")
+    bare = without(study(("predictions",)), "distance", "pool", "pool_held_out", "loss_curves")
+    drawn = draw(bare, tmp_path)
+    assert {p.stem for p in drawn} == {"scale_histogram", "oracle_gains"}
+    assert not (tmp_path / "figures/error_against_distance.svg").exists()
+    found = figures_of(report(without(bare, "rows")))
+    assert set(found) == STEMS
+    assert [name for name, figure in found.items() if figure is not None] == ["scale_histogram"]
 
 
 # --------------------------------------------------------------------------- page
@@ -96,6 +108,16 @@ def test_page_holds_verdicts_checks_pools_figures_and_every_row(
     assert page.count("<tr data-view=") == len(results["rows"])
     assert page.count("<img alt=") == len(STEMS)
     assert page == write(study(), tmp_path, figures)
+
+
+def test_a_report_with_its_page_writes_both(tmp_path: Path) -> None:
+    attached = attach_page(report(study()))
+    paths = {str(p.relative_to(tmp_path)) for p in attached.save(tmp_path)}
+    assert {"results.json", "results.txt", "report.html"} < paths
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img alt=") == len(STEMS)
+    assert "schema of results.json</th><td>2<" in page
+    assert "settings digest</th><td>abc<" in page
 
 
 def test_page_separates_oracles_from_what_could_be_deployed(tmp_path: Path) -> None:

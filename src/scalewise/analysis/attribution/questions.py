@@ -14,7 +14,7 @@ from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.statistics.verdict import Verdict
 
 
-class Places(dict[str, int]):
+class ScalePlaces(dict[str, int]):
     """Which scales the questions are about."""
 
     def __init__(self, *, at: int, longest: int, without: int | None, best: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from scalewise.analysis.attribution.error_cache import absolute_errors
 from scalewise.analysis.attribution.error_table import Absolute, Scored, place
-from scalewise.analysis.attribution.questions import Places, again, describe, questions
+from scalewise.analysis.attribution.questions import ScalePlaces, again, describe, questions
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import Training, plan
 from scalewise.analysis.evaluation.floor import NoiseFloor
@@ -163,7 +163,7 @@ def _judge(
     for training in trainings:
         sizes.setdefault(training.name, []).append(training.frames)
     counts = {name: round(float(np.mean(of))) for name, of in sizes.items()}
-    places = Places(
+    places = ScalePlaces(
         at=place(rungs, settings.cutoff, long=network.charges),
         longest=place(rungs, network.cutoff, long=network.charges),
         without=place(rungs, network.cutoff, long=False) if network.long_range_optional else None,

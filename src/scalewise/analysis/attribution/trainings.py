@@ -22,7 +22,7 @@ from scalewise.data.structure import Structure
 from scalewise.training.log import read_lines
 from scalewise.training.run import progress_of
 from scalewise.training.settings import TrainSettings
-from scalewise.training.state import Progress
+from scalewise.training.state import TrainingProgress
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Training:
         return len(self.split.members("train"))
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingProgress:
         """How far it is; an error where its folder holds something else."""
         return progress_of(self.folder, self.settings, self.split)
 

@@ -296,7 +296,7 @@ def _warnings(
     return [
         f"no pool is at most {100 * settings.tolerance:g} % worse than the longest scale, and "
         f"{100 * settings.worst:g} % for any element: all atoms keep the longest scale. Give more "
-        f"prices (penalties={settings.penalties + 3}), or a larger tolerance or worst"
+        f"penalties (penalties={settings.penalties + 3}), or a larger tolerance or worst"
     ]
 
 

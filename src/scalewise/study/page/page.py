@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scalewise.core.files import write_text
+from scalewise.reporting.experiments import DOCUMENTS
 from scalewise.reporting.report import Report
 from scalewise.study.page.captions import CAPTIONS
 from scalewise.study.page.comparison import comparison
@@ -193,7 +194,7 @@ def _provenance(results: Results) -> str:
     if not known:
         return ""
     plain = {k: v for k, v in known.items() if not isinstance(v, Mapping)}
-    plain["schema of results.json"] = results.get("schema", "")
+    plain["schema of results.json"] = DOCUMENTS["study"].schema
     versions = [
         TableLine((head(name.replace("_", " ")), text(value))) for name, value in plain.items()
     ]

@@ -154,6 +154,10 @@ class VerdictRecord(Record):
 
     answer: Literal["needed", "not needed", "cannot tell"]
     reason: Text
+    gain: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    p: Number | None = None
     ratio_to_fixed: Number | None = None
     interval: Interval | None = None
     n: Count

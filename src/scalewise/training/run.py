@@ -123,7 +123,7 @@ def run_command(request: Request) -> list[Path]:
     (path,) = request.files
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
-    structures = read_structures(path, keys, say=progress.message)
+    structures = read_structures(path, keys, progress=progress)
     split = split_for(structures, settings.data, settings.seed, progress)
     model = train_in(structures, split, settings, request.out, progress)
     return [model, request.out / "log.csv"]
@@ -260,7 +260,7 @@ def split_for(
         )
     else:
         dealing = settings.splitting(seed)
-        split = make_split(structures, **dealing.model_dump(), say=progress.message)
+        split = make_split(structures, **dealing.model_dump(), progress=progress)
     missing = [role for role in ("train", "valid") if role not in split.role]
     if missing:
         raise InputError(

@@ -93,7 +93,7 @@ def run_command(request: Request) -> Report:
     """Run ``scalewise prove``."""
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
-    structures = read_structures(request.files[0], keys, say=progress.message)
+    structures = read_structures(request.files[0], keys, progress=progress)
     return attribute_error(structures, settings, request.out, progress=progress)
 
 

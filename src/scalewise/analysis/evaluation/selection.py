@@ -119,7 +119,7 @@ def read_selection(
         Whatever is wrong with the data, the split or the settings.
     """
     progress.message(f"Reading {data}")
-    structures = read_structures(data, LabelKeys.of(settings), say=progress.message)
+    structures = read_structures(data, LabelKeys.of(settings), progress=progress)
     return structures, find_split(data, structures, settings, model)
 
 

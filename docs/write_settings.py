@@ -8,15 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scalewise.analysis.attribution.settings import AttributionSettings
-from scalewise.analysis.cutoff_scan.settings import ScanSettings
-from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
-from scalewise.analysis.locality.settings import LocalitySettings
-from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.settings import Settings
-from scalewise.doctor.settings import DoctorSettings
+from scalewise.reporting.experiments import EXPERIMENTS, load
 from scalewise.study.settings import StudySettings
-from scalewise.training.settings import TrainSettings
 
 HEAD = """# Settings
 
@@ -35,16 +29,9 @@ TABLE = """
 | key | default | meaning |
 |---|---|---|
 """
-#: The commands that have settings of their own.
-COMMANDS: dict[str, type[Settings]] = {
-    "doctor": DoctorSettings,
-    "train": TrainSettings,
-    "predict": PredictSettings,
-    "evaluate": EvaluateSettings,
-    "curve": ScanSettings,
-    "refine": RefineSettings,
-    "prove": AttributionSettings,
-    "locality": LocalitySettings,
+#: The commands that have settings of their own; those of a solution are part of a study's.
+COMMANDS: dict[str, Any] = {
+    e.name: load(e.settings) for e in EXPERIMENTS if e.name not in ("study", "generate")
 }
 
 

@@ -16,20 +16,13 @@ import ase
 import ase.io
 import numpy as np
 
-from scalewise.core.loading import load
-from scalewise.data.regimes import CONTACT, nearest
-from scalewise.data.structure import Structure
-from scalewise.study.branches.base import SumBranch
-from scalewise.study.branches.longrange import CoulombBranch
-from scalewise.study.branches.pair import ElementPairs, PairBranch, PowerBasis
-from scalewise.study.run import run_study
-from scalewise.study.settings import StudySettings
+import scalewise as sw
 
 BOX, PAIRS, FRAMES = 16.0, 8, 60
 
 
-def random_salt(rng: np.random.Generator) -> Structure:
-    """Eight ion pairs at random in a cubic cell, no two ions closer than 2.3 Å."""
+def random_salt(rng: np.random.Generator) -> np.ndarray:
+    """Positions (Å) of eight ion pairs at random in a cubic cell, none closer than 2.3 Å."""
     positions = np.empty((0, 3))
     while len(positions) < 2 * PAIRS:
         trial = rng.uniform(0, BOX, 3)
@@ -37,27 +30,29 @@ def random_salt(rng: np.random.Generator) -> Structure:
         apart -= BOX * np.round(apart / BOX)
         if (np.linalg.norm(apart, axis=1) > 2.3).all():
             positions = np.vstack([positions, trial])
-    return Structure(
-        numbers=np.array([11, 17] * PAIRS),
-        positions=positions,
-        cell=BOX * np.eye(3),
-        pbc=np.ones(3, dtype=bool),
-    )
+    return positions
+
+
+def salt_forces(positions: np.ndarray, charges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Forces (eV/Å) of screened charges that repel each other; distance to a counterion (Å)."""
+    apart = positions[:, None] - positions
+    apart -= BOX * np.round(apart / BOX)
+    r = np.linalg.norm(apart, axis=-1) + np.where(np.eye(len(positions)), np.inf, 0.0)
+    unlike = charges[:, None] != charges
+    size = 14.4 * np.outer(charges, charges) * np.exp(-r / 3.0) / r**2 + 2.4 * (2.4 / r) ** 9
+    forces = (size[..., None] * apart / r[..., None]).sum(axis=1, where=~np.isinf(r)[..., None])
+    return forces, np.where(unlike, r, np.inf).min(axis=1)
 
 
 def write_files(folder: Path, seed: int = 0) -> tuple[Path, Path, Path]:
     """Write dft.xyz, short.xyz and long.xyz with forces in eV/Å; return their paths."""
     rng = np.random.default_rng(seed)
-    elements = ElementPairs(("Cl", "Na"))
-    repulsion = PowerBasis(elements, (2.5, 2.3, 2.5), 6.5, (8,))
-    reference = SumBranch(
-        CoulombBranch({"Na": 0.4, "Cl": -0.4}), PairBranch(repulsion, np.full(3, 0.3))
-    )
+    numbers, charges = np.array([11, 17] * PAIRS), np.array([0.4, -0.4] * PAIRS)
     images: dict[str, list[ase.Atoms]] = {"dft": [], "short": [], "long": []}
     for _ in range(FRAMES):
-        frame = random_salt(rng)
-        truth = reference.predict(frame).forces
-        touching = nearest(frame, {"Na": ["Cl"], "Cl": ["Na"]}, 6.0) < CONTACT
+        positions = random_salt(rng)
+        truth, nearest = salt_forces(positions, charges)
+        touching = nearest < 3.6
         good, bad = (
             0.02 * rng.standard_normal(truth.shape),
             0.2 * rng.standard_normal(truth.shape),
@@ -68,7 +63,7 @@ def write_files(folder: Path, seed: int = 0) -> tuple[Path, Path, Path]:
             "long": truth + np.where(touching[:, None], bad, good),
         }
         for name, values in forces.items():
-            atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
+            atoms = ase.Atoms(numbers, positions, cell=[BOX] * 3, pbc=True)
             atoms.new_array("REF_forces" if name == "dft" else "predicted_forces", values)
             images[name].append(atoms)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,20 +77,18 @@ def main(arguments: list[str]) -> None:
     """Audit the files that were named, or the ones written here."""
     out = Path("runs/audit")
     labels, short, long = map(Path, arguments) if arguments else write_files(out / "data")
-    settings = load(
-        StudySettings,
-        words=[
-            f"predictions.files=[{short}, {long}]",
-            f"predictions.labels={labels}",
-            "predictions.forces_keys=[predicted_forces]",
-            "selector.cutoff=7.0",
-            "split.block=1",  # frames drawn independently
-        ],
+    report = sw.audit_predictions(
+        [short, long],
+        labels,
+        out,
+        predictions={"forces_keys": ("predicted_forces",)},
+        selector={"cutoff": 7.0},
+        split={"block": 1},  # frames drawn independently
     )
-    report = run_study(settings, out)
     for regime in report.subsets:
         verdict = report.verdict(regime)
         print(f"{regime:15s} {verdict.answer:12s} {verdict.reason}")
+    report.save(out)
 
 
 if __name__ == "__main__":

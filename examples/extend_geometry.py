@@ -15,16 +15,15 @@ from typing import ClassVar
 
 import numpy as np
 
-from scalewise.core.quantities import NM
-from scalewise.testbed.geometry import register
-from scalewise.testbed.geometry.base import LAYER, Filling, Geometry, Places, Scene
-from scalewise.testbed.settings import SolutionSettings
-from scalewise.testbed.solution import generate_solution
+import scalewise as sw
 from scalewise.testing import check_geometry
+
+#: Å: depth of the surface, as in the slab and the droplet; and of a nm.
+LAYER, NM = 4.0, 10.0
 
 
 @dataclass(frozen=True)
-class Wire(Geometry):
+class Wire(sw.Geometry):
     """A cylinder, ``box`` wide and long, and ``vacuum`` between it and its images beside it."""
 
     breathing: ClassVar[tuple[bool, bool, bool]] = (False, False, False)
@@ -36,7 +35,7 @@ class Wire(Geometry):
         """Volume (Å³) of the cylinder."""
         return float(np.pi / 4.0 * self.settings.box**3)
 
-    def fill(self, water: np.ndarray, rng: np.random.Generator, where: str) -> Filling:
+    def fill(self, water: np.ndarray, rng: np.random.Generator, where: str) -> sw.Filling:
         """Cut a cylinder out of the water, and put ions in the place of some."""
         radius = 0.5 * self.settings.box / NM
         water = self.inside(water)
@@ -44,19 +43,19 @@ class Wire(Geometry):
         around = np.array([1.0, 1.0, 0.0]) * self.settings.vacuum / NM
         edges = np.array([np.inf, np.inf, self.water_box[2]])
         ions, left = self.dissolve(water[within] + 0.5 * around, rng, where, edges)
-        return Filling(self.water_box + around, ions, left, np.zeros(len(ions), dtype=bool))
+        return sw.Filling(self.water_box + around, ions, left, np.zeros(len(ions), dtype=bool))
 
-    def places(self, scene: Scene) -> Places:
+    def places(self, scene: sw.Scene) -> sw.Places:
         """Surface is a layer deep; a full circle of radius R has a mean r of 2R/3, hence R."""
         r = np.linalg.norm(scene.first[:, :2] - 0.5 * scene.cell[:2], axis=1)
         inner = max(1.5 * float(r.mean()) - LAYER, 0.0)
         volume = np.pi * inner**2 * float(scene.cell[2])
-        return Places(np.where(r > inner, "surface", "interior"), volume)
+        return sw.Places(np.where(r > inner, "surface", "interior"), volume)
 
 
-register("wire", Wire)  # the processes that simulate import this file again
+sw.register_geometry("wire", Wire)  # the processes that simulate import this file again
 
 if __name__ == "__main__":
-    settings = SolutionSettings(geometry="wire", replicas=2, frames=10)
+    settings = sw.SolutionSettings(geometry="wire", replicas=2, frames=10)
     check_geometry(Wire(settings))
-    generate_solution(settings, Path("wire"))
+    sw.generate_solution(settings, Path("wire"))

@@ -15,9 +15,7 @@ import ase.build
 import numpy as np
 from ase.neighborlist import neighbor_list
 
-from scalewise.core.errors import InputError
-from scalewise.data.structure import Structure
-from scalewise.models.protocol import LongRange, Prediction, Scale
+from scalewise import InputError, LongRange, Prediction, Scale, Structure
 from scalewise.testing import check_potential
 
 

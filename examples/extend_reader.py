@@ -15,9 +15,7 @@ import ase
 import ase.units
 import numpy as np
 
-from scalewise.core.errors import InputError
-from scalewise.data import readers
-from scalewise.data.reading import read_structures
+from scalewise import InputError, read_structures, register_reader
 
 BOHR, HARTREE = ase.units.Bohr, ase.units.Hartree
 
@@ -54,7 +52,7 @@ def read_runner(path: Path) -> list[ase.Atoms]:
     return images
 
 
-readers.register(".data", read_runner)
+register_reader(".data", read_runner)
 
 
 if __name__ == "__main__":

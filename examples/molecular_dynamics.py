@@ -12,7 +12,7 @@ import ase.units
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 
-from scalewise.interfaces.ase import ScalewiseCalculator
+from scalewise import ScalewiseCalculator
 
 model, start = sys.argv[1:3]
 steps = int(sys.argv[3]) if len(sys.argv) > 3 else 1000

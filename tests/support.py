@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -72,6 +72,35 @@ def doubled(frame: Structure) -> Structure:
         cell=frame.cell * np.array([2.0, 1.0, 1.0])[:, None],
         molecule=np.arange(2 * len(frame.numbers)),
         labels=replace(frame.labels, forces=np.tile(frame.labelled_forces, (2, 1))),
+    )
+
+
+class Known(NamedTuple):
+    """What a potential predicts: all parts are known, but stress without periodicity."""
+
+    forces: np.ndarray
+    energy: float
+    energies: np.ndarray
+    stress: np.ndarray | None
+    charges: np.ndarray
+    cutoffs: np.ndarray
+
+
+def predict(
+    potential: Potential,
+    frame: Structure,
+    *,
+    cutoffs: np.ndarray | float | None = None,
+    long: bool = True,
+) -> Known:
+    """A potential's prediction, with types that say that no part is missing."""
+    found = potential.predict(frame, cutoffs=cutoffs, long=long)
+    assert found.energy is not None
+    assert found.energies is not None
+    assert found.charges is not None
+    assert found.cutoffs is not None
+    return Known(
+        found.forces, found.energy, found.energies, found.stress, found.charges, found.cutoffs
     )
 
 

@@ -17,6 +17,7 @@ _PUBLIC = {
     "Structure": "data.structure",
     "Labels": "data.structure",
     "read_structures": "data.reading",
+    "register_reader": "data.readers",
     "write_structures": "data.reading",
     "Split": "data.splits",
     "make_split": "data.splits",
@@ -31,6 +32,8 @@ _PUBLIC = {
     "Scale": "models.protocol",
     "Ladder": "models.protocol",
     "AdaptiveCutoff": "models.adaptive_cutoff",
+    "PredictionFile": "models.adapters.prediction_file",
+    "AseModel": "models.adapters.ase_calculator",
     "ScalewiseCalculator": "interfaces.ase",
     # training
     "train": "training.run",
@@ -47,7 +50,14 @@ _PUBLIC = {
     "Verdict": "statistics.verdict",
     # the testbed
     "generate_solution": "testbed.solution",
-    # errors
+    "SolutionSettings": "testbed.settings",
+    "Geometry": "testbed.geometry.base",
+    "Filling": "testbed.geometry.base",
+    "Places": "testbed.geometry.base",
+    "Scene": "testbed.geometry.base",
+    "register_geometry": "testbed.geometry",
+    # progress and errors
+    "Messages": "core.progress",
     "InputError": "core.errors",
 }
 
@@ -73,6 +83,8 @@ if TYPE_CHECKING:
     from scalewise.analysis.locality.run import bound_locality as bound_locality
     from scalewise.analysis.refinement.refine import refine_cutoffs as refine_cutoffs
     from scalewise.core.errors import InputError as InputError
+    from scalewise.core.progress import Messages as Messages
+    from scalewise.data.readers import register_reader as register_reader
     from scalewise.data.reading import read_structures as read_structures
     from scalewise.data.reading import write_structures as write_structures
     from scalewise.data.splits import Split as Split
@@ -81,6 +93,8 @@ if TYPE_CHECKING:
     from scalewise.data.structure import Structure as Structure
     from scalewise.doctor.examine import diagnose_data as diagnose_data
     from scalewise.interfaces.ase import ScalewiseCalculator as ScalewiseCalculator
+    from scalewise.models.adapters.ase_calculator import AseModel as AseModel
+    from scalewise.models.adapters.prediction_file import PredictionFile as PredictionFile
     from scalewise.models.adaptive_cutoff import AdaptiveCutoff as AdaptiveCutoff
     from scalewise.models.density.settings import NetworkSettings as NetworkSettings
     from scalewise.models.opening import load_potential as load_potential
@@ -94,6 +108,12 @@ if TYPE_CHECKING:
     from scalewise.reporting.report import Report as Report
     from scalewise.statistics.verdict import Verdict as Verdict
     from scalewise.study.run import audit_predictions as audit_predictions
+    from scalewise.testbed.geometry import register_geometry as register_geometry
+    from scalewise.testbed.geometry.base import Filling as Filling
+    from scalewise.testbed.geometry.base import Geometry as Geometry
+    from scalewise.testbed.geometry.base import Places as Places
+    from scalewise.testbed.geometry.base import Scene as Scene
+    from scalewise.testbed.settings import SolutionSettings as SolutionSettings
     from scalewise.testbed.solution import generate_solution as generate_solution
     from scalewise.training.run import train as train
     from scalewise.training.settings import TrainSettings as TrainSettings

@@ -10,7 +10,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.testbed import geometry as module
-from scalewise.testbed.geometry import GEOMETRIES, geometry_of, register
+from scalewise.testbed.geometry import GEOMETRIES, geometry_of, register_geometry
 from scalewise.testbed.geometry.base import Filling, Places, Scene
 from scalewise.testbed.geometry.bulk import Bulk
 from scalewise.testbed.settings import SolutionSettings
@@ -37,9 +37,8 @@ def test_a_geometry(name: str) -> None:
 class Crowded(Bulk):
     def fill(self, water, rng, where) -> Filling:
         made = super().fill(water, rng, where)
-        ions = made.ions.copy()
-        ions[1] = ions[0] + 0.1  # nm along each axis
-        return replace(made, ions=ions)
+        made.ions[1] = made.ions[0] + 0.1
+        return made
 
 
 class Lost(Bulk):
@@ -61,9 +60,7 @@ class Wandering(Bulk):
 class Torn(Bulk):
     def fill(self, water, rng, where) -> Filling:
         made = super().fill(water, rng, where)
-        water = made.water.copy()
-        water[0, 1, 0] += made.cell[0]  # a hydrogen of another image
-        return replace(made, water=water)
+        return replace(made, water=made.water * np.array([1.01, 1.0, 1.0]))
 
 
 class Nameless(Bulk):
@@ -116,11 +113,11 @@ def test_geometries_of_others_are_found_by_name(monkeypatch: pytest.MonkeyPatch)
     found.clear()
     with pytest.raises(InputError, match="no geometry 'torn' here"):
         geometry_of(torn)
-    register("listed", Listed)
+    register_geometry("listed", Listed)
     assert isinstance(geometry_of(settings("listed")), Listed)
     with pytest.raises(InputError, match="there is a geometry 'slab'"):
-        register("slab", Listed)
+        register_geometry("slab", Listed)
     with pytest.raises(InputError, match="Give a subclass of Geometry"):
-        register("other", dict)  # type: ignore[arg-type]
+        register_geometry("other", dict)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="plain word"):
-        register("a b", Listed)
+        register_geometry("a b", Listed)

@@ -10,6 +10,7 @@ import torch
 
 from fuzz.harness import Input, UnusableError, damage, unreadable
 from scalewise.core.errors import InputError
+from scalewise.core.progress import Messages
 from scalewise.data import reading
 from scalewise.data.structure import Structure
 from scalewise.models import graph
@@ -230,7 +231,7 @@ def read(folder: Path) -> None:
     ):
         said: list[str] = []
         try:
-            found = reading.read_structures(path, say=said.append, **changes)
+            found = reading.read_structures(path, progress=Messages(said.append), **changes)
             if not found:
                 raise UnusableError("no frames, and no error")
             for frame in found:

@@ -13,7 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
-from support import doubled, salt_frame, untrained
+from support import doubled, predict, salt_frame, untrained
 
 KINDS = ("element", "regime", "environment")
 
@@ -42,7 +42,7 @@ def routed(kind: str, *long: str) -> Potential:
             potential.network.centre[0].mul_(4.0)
             torch.nn.init.normal_(adaptive.first.weight, std=2.0)
             adaptive.second.weight.mul_(10.0)
-            cutoffs = torch.tensor(potential.predict(frame).cutoffs)
+            cutoffs = torch.tensor(predict(potential, frame).cutoffs)
             logit = torch.logit((cutoffs - 3.5) / 1.5).mean()
             adaptive.offset.sub_(logit)
     return potential
@@ -60,7 +60,7 @@ def moved(frame: Structure, step: np.ndarray) -> Structure:
 
 
 def test_cutoffs_differ_where_they_may(potential: Potential, frame: Structure) -> None:
-    cutoffs = potential.predict(frame).cutoffs
+    cutoffs = predict(potential, frame).cutoffs
     assert potential.adaptive_cutoff is not None
     kinds = {z: np.ptp(cutoffs[frame.numbers == z]) for z in (11, 17)}
     if potential.adaptive_cutoff.settings.by == "element":
@@ -72,14 +72,14 @@ def test_cutoffs_differ_where_they_may(potential: Potential, frame: Structure) -
 
 
 def test_forces_are_those_of_the_energy(potential: Potential, frame: Structure) -> None:
-    found = potential.predict(frame)
+    found = predict(potential, frame)
     assert np.abs(found.forces.sum(axis=0)).max() < 1e-8
     for atom, axis in ((0, 0), (5, 1), (12, 2), (19, 0)):
         step = np.zeros((20, 3))
         step[atom, axis] = 5e-5
-        up, down = (potential.predict(moved(frame, s)).energy for s in (step, -step))
+        up, down = (predict(potential, moved(frame, s)).energy for s in (step, -step))
         assert -(up - down) / 1e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
-    given = potential.predict(frame, cutoffs=found.cutoffs)
+    given = predict(potential, frame, cutoffs=found.cutoffs)
     assert given.energy == pytest.approx(found.energy, abs=1e-9)
     if potential.adaptive_cutoff is not None and potential.adaptive_cutoff.settings.by != "element":
         # the gradient of the scale is part of the force
@@ -92,21 +92,21 @@ def test_the_jacobian_of_the_forces_is_symmetric(potential: Potential, frame: St
         for axis in range(3):
             step = np.zeros((20, 3))
             step[atom, axis] = 2e-6
-            up, down = (potential.predict(moved(frame, s)).forces for s in (step, -step))
+            up, down = (predict(potential, moved(frame, s)).forces for s in (step, -step))
             columns.append(((up - down) / 4e-6)[:4].ravel())
     jacobian = np.array(columns)
     assert np.abs(jacobian - jacobian.T).max() < 1e-6
 
 
 def test_the_stress_is_that_of_the_energy(potential: Potential, frame: Structure) -> None:
-    stress = potential.predict(frame).stress
+    stress = predict(potential, frame).stress
     assert stress is not None
     energy = []
     for step in (1e-4, -1e-4):
         strain = np.eye(3)
         strain[0, 1] += step
         strained = replace(frame, positions=frame.positions @ strain.T, cell=frame.cell @ strain.T)
-        energy.append(potential.predict(strained).energy)
+        energy.append(predict(potential, strained).energy)
     volume = np.linalg.det(frame.cell)
     assert (energy[0] - energy[1]) / 2e-4 / volume == pytest.approx(stress[0, 1], abs=1e-6)
 
@@ -117,7 +117,7 @@ def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: 
     direction = np.random.default_rng(0).standard_normal((20, 3))
 
     places = np.linspace(0.0, 0.12, 241)
-    energy = np.array([potential.predict(moved(frame, p * direction)).energy for p in places])
+    energy = np.array([predict(potential, moved(frame, p * direction)).energy for p in places])
 
     def third(every: int) -> float:
         return float(np.abs(np.diff(energy[::every], 3)).max())
@@ -128,7 +128,7 @@ def test_forces_bend_nowhere_while_a_scale_changes(potential: Potential, frame: 
 def test_the_energy_is_extensive(potential: Potential, frame: Structure) -> None:
     assert potential.adaptive_cutoff is not None
     local = routed(potential.adaptive_cutoff.settings.by)
-    one, two = (local.predict(f).energy for f in (frame, doubled(frame)))
+    one, two = (predict(local, f).energy for f in (frame, doubled(frame)))
     assert two == pytest.approx(2 * one, rel=1e-8)
 
 
@@ -140,8 +140,8 @@ def test_a_router_may_choose_the_longest_cutoff(frame: Structure) -> None:
     assert potential.adaptive_cutoff is not None
     with torch.no_grad():
         potential.adaptive_cutoff.offset.fill_(50.0)
-    found = potential.predict(frame)
-    longest = potential.predict(frame, cutoffs=found.cutoffs)
+    found = predict(potential, frame)
+    longest = predict(potential, frame, cutoffs=found.cutoffs)
     assert (found.cutoffs == 6.3).all()
     np.testing.assert_allclose(found.forces, longest.forces, atol=1e-4)
 
@@ -149,7 +149,7 @@ def test_a_router_may_choose_the_longest_cutoff(frame: Structure) -> None:
 def test_the_regime_is_the_neighborhood_of_its_elements(frame: Structure) -> None:
     potential = routed("regime")
     assert potential.adaptive_cutoff is not None
-    cutoffs = potential.predict(frame).cutoffs
+    cutoffs = predict(potential, frame).cutoffs
     delta = frame.positions[:, None] - frame.positions[frame.numbers == 11]
     delta -= 10.0 * np.round(delta / 10.0)
     distance = np.linalg.norm(delta, axis=2)
@@ -181,7 +181,7 @@ def test_a_router_survives_its_checkpoint(
     checkpoint.write(tmp_path, potential)
     again = checkpoint.read(tmp_path)
     np.testing.assert_allclose(
-        again.predict(frame).forces, potential.predict(frame).forces, atol=1e-12
+        predict(again, frame).forces, predict(potential, frame).forces, atol=1e-12
     )
     single = potential.to(dtype=torch.float32)
-    assert np.abs(single.predict(frame).cutoffs - potential.predict(frame).cutoffs).max() < 1e-4
+    assert np.abs(predict(single, frame).cutoffs - predict(potential, frame).cutoffs).max() < 1e-4

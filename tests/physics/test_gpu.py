@@ -15,7 +15,7 @@ from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.gradients import Evaluator
-from scalewise.models.opening import open_model
+from scalewise.models.opening import open_potential
 from scalewise.models.protocol import Prediction
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
@@ -90,7 +90,7 @@ def test_training_there_is_training_here(tmp_path: Path) -> None:
         found[device] = checkpoint.read(out / "model").network.state_dict()
     for name, weight in found["cpu"].items():
         torch.testing.assert_close(found["cuda"][name], weight, rtol=0, atol=0.02)
-    opened = open_model(tmp_path / "cuda", device="cuda")
+    opened = open_potential(tmp_path / "cuda", device="cuda")
     assert opened.device.type == "cuda"
 
 

@@ -18,7 +18,7 @@ from scalewise.models.protocol import Scale
 from scalewise.models.scale import ORDER, ResolvedScale, condition
 from scalewise.study.branches.learned import LearnedBranch
 from scalewise.testing import check_branch
-from support import doubled, salt_frame, untrained
+from support import doubled, predict, salt_frame, untrained
 
 LADDER = (3.0, 5.0, "long")
 
@@ -65,7 +65,7 @@ def test_scales_share_what_is_nearer_than_their_switch(frame: Structure) -> None
     )
     untold = DensityNetwork(settings, (11, 17), torch.float64)
     shared = Potential(untold, untrained().composition)
-    energies = [shared.predict(pair, cutoffs=c).energy for c in (3.3, 3.6, 4.3, 5.0)]
+    energies = [predict(shared, pair, cutoffs=c).energy for c in (3.3, 3.6, 4.3, 5.0)]
     np.testing.assert_allclose(energies[2:], energies[1], rtol=0, atol=1e-12)
     assert abs(energies[0] - energies[1]) > 1e-6
 
@@ -76,7 +76,7 @@ def test_a_network_begins_as_one_that_is_not_told(frame: Structure) -> None:
     ladder = DensityNetwork(untrained(ladder=LADDER).network.settings, (11, 17), torch.float64)
     ladder.load_state_dict(plain.network.state_dict(), strict=False)
     found = Potential(ladder, plain.composition).predict(frame)
-    np.testing.assert_allclose(found.forces, plain.predict(frame).forces, atol=1e-12)
+    np.testing.assert_allclose(found.forces, predict(plain, frame).forces, atol=1e-12)
 
 
 def test_the_first_layer_looks_at_the_first_slots_alone(
@@ -94,7 +94,7 @@ def test_the_first_layer_looks_at_the_first_slots_alone(
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     whole = untrained(ladder=LADDER, first_layer_cutoff=None)
     assert whole.graph(frame).first_neighbor_index is None
-    assert np.abs(whole.predict(frame).forces - potential.predict(frame).forces).max() > 1e-3
+    assert np.abs(predict(whole, frame).forces - predict(potential, frame).forces).max() > 1e-3
 
 
 def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
@@ -120,12 +120,12 @@ def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
 
 
 def test_long_range_is_a_rung(potential: Potential, frame: Structure) -> None:
-    short = potential.predict(frame, cutoffs=4.0, long=False)
+    short = predict(potential, frame, cutoffs=4.0, long=False)
     assert (short.charges == 0).all()
-    assert np.abs(short.forces - potential.predict(frame, cutoffs=4.0).forces).max() > 1e-3
+    assert np.abs(short.forces - predict(potential, frame, cutoffs=4.0).forces).max() > 1e-3
     check = untrained()
     with pytest.raises(InputError, match=r"trained with it alone.*--ladder"):
-        check.predict(frame, long=False)
+        predict(check, frame, long=False)
 
 
 def test_shares_in_the_long_range_pass_smoothly_to_none(
@@ -153,13 +153,15 @@ def test_forces_at_scales_of_every_atom_are_those_of_one_energy(
 ) -> None:
     rng = np.random.default_rng(0)
     cutoffs = rng.uniform(3.0, 5.0, 20)
-    found = potential.predict(frame, cutoffs=cutoffs)
+    found = predict(potential, frame, cutoffs=cutoffs)
     assert np.abs(found.forces.sum(axis=0)).max() < 1e-8
     for atom, axis in ((0, 0), (7, 1), (13, 2)):
         step = np.zeros((20, 3))
         step[atom, axis] = 1e-4
         up, down = (
-            potential.predict(replace(frame, positions=frame.positions + s), cutoffs=cutoffs).energy
+            predict(
+                potential, replace(frame, positions=frame.positions + s), cutoffs=cutoffs
+            ).energy
             for s in (step, -step)
         )
         assert -(up - down) / 2e-4 == pytest.approx(found.forces[atom, axis], abs=1e-6)
@@ -200,12 +202,12 @@ def test_parts_can_be_worked_on_in_blocks(
     potential: Potential, frame: Structure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cutoffs = np.random.default_rng(2).uniform(3.0, 5.0, 20)
-    expected = potential.predict(frame, cutoffs=cutoffs)
+    expected = predict(potential, frame, cutoffs=cutoffs)
     monkeypatch.setattr(derivative, "BLOCKS_FROM", 1)
     monkeypatch.setattr(derivative, "BLOCK", 6)
     monkeypatch.setattr("scalewise.models.binning.PART", 1)
     monkeypatch.setattr("scalewise.models.binning.WHOLE", 100.0)
-    found = potential.predict(frame, cutoffs=cutoffs)
+    found = predict(potential, frame, cutoffs=cutoffs)
     np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
     np.testing.assert_allclose(found.energies, expected.energies, atol=1e-12)
 
@@ -220,11 +222,11 @@ def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbor(
     )
 
     def energy(first: float) -> float:
-        return potential.predict(frame, cutoffs=np.array([first, 2.0])).energy
+        return predict(potential, frame, cutoffs=np.array([first, 2.0])).energy
 
     def alone(first: float) -> float:
         far = replace(frame, positions=np.array([[0.0, 0, 0], [9.0, 0, 0]]))
-        return potential.predict(far, cutoffs=np.array([first, 2.0])).energy
+        return predict(potential, far, cutoffs=np.array([first, 2.0])).energy
 
     steps = np.array([0.02, 0.01])
     values = np.array([energy(4.0 + h) - alone(4.0 + h) for h in steps])
@@ -235,5 +237,5 @@ def test_the_energy_is_smooth_to_second_order_while_a_cutoff_crosses_a_neighbor(
 
 def test_a_uniform_scale_is_extensive(potential: Potential, frame: Structure) -> None:
     cells = (frame, doubled(frame))
-    one, two = (potential.predict(f, cutoffs=3.7, long=False).energy for f in cells)
+    one, two = (predict(potential, f, cutoffs=3.7, long=False).energy for f in cells)
     assert two == pytest.approx(2 * one, rel=1e-10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self
 
@@ -10,10 +10,10 @@ import ase
 import numpy as np
 
 from scalewise.core.errors import InputError, did_you_mean
+from scalewise.core.progress import Progress
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY
 from scalewise.core.settings import Settings
 
-Say = Callable[[str], None]
 LabelName = Literal["forces", "energy", "stress"]
 #: What programs call the labels of a frame, in lower case.
 USUAL: Final[Mapping[str, frozenset[str]]] = {
@@ -86,7 +86,9 @@ def frame_value(image: ase.Atoms, key: str) -> Any:
     return results.get(key, image.info.get(key))
 
 
-def check_present(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, say: Say) -> None:
+def check_present(
+    source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress
+) -> None:
     """Refuse energy and stress keys that were named and are in no frame; tell of default ones.
 
     Raises
@@ -112,7 +114,9 @@ def check_present(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, say
             fit = [k for k in usual if "virial" not in k.lower()]
             one = "it" if len(usual) == 1 else "one"
             hint = f"; if {one} is what is meant, give {option}={fit[0]}" if fit else ""
-            say(f"no {what} are read: no frame has '{key}', but the file has {listed}{hint}")
+            progress.message(
+                f"no {what} are read: no frame has '{key}', but the file has {listed}{hint}"
+            )
 
 
 def frame_keys(images: Sequence[ase.Atoms]) -> list[str]:

@@ -13,9 +13,10 @@ from ase.data import chemical_symbols
 
 from scalewise.core.errors import InputError, did_you_mean, shown
 from scalewise.core.files import replacing
+from scalewise.core.progress import SILENT, Progress
 from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
 from scalewise.data import units
-from scalewise.data.keys import LabelKeys, Say, check_present, frame_value
+from scalewise.data.keys import LabelKeys, check_present, frame_value
 from scalewise.data.readers import read_file
 from scalewise.data.readers.extxyz import write_images
 from scalewise.data.structure import Labels, Structure, check_cell, check_positions
@@ -25,7 +26,7 @@ def read_structures(
     path: Path | str,
     keys: LabelKeys | None = None,
     *,
-    say: Say = lambda _: None,
+    progress: Progress = SILENT,
     **changes: Any,
 ) -> list[Structure]:
     """Read every frame of a file and check it.
@@ -37,7 +38,7 @@ def read_structures(
         suffix.
     keys
         Where its labels are; default: the usual keys. Without a forces key no label is read.
-    say
+    progress
         Told of labels that the file seems to have under other keys.
     changes
         Attributes of ``keys`` to replace, such as ``energy=None`` or ``check_units=False``.
@@ -50,16 +51,16 @@ def read_structures(
         ``check_units`` is off.
     """
     keys = replace(keys or LabelKeys(), **changes)
-    return convert_images(read_file(path), str(path), keys, say)
+    return convert_images(read_file(path), str(path), keys, progress)
 
 
 def convert_images(
-    images: Sequence[ase.Atoms], source: str, keys: LabelKeys, say: Say = lambda _: None
+    images: Sequence[ase.Atoms], source: str, keys: LabelKeys, progress: Progress = SILENT
 ) -> list[Structure]:
     """Check frames that were read, and take their labels; see :func:`read_structures`."""
     frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
     if keys.forces is not None:
-        check_present(source, images, keys, say)
+        check_present(source, images, keys, progress)
     if keys.check_units:
         _refuse_units(frames, keys)
     return frames

@@ -127,7 +127,7 @@ def run_command(request: Request) -> Report:
     settings, progress = request.settings, request.progress
     progress.message(f"Reading {path}")
     keys = LabelKeys.of(settings)
-    structures = read_structures(path, keys, check_units=False, say=progress.message)
+    structures = read_structures(path, keys, check_units=False, progress=progress)
     return diagnose_data(structures, settings, progress=progress)
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -44,6 +44,10 @@ class Scale:
 
     cutoff: float | Float[np.ndarray, " atoms"] | None = None
     long_range: bool = True
+
+
+#: The scale that a model chooses itself.
+OWN_SCALE: Final = Scale()
 
 
 @dataclass(frozen=True, eq=False)

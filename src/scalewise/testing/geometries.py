@@ -81,7 +81,7 @@ def _check_filling(geometry: Geometry, filling: Filling) -> None:
     assert np.isfinite(filling.ions).all(), "ions at finite positions"
     assert np.isfinite(water).all(), "water at finite positions"
     bonds = np.linalg.norm(water[:, 1:] - water[:, :1], axis=2)
-    np.testing.assert_allclose(bonds, 0.096, atol=1e-3, err_msg="waters are whole")
+    np.testing.assert_allclose(bonds, 0.096, atol=1e-4, err_msg="waters are whole")
     first = np.concatenate([filling.ions, water[:, 0]])
     for k, point in enumerate(first[:-1]):
         apart = first[k + 1 :] - point

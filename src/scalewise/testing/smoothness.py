@@ -15,7 +15,7 @@ from scalewise.models.protocol import InteratomicPotential, Prediction, Scale
 #: Å between the points of central differences.
 STEP: Final = 1e-4
 #: Atoms whose forces are compared with differences of the energy.
-ATOMS: Final = 3
+ATOMS: Final = 2
 #: Distance from a cutoff at which energy and forces must be what they are beyond it, and one at
 #: which forces may differ: both as shares of the cutoff.
 CLOSE: Final = 1e-4

@@ -31,13 +31,14 @@ def run(job: Job, progress: Progress = SILENT) -> None:
         raise InputError(
             "split",
             f"{len(job.train)} frames to train and {len(job.valid)} to validate",
-            f"At least {needed} and 1 are needed: give more frames, or smaller processes or batch.",
+            f"At least {needed} and 1 are needed: give more frames, or smaller processes or "
+            "batch_size.",
         )
     if settings.batch_size > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
         raise InputError(
-            "key 'batch'",
-            f"batch={settings.batch_size}, but some frames are periodic and some are not",
-            "They cannot share a batch: use batch=1, or one kind of frames.",
+            "key 'batch_size'",
+            f"batch_size={settings.batch_size}, but some frames are periodic and some are not",
+            "They cannot share a batch: use batch_size=1, or one kind of frames.",
         )
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,17 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
-from scalewise.data.splits import Split, make_split, say_untrained, untrained_elements
+from scalewise.data.splits import (
+    Split,
+    hash_file,
+    make_split,
+    say_untrained,
+    untrained_elements,
+)
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
+from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
@@ -85,24 +92,28 @@ def train(
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
     given = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None} | changes
-    if ladder is not None:
-        given["network"] = {**given.get("network", {}), "ladder": list(ladder.rungs)}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary if out is None else out)
         if initial is not None:
             given["start"] = initial.save(folder / "initial")
-        chosen = _settings(settings, given)
+        chosen = _settings(settings, given, ladder)
         split = split or split_for(structures, chosen.data, chosen.seed, progress)
         return checkpoint.read(train_in(structures, split, chosen, folder, progress))
 
 
-def _settings(settings: TrainSettings | None, changes: dict[str, Any]) -> TrainSettings:
+def _settings(
+    settings: TrainSettings | None, changes: dict[str, Any], ladder: Ladder | None
+) -> TrainSettings:
     """Settings with changes, checked together."""
     base = {} if settings is None else settings.model_dump(exclude_unset=True)
-    network = {**base.get("network", {}), **changes.get("network", {})}
-    merged = {**base, **changes, **({"network": network} if network else {})}
+    given = changes.get("network", {})
+    if isinstance(given, NetworkSettings):
+        given = given.model_dump(exclude_unset=True)
+    if isinstance(given, Mapping):  # anything else is refused with the other settings
+        rungs = {} if ladder is None else {"ladder": list(ladder.rungs)}
+        given = {**base.get("network", {}), **given, **rungs}
     try:
-        return TrainSettings.model_validate(merged)
+        return TrainSettings.model_validate({**base, **changes, "network": given})
     except ValidationError as error:
         raise explain(TrainSettings, "settings of train", error) from None
 
@@ -112,7 +123,7 @@ def run_command(request: Request) -> list[Path]:
     (path,) = request.files
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
-    structures = read_structures(path, keys, say=progress.message)
+    structures = read_structures(path, keys, progress=progress)
     split = split_for(structures, settings.data, settings.seed, progress)
     model = train_in(structures, split, settings, request.out, progress)
     return [model, request.out / "log.csv"]
@@ -137,6 +148,7 @@ def train_in(
     """
     settings, first = _from(settings)
     frames = list(structures)
+    split.check_count(frames)
     digest = _digest(settings, split)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
@@ -197,9 +209,12 @@ def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingPro
 
 
 def _digest(settings: TrainSettings, split: Split) -> str:
-    """Name the settings and the data; of a split, what it says, and not where the file lies."""
+    """Name the settings and the data; of split and start, what is in them, and not where."""
     data = settings.data.model_copy(update={"split": None})
-    words = settings.model_copy(update={"data": data}).digest()
+    start = settings.start
+    if start is not None:
+        start = Path(hash_file(checkpoint.locate(start) / checkpoint.MODEL))
+    words = settings.model_copy(update={"data": data, "start": start}).digest()
     return hashlib.sha256((words + split.digest()).encode()).hexdigest()
 
 
@@ -245,7 +260,7 @@ def split_for(
         )
     else:
         dealing = settings.splitting(seed)
-        split = make_split(structures, **dealing.model_dump(), say=progress.message)
+        split = make_split(structures, **dealing.model_dump(), progress=progress)
     missing = [role for role in ("train", "valid") if role not in split.role]
     if missing:
         raise InputError(

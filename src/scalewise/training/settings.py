@@ -173,6 +173,7 @@ class TrainSettings(Settings):
             )
         if self.freeze and (self.start is None or self.adaptive_cutoff is None):
             raise ValueError(
-                "freeze=true trains an adaptive cutoff alone: give start and route.by, too"
+                "freeze=true trains an adaptive cutoff alone: give start and adaptive_cutoff.by, "
+                "too"
             )
         return self

@@ -15,9 +15,9 @@ import pytest
 from scalewise.analysis.attribution.error_cache import absolute_errors
 from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.questions import changes, ranges
-from scalewise.analysis.attribution.run import prove, write_all
+from scalewise.analysis.attribution.run import attribute_error, run_command
 from scalewise.analysis.attribution.settings import AttributionSettings
-from scalewise.analysis.attribution.trainings import base_split, plan
+from scalewise.analysis.attribution.trainings import plan
 from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
@@ -25,7 +25,9 @@ from scalewise.data.reading import read_structures
 from scalewise.data.splits import DataFile, Split, reduced
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
+from scalewise.reporting.experiments import Request
 from scalewise.statistics.verdict import Verdict
+from scalewise.training.run import split_for
 from support import salt_frame, untrained
 
 SETUPS = ("whole", "narrow", "half", "quarter")
@@ -230,7 +232,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     settings = load(AttributionSettings, None, WORDS)
     frames = read_structures(file, check_units=False)
-    trainings = plan(base_split(file, frames, settings), frames, settings, tmp_path)
+    split = split_for(frames, settings.data, settings.seed)
+    trainings = plan(split, frames, settings, tmp_path)
     assert [(t.name, t.frames) for t in trainings[::2]] == [
         ("whole", 8),
         ("narrow", 8),
@@ -241,9 +244,9 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     assert trainings[2].settings.network.channels == 2
     drawn = [set(t.split.members("train").tolist()) for t in trainings[6:]]
     assert drawn[0] != drawn[1]
-    split = trainings[6].settings.data.split
-    assert split is not None
-    assert Split.load(split, structures=frames, data=file).roles == (
+    written = trainings[6].settings.data.split
+    assert written is not None
+    assert Split.load(written, structures=frames, data=file).roles == (
         "train",
         "valid",
         "test",
@@ -255,12 +258,14 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = load(AttributionSettings, None, WORDS)
-    results = prove(file, settings, tmp_path)
-    paths = write_all(results, tmp_path)
-    assert [p.name for p in paths] == ["prove.json", "prove.png", "prove.svg"]
-    found = json.loads((tmp_path / "prove.json").read_text())
+    report = run_command(Request(settings, tmp_path, files=(file,)))
+    paths = report.save(tmp_path)
+    assert [p.name for p in paths] == ["prove.json", "prove.txt", "prove.png", "prove.svg"]
+    found = json.loads((tmp_path / "prove.json").read_text())["body"]
+    assert found["choice"] == {"role": "test", "scored": 5, "groups": 5}
     assert list(found["questions"]) == ["cutoff", "routing", "data", "size"]
     whole = found["subsets"][0]
+    assert report.verdict("all", "data").question == "data"
     assert [v["question"] for v in whole["verdicts"]] == list(found["questions"])
     assert [s["name"] for s in found["subsets"]] == ["all", "Na", "Cl"]
     assert found["scales"] == [{"cutoff": c, "long": False} for c in (3.0, 3.75, 4.5)]
@@ -270,11 +275,11 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     assert len(logs) == 8
     # equal work: as many steps on fewer frames
     assert {int(text.splitlines()[-1].split(",")[0]) for text in logs.values()} == {16}
-    monkeypatch.setattr("scalewise.analysis.attribution.run.train", forbidden)
+    monkeypatch.setattr("scalewise.analysis.attribution.run.train_in", forbidden)
     monkeypatch.setattr("scalewise.analysis.attribution.error_cache.measure", forbidden)
     monkeypatch.chdir(tmp_path)
-    again = prove(file, settings, Path())
-    assert again["subsets"] == results["subsets"]
+    again = attribute_error(read_structures(file, check_units=False), settings, Path())
+    assert again.body["subsets"] == report.body["subsets"]
 
 
 def forbidden(*_: object, **__: object) -> None:
@@ -313,5 +318,6 @@ def test_kept_errors_are_of_this_model_and_these_frames(file: Path, tmp_path: Pa
 def test_bad_settings_are_refused(
     file: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
+    structures = read_structures(file, check_units=False)
     with pytest.raises(InputError, match=message):
-        prove(file, load(AttributionSettings, None, [*WORDS, *words]), tmp_path)
+        attribute_error(structures, load(AttributionSettings, None, [*WORDS, *words]), tmp_path)

@@ -14,21 +14,26 @@ import pytest
 import torch
 
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
-from scalewise.analysis.cutoff_scan.scan import curve, write_all
+from scalewise.analysis.cutoff_scan.scan import run_command, scan_cutoffs
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
+from scalewise.analysis.locality.against import read_against
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data import neighbors
+from scalewise.data.reading import read_structures
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import build
+from scalewise.models.potential import Potential
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report
 from scalewise.statistics.bootstrap import Resampling
 from scalewise.training.cutoff_penalty import BLUR, neighbors_cost, update_multiplier
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
-from scalewise.training.run import train
+from scalewise.training.run import split_for, train_in
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import TrainingProgress
@@ -196,6 +201,12 @@ def test_neighbors_are_counted_where_they_are_a_little_blurred() -> None:
     assert float(neighbors_cost(graph, positions, everything)) == pytest.approx(1.0)
 
 
+def train_on_test(run: Path, settings: TrainSettings, out: Path) -> None:
+    """Train on the structures beside a run."""
+    structures = read_structures(run / "test.xyz", check_units=False)
+    train_in(structures, split_for(structures, settings.data, settings.seed), settings, out)
+
+
 #: An adaptive cutoff alone has few weights, which bear long steps.
 ALONE = (
     *("adam_rate=0.02", "learning_rate=0.04", "ema=0.98", "validations=3"),
@@ -214,7 +225,7 @@ def test_a_router_is_trained_on_a_network_that_stays(
         "adaptive_cutoff.tolerance=0.5",
     )
     settings = load(TrainSettings, None, [*words, *ALONE, "epochs=24"])
-    train(trained / "test.xyz", settings, tmp_path)
+    train_on_test(trained, settings, tmp_path)
     before, after = (checkpoint.read(p / "model") for p in (trained, tmp_path))
     assert after.adaptive_cutoff is not None
     for name, weight in before.network.state_dict().items():
@@ -226,9 +237,11 @@ def test_a_router_is_trained_on_a_network_that_stays(
     assert after.predict(frame).cutoffs.mean() < start - 0.2
     cost = column(tmp_path, "cost_adaptive")
     assert cost[-1] < cost[0] < 1.0
-    other = load(TrainSettings, None, [f"start={trained}", "network.cutoff=4.0"])
+    other = load(
+        TrainSettings, None, [f"start={trained}", "network.cutoff=4.0", "data.group_key=part"]
+    )
     with pytest.raises(InputError, match="keeps its network"):
-        train(trained / "test.xyz", other, tmp_path / "other")
+        train_on_test(trained, other, tmp_path / "other")
 
 
 def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path: Path) -> None:
@@ -241,7 +254,7 @@ def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path:
             f"start={trained}",
             f"adaptive_cutoff.penalty={price}",
         )
-        train(trained / "test.xyz", load(TrainSettings, None, [*words, *ALONE, "epochs=20"]), out)
+        train_on_test(trained, load(TrainSettings, None, [*words, *ALONE, "epochs=20"]), out)
         assert set(column(out, "multiplier")) == {price}
         costs.append(column(out, "cost_adaptive")[-1])
         lengths.append(checkpoint.read(out / "model").predict(labelled(1)[0]).cutoffs.mean())
@@ -267,11 +280,17 @@ def test_network_and_router_are_trained_together(tmp_path: Path) -> None:
     assert len(set(found.predict(frames[0]).cutoffs.tolist())) > 2
 
 
+def command(model: Path, data: Path, settings: ScanSettings) -> Report:
+    """What the command finds."""
+    return run_command(Request(settings, Path("unused"), model=str(model), files=(data,)))
+
+
 def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     trained: Path, tmp_path: Path
 ) -> None:
     settings = ScanSettings(points=3, block=1, check_units=False, bootstrap=100)
-    found = curve(trained, trained / "test.xyz", settings)
+    report = command(trained, trained / "test.xyz", settings)
+    found = report.body
     scales = [(s["cutoff"], s["long"]) for s in found["scales"]]
     assert scales == [(c, long) for long in (False, True) for c in (3.0, 3.75, 4.5)]
     assert found["reference"] == 5
@@ -290,10 +309,14 @@ def test_the_curve_has_every_scale_with_its_error_and_its_cost(
     counts = [s["neighbors"] for s in found["scales"]]
     assert counts[0] < counts[1] < counts[2]
     assert all(s["cost"] > 0 for s in found["scales"])
-    paths = write_all(found, tmp_path)
-    assert [p.name for p in paths] == ["curve.json", "curve.png", "curve.svg"]
-    assert json.loads(paths[0].read_text())["reference"] == 5
-    few = curve(trained, trained / "test.xyz", settings.model_copy(update={"frames": 3}))
+    assert found["model"]["folder"] == str(trained)
+    paths = report.save(tmp_path)
+    assert [p.name for p in paths] == ["curve.json", "curve.txt", "curve.png", "curve.svg"]
+    assert json.loads(paths[0].read_text())["body"]["reference"] == 5
+    assert read_against(paths[0])["reach"] == [6.0, 7.5, 9.0]
+    structures = read_structures(trained / "test.xyz", check_units=False)
+    fewer = settings.model_copy(update={"frames": 3})
+    few = scan_cutoffs(predicted, structures, settings=fewer).body
     assert few["choice"]["scored"] == 3
     assert few["subsets"][0]["atoms"] == 24
 
@@ -336,7 +359,8 @@ def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(
     settings = ScanSettings(
         cutoffs=(3.0, 4.5), singles=(tmp_path / "single",), block=1, check_units=False
     )
-    found = curve(trained, trained / "test.xyz", settings)
+    data = trained / "test.xyz"
+    found = command(trained, data, settings).body
     scales = [(s["cutoff"], s["long"], s["single"]) for s in found["scales"]]
     assert scales[-1] == (4.0, True, str(tmp_path / "single"))
     assert (4.0, True, None) in scales
@@ -344,6 +368,20 @@ def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(
     own = scales.index((4.0, True, None))
     assert whole[-1]["over_single"] == pytest.approx(whole[own]["mae"] / whole[-1]["mae"])
     with pytest.raises(InputError, match=r"one scale, 4 Å.*--ladder"):
-        curve(tmp_path / "single", trained / "test.xyz", ScanSettings(check_units=False))
+        command(tmp_path / "single", data, ScanSettings(check_units=False))
     with pytest.raises(InputError, match=r"'cutoffs': 2\.5 Å.*from 3 to 4\.5"):
-        curve(trained, trained / "test.xyz", ScanSettings(cutoffs=(2.5, 4.0), check_units=False))
+        command(trained, data, ScanSettings(cutoffs=(2.5, 4.0), check_units=False))
+
+
+def test_single_potentials_in_memory_are_compared_by_name(trained: Path, tmp_path: Path) -> None:
+    single = replace(untrained(layers=1, cutoff=4.0, dtype=torch.float32), info={"name": "four"})
+    ladder: Potential = checkpoint.read(trained / "model")
+    settings = ScanSettings(cutoffs=(3.0, 4.5), block=1, bootstrap=100)
+    found = scan_cutoffs(ladder, labelled(20)[12:], settings=settings, singles=(single,)).body
+    last = found["scales"][-1]
+    assert (last["cutoff"], last["long"], last["single"]) == (4.0, True, "four")
+    assert found["subsets"][0]["scales"][-1]["over_single"] > 0
+    path = single.save(tmp_path / "four")
+    named = settings.model_copy(update={"singles": (path,)})
+    again = scan_cutoffs(ladder, labelled(20)[12:], settings=named).body
+    assert again["scales"][-1]["single"] == str(path)

@@ -11,22 +11,25 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.analysis.evaluation.evaluate import evaluate, write_all
+from scalewise.analysis.evaluation.evaluate import evaluate, run_command
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import predict_file
 from scalewise.analysis.evaluation.role import RoleData
 from scalewise.analysis.evaluation.score import explain, score, score_energies
-from scalewise.analysis.evaluation.selection import select_frames
+from scalewise.analysis.evaluation.selection import FrameSelection, find_split, select_frames
 from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
 from scalewise.analysis.evaluation.subsets import nearest, unlike_pairs
 from scalewise.analysis.evaluation.table import is_at_floor
 from scalewise.core.errors import InputError
+from scalewise.core.progress import Messages
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import DataFile, Split, hash_file
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Prediction
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report
 from scalewise.statistics.bootstrap import Resampling
 from support import salt_frame, untrained
 
@@ -70,10 +73,14 @@ def noisy(potential: Potential, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return write_labels(tmp_path_factory.mktemp("data") / "noisy.xyz", potential, noise=NOISE)
 
 
+def command(model: Path, data: Path, settings: EvaluateSettings) -> Report:
+    """What the command finds."""
+    return run_command(Request(settings, Path("unused"), model=str(model), files=(data,)))
+
+
 def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> None:
-    settings = EvaluateSettings(block=1, check_units=False)
-    found = evaluate(model, noisy, settings)
-    (role,) = found.results["roles"]
+    found = command(model, noisy, EvaluateSettings(block=1, check_units=False))
+    (role,) = found.body["roles"]
     sodium, chlorine = role["forces"]["elements"]
     low, high = chlorine["mae_interval"]
     planted = 1e3 * NOISE * np.sqrt(2 / np.pi)
@@ -85,13 +92,14 @@ def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> Non
     assert role["energy"]["total"]["mae"] < 1e-3
     assert role["stress"]["mae"] < 1e-3
     assert {r["name"] for r in role["forces"]["regimes"]} >= {"close_contact", "free"}
-    noise = {row["element"]: row["interval"] for row in found.results["noise"]}
+    noise = {row["element"]: row["interval"] for row in found.body["noise"]}
     assert noise["Cl"][0] < 1e3 * NOISE < noise["Cl"][1]
     assert is_at_floor(chlorine)
     assert not is_at_floor(sodium)
-    paths = write_all(found, tmp_path)
+    paths = found.save(tmp_path)
     assert {p.name for p in paths} == {
         "evaluation.json",
+        "evaluation.txt",
         "predictions.xyz",
         *(f"{name}.{kind}" for name in ("parity", "distance") for kind in ("png", "svg")),
     }
@@ -103,19 +111,39 @@ def test_planted_noise_is_found(model: Path, noisy: Path, tmp_path: Path) -> Non
 
 def test_no_noise_no_error(model: Path, potential: Potential, tmp_path: Path) -> None:
     data = write_labels(tmp_path / "exact.xyz", potential, frames=6)
-    found = evaluate(model / "model", data, EvaluateSettings(check_units=False))
-    role = found.results["roles"][0]
+    found = command(model / "model", data, EvaluateSettings(check_units=False))
+    role = found.body["roles"][0]
     assert role["forces"]["all"]["mae"] < 1e-3
     assert role["unbroken"] is None or role["forces"]["all"]["rmse"] < 1e-3
-    assert found.results["data"]["frames"] == 6
-    assert found.results["timing"]["microseconds_per_atom"] > 0
+    assert found.provenance["data"]["frames"] == 6
+    assert found.body["timing"]["microseconds_per_atom"] > 0
+
+
+def test_structures_in_memory_are_scored_as_their_file_is(
+    potential: Potential, model: Path, noisy: Path, tmp_path: Path
+) -> None:
+    settings = EvaluateSettings(block=1, check_units=False)
+    structures = read_structures(noisy, check_units=False)
+    here = [dataclasses.replace(s, source="memory") for s in structures]
+    found, filed = evaluate(potential, here, settings=settings), command(model, noisy, settings)
+    one, other = (r.body["roles"][0]["forces"]["elements"][1] for r in (found, filed))
+    assert one["mae"] == pytest.approx(other["mae"], rel=1e-9)
+    assert one["mae_interval"] == pytest.approx(other["mae_interval"], rel=1e-9)
+    assert found.provenance["data"]["file"] == "memory"
+    assert filed.provenance["data"]["sha256"] == hash_file(noisy)
+    scored, predicted = found.attachments["predictions"]
+    np.testing.assert_array_equal(predicted[3].forces, potential.predict(scored[3]).forces)
+    found.save(tmp_path)
+    kept = read_structures(tmp_path / "predictions.xyz", check_units=False)
+    for a, b in zip(here, kept, strict=True):
+        np.testing.assert_allclose(a.labelled_forces, b.labelled_forces, atol=1e-7)
 
 
 def test_predictions_read_back_equal_the_potentials(
-    model: Path, potential: Potential, noisy: Path, tmp_path: Path
+    potential: Potential, noisy: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out.xyz"
-    predict_file(model, noisy, PredictSettings(check_units=False, cutoff=3.5), out)
+    predict_file(potential, noisy, PredictSettings(check_units=False, cutoff=3.5), out)
     read_back = read_structures(
         out, forces="forces", energy="energy", stress="stress", check_units=False
     )
@@ -133,20 +161,21 @@ def test_predictions_read_back_equal_the_potentials(
     assert kept[3].info["part"] == "b"
 
 
-def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_path: Path) -> None:
+def test_unlabelled_and_replaced_columns(potential: Potential, tmp_path: Path) -> None:
     frame = salt_frame(5)
     atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
     bare, once, twice = (tmp_path / f"{n}.xyz" for n in ("bare", "once", "twice"))
     ase.io.write(bare, atoms, format="extxyz")
     said: list[str] = []
-    predict_file(model, bare, PredictSettings(), once, say=said.append)
+    progress = Messages(said.append)
+    predict_file(potential, bare, PredictSettings(), once, progress=progress)
     assert said == []
-    predict_file(model, once, PredictSettings(forces_key="other"), twice, say=said.append)
+    predict_file(potential, once, PredictSettings(forces_key="other"), twice, progress=progress)
     names = ("charges", "cutoffs", "energies", "energy", "forces", "free_energy", "stress")
     kept = ", ".join(f"input_{n}" for n in names)
     assert said == [f"{', '.join(names)} of once.xyz: kept in twice.xyz as {kept}"]
     thrice = tmp_path / "thrice.xyz"
-    predict_file(model, twice, PredictSettings(), thrice, say=said.append)
+    predict_file(potential, twice, PredictSettings(), thrice, progress=progress)
     assert "as those of an earlier prediction; what that one kept as input_... stays" in said[1]
     (kept,) = read_structures(thrice, forces="input_forces", energy="input_energy")
     (known,) = read_structures(twice, forces="input_forces", energy="input_energy")
@@ -156,28 +185,27 @@ def test_unlabelled_and_replaced_columns(model: Path, potential: Potential, tmp_
     (second,) = read_structures(twice, forces="other")
     np.testing.assert_allclose(first.labelled_forces, second.labelled_forces, atol=1e-6)
     with pytest.raises(InputError, match="the file that is read"):
-        predict_file(model, twice, PredictSettings(), twice)
+        predict_file(potential, twice, PredictSettings(), twice)
 
 
 def test_a_composition_outside_the_baseline_is_said(
     potential: Potential, noisy: Path, tmp_path: Path
 ) -> None:
     salt = dataclasses.replace(potential.composition, span=np.full((1, 2), np.sqrt(0.5)))
-    checkpoint.write(tmp_path / "m", dataclasses.replace(potential, composition=salt))
+    other = dataclasses.replace(potential, composition=salt)
     frame = salt_frame(5)
     atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)[1:]
     ase.io.write(tmp_path / "odd.xyz", atoms, format="extxyz")
     said: list[str] = []
     settings = PredictSettings(check_units=False)
-    predict_file(
-        tmp_path / "m", tmp_path / "odd.xyz", settings, tmp_path / "o.xyz", say=said.append
-    )
+    progress = Messages(said.append)
+    predict_file(other, tmp_path / "odd.xyz", settings, tmp_path / "o.xyz", progress=progress)
     assert "1 of 1 frame with a composition" in said[0]
 
 
 def refused(model: Path, data: Path, match: str, **settings: object) -> None:
     with pytest.raises(InputError, match=match):
-        evaluate(model, data, EvaluateSettings.model_validate({"check_units": False, **settings}))
+        command(model, data, EvaluateSettings.model_validate({"check_units": False, **settings}))
 
 
 def test_wrong_input_is_refused(model: Path, noisy: Path, tmp_path: Path) -> None:
@@ -198,15 +226,22 @@ def split_of(path: Path, frames: int, *, sha: str | None = None) -> Split:
     return Split(data=data, role=role, group=tuple(k // 2 for k in range(frames)))
 
 
+def chosen(
+    path: Path, frames: list[Structure], settings: EvaluateSettings, model: Path
+) -> FrameSelection:
+    """What is scored of a file, with the split that is found for it."""
+    return select_frames(frames, settings, find_split(path, frames, settings, model))
+
+
 def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
     frames = read_structures(noisy, check_units=False)
     split_of(noisy, 20).save(tmp_path / "split.json")
-    choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
+    choice = chosen(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
     assert choice.how == "roles of split.json beside the model"
     assert choice.grouped == "groups of the split"
     assert choice.warnings == ()
-    both = select_frames(noisy, frames, EvaluateSettings(role=("valid", "all")), tmp_path / "model")
+    both = chosen(noisy, frames, EvaluateSettings(role=("valid", "all")), tmp_path / "model")
     assert len(both.members["all"]) == len(both.scored) == 20
     assert both.warnings == (
         "5 frames of 5 of 'valid' in a group with frames to train on",
@@ -214,7 +249,7 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
         "5 frames of 20 of 'all' in a group with frames to train on",
     )
     with pytest.raises(InputError, match="Did you mean 'test'"):
-        select_frames(noisy, frames, EvaluateSettings(role=("tets",)), tmp_path / "model")
+        chosen(noisy, frames, EvaluateSettings(role=("tets",)), tmp_path / "model")
 
 
 def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
@@ -225,24 +260,24 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
         frame.info.update(mine="test" if k < 10 else "train", pair=k // 2)
     split_of(noisy, 20).save(tmp_path / "split.json")
     settings = EvaluateSettings(split_key="mine", role=("test",), group_key="pair")
-    assert select_frames(noisy, frames, settings, tmp_path / "model").warnings == (
+    assert chosen(noisy, frames, settings, tmp_path / "model").warnings == (
         "3 frames of 10 of 'test' trained on",
         "3 frames of 10 of 'test' in a group with frames to train on",
     )
     # without the training's split, the roles that are asked for have to do
-    assert select_frames(noisy, frames, settings, tmp_path / "nowhere" / "model").warnings == ()
+    assert chosen(noisy, frames, settings, tmp_path / "nowhere" / "model").warnings == ()
 
 
 def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
     frames = read_structures(noisy, check_units=False)
     other = tmp_path / "split.json"
     split_of(noisy, 20, sha=64 * "0").save(other)
-    choice = select_frames(noisy, frames, EvaluateSettings(), tmp_path / "model")
+    choice = chosen(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert list(choice.members) == ["all"]
     assert "split.json beside the model was not used" in choice.how
     assert "frames of the training may be among these" in choice.warnings[0]
     with pytest.raises(InputError, match="SHA-256"):
-        select_frames(noisy, frames, EvaluateSettings(split=other), tmp_path / "model")
+        chosen(noisy, frames, EvaluateSettings(split=other), tmp_path / "model")
 
 
 def test_scores_by_hand() -> None:
@@ -276,13 +311,14 @@ def test_broken_frames_stand_apart() -> None:
 
 
 def test_parity_leaves_out_broken_frames_and_nothing_else(
-    model: Path, potential: Potential, tmp_path: Path
+    potential: Potential, tmp_path: Path
 ) -> None:
     path = write_labels(tmp_path / "labels.xyz", potential, noise=1e-3, frames=9)
     images = ase.io.read(path, ":")
     images[4].arrays["REF_forces"] += 0.8 * (images[4].numbers == 11)[:, None]
     ase.io.write(path, images, format="extxyz")
-    found = evaluate(model, path, EvaluateSettings(block=1, check_units=False)).results
+    frames = read_structures(path, check_units=False)
+    found = evaluate(potential, frames, settings=EvaluateSettings(block=1)).body
     assert [w["frame"] for w in found["roles"][0]["worst_frames"] if w["broken"]] == [4]
     for section in found["parity"]:
         # nine frames of six atoms, one frame left out; of the rest every component is counted

@@ -22,7 +22,7 @@ from scalewise.analysis.locality import run as module
 from scalewise.analysis.locality.against import read_against
 from scalewise.analysis.locality.bounds import absolute_bound, memory, square_bound
 from scalewise.analysis.locality.reference import AseReference, SolutionReference
-from scalewise.analysis.locality.run import locality, write_all
+from scalewise.analysis.locality.run import bound_locality, run_command
 from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.locality.sphere import GAP, Sphere, stiffness
 from scalewise.core.errors import InputError
@@ -31,6 +31,8 @@ from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.protocol import Scale
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report
 from scalewise.testbed.settings import SolutionSettings
 from support import salt_frame, untrained
 
@@ -70,6 +72,11 @@ def words(*given: str) -> LocalitySettings:
     return load(
         LocalitySettings, None, [*fixed, "elements=[Na]", "settling=0.5", "spacing=0.25", *given]
     )
+
+
+def command(path: Path, settings: LocalitySettings, out: Path) -> Report:
+    """What the command finds for a file or a folder."""
+    return run_command(Request(settings, out, model=str(path)))
 
 
 @pytest.fixture(autouse=True)
@@ -138,7 +145,8 @@ def test_held_atoms_stay_where_they_are(file: Path) -> None:
 
 def test_the_spread_is_that_of_what_moves(file: Path, tmp_path: Path) -> None:
     # with the first two held, F0 spreads by the far spring alone: Var(F) = FAR² kT / (OWN + FAR)
-    found = locality(file, words("atoms=12", "samples=8"), tmp_path / "out")
+    frames, settings = read_structures(file, without_labels()), words("atoms=12", "samples=8")
+    found = bound_locality(frames, AseReference(Springs, {}), settings, tmp_path / "out").body
     near, far = found["elements"][0]["radii"]
     expected = 1e3 * FAR * np.sqrt(300 * ase.units.kB / (OWN + FAR))
     assert near["rmse"] == pytest.approx(expected, rel=0.1)
@@ -151,19 +159,22 @@ def test_samples_are_kept_and_drawn_the_same_again(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = words("atoms=3", "samples=4", "settling=0.1", "spacing=0.1")
-    first = locality(file, few, tmp_path / "one")
-    assert locality(file, few, tmp_path / "two")["elements"] == first["elements"]
-    paths = write_all(first, tmp_path / "one")
-    assert [p.name for p in paths] == ["locality.json", "locality.png", "locality.svg"]
-    assert json.loads(paths[0].read_text())["radii"] == [4.0, 8.0]
+    first = command(file, few, tmp_path / "one")
+    assert command(file, few, tmp_path / "two").body["elements"] == first.body["elements"]
+    paths = first.save(tmp_path / "one")
+    names = ["locality.json", "locality.txt", "locality.png", "locality.svg"]
+    assert [p.name for p in paths] == names
+    document = json.loads(paths[0].read_text())
+    assert document["body"]["radii"] == [4.0, 8.0]
+    assert document["provenance"]["data"]["frames"] == 24
 
     def never(*_: Any) -> Any:
         raise AssertionError("resampled again")
 
     monkeypatch.setattr(module, "_one", never)
-    assert locality(file, few, tmp_path / "one")["elements"] == first["elements"]
+    assert command(file, few, tmp_path / "one").body["elements"] == first.body["elements"]
     with pytest.raises(InputError, match="not a curve"):  # before an hour of sampling
-        locality(file, words(f"against={file}"), tmp_path / "three")
+        command(file, words(f"against={file}"), tmp_path / "three")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +191,7 @@ def test_samples_are_kept_and_drawn_the_same_again(
 )
 def test_bad_input_is_refused(file: Path, tmp_path: Path, given: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        locality(file, words(*given), tmp_path / "out")
+        command(file, words(*given), tmp_path / "out")
 
 
 def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> None:
@@ -198,7 +209,7 @@ def test_atoms_are_tagged_once_each_and_spread_over_the_frames(file: Path) -> No
 
 def test_a_file_alone_has_no_reference(file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not the settings of a generated solution"):
-        locality(file, load(LocalitySettings, None, ["radii=[4]"]), tmp_path / "out")
+        command(file, load(LocalitySettings, None, ["radii=[4]"]), tmp_path / "out")
 
 
 def test_a_half_periodic_cell_is_refused(file: Path) -> None:
@@ -262,7 +273,7 @@ def test_the_calculator_sees_the_frame_and_no_constraint(file: Path) -> None:
 
 def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no replica"):
-        locality(tmp_path, load(LocalitySettings, None, []), tmp_path / "out")
+        command(tmp_path, load(LocalitySettings, None, []), tmp_path / "out")
 
 
 def test_water_around_a_held_ion_moves_and_the_ion_does_not(
@@ -331,7 +342,8 @@ def test_a_law_within_the_sphere_leaves_nothing_to_chance(tmp_path: Path) -> Non
         *["radii=[4,5]", "atoms=3", "samples=4", "settling=0.4", "spacing=0.2", "timestep=10"],
         *["temperature=400", "friction=5"],
     ]
-    found = locality(tmp_path / "argon.xyz", load(LocalitySettings, None, given), tmp_path / "out")
+    settings = load(LocalitySettings, None, given)
+    found = command(tmp_path / "argon.xyz", settings, tmp_path / "out").body
     near, whole = found["elements"][0]["radii"]
     assert near["mae"] > 1.0
     assert whole["mae"] < 1e-9
@@ -342,7 +354,7 @@ def test_a_sphere_that_cannot_be_kept_free_is_refused(
 ) -> None:
     monkeypatch.setattr(Sphere, "entered", lambda *_: True)
     with pytest.raises(InputError, match="all but 0 of 16 draws"):
-        locality(file, words("atoms=3", "samples=4", "settling=0.1", "spacing=0.1"), tmp_path)
+        command(file, words("atoms=3", "samples=4", "settling=0.1", "spacing=0.1"), tmp_path)
 
 
 def test_a_model_is_drawn_at_the_reach_of_its_forces(tmp_path: Path) -> None:
@@ -354,7 +366,8 @@ def test_a_model_is_drawn_at_the_reach_of_its_forces(tmp_path: Path) -> None:
         "scales": [{"single": None, "long": False, "cutoff": c} for c in (3.0, 4.0)],
         "subsets": [{"kind": "element", "name": "Na", "scales": [rows, rows]}],
     }
-    (tmp_path / "curve.json").write_text(json.dumps(curve))
+    document = {"kind": "curve", "schema": 2, "body": curve}
+    (tmp_path / "curve.json").write_text(json.dumps(document))
     found = read_against(tmp_path / "curve.json")
     assert found["reach"] == [12.0, 15.0]
     # a row of atoms: the force on the first feels a move within its reach, and none beyond

@@ -14,13 +14,17 @@ import torch
 
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool
-from scalewise.analysis.refinement.refine import Refined, refine, write_all
+from scalewise.analysis.refinement.refine import refine_cutoffs, run_command
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.errors import InputError
+from scalewise.data.reading import read_structures
+from scalewise.data.splits import Split, make_split
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.density.settings import AdaptiveCutoffSettings
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report
 from support import salt_frame, untrained
 
 BOX = 10.0
@@ -216,19 +220,25 @@ def settings(**given: object) -> RefineSettings:
     return RefineSettings.model_validate({**words, "block": 1, **given})
 
 
+def command(model: Path, data: Path, chosen: RefineSettings) -> Report:
+    """What the command finds."""
+    return run_command(Request(chosen, Path("unused"), model=str(model), files=(data,)))
+
+
 @pytest.fixture(scope="module")
-def generous(run: Path) -> Refined:
+def generous(run: Path) -> Report:
     """What is found where nearly any loss is allowed."""
-    return refine(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
+    return command(run, run / "frames.xyz", settings(tolerance=10.0, worst=10.0))
 
 
 def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
-    run: Path, generous: Refined, tmp_path: Path
+    run: Path, generous: Report, tmp_path: Path
 ) -> None:
     found = generous
-    paths = write_all(found, run, tmp_path)
-    assert [p.name for p in paths] == ["refine.json", "refine.png", "refine.svg", "model"]
-    results = json.loads((tmp_path / "refine.json").read_text())
+    paths = found.save(tmp_path)
+    names = ["refine.json", "refine.txt", "refine.png", "refine.svg", "model"]
+    assert [p.name for p in paths] == names
+    results = json.loads((tmp_path / "refine.json").read_text())["body"]
     assert results["choice"] == {
         **results["choice"],
         "fit": 5,
@@ -256,7 +266,7 @@ def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
 
 
 def test_the_scales_of_a_frame_are_drawn_where_they_differ(
-    run: Path, generous: Refined, tmp_path: Path
+    generous: Report, tmp_path: Path
 ) -> None:
     found = generous
     pool = {"scales": [3.0, 4.0], "members": [[0], [1]]}
@@ -264,22 +274,33 @@ def test_the_scales_of_a_frame_are_drawn_where_they_differ(
     objective = Objective(
         found.potential, AdaptiveCutoffSettings(by="element"), labelled(1), np.arange(1), worst=0.0
     )
+    routed = objective.routed(lengths)
     two = replace(
-        found, results={**found.results, "pool": pool}, potential=objective.routed(lengths)
+        found,
+        body={**found.body, "pool": pool},
+        attachments={"potential": routed, "scales": (routed, labelled(1)[0])},
     )
-    names = [p.name for p in write_all(two, run, tmp_path)]
-    assert names == [
-        *("refine.json", "refine.png", "refine.svg", "scales.png", "scales.svg", "model"),
-    ]
+    names = [p.name for p in two.save(tmp_path)]
+    figures = ("refine.png", "refine.svg", "scales.png", "scales.svg")
+    assert names == ["refine.json", "refine.txt", *figures, "model"]
+
+
+def split_of(structures: list[Structure]) -> Split:
+    return make_split(structures, role_key="role")
 
 
 def test_nothing_is_routed_where_nothing_is_allowed(run: Path) -> None:
-    found = refine(run, run / "frames.xyz", settings(microseconds=1e-3))
-    assert found.results["chosen"] is None
-    assert found.results["pool"]["scales"] == [4.5]
-    assert "all atoms keep the longest scale" in found.results["warnings"][0]
-    all_of_them = refine(run, run / "frames.xyz", settings(microseconds=1e6))
-    assert all_of_them.results["chosen"] is not None
+    potential, structures = (
+        checkpoint.read(run / "model"),
+        read_structures(run / "frames.xyz", check_units=False),
+    )
+    split = split_of(structures)
+    found = refine_cutoffs(potential, structures, split, settings(microseconds=1e-3)).body
+    assert found["chosen"] is None
+    assert found["pool"]["scales"] == [4.5]
+    assert "all atoms keep the longest scale" in found["warnings"][0]
+    every = refine_cutoffs(potential, structures, split, settings(microseconds=1e6))
+    assert every.body["chosen"] is not None
 
 
 @pytest.mark.parametrize(
@@ -293,10 +314,10 @@ def test_nothing_is_routed_where_nothing_is_allowed(run: Path) -> None:
 )
 def test_bad_input_is_refused(run: Path, given: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        refine(run, run / "frames.xyz", settings(**given))
+        command(run, run / "frames.xyz", settings(**given))
 
 
 def test_a_potential_of_one_scale_is_refused(run: Path, tmp_path: Path) -> None:
     checkpoint.write(tmp_path / "model", untrained(dtype=torch.float32))
     with pytest.raises(InputError, match="--ladder"):
-        refine(tmp_path, run / "frames.xyz", settings())
+        command(tmp_path, run / "frames.xyz", settings())

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalewise.core.errors import InputError
+from scalewise.core.progress import Messages
 from scalewise.data.reading import read_structures, write_structures
 from scalewise.data.splits import (
     SPARE,
@@ -174,7 +175,7 @@ def test_every_element_is_trained_on() -> None:
 
 def test_one_family_is_cut_into_blocks_that_follow_each_other() -> None:
     said: list[str] = []
-    split = make_split(twins(1, 60), say=said.append)
+    split = make_split(twins(1, 60), progress=Messages(said.append))
     assert split.group == tuple(k // 3 for k in range(60))
     assert set(split.roles) == {"train", "valid", "test"}
     assert "cut into 20 blocks of frames that follow each other" in split.made["group"]

@@ -20,11 +20,13 @@ from scalewise.data.reading import read_structures
 from scalewise.data.splits import Split
 from scalewise.data.structure import Labels, Structure
 from scalewise.doctor.composition import compose, fit_energies
-from scalewise.doctor.examine import examine
+from scalewise.doctor.examine import diagnose_data, run_command
 from scalewise.doctor.forecast import CostModel, forecast
 from scalewise.doctor.geometry import count_neighbors, find_closest
 from scalewise.doctor.noise import estimate_noise
 from scalewise.doctor.settings import DoctorSettings
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("SCALEWISE_DATA", ROOT.parent / "shared/data"))
@@ -74,22 +76,29 @@ def write(path: Path, frames: list[Structure], **info: list) -> Path:
 
 
 def diagnose(
-    tmp_path: Path, frames: list[Structure], settings: DoctorSettings | None = None, **info: list
-):
-    path = write(tmp_path / "dft.xyz", frames, **info)
-    diagnosis, split = examine(path, settings or DoctorSettings(cutoffs=(3.0, 4.0, 12.0)))
-    split.save(tmp_path / "out/split.json")
-    return diagnosis
+    frames: list[Structure], settings: DoctorSettings | None = None, **info: list
+) -> Report:
+    """What is found in structures whose ``info`` has these values."""
+    structures = [
+        replace(f, index=k, info={**f.info, **{key: values[k] for key, values in info.items()}})
+        for k, f in enumerate(frames)
+    ]
+    return diagnose_data(structures, settings or DoctorSettings(cutoffs=(3.0, 4.0, 12.0)))
 
 
-def read_split(folder: Path, frames: int) -> Split:
-    structures = [solution(0)] * frames
-    return Split.load(folder / "out/split.json", structures=structures, data=folder / "dft.xyz")
+def command(path: Path, settings: DoctorSettings) -> Report:
+    """What the command finds in a file."""
+    return run_command(Request(settings, Path("unused"), files=(path,)))
 
 
-def found(diagnosis: dict, subject: str) -> str:
+def split_of(report: Report) -> Split:
+    split: Split = report.attachments["split"]
+    return split
+
+
+def found(report: Report, subject: str) -> str:
     return " | ".join(
-        f"{f['severity']}: {f['found']}" for f in diagnosis["findings"] if f["subject"] == subject
+        f"{f['severity']}: {f['found']}" for f in report.body["findings"] if f["subject"] == subject
     )
 
 
@@ -260,10 +269,10 @@ def test_elements_are_told_apart_where_compositions_do() -> None:
         assert unit.interval[0] <= sigma <= unit.interval[1]
 
 
-def test_removed_net_forces_are_said_to_say_nothing(tmp_path: Path) -> None:
-    diagnosis = diagnose(tmp_path, [solution(k) for k in range(5)])
+def test_removed_net_forces_are_said_to_say_nothing() -> None:
+    diagnosis = diagnose([solution(k) for k in range(5)])
     assert "note: labels sum to zero in 5 frames of 5" in found(diagnosis, "noise")
-    assert diagnosis["noise"]["units"] == []
+    assert diagnosis.body["noise"]["units"] == []
 
 
 # ------------------------------------------------------------------------------------- geometry
@@ -300,16 +309,16 @@ def test_forecast_is_linear() -> None:
 # ------------------------------------------------------------------------------------- findings
 
 
-def test_sound_data_give_notes_at_most(tmp_path: Path) -> None:
+def test_sound_data_give_notes_at_most() -> None:
     frames = [with_noise(solution(k, 8 - k % 2, k % 2), k, {8: 1e-3, 11: 1e-3}) for k in range(30)]
-    diagnosis = diagnose(tmp_path, frames, total_charge=[0] * 30)
-    assert {f["severity"] for f in diagnosis["findings"]} == {"note"}
+    diagnosis = diagnose(frames, total_charge=[0] * 30)
+    assert {f["severity"] for f in diagnosis.body["findings"]} == {"note"}
     assert "rank 2 of 4" in found(diagnosis, "composition")
-    assert diagnosis["charges"] == {"key": "total_charge", "values_e": {"0": 30}, "without": 0}
-    assert diagnosis["neighbors"]["frames"] == [30, 30, 30]
-    split = read_split(tmp_path, 30)
+    assert diagnosis.body["charges"] == {"key": "total_charge", "values_e": {"0": 30}, "without": 0}
+    assert diagnosis.body["neighbors"]["frames"] == [30, 30, 30]
+    split = split_of(diagnosis)
     assert split.roles == ("train", "valid", "test")
-    assert json.loads(json.dumps(diagnosis, allow_nan=False)) == diagnosis
+    assert json.loads(json.dumps(diagnosis.to_json(), allow_nan=False)) == diagnosis.to_json()
 
 
 def strong_force(frame: Structure) -> Structure:
@@ -353,7 +362,7 @@ def overlap(frame: Structure) -> Structure:
     ],
 )
 def test_one_bad_frame_is_named(
-    tmp_path: Path, change: Callable[[Structure], Structure], subject: str, message: str
+    change: Callable[[Structure], Structure], subject: str, message: str
 ) -> None:
     frames = [solution(k) for k in range(30)]
     rng = np.random.default_rng(0)
@@ -362,7 +371,7 @@ def test_one_bad_frame_is_named(
         for f in frames
     ]
     frames[3] = change(frames[3])
-    text = found(diagnose(tmp_path, frames), subject)
+    text = found(diagnose(frames), subject)
     assert re.search(message, text), text
 
 
@@ -376,56 +385,71 @@ def test_one_bad_frame_is_named(
         (lambda f: replace(f, positions=f.positions / 10, cell=f.cell / 10), "nm looks like this"),
     ],
 )
-def test_wrong_units_are_a_finding(
-    tmp_path: Path, change: Callable[[Structure], Structure], message: str
-) -> None:
-    diagnosis = diagnose(tmp_path, [change(solution(k)) for k in range(6)])
-    assert diagnosis["findings"][0]["severity"] == "error"
+def test_wrong_units_are_a_finding(change: Callable[[Structure], Structure], message: str) -> None:
+    diagnosis = diagnose([change(solution(k)) for k in range(6)])
+    assert diagnosis.body["findings"][0]["severity"] == "error"
     assert message in found(diagnosis, "units")
 
 
-def test_charged_cells_are_named(tmp_path: Path) -> None:
-    diagnosis = diagnose(tmp_path, [solution(k) for k in range(4)], charge=[0, 0, 1, 0])
+def test_charged_cells_are_named() -> None:
+    diagnosis = diagnose([solution(k) for k in range(4)], charge=[0, 0, 1, 0])
     assert "warning: frame 2 is not neutral by 'charge'" in found(diagnosis, "charges")
 
 
 # ---------------------------------------------------------------------------------------- split
 
 
-def test_twins_stay_together(tmp_path: Path) -> None:
+def test_twins_stay_together() -> None:
     frames = [move(solution(k), 0.3, n) for k in range(8) for n in range(3)]
-    diagnosis = diagnose(tmp_path, frames)
-    split = read_split(tmp_path, 24)
+    diagnosis = diagnose(frames)
+    split = split_of(diagnosis)
     assert split.group == tuple(k // 3 for k in range(24))
     assert split.leaking_groups() == ()
-    assert diagnosis["split"]["leaking_pairs"] == 0
-    assert [row["frames"] for row in diagnosis["split"]["roles"]] == [18, 3, 3]
+    assert diagnosis.body["split"]["leaking_pairs"] == 0
+    assert [row["frames"] for row in diagnosis.body["split"]["roles"]] == [18, 3, 3]
 
 
-def test_a_leak_in_a_given_split_is_named(tmp_path: Path) -> None:
+def test_a_leak_in_a_given_split_is_named() -> None:
     frames = [solution(k) for k in range(6)]
     frames.append(move(frames[1], 0.2))
     roles = ["train", "train", "val", "test", "test", "ood", "test"]
-    diagnosis = diagnose(
-        tmp_path, frames, DoctorSettings(split_key="split", cutoffs=(3.0,)), split=roles
-    )
+    diagnosis = diagnose(frames, DoctorSettings(split_key="split", cutoffs=(3.0,)), split=roles)
     assert "frames 1 (train) and 6 (test), 0.1" in found(diagnosis, "split")
-    split = read_split(tmp_path, 7)
+    split = split_of(diagnosis)
     assert split.roles == ("train", "valid", "test", "ood")
     assert split.leaking_groups() == (1,)
 
 
-def test_given_groups_are_used(tmp_path: Path) -> None:
+def test_given_groups_are_used() -> None:
     settings = DoctorSettings(group_key="run", cutoffs=(3.0,))
-    diagnose(tmp_path, [solution(k) for k in range(9)], settings, run=list("aaabbbccc"))
-    split = read_split(tmp_path, 9)
+    diagnosis = diagnose([solution(k) for k in range(9)], settings, run=list("aaabbbccc"))
+    split = split_of(diagnosis)
     assert split.group == (0, 0, 0, 1, 1, 1, 2, 2, 2)
     assert set(split.roles) == {"train", "valid", "test"}
 
 
-def test_nothing_but_twins_cannot_be_split(tmp_path: Path) -> None:
+def test_the_split_is_written_for_the_file(tmp_path: Path) -> None:
+    frames = [solution(k) for k in range(9)]
+    path = write(tmp_path / "dft.xyz", frames, run=list("aaabbbccc"))
+    report = command(path, DoctorSettings(group_key="run", cutoffs=(3.0,)))
+    names = [p.name for p in report.save(tmp_path / "out")]
+    figures = ["neighbors.png", "neighbors.svg"]
+    assert names == ["doctor.json", "doctor.txt", *figures, "split.json"]
+    split = Split.load(tmp_path / "out/split.json", structures=frames, data=path)
+    assert split == split_of(report)
+    assert split.data.file == "dft.xyz"
+    assert split.group == (0, 0, 0, 1, 1, 1, 2, 2, 2)
+    document = json.loads((tmp_path / "out/doctor.json").read_text())
+    assert document["provenance"]["data"] == split.data.model_dump()
+    # what a file holds is what the structures in memory hold
+    found_here = diagnose(frames, DoctorSettings(group_key="run"), run=list("aaabbbccc"))
+    assert found_here.provenance["data"]["file"] == "memory"
+    assert found_here.body["findings"] == report.body["findings"]
+
+
+def test_nothing_but_twins_cannot_be_split() -> None:
     first = solution(0)
-    text = found(diagnose(tmp_path, [move(first, 0.1, k) for k in range(5)]), "split")
+    text = found(diagnose([move(first, 0.1, k) for k in range(5)]), "split")
     assert "cut into 5 blocks of frames that follow each other" in text
     assert "most of 5 frames chain up" in text
 
@@ -439,16 +463,17 @@ def test_nothing_but_twins_cannot_be_split(tmp_path: Path) -> None:
     ],
 )
 def test_keys_that_are_not_there(tmp_path: Path, settings: dict, message: str) -> None:
+    path = write(tmp_path / "dft.xyz", [solution(0)], split=["train"])
     with pytest.raises(InputError, match=message):
-        diagnose(tmp_path, [solution(0)], DoctorSettings(**settings), split=["train"])
+        command(path, DoctorSettings(**settings))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.xyz: no such file"):
-        examine(tmp_path / "none.xyz", DoctorSettings())
+        command(tmp_path / "none.xyz", DoctorSettings())
 
 
-def test_a_single_atom_is_no_problem(tmp_path: Path) -> None:
+def test_a_single_atom_is_no_problem() -> None:
     atom = solution(0).only(["Na"])
     lonely = replace(
         atom,
@@ -456,9 +481,9 @@ def test_a_single_atom_is_no_problem(tmp_path: Path) -> None:
         cell=np.zeros((3, 3)),
         labels=replace(atom.labels, energy=-1.0),
     )
-    diagnosis = diagnose(tmp_path, [lonely])
-    assert diagnosis["closest"][0]["distance"] is None
-    assert diagnosis["composition"]["atoms"] == 1
+    diagnosis = diagnose([lonely])
+    assert diagnosis.body["closest"][0]["distance"] is None
+    assert diagnosis.body["composition"]["atoms"] == 1
 
 
 # ---------------------------------------------------------------------------------- shared data
@@ -473,18 +498,18 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     frames = [f for f in every if f.info["n_pairs"] == 6 or f.info["config_type"] == "gen3"]
     kept = write(tmp_path / "part.xyz", frames, high=[bool(f.info["high_energy"]) for f in frames])
     settings = DoctorSettings(duplicate_elements=("O",), neighbor_frames=5, cutoffs=(3.0,))
-    diagnosis, split = examine(kept, settings)
+    diagnosis = command(kept, settings)
     high = {k for k, f in enumerate(frames) if f.info["high_energy"]}
     strong = {k for k, f in enumerate(frames) if np.abs(f.labelled_forces).max() > 20}
-    outliers = diagnosis["outliers"]
+    outliers = diagnosis.body["outliers"]
     assert {o["frame"] for o in outliers if o["quantity"] == "energy residual"} == high
     assert {o["frame"] for o in outliers if "force" in o["quantity"]} == strong
-    assert diagnosis["composition"]["formula_units"] == ["NaCl", "H2O"]
+    assert diagnosis.body["composition"]["formula_units"] == ["NaCl", "H2O"]
     given = np.array([f.info["group"] for f in frames])
-    mine = np.array(split.group)
+    mine = np.array(split_of(diagnosis).group)
     same = given[:, None] == given[None]
     assert np.mean((mine[:, None] == mine[None])[same]) > 0.99
-    sodium = next(e for e in diagnosis["noise"]["elements"] if e["element"] == "Na")
+    sodium = next(e for e in diagnosis.body["noise"]["elements"] if e["element"] == "Na")
     assert 60 < sodium["sigma"] < 110
 
 
@@ -493,12 +518,13 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
 
 def test_slabs_alone_are_an_error_and_no_traceback(tmp_path: Path) -> None:
     flat = np.array([True, True, False])
-    diagnosis = diagnose(tmp_path, [replace(solution(k), pbc=flat) for k in range(8)])
+    diagnosis = diagnose([replace(solution(k), pbc=flat) for k in range(8)])
     assert "error: 8 frames periodic in one or two directions" in found(diagnosis, "cells")
+    diagnosis.save(tmp_path)
     assert not (tmp_path / "figures").exists()
 
 
-def test_one_structure_with_two_energies_is_found(tmp_path: Path) -> None:
+def test_one_structure_with_two_energies_is_found() -> None:
     frames = [solution(k) for k in range(8)]
     frames.append(
         replace(frames[2], labels=replace(frames[2].labels, energy=frames[2].labels.energy + 0.5))
@@ -511,14 +537,14 @@ def test_one_structure_with_two_energies_is_found(tmp_path: Path) -> None:
         )
     )
     frames[9].positions[4] += frames[9].cell[0]  # the same place
-    text = found(diagnose(tmp_path, frames), "duplicates")
+    text = found(diagnose(frames), "duplicates")
     assert "error: frames 2 and 8 are one structure with different labels" in text
     assert "1 such pair more" in text
     same = [solution(k) for k in range(8)] + [solution(3)]
-    assert "one structure" not in found(diagnose(tmp_path, same), "duplicates")
+    assert "one structure" not in found(diagnose(same), "duplicates")
 
 
-def test_zero_forces_of_a_perfect_crystal_are_what_they_are(tmp_path: Path) -> None:
+def test_zero_forces_of_a_perfect_crystal_are_what_they_are() -> None:
     grid = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), -1).reshape(-1, 3)
     frames = []
     for k in range(8):
@@ -533,12 +559,12 @@ def test_zero_forces_of_a_perfect_crystal_are_what_they_are(tmp_path: Path) -> N
                 labels=replace(solution(0).labels, forces=np.zeros((n, 3)), energy=float(k)),
             )
         )
-    text = found(diagnose(tmp_path, frames), "labels")
+    text = found(diagnose(frames), "labels")
     assert "note: all forces are zero by symmetry" in text
     assert "error" not in text
 
 
-def test_a_strained_crystal_is_cut_into_blocks(tmp_path: Path) -> None:
+def test_a_strained_crystal_is_cut_into_blocks() -> None:
     """Forty volumes of one crystal chain up to one group: every role gets some all the same."""
     frames = []
     for k in range(40):
@@ -552,43 +578,41 @@ def test_a_strained_crystal_is_cut_into_blocks(tmp_path: Path) -> None:
                 labels=replace(one.labels, energy=0.1 * k),
             )
         )
-    diagnosis = diagnose(tmp_path, frames)
+    diagnosis = diagnose(frames)
     assert "cut into 20 blocks" in found(diagnosis, "split")
-    assert set(read_split(tmp_path, 40).roles) == {"train", "valid", "test"}
+    assert set(split_of(diagnosis).roles) == {"train", "valid", "test"}
     # eight per cent in volume is no near-duplicate
     twins = find_duplicates([frames[0], frames[6]], 1.5)
     assert len(twins.first) == 0
 
 
-def test_elements_of_few_frames_are_trained_on(tmp_path: Path) -> None:
+def test_elements_of_few_frames_are_trained_on() -> None:
     frames = [solution(k, 9, 0) for k in range(30)]
     frames[11] = solution(11)  # the only one with ions
-    diagnosis = diagnose(tmp_path, frames)
-    assert read_split(tmp_path, 30).role[11] == "train"
+    diagnosis = diagnose(frames)
+    assert split_of(diagnosis).role[11] == "train"
     assert "no frame to train on" not in found(diagnosis, "split")
     settings = DoctorSettings(split_key="mine", cutoffs=(3.0,))
     roles = ["train"] * 20 + ["valid"] * 5 + ["test"] * 5
     roles[11] = "test"
-    diagnosis = diagnose(tmp_path, frames, settings, mine=roles)
+    diagnosis = diagnose(frames, settings, mine=roles)
     assert "Na only in test; Cl only in test" in found(diagnosis, "split")
 
 
-def test_copies_are_not_parted(tmp_path: Path) -> None:
+def test_copies_are_not_parted() -> None:
     frames = [move(solution(0), 0.4, k) for k in range(30)]
-    diagnose(tmp_path, [*frames, *frames])
-    role = read_split(tmp_path, 60).role
+    diagnosis = diagnose([*frames, *frames])
+    role = split_of(diagnosis).role
     assert role[:30] == role[30:]
     assert set(role) == {"train", "valid", "test"}
 
 
-def test_states_of_charge_are_no_contradiction(tmp_path: Path) -> None:
+def test_states_of_charge_are_no_contradiction() -> None:
     frames = [solution(k) for k in range(6)]
     both = [
         *frames,
         *(replace(f, labels=replace(f.labels, energy=f.labels.energy + 8.0)) for f in frames),
     ]
     charges = [0] * 6 + [1] * 6
-    assert "one structure" not in found(
-        diagnose(tmp_path, both, total_charge=charges), "duplicates"
-    )
-    assert "one structure" in found(diagnose(tmp_path, both), "duplicates")
+    assert "one structure" not in found(diagnose(both, total_charge=charges), "duplicates")
+    assert "one structure" in found(diagnose(both), "duplicates")

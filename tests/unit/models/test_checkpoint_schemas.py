@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
 
 #: By schema and what the fixture is there for; each was written by the last version of its schema,
-#: but those of schema 4, by its first.
+#: but those of schemas 4 and 5, by its first.
 WRITTEN = {
     "1": Found(7.435060024, 1.194029290),
     "2": Found(  # a ladder, an adaptive cutoff by environment
@@ -52,6 +52,18 @@ WRITTEN = {
         1.243340596,
         (12.598652528, 0.008986884),
         (3.877541, 3.917700, 3.877541, 3.877541, 3.877541, 4.119290, 3.877541, 3.976305),
+    ),
+    "5": Found(  # the field's names; an adaptive cutoff by environment
+        7.986806298,
+        3.657768826,
+        (13.744108380, 0.028137353),
+        (4.138569, 4.327697, 4.138574, 4.328239, 4.138602, 4.327684, 4.114392, 4.327020),
+    ),
+    "5-regime": Found(
+        4.406510204,
+        1.155607943,
+        (10.335116541, 0.130647979),
+        (3.877541, 4.040332, 3.877541, 3.877541, 3.877541, 4.122459, 3.877541, 4.098399),
     ),
 }
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import ase
-import ase.io
 import numpy as np
 import pytest
 import torch
@@ -21,7 +18,9 @@ from lightning_fabric import Fabric
 
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
+from scalewise.core.progress import Messages, Silent
 from scalewise.core.running import Terminated
+from scalewise.data.splits import make_split
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
@@ -30,10 +29,10 @@ from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
-from scalewise.training.run import train
+from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
-from scalewise.training.trainer import MODEL, STATE, Job, Listener, Trainer
+from scalewise.training.trainer import MODEL, STATE, Job, Trainer
 from support import salt_frame, untrained
 
 WORDS = (
@@ -167,24 +166,34 @@ class Killed(BaseException):
     """Stands for the signal that nobody can catch."""
 
 
+@dataclass(frozen=True)
+class Listening(Silent):
+    """Passes on how far a training is, and how often it was asked to end."""
+
+    listen: Callable[[float, Mapping[str, float]], None]
+    closed: list[bool] = field(default_factory=list)
+
+    def advance(self, fraction: float, report: Mapping[str, float]) -> None:
+        self.listen(fraction, report)
+
+    def close(self) -> None:
+        self.closed.append(True)
+
+
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     run(job(tmp_path / "whole"))
-    from contextlib import contextmanager
+    count = 0
 
-    @contextmanager
-    def deadly():
-        count = 0
+    def listen(fraction: float, report: Mapping[str, float]) -> None:
+        nonlocal count
+        count += 1
+        if count == 14:
+            raise Killed
 
-        def listen(fraction: float, report: dict[str, float]) -> None:
-            nonlocal count
-            count += 1
-            if count == 14:
-                raise Killed
-
-        yield listen
-
+    deadly = Listening(listen)
     with pytest.raises(Killed):
         run(job(tmp_path / "parts"), deadly)
+    assert deadly.closed == [True]
     assert (tmp_path / "parts" / STATE).is_file()
     run(job(tmp_path / "parts"))
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
@@ -228,7 +237,7 @@ def test_periodic_and_isolated_frames_share_no_batch(tmp_path: Path) -> None:
         frames[3], pbc=np.zeros(3, dtype=bool), labels=replace(frames[3].labels, stress=None)
     )
     mixed = [*frames[:3], alone, *frames[4:]]
-    with pytest.raises(InputError, match="use batch=1"):
+    with pytest.raises(InputError, match="use batch_size=1"):
         run(job(tmp_path, "batch_size=2", frames=mixed))
     run(job(tmp_path, "epochs=1", frames=mixed))
 
@@ -369,16 +378,12 @@ def test_a_run_that_is_told_to_end_saves_its_step_and_goes_on(tmp_path: Path) ->
     whole, told = tmp_path / "whole", tmp_path / "told"
     run(job(whole, "steps=24", "validations=3"))
 
-    @contextlib.contextmanager
-    def telling() -> Iterator[Listener]:
-        def listen(fraction: float, report: dict[str, float]) -> None:
-            if 0.4 < fraction < 0.45:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        yield listen
+    def listen(fraction: float, report: Mapping[str, float]) -> None:
+        if 0.4 < fraction < 0.45:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Terminated):
-        run(job(told, "steps=24", "validations=3"), telling)
+        run(job(told, "steps=24", "validations=3"), Listening(listen))
     assert (told / STATE).is_file()
     run(job(told, "steps=24", "validations=3"))
     assert (told / MODEL).is_dir()
@@ -391,16 +396,9 @@ def test_a_run_that_is_told_to_end_saves_its_step_and_goes_on(tmp_path: Path) ->
 
 
 def test_little_learned_is_said(tmp_path: Path) -> None:
-    frames = [replace(f, index=k) for k, f in enumerate(labelled(12))]
-    path = tmp_path / "a.xyz"
-    images = []
-    for f in frames:
-        image = ase.Atoms(f.numbers, f.positions, cell=f.cell, pbc=f.pbc)
-        image.new_array("REF_forces", f.labelled_forces)
-        image.info.update(REF_energy=f.labels.energy, part=f.index)
-        images.append(image)
-    ase.io.write(path, images, format="extxyz")
+    frames = [replace(f, info={"part": k}) for k, f in enumerate(labelled(12))]
+    settings = load(TrainSettings, None, [*WORDS, "steps=1"])
+    split = make_split(frames, group_key="part")
     said: list[str] = []
-    words = [*WORDS, "data.check_units=false", "data.group_key=part", "steps=1"]
-    train(path, load(TrainSettings, None, words), tmp_path / "out", say=said.append)
+    train_in(frames, split, settings, tmp_path / "out", Messages(said.append))
     assert any("hardly trained. After 1 steps" in line for line in said)

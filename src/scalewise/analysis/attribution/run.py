@@ -73,6 +73,7 @@ def attribute_error(
     """
     frames, out = list(structures), Path(out)
     split = split or split_for(frames, settings.data, settings.seed, progress)
+    split.check_count(frames)
     split.members(settings.role)  # complains before hours of training
     trainings = plan(split, frames, settings, out)
     progress.message(_forecast(trainings, settings.minutes))
@@ -92,7 +93,7 @@ def run_command(request: Request) -> Report:
     """Run ``scalewise prove``."""
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
-    structures = read_structures(request.files[0], keys, say=progress.message)
+    structures = read_structures(request.files[0], keys, progress=progress)
     return attribute_error(structures, settings, request.out, progress=progress)
 
 

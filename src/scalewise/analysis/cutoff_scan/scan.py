@@ -66,7 +66,8 @@ def scan_cutoffs(
     settings
         Which scales, on which structures; default: eight cutoffs over the model's range.
     singles
-        Models of one scale each, for comparison at that scale.
+        Models of one scale each, for comparison at that scale; default: those that the settings
+        name.
     progress
         Whom to tell.
 
@@ -82,6 +83,8 @@ def scan_cutoffs(
         A model of one scale; a cutoff it was not trained for; structures without labelled forces.
     """
     settings = settings or ScanSettings()
+    if not singles:
+        singles = [open_model(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(model, singles, settings)
     frames = list(structures)
     source = split if isinstance(split, SplitSource) else SplitSource.given(split)
@@ -151,7 +154,8 @@ def _rungs(
     own = [(s, largest_reach(s)) for s in singles]
     beside = [cutoff for _, cutoff in own if shortest <= cutoff <= longest]
     lengths = sorted({*given, *beside})
-    names = [str(path) for path in settings.singles] or [s.name for s in singles]
+    paths = [str(path) for path in settings.singles]
+    names = paths if len(paths) == len(singles) else [s.name for s in singles]
     others = [
         Rung(single, cutoff, single.long_range is LongRange.ALWAYS, name)
         for (single, cutoff), name in zip(own, names, strict=True)

@@ -119,7 +119,7 @@ def read_selection(
         Whatever is wrong with the data, the split or the settings.
     """
     progress.message(f"Reading {data}")
-    structures = read_structures(data, LabelKeys.of(settings), say=progress.message)
+    structures = read_structures(data, LabelKeys.of(settings), progress=progress)
     return structures, find_split(data, structures, settings, model)
 
 
@@ -198,12 +198,8 @@ def select_frames(
             f"nothing says which frames have it ({source.how})",
             "Give split=split.json, or split_key=... if a frame key holds the roles.",
         )
-    if split is not None and len(split.role) != len(structures):
-        raise InputError(
-            "split",
-            f"made for {len(split.role)} structures, but {len(structures)} are given",
-            "Give the structures that it was made for, in their order.",
-        )
+    if split is not None:
+        split.check_count(structures)
     roles = settings.role or (("test",) if split is not None else (EVERY,))
     members = {
         role: np.arange(len(structures))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from scalewise.core.documents import Interval, Name, Record, Size, checked
+from scalewise.core.documents import Interval, Name, Record, Size, checked, read_plain
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
 from scalewise.models.protocol import Scale
-from scalewise.reporting.report import Report
 
 _REMEDY = "Give one that `scalewise curve` wrote."
 
@@ -42,13 +41,13 @@ class _Subset(Record):
     scales: list[_Loss]
 
 
-class _Curve(Record):
+class _Body(Record):
     model: _Model
     scales: Annotated[list[_Scale], Field(max_length=1000)]
     subsets: Annotated[list[_Subset], Field(max_length=1000)]
 
     @model_validator(mode="after")
-    def _consistent(self) -> _Curve:
+    def _consistent(self) -> _Body:
         if any(scale.own and scale.cutoff is None for scale in self.scales):
             raise ValueError("a scale without a cutoff")
         for subset in self.subsets:
@@ -57,6 +56,11 @@ class _Curve(Record):
             if len({error.mae_interval is None for error in subset.scales}) > 1:
                 raise ValueError(f"{subset.name}: intervals at some scales only")
         return self
+
+
+class _Curve(Record):
+    kind: Literal["curve"]
+    body: _Body
 
 
 def read_against(path: Path) -> dict[str, Any]:
@@ -73,10 +77,7 @@ def read_against(path: Path) -> dict[str, Any]:
         Not a curve.json, or one whose model is no longer there; no scale without long range.
     """
     try:
-        report = Report.load(path)
-        if report.kind != "curve":
-            raise InputError(str(path), f"a document of the kind '{report.kind}'", _REMEDY)
-        curve = checked(_Curve, report.body, str(path), _REMEDY)
+        curve = checked(_Curve, read_plain(path, _REMEDY), str(path), _REMEDY).body
         folder = Path(curve.model.folder)
         located = checkpoint.locate(folder)
     except (InputError, OSError) as error:  # a name that no file can have is an OSError

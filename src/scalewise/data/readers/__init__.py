@@ -25,7 +25,7 @@ GROUP: Final = "scalewise.readers"
 READERS: Final[dict[str, Reader]] = {}
 
 
-def register(suffixes: str | Iterable[str], reader: Reader) -> None:
+def register_reader(suffixes: str | Iterable[str], reader: Reader) -> None:
     """Read files whose names end so with a reader, in place of any that did before.
 
     Parameters
@@ -106,5 +106,5 @@ def _ends(name: str, suffix: str) -> bool:
     return name.endswith(suffix) if suffix.startswith(".") else name == suffix
 
 
-register((".xyz", ".extxyz"), extxyz.read_images)
-register((".xyz.gz", ".extxyz.gz"), extxyz.read_compressed)
+register_reader((".xyz", ".extxyz"), extxyz.read_images)
+register_reader((".xyz.gz", ".extxyz.gz"), extxyz.read_compressed)

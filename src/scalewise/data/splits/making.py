@@ -10,8 +10,8 @@ from jaxtyping import Int
 from pydantic import ValidationError
 
 from scalewise.core.errors import InputError
+from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
-from scalewise.data.keys import Say
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import deal_groups, divide_large
 from scalewise.data.splits.identity import DataFile, identify
@@ -34,7 +34,7 @@ def make_split(
     duplicate_elements: tuple[str, ...] | None = _DEFAULT.duplicate_elements,
     duplicates: Duplicates | None = None,
     data: DataFile | None = None,
-    say: Say = lambda _: None,
+    progress: Progress = SILENT,
 ) -> Split:
     """Group structures that are alike, and deal whole groups to train, valid and test.
 
@@ -61,7 +61,7 @@ def make_split(
         Near-duplicates that were found with these settings; default: they are looked for.
     data
         What the structures are, where it is known; default: :func:`identify` tells.
-    say
+    progress
         Told where structures could only be cut into blocks.
 
     Raises
@@ -92,7 +92,7 @@ def make_split(
     )
     if data is None:
         data = identify(structures)
-    group, grouped = _group(structures, settings, duplicates, say)
+    group, grouped = _group(structures, settings, duplicates, progress)
     if settings.role_key is not None:
         roles, shares = read_roles(structures, settings.role_key), {}
         dealt = f"frame key '{settings.role_key}'"
@@ -129,7 +129,7 @@ def _group(
     structures: Sequence[Structure],
     settings: SplitSettings,
     duplicates: Duplicates | None,
-    say: Say,
+    progress: Progress,
 ) -> tuple[Int[np.ndarray, " structures"], str]:
     """Number the groups, and say what they are."""
     if settings.group_key is not None:
@@ -145,7 +145,7 @@ def _group(
         cut = f"cut into {blocks} blocks of frames that follow each other"
         made += f", the largest group {cut}"
         if settings.role_key is None:
-            say(
+            progress.message(
                 f"most frames are near-duplicates of each other (below {distance:g} Å) and were "
                 f"{cut}: test errors are those between known frames, not beyond them"
             )

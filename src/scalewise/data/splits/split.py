@@ -83,6 +83,21 @@ class Split(Settings):
             )
         return np.flatnonzero(np.array(self.role) == role)
 
+    def check_count(self, structures: Sequence[Structure]) -> None:
+        """Assert that it has a role for each of these structures.
+
+        Raises
+        ------
+        InputError
+            It was made for another number of structures.
+        """
+        if len(self.role) != len(structures):
+            raise InputError(
+                "split",
+                f"made for {len(self.role)} structures, but {len(structures)} are given",
+                "Give the structures that it was made for, in their order.",
+            )
+
     def leaking_groups(self) -> tuple[int, ...]:
         """Groups whose structures have more than one role."""
         seen: dict[int, set[str]] = {}

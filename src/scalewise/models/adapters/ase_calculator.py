@@ -15,7 +15,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from scalewise.core.errors import InputError, shown
 from scalewise.core.extensions import reason
 from scalewise.data.structure import Structure, check_cell, check_positions
-from scalewise.models.protocol import LongRange, Prediction, Scale
+from scalewise.models.protocol import OWN_SCALE, LongRange, Prediction, Scale
 
 _OTHER = "Leave the cutoff out, or give a model that was trained for several cutoffs."
 
@@ -123,7 +123,9 @@ class AseModel:
         """Whether the calculator has energies."""
         return "energy" in self._implemented
 
-    def evaluate(self, structures: Sequence[Structure], scale: Scale = Scale()) -> list[Prediction]:  # noqa: B008  (frozen)
+    def evaluate(
+        self, structures: Sequence[Structure], scale: Scale = OWN_SCALE
+    ) -> list[Prediction]:
         """Compute structures one after the other.
 
         Raises

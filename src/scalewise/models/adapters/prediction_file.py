@@ -19,7 +19,7 @@ from scalewise.data.keys import LabelKeys
 from scalewise.data.readers import read_file
 from scalewise.data.reading import convert_images
 from scalewise.data.structure import Structure, check_cell, check_positions, check_same_atoms
-from scalewise.models.protocol import LongRange, Prediction, Scale
+from scalewise.models.protocol import OWN_SCALE, LongRange, Prediction, Scale
 
 #: Å: farther, an atom is another; as in check_same_atoms.
 MOVED: Final = 1e-3
@@ -112,7 +112,9 @@ class PredictionFile:
         known = (s for s in self.structures if s.labels.energy is not None)
         return frozenset(np.sort(s.numbers).tobytes() for s in known)
 
-    def evaluate(self, structures: Sequence[Structure], scale: Scale = Scale()) -> list[Prediction]:  # noqa: B008  (frozen)
+    def evaluate(
+        self, structures: Sequence[Structure], scale: Scale = OWN_SCALE
+    ) -> list[Prediction]:
         """Look structures up.
 
         Raises

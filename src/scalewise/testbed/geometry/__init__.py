@@ -1,7 +1,7 @@
 """How a cell is filled, what may breathe, and where its atoms are: one file per geometry.
 
 Other packages add geometries with entry points of the group ``scalewise.geometries``, named like
-the word of the setting ``geometry``; a script calls :func:`register`.
+the word of the setting ``geometry``; a script calls :func:`register_geometry`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GEOMETRIES: Final[dict[str, type[Geometry]]] = {
 }
 
 
-def register(name: str, geometry: type[Geometry]) -> None:
+def register_geometry(name: str, geometry: type[Geometry]) -> None:
     """Let the setting ``geometry`` take another name.
 
     Replicas are simulated in processes of their own, which import the script that was started

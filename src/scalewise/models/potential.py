@@ -21,7 +21,8 @@ from scalewise.models.binning import bin_atoms
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator
-from scalewise.models.graph import Graph, build, reordered, trim_edges
+from scalewise.models.graph import Graph, build
+from scalewise.models.graph_operations import reordered, trim_edges
 from scalewise.models.protocol import LongRange, Prediction, Scale, knows_long_range
 from scalewise.models.scale import ResolvedScale
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
-from scalewise.models.graph import Graph, batch, build
+from scalewise.models.graph import Graph, build
+from scalewise.models.graph_operations import batch
 
 
 @dataclass(frozen=True, eq=False)

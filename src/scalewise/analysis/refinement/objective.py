@@ -29,7 +29,8 @@ from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.gradients import Evaluator
-from scalewise.models.graph import Graph, trim_edges
+from scalewise.models.graph import Graph
+from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
 

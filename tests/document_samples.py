@@ -1,4 +1,4 @@
-"""A report of every kind, of small analyses that really run; together they take some seconds."""
+"""Reports of every kind, of small analyses that really run; together they take some seconds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.build
+import numpy as np
 
 import scalewise
 from report_samples import report as study_report
@@ -22,6 +23,7 @@ from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.data.splits import Split
 from scalewise.data.structure import Labels, Structure
 from scalewise.doctor.settings import DoctorSettings
+from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.reporting.report import Report
 from support import salt_frame, untrained
@@ -38,16 +40,23 @@ def potential(*, ladder: bool = True) -> Potential:
 
 @cache
 def structures() -> tuple[Structure, ...]:
-    """Salt that another potential labels; the last frame is the one before it, moved a little."""
+    """Salt that another potential labels, with noise and a force that is far too large.
+
+    The first and the last are twins in two roles; one says that it is charged.
+    """
     teacher = untrained(seed=7, layers=1, cutoff=4.0)
+    rng = np.random.default_rng(0)
     found = []
     for k in range(26):
-        frame = salt_frame(seed=min(k, 24), n=8, box=8.0, index=k)
+        frame = salt_frame(seed=k % 25, n=8, box=8.0, index=k)
         frame = replace(frame, positions=frame.positions + 0.01 * (k == 25))
         told = teacher.predict(frame)
         role = "train" if k < 12 else "valid" if k < 18 else "test"
-        labels = Labels(told.forces, told.energy, told.stress)
-        found.append(replace(frame, labels=labels, info={"role": role}))
+        forces = told.forces + 0.02 * rng.standard_normal((8, 3))
+        forces[3, 1] += 20.0 * (k == 20)
+        info = {"role": role, **({"charge": 1.0} if k == 3 else {})}
+        labels = Labels(forces, told.energy, told.stress)
+        found.append(replace(frame, labels=labels, info=info))
     return tuple(found)
 
 
@@ -57,35 +66,46 @@ def split() -> Split:
     return scalewise.make_split(structures(), role_key="role")
 
 
-def doctor(_: Path) -> Report:
-    """Of all structures, in which one pair is in two roles."""
-    return scalewise.diagnose_data(
-        structures(), DoctorSettings(neighbor_frames=4, cutoffs=(3.0, 5.0))
-    )
+def doctor(_: Path) -> list[Report]:
+    """Of a split that is made, and of one that leaks."""
+    settings = {"neighbor_frames": 4, "cutoffs": (3.0, 5.0)}
+    every = ({}, {"split_key": "role"})
+    return [
+        scalewise.diagnose_data(structures(), DoctorSettings.model_validate({**settings, **more}))
+        for more in every
+    ]
 
 
-def evaluation(_: Path) -> Report:
-    """Of two roles, one frame of them broken."""
+def evaluation(_: Path) -> list[Report]:
+    """Of two roles, with every label and with forces alone."""
     settings = EvaluateSettings(role=("valid", "test"), device="cpu", bins=3, bootstrap=200)
-    return scalewise.evaluate(potential(ladder=False), structures(), split(), settings)
+    model = potential(ladder=False)
+    bare = [replace(s, labels=Labels(s.labelled_forces)) for s in structures()]
+    return [scalewise.evaluate(model, frames, split(), settings) for frames in (structures(), bare)]
 
 
-def curve(_: Path) -> Report:
-    """Of a ladder, beside a potential of one scale."""
+def curve(folder: Path) -> list[Report]:
+    """Of a ladder beside a potential of one scale, as the library and as the command make it."""
     settings = ScanSettings(points=2, bootstrap=200, device="cpu")
     single = potential(ladder=False)
-    return scalewise.scan_cutoffs(potential(), structures(), split(), settings, singles=[single])
+    found = scalewise.scan_cutoffs(potential(), structures(), split(), settings, singles=[single])
+    model = {**found.body["model"], "folder": str(folder / "model")}
+    return [found, replace(found, body={**found.body, "model": model})]
 
 
-def refine(_: Path) -> Report:
-    """Of a ladder, with room for all pools."""
+def refine(_: Path) -> list[Report]:
+    """Of a ladder, with room for all pools and with room for none."""
     settings = RefineSettings(
-        penalties=2, steps=3, tolerance=0.5, worst=0.5, bootstrap=200, device="cpu", fit="train"
+        penalties=2, steps=2, tolerance=0.5, worst=0.5, bootstrap=200, device="cpu", fit="train"
     )
-    return scalewise.refine_cutoffs(potential(), structures(), split(), settings)
+    none = settings.model_copy(update={"penalties": 1, "steps": 1, "microseconds": 1e-3})
+    return [
+        scalewise.refine_cutoffs(potential(), structures(), split(), chosen)
+        for chosen in (settings, none)
+    ]
 
 
-def prove(folder: Path) -> Report:
+def prove(folder: Path) -> list[Report]:
     """Eight trainings of a few steps."""
     settings = AttributionSettings.model_validate(
         {
@@ -97,11 +117,11 @@ def prove(folder: Path) -> Report:
             "device": "cpu",
         }
     )
-    return scalewise.attribute_error(structures(), settings, folder, split())
+    return [scalewise.attribute_error(structures(), settings, folder, split())]
 
 
-def locality(folder: Path) -> Report:
-    """Of copper at two radii."""
+def locality(folder: Path) -> list[Report]:
+    """Of copper at two radii, alone and beside the curve of a model."""
     frames = []
     for k in range(3):
         atoms = ase.build.bulk("Cu", cubic=True) * (3, 3, 3)
@@ -117,16 +137,22 @@ def locality(folder: Path) -> Report:
         timestep=2.0,
         bootstrap=100,
     )
-    return scalewise.bound_locality(frames, AseReference.named(settings), settings, folder)
+    checkpoint.write(folder / "model", potential())
+    curve(folder)[1].save(folder)
+    beside = settings.model_copy(update={"against": folder / "curve.json"})
+    reference = AseReference.named(settings)
+    return [
+        scalewise.bound_locality(frames, reference, chosen, folder) for chosen in (settings, beside)
+    ]
 
 
 #: By kind; each works in a folder of its own.
-MAKERS: dict[str, Callable[[Path], Report]] = {
+MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "evaluation": evaluation,
     "curve": curve,
     "refine": refine,
     "prove": prove,
     "locality": locality,
     "doctor": doctor,
-    "study": lambda _: study_report(study()),
+    "study": lambda _: [study_report(study())],
 }

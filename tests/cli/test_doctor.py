@@ -13,6 +13,8 @@ import ase.io
 import numpy as np
 import pytest
 
+from schema_checks import check_document
+
 
 def call(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "scalewise.cli", "doctor", *map(str, words)]
@@ -61,6 +63,7 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
     assert "\x1b" not in found.stdout
     diagnosis = json.loads((tmp_path / "out/doctor.json").read_text())
     assert (diagnosis["kind"], diagnosis["schema"]) == ("doctor", 2)
+    check_document(diagnosis)
     assert diagnosis["provenance"]["data"]["frames"] == 24
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
     figures = {"figures/neighbors.png", "figures/neighbors.svg"}

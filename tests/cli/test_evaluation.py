@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from scalewise.cli import app
 from scalewise.models import checkpoint
+from schema_checks import check_document
 from support import salt_frame, untrained
 
 
@@ -71,6 +72,7 @@ def test_evaluate_prints_and_writes_everything(place: Path) -> None:
     assert "…" not in found.stdout
     document = json.loads((place / "out/evaluation.json").read_text())
     assert (document["kind"], document["schema"]) == ("evaluation", 2)
+    check_document(document)
     results = document["body"]
     assert [r["role"] for r in results["roles"]] == ["test", "[ood]"]
     assert results["roles"][0]["energy"]["offset"] == pytest.approx(-10 / 12, abs=1e-3)

@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from scalewise.cli import app
+from schema_checks import check_document
 from support import salt_frame, untrained
 
 WORDS = (
@@ -83,6 +84,7 @@ def test_a_killed_proof_goes_on_and_a_finished_one_is_used_again(
     assert first.stat().st_mtime_ns == before
     results = json.loads((tmp_path / "out/prove.json").read_text())
     assert len(results["body"]["trainings"]) == 8
+    check_document(results)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     again = call_here(*words)

@@ -32,7 +32,8 @@ class Report:
     """Results of one analysis.
 
     In a notebook it shows its table and its figures. Every document has the same envelope: kind,
-    schema, version, settings, provenance, units, body; ``docs/schemas`` has a JSON schema for each.
+    schema, version, settings, provenance, units, body; ``reporting/schemas`` has a JSON schema for
+    each.
 
     Attributes
     ----------

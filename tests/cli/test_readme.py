@@ -118,11 +118,20 @@ def test_the_example_of_dynamics_runs(tmp_path: Path) -> None:
     assert found.stdout.splitlines()[-1].startswith("    20 steps")
 
 
-def test_the_python_of_the_readme_runs() -> None:
+@pytest.mark.readme
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, _, _ = load(ROOT / "examples/audit_two_models.py").write_files(tmp_path)
+    assert labels.name == "dft.xyz"
+    monkeypatch.chdir(tmp_path)
     found = blocks("python")
     assert found
+    network = "network=dict(preset='small', channels=4, num_bessel=4, l_max=1)"
     for block in found:
-        exec(compile(block, "README.md", "exec"), {})
+        quick = block.replace("minutes=15", f"steps=4, {network}")
+        assert quick != block
+        exec(compile(quick, "README.md", "exec"), {})
+    assert (tmp_path / "runs/curve/curve.json").is_file()
+    assert (tmp_path / "runs/refined/model.json").is_file()
 
 
 def test_settings_page_is_what_the_schema_says() -> None:

@@ -94,9 +94,10 @@ def train(
     given = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None} | changes
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary if out is None else out)
+        chosen = _settings(settings, given, ladder)
         if initial is not None:
             given["start"] = initial.save(folder / "initial")
-        chosen = _settings(settings, given, ladder)
+            chosen = _settings(settings, given, ladder)
         split = split or split_for(structures, chosen.data, chosen.seed, progress)
         return checkpoint.read(train_in(structures, split, chosen, folder, progress))
 
@@ -106,6 +107,8 @@ def _settings(
 ) -> TrainSettings:
     """Settings with changes, checked together."""
     base = {} if settings is None else settings.model_dump(exclude_unset=True)
+    if changes.keys() & {"minutes", "steps"}:  # one budget replaces another
+        base = {k: v for k, v in base.items() if k not in ("minutes", "steps")}
     given = changes.get("network", {})
     if isinstance(given, NetworkSettings):
         given = given.model_dump(exclude_unset=True)

@@ -55,11 +55,11 @@ class Graph:
     atom_types
         Index of each atom's element in the network's list [atoms].
     neighbor_index
-        Index of each neighbor [atoms, slots]; empty slots hold the atom itself.
+        Index of each neighbor [atoms, neighbors]; empty slots hold the atom itself.
     cell_shift
-        Lattice vectors to add to the neighbor's position, as whole numbers [atoms, slots, 3].
+        Lattice vectors to add to the neighbor's position, as whole numbers [atoms, neighbors, 3].
     mask
-        Whether an entry of the padded lists is a neighbor [atoms, slots].
+        Whether an entry of the padded lists is a neighbor [atoms, neighbors].
     reverse_neighbor_index
         Where the same pair is listed from its other end, in the flattened slots [atoms * slots].
     senders
@@ -116,7 +116,7 @@ class Graph:
         return self.total_charge.dtype
 
     def vectors(self, positions: Tensor, cell: Tensor) -> Tensor:
-        """Vectors from each atom to its neighbors, Å [atoms, slots, 3]; ``FAR`` where masked."""
+        """Vectors from atoms to their neighbors, Å [atoms, neighbors, 3]; ``FAR`` if masked."""
         return neighbor_vectors(self, self.system_index, slice(None), positions, cell, self.dtype)
 
     @property
@@ -345,7 +345,7 @@ def neighbor_vectors(
     cell: Tensor,
     dtype: torch.dtype,
 ) -> Tensor:
-    """Vectors from listed atoms to their neighbors, Å [rows, slots, 3]; ``FAR`` where masked.
+    """Vectors from listed atoms to their neighbors, Å [rows, neighbors, 3]; ``FAR`` where masked.
 
     The difference of the positions is taken in their own precision and then rounded to ``dtype``:
     the place of the atoms in space does not matter.

@@ -1,4 +1,4 @@
-"""A trained potential: network, baseline, and what is needed to predict with it."""
+"""A trained potential: network, composition model, and what is needed to predict with it."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Potential:
         )
 
     @cached_property
-    def _differentiator(self) -> Evaluator:
+    def _evaluator(self) -> Evaluator:
         return Evaluator(self._adaptive_network or self.network, compiled=self.compiled)
 
     @property
@@ -284,7 +284,7 @@ class Potential:
         if near is not None:
             resolved = AdaptiveScale(near if order is None else reordered(near, order), share)
         with torch.no_grad():
-            found = self._differentiator(graph, places, scale=resolved)
+            found = self._evaluator(graph, places, scale=resolved)
         return found if order is None else found.reordered(order)
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
@@ -334,7 +334,7 @@ class Potential:
         return self.prepare(frame)(Scale(cutoffs, long))
 
     def finish(self, frame: Structure, found: Derivatives) -> Prediction:
-        """Add the baseline to what the network found for one frame, as numpy arrays."""
+        """Add the energy of the composition to what the network found for one structure."""
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
         smeared = float(found.energy.double().sum()) - float(own.sum())

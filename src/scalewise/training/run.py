@@ -160,21 +160,21 @@ def train_in(
     members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
-    baseline = (
+    composition = (
         CompositionModel.fit(members["train"], elements) if first is None else first.composition
     )
     if first is not None:
         for frame in frames:
             check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
-        prepare(members[role], baseline, settings.network, torch.float32)
+        prepare(members[role], composition, settings.network, torch.float32)
         for role in ("train", "valid")
     )
     job = Job(
         settings=settings,
         train=train_samples,
         valid=valid_samples,
-        composition=baseline,
+        composition=composition,
         energy_scale=_scale(members["train"]),
         digest=digest,
         out=out,

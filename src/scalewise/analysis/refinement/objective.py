@@ -114,7 +114,7 @@ class Objective:
         self.block, self.worst = block, worst
         self.settings = settings
         self.potential = replace(potential, adaptive_cutoff=adaptive)
-        self._differentiate = Evaluator(AdaptiveNetwork(potential.network, adaptive))
+        self._evaluate = Evaluator(AdaptiveNetwork(potential.network, adaptive))
         self._held = [self._hold(f) for f in frames]
         self.atoms = np.array([len(h.positions) for h in self._held])
 
@@ -224,7 +224,7 @@ class Objective:
             share = None
             if self.potential.long_range is not LongRange.NONE:
                 share = torch.ones_like(held.forces[:, 0])
-            found = self._differentiate(
+            found = self._evaluate(
                 graph,
                 held.positions,
                 scale=AdaptiveScale(held.near, share),

@@ -49,7 +49,7 @@ def joined(
 def received(
     seen: Sequence[Tensor | None], graph: Graph, parts: Sequence[tuple[slice, Graph]]
 ) -> Sequence[Tensor]:
-    """What atoms receive of what their neighbors show [rows, slots, channels], part by part."""
+    """What atoms receive of what their neighbors show [rows, neighbors, channels], part by part."""
     flat = [v.flatten(0, 1) for v in seen if v is not None]
     # an autograd.Function that gathers both ways would be faster, but torch.compile drops its
     # second derivative without a word, and index_put it cannot always compile

@@ -54,18 +54,18 @@ class AtomicProperties(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """What the layers need of every slot.
+    """What the layers need of every entry of the padded neighbor lists.
 
     Attributes
     ----------
     radial
-        Basis times envelope [atoms, slots, radial].
+        Basis times envelope [atoms, neighbors, num_bessel].
     angular
-        Spherical harmonics [atoms, (degree+1)², slots].
+        Spherical harmonics [atoms, (l_max+1)², neighbors].
     sent
-        Those of the directions in which an atom is seen [atoms, (degree+1)², slots].
+        Those of the directions in which an atom is seen [atoms, (l_max+1)², neighbors].
     first
-        The first layer's basis times envelope [atoms, its slots, radial].
+        The first layer's basis times envelope [atoms, its neighbors, num_bessel].
     """
 
     radial: Tensor
@@ -259,8 +259,8 @@ class DensityNetwork(nn.Module):
     ) -> LayerOutput:
         """Describe some atoms.
 
-        ``seen`` are the messages of their neighbors [rows, slots, channels], ``before`` is their
-        own description in the layer before, ``conditioning`` are functions of their scale.
+        ``seen`` are the messages of their neighbors [rows, neighbors, channels], ``before`` is
+        their own description in the layer before, ``conditioning`` are functions of their scale.
         """
         basis, angular = edges.radial, edges.angular
         if seen is None:
@@ -315,7 +315,7 @@ class DensityNetwork(nn.Module):
         return Edges(radial, angular, self.harmonics(vector / distance), first)
 
     def _messages(self, k: int, described: LayerOutput, angular: Tensor) -> Tensor:
-        """The fields of atoms, as their neighbors see them [rows, slots, channels]."""
+        """The fields of atoms, as their neighbors see them [rows, neighbors, channels]."""
         field = self.messages[k](self.sent[k](described))
         scalars = self.scalars[k](described.scalars)
         field = (field + self.constant * scalars).transpose(0, 1)
@@ -361,7 +361,7 @@ class DensityNetwork(nn.Module):
 
 
 def _readout(inputs: int) -> nn.Linear:
-    """A linear layer that starts with small energies: the baseline holds the large ones."""
+    """A linear layer that starts with small energies; the composition has the large ones."""
     layer = nn.Linear(inputs, 1)
     nn.init.normal_(layer.weight, std=0.05)
     nn.init.zeros_(layer.bias)

@@ -206,7 +206,7 @@ def _generated(folder: Path) -> dict[str, Case]:
 
     def finish() -> None:
         path.write_text(json.dumps(record))
-        solution.generate_solution(settings, folder, progress=False)
+        solution.generate_solution(settings, folder, bar=False)
 
     def resume() -> None:
         if solution._finished(settings, folder, 0) is not None:

@@ -135,9 +135,7 @@ def test_shares_in_the_long_range_pass_smoothly_to_none(
     positions, cutoff = torch.tensor(frame.positions), torch.full((20,), 4.0, dtype=torch.float64)
 
     def charges(share: torch.Tensor | None) -> torch.Tensor:
-        return potential._differentiator(
-            graph, positions, scale=ResolvedScale(cutoff, share)
-        ).charges
+        return potential._evaluator(graph, positions, scale=ResolvedScale(cutoff, share)).charges
 
     some = torch.linspace(0, 1, 20, dtype=torch.float64)
     found = charges(some)
@@ -180,9 +178,9 @@ def test_lists_of_unlike_width_change_nothing(potential: Potential, frame: Struc
         assert listed < graph.neighbor_index.numel()
         assert len(focused.reverse_neighbor_index) == listed
         scale = ResolvedScale(cutoff, torch.ones_like(cutoff))
-        expected = potential._differentiator(graph, positions, scale=scale)
+        expected = potential._evaluator(graph, positions, scale=scale)
         there = ResolvedScale(cutoff[order], torch.ones_like(cutoff))
-        found = potential._differentiator(focused, positions[order], scale=there).reordered(order)
+        found = potential._evaluator(focused, positions[order], scale=there).reordered(order)
         for name in ("energies", "forces", "charges", "virial"):
             torch.testing.assert_close(getattr(found, name), getattr(expected, name))
 

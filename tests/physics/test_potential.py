@@ -16,7 +16,8 @@ from scalewise.models import electrostatics
 from scalewise.models import gradients as derivative
 from scalewise.models.density.spherical import Harmonics, SphereGrid, harmonics
 from scalewise.models.gradients import Evaluator
-from scalewise.models.graph import batch, build, trim_edges
+from scalewise.models.graph import build
+from scalewise.models.graph_operations import batch, trim_edges
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Scale

@@ -46,13 +46,23 @@ class Structure:
 
     Attributes
     ----------
-    numbers, positions, cell, pbc
-        Atomic numbers [atoms], positions [atoms, 3], lattice vectors in rows [3, 3], periodicity.
+    numbers
+        Atomic numbers [atoms].
+    positions
+        Å [atoms, 3].
+    cell
+        Lattice vectors in rows, Å [3, 3].
+    pbc
+        Along which of them the structure is periodic [3].
     molecule
         Molecule number of each atom [atoms]; pairs inside a molecule do not interact in the
         reference force fields. Default: every atom has its own number.
-    source, index, info
-        File, position in the file, and the remaining keys of the frame.
+    source
+        File, or where else it is from.
+    index
+        Position in that file.
+    info
+        The remaining keys of the frame.
     place
         Where each atom is [atoms], a word of the file's maker, where the file has the column.
     labels
@@ -60,7 +70,8 @@ class Structure:
 
     Examples
     --------
-    >>> water = Structure(np.array([8, 1, 1]), np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    >>> positions, cell = np.eye(3), np.zeros((3, 3))
+    >>> water = Structure(np.array([8, 1, 1]), positions, cell, np.zeros(3, dtype=bool))
     >>> water.symbols, water.labels.energy is None
     (['O', 'H', 'H'], True)
     """

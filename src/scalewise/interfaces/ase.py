@@ -16,7 +16,8 @@ from ase.calculators.calculator import Calculator, all_changes
 from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.graph import Graph, build, moved_to, total_charge, trim_edges
+from scalewise.models.graph import Graph, build, moved_to, total_charge
+from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Scale
 

@@ -1,4 +1,4 @@
-"""A trained potential: network, baseline, and what is needed to predict with it."""
+"""A trained potential: network, composition model, and what is needed to predict with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from scalewise.models.binning import bin_atoms
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator
-from scalewise.models.graph import Graph, build, reordered, trim_edges
+from scalewise.models.graph import Graph, build
+from scalewise.models.graph_operations import reordered, trim_edges
 from scalewise.models.protocol import LongRange, Prediction, Scale, knows_long_range
 from scalewise.models.scale import ResolvedScale
 
@@ -75,7 +76,7 @@ class Potential:
         )
 
     @cached_property
-    def _differentiator(self) -> Evaluator:
+    def _evaluator(self) -> Evaluator:
         return Evaluator(self._adaptive_network or self.network, compiled=self.compiled)
 
     @property
@@ -283,7 +284,7 @@ class Potential:
         if near is not None:
             resolved = AdaptiveScale(near if order is None else reordered(near, order), share)
         with torch.no_grad():
-            found = self._differentiator(graph, places, scale=resolved)
+            found = self._evaluator(graph, places, scale=resolved)
         return found if order is None else found.reordered(order)
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
@@ -333,7 +334,7 @@ class Potential:
         return self.prepare(frame)(Scale(cutoffs, long))
 
     def finish(self, frame: Structure, found: Derivatives) -> Prediction:
-        """Add the baseline to what the network found for one frame, as numpy arrays."""
+        """Add the energy of the composition to what the network found for one structure."""
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
         smeared = float(found.energy.double().sum()) - float(own.sum())

@@ -57,7 +57,7 @@ Manifest = dict[str, Any]
 
 
 def generate_solution(
-    settings: SolutionSettings, folder: Path, *, workers: int | None = None, progress: bool = True
+    settings: SolutionSettings, folder: Path, *, workers: int | None = None, bar: bool = True
 ) -> Manifest:
     """Simulate the replicas that ``folder`` does not hold yet, and return the manifest.
 
@@ -69,7 +69,7 @@ def generate_solution(
         Where the files go; made if missing.
     workers
         Processes; default: one per core. The result does not depend on it.
-    progress
+    bar
         Show a bar on a terminal, or a line per replica elsewhere (stderr).
 
     Raises
@@ -84,7 +84,7 @@ def generate_solution(
         forcefield.platform_name(settings)  # fails early
         (folder / "manifest.json").unlink(missing_ok=True)
         missing.sort(key=lambda r: -simulation.duration(settings, r))
-        _run(settings, folder, missing, workers or _cores(), progress)
+        _run(settings, folder, missing, workers or _cores(), bar)
     manifest = _manifest(settings, folder)
     path = folder / "manifest.json"
     if missing or not path.is_file() or read_kept(path) != manifest:
@@ -258,7 +258,7 @@ def _cores() -> int:
 
 
 def _run(
-    settings: SolutionSettings, folder: Path, replicas: Sequence[int], workers: int, progress: bool
+    settings: SolutionSettings, folder: Path, replicas: Sequence[int], workers: int, bar: bool
 ) -> None:
     context = multiprocessing.get_context("spawn")
     board = context.RawArray("d", settings.replicas)
@@ -269,7 +269,7 @@ def _run(
     try:
         futures = {executor.submit(_job, settings, folder, r): r for r in replicas}
         total = sum(simulation.duration(settings, r) for r in replicas)
-        with _bar(total, progress) as (advance, say):
+        with _bar(total, bar) as (advance, say):
             for replica in _follow(futures, board, advance):
                 say(f"replica {replica:02d} done ({sum(board):.0f} of {total:.0f} ps)")
     except BrokenProcessPool:
@@ -298,10 +298,10 @@ def _follow(
 
 
 @contextlib.contextmanager
-def _bar(total: float, progress: bool) -> Iterator[tuple[Any, Any]]:
+def _bar(total: float, shown: bool) -> Iterator[tuple[Any, Any]]:
     """Yield ``advance(ps)`` and ``say(line)``, for a terminal, a log, or silence."""
-    console = Console(stderr=True, quiet=not progress)
-    if not progress or not console.is_terminal:
+    console = Console(stderr=True, quiet=not shown)
+    if not shown or not console.is_terminal:
         console.print(f"simulating {total:.0f} ps", highlight=False)
         yield lambda ps: None, lambda line: console.print(line, highlight=False)
         return

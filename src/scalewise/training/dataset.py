@@ -12,7 +12,8 @@ from torch import Tensor
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
-from scalewise.models.graph import Graph, batch, build
+from scalewise.models.graph import Graph, build
+from scalewise.models.graph_operations import batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +25,7 @@ class Batch:
     graph, positions, forces
         The input, positions in double precision, and the label of every atom [atoms, 3].
     energy, has_energy
-        Total energy above the baseline, eV, and whether it is known [frames].
+        Total energy above that of the composition model, eV, and whether it is known [frames].
     virial, has_stress
         Volume times stress, eV [frames, 3, 3], and whether it is known [frames].
     volume
@@ -54,7 +55,7 @@ _TENSORS = ("positions", "forces", "energy", "has_energy", "virial", "has_stress
 
 def prepare(
     frames: Sequence[Structure],
-    baseline: CompositionModel,
+    composition: CompositionModel,
     network: NetworkSettings,
     dtype: torch.dtype,
 ) -> list[Batch]:
@@ -71,12 +72,12 @@ def prepare(
             frame,
             build(
                 frame,
-                baseline.elements,
+                composition.elements,
                 network.cutoff,
                 smearing=smearing,
                 near=network.first_layer_cutoff,
             ).to(dtype=dtype),
-            baseline,
+            composition,
             dtype,
         )
         for frame in frames
@@ -84,10 +85,12 @@ def prepare(
 
 
 def _sample(
-    frame: Structure, graph: Graph, baseline: CompositionModel, dtype: torch.dtype
+    frame: Structure, graph: Graph, composition: CompositionModel, dtype: torch.dtype
 ) -> Batch:
     energy = (
-        0.0 if frame.labels.energy is None else frame.labels.energy - baseline.energy(frame.numbers)
+        0.0
+        if frame.labels.energy is None
+        else frame.labels.energy - composition.energy(frame.numbers)
     )
     periodic = bool(frame.pbc.all())
     volume = abs(float(np.linalg.det(frame.cell))) if periodic else 1.0

@@ -74,6 +74,6 @@ def _train_one_thread(
 def _train(fabric: Fabric, job: Job, progress: Progress) -> None:
     with (
         Stop().listening() as stop,
-        closing(progress if fabric.is_global_zero else SILENT) as told,
+        closing(progress if fabric.is_global_zero else SILENT) as shown,
     ):
-        Trainer(fabric, job, told, stop).run()
+        Trainer(fabric, job, shown, stop).run()

@@ -94,9 +94,10 @@ def train(
     given = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None} | changes
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary if out is None else out)
+        chosen = _settings(settings, given, ladder)
         if initial is not None:
             given["start"] = initial.save(folder / "initial")
-        chosen = _settings(settings, given, ladder)
+            chosen = _settings(settings, given, ladder)
         split = split or split_for(structures, chosen.data, chosen.seed, progress)
         return checkpoint.read(train_in(structures, split, chosen, folder, progress))
 
@@ -106,6 +107,8 @@ def _settings(
 ) -> TrainSettings:
     """Settings with changes, checked together."""
     base = {} if settings is None else settings.model_dump(exclude_unset=True)
+    if changes.keys() & {"minutes", "steps"}:  # one budget replaces another
+        base = {k: v for k, v in base.items() if k not in ("minutes", "steps")}
     given = changes.get("network", {})
     if isinstance(given, NetworkSettings):
         given = given.model_dump(exclude_unset=True)
@@ -157,21 +160,21 @@ def train_in(
     members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
-    baseline = (
+    composition = (
         CompositionModel.fit(members["train"], elements) if first is None else first.composition
     )
     if first is not None:
         for frame in frames:
             check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
-        prepare(members[role], baseline, settings.network, torch.float32)
+        prepare(members[role], composition, settings.network, torch.float32)
         for role in ("train", "valid")
     )
     job = Job(
         settings=settings,
         train=train_samples,
         valid=valid_samples,
-        composition=baseline,
+        composition=composition,
         energy_scale=_scale(members["train"]),
         digest=digest,
         out=out,

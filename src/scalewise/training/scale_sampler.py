@@ -15,7 +15,7 @@ import torch
 
 from scalewise.models.adaptive_cutoff import AdaptiveScale
 from scalewise.models.density.settings import NetworkSettings
-from scalewise.models.graph import trim_edges
+from scalewise.models.graph_operations import trim_edges
 from scalewise.models.scale import ResolvedScale
 from scalewise.training.dataset import Batch
 from scalewise.training.settings import TrainSettings

@@ -23,7 +23,7 @@ def rate(fraction: float, warmup: float) -> float:
 
 @dataclass
 class Clock:
-    """Seconds since the start, those of earlier sessions included, less nothing."""
+    """Seconds that a training has run, in this session and in earlier ones."""
 
     before: float = 0.0
     started: float = 0.0

@@ -42,7 +42,7 @@ MODEL, STATE = "model", "state.safetensors"
 COMPILE_PAYS = 8.0
 #: Share of a budget that compiling may take, on a busy machine as on an idle one.
 COMPILE_SHARE = 0.1
-#: Rate of what a network makes of the scale it is told, over that of other weights: each step draws
+#: Rate of what a network makes of its scale, over that of other weights: each step draws
 #: another scale, and its signs with it: at the full rate these weights would walk at random.
 CONDITIONING = 0.02
 #: That of an adaptive cutoff's constants, which are single numbers with a way to go: at the rate of
@@ -75,7 +75,7 @@ class Trainer:
     network: DensityNetwork | AdaptiveNetwork = field(init=False)
     state: State = field(init=False)
     log: Log | None = field(init=False, default=None)
-    _told: bool = field(init=False, default=False)
+    _stopping: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
@@ -107,7 +107,7 @@ class Trainer:
             mixing = [weights[name] for name in matrices]
             optimizers = [Muon(mixing, lr=settings.learning_rate), *optimizers]
         self.state = State(weights, average, optimizers)
-        self.differentiate = Evaluator(self.network, compiled=_compiles(settings))
+        self.evaluator = Evaluator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
         if settings.adaptive_cutoff is not None and settings.adaptive_cutoff.penalty is not None:
@@ -125,7 +125,7 @@ class Trainer:
             The run was told to end; its state is saved.
         """
         progress = self.state.progress
-        if self.differentiate.compiled and not progress.finished:
+        if self.evaluator.compiled and not progress.finished:
             self._compile()
         while not progress.finished:
             for members in self._deal(progress.epoch):
@@ -135,7 +135,7 @@ class Trainer:
                     self._validate()
                 if spent:
                     progress.finished = True
-                if self._told and not progress.finished:
+                if self._stopping and not progress.finished:
                     self._save()
                     raise self.stop.error
                 if progress.finished:
@@ -169,11 +169,11 @@ class Trainer:
         if self.fabric.is_global_zero:
             self.fabric.barrier()
         if float(self._reduced(done, "mean")) < 1.0:
-            self.differentiate = Evaluator(self.network)
+            self.evaluator = Evaluator(self.network)
         self.stop.urgent = False
 
     def _compile_one(self, sample: Batch) -> None:
-        found = self.differentiate(sample.graph, sample.positions, weights=self.state.weights)
+        found = self.evaluator(sample.graph, sample.positions, weights=self.state.weights)
         value = loss(found, sample, self.job.settings.loss)
         value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
@@ -244,7 +244,7 @@ class Trainer:
     ) -> tuple[Batch, Derivatives]:
         """The sample at a scale, and what the network finds there."""
         there, scale = at_scale(sample, drawn, self.job.settings.network, rank)
-        return there, self.differentiate(there.graph, there.positions, scale=scale, weights=weights)
+        return there, self.evaluator(there.graph, there.positions, scale=scale, weights=weights)
 
     def _shared(self, gradients: list[Tensor], value: Tensor, longest: Tensor) -> Tensor:
         """All gradients, losses, clock and whether to stop in one vector, mean over processes."""
@@ -268,8 +268,8 @@ class Trainer:
         self, gradients: list[Tensor], shared: Tensor, sample: Batch
     ) -> tuple[float, float, float]:
         size = float(torch.linalg.vector_norm(shared[:-4]))
-        mean, _, seconds, told = (float(v) for v in shared[-4:])
-        self._told = told > 0
+        mean, _, seconds, stopping = (float(v) for v in shared[-4:])
+        self._stopping = stopping > 0
         if not (math.isfinite(size) and math.isfinite(mean)):
             raise InputError(
                 f"training, step {self.state.progress.step}",
@@ -305,7 +305,7 @@ class Trainer:
         errors = [ErrorSums.none() for _ in scales]
         total = torch.zeros(4, dtype=torch.float64)
         # what was compiled for training would be compiled again for use without gradients
-        with torch.set_grad_enabled(self.differentiate.compiled):
+        with torch.set_grad_enabled(self.evaluator.compiled):
             for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
                 moved = sample.to(self.fabric.device)
                 for drawn, seen in zip(scales.values(), errors, strict=True):

@@ -288,7 +288,7 @@ def test_water_around_a_held_ion_moves_and_the_ion_does_not(
         root / "configs/small-solution.yaml",
         ["replicas=1", "replicates.replicas=0"],
     )
-    solution.generate_solution(config, tmp_path, workers=1, progress=False)
+    solution.generate_solution(config, tmp_path, workers=1, bar=False)
     reference = SolutionReference.read(tmp_path)
     frame = read_structures(tmp_path / "replica-00.extxyz", without_labels())[0]
     sphere = reference.sphere(frame, 0, 3.0)

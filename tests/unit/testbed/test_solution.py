@@ -40,7 +40,7 @@ def tiny(**changes: Any) -> SolutionSettings:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, solution.Manifest]:
     folder = tmp_path_factory.mktemp("made")
-    return folder, solution.generate_solution(tiny(), folder, workers=2, progress=False)
+    return folder, solution.generate_solution(tiny(), folder, workers=2, bar=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -208,11 +208,11 @@ def test_lost_and_damaged_replicas_come_back_with_the_same_bytes(
     with (folder / "replica-00.extxyz").open("a") as stream:
         stream.write("junk")
     (folder / "replicates-01.extxyz").unlink()
-    assert solution.generate_solution(tiny(), folder, workers=1, progress=False) == made[1]
+    assert solution.generate_solution(tiny(), folder, workers=1, bar=False) == made[1]
     assert contents(folder) == before
     monkeypatch.setattr(solution, "_run", lambda *a: pytest.fail("made again"))
     (folder / "manifest.json").unlink()
-    assert solution.generate_solution(tiny(), folder, progress=False) == made[1]
+    assert solution.generate_solution(tiny(), folder, bar=False) == made[1]
     assert contents(folder) == before
 
 
@@ -302,7 +302,7 @@ def test_standard_error_counts_memory() -> None:
 
 def test_other_settings_are_refused(made: tuple[Path, solution.Manifest]) -> None:
     with pytest.raises(InputError, match=r"concentration=2\.0 \(now 1\.0\)"):
-        solution.generate_solution(tiny(concentration=1.0), made[0], progress=False)
+        solution.generate_solution(tiny(concentration=1.0), made[0], bar=False)
     with pytest.raises(InputError, match=r"replicates\.samples=2 \(now 3\)"):
         solution.generate_solution(tiny(replicates=TINY["replicates"] | {"samples": 3}), made[0])
 
@@ -310,17 +310,17 @@ def test_other_settings_are_refused(made: tuple[Path, solution.Manifest]) -> Non
 def test_strange_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "replica-00.extxyz").write_text("mine")
     with pytest.raises(InputError, match=r"no settings\.json"):
-        solution.generate_solution(tiny(), tmp_path, progress=False)
+        solution.generate_solution(tiny(), tmp_path, bar=False)
     (tmp_path / "settings.json").write_text("{")
     with pytest.raises(InputError, match="not readable"):
-        solution.generate_solution(tiny(), tmp_path, progress=False)
+        solution.generate_solution(tiny(), tmp_path, bar=False)
     assert (tmp_path / "replica-00.extxyz").read_text() == "mine"
 
 
 def test_failure_in_a_worker_names_the_replica(tmp_path: Path) -> None:
     settings = tiny(ion_pairs=60, replicas=1)
     with pytest.raises(InputError, match=r"replica 0: only \d+ of 120 ions fit"):
-        solution.generate_solution(settings, tmp_path, workers=1, progress=False)
+        solution.generate_solution(settings, tmp_path, workers=1, bar=False)
     assert [p.name for p in tmp_path.iterdir()] == ["settings.json"]
 
 
@@ -350,7 +350,7 @@ def test_missing_openmm_gives_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(InputError, match=r"pip install 'openmm"):
-        solution.generate_solution(tiny(), tmp_path, progress=False)
+        solution.generate_solution(tiny(), tmp_path, bar=False)
 
 
 def test_unknown_platform_lists_the_known() -> None:

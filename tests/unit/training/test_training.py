@@ -365,12 +365,12 @@ def test_a_compiler_gets_a_tenth_of_the_budget(
 ) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always"))
-    assert trainer.differentiate.compiled
+    assert trainer.evaluator.compiled
     monkeypatch.setattr(Trainer, "_compile_one", lambda self, sample: time.sleep(30))
     start = time.monotonic()
     trainer._compile()
     assert time.monotonic() - start < 10
-    assert not trainer.differentiate.compiled
+    assert not trainer.evaluator.compiled
     assert "training without torch.compile: not done within 0 s" in caplog.text
 
 

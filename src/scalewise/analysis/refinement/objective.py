@@ -29,7 +29,8 @@ from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.settings import AdaptiveCutoffSettings
 from scalewise.models.gradients import Evaluator
-from scalewise.models.graph import Graph, trim_edges
+from scalewise.models.graph import Graph
+from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
 
@@ -113,7 +114,7 @@ class Objective:
         self.block, self.worst = block, worst
         self.settings = settings
         self.potential = replace(potential, adaptive_cutoff=adaptive)
-        self._differentiate = Evaluator(AdaptiveNetwork(potential.network, adaptive))
+        self._evaluate = Evaluator(AdaptiveNetwork(potential.network, adaptive))
         self._held = [self._hold(f) for f in frames]
         self.atoms = np.array([len(h.positions) for h in self._held])
 
@@ -223,7 +224,7 @@ class Objective:
             share = None
             if self.potential.long_range is not LongRange.NONE:
                 share = torch.ones_like(held.forces[:, 0])
-            found = self._differentiate(
+            found = self._evaluate(
                 graph,
                 held.positions,
                 scale=AdaptiveScale(held.near, share),

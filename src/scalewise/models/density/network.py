@@ -14,15 +14,16 @@ usual scalar message: directions enter at the cost of one more matrix product. T
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scalewise.models import electrostatics
+from scalewise.models.density.blocks import directly, joined, received, split, split_described
 from scalewise.models.density.layers import DegreeLinear, FieldSum, LayerOutput, ProductLayer
 from scalewise.models.density.radial import at_most, bessel, envelope
 from scalewise.models.density.settings import NetworkSettings
@@ -53,18 +54,18 @@ class AtomicProperties(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """What the layers need of every slot.
+    """What the layers need of every entry of the padded neighbor lists.
 
     Attributes
     ----------
     radial
-        Basis times envelope [atoms, slots, radial].
+        Basis times envelope [atoms, neighbors, num_bessel].
     angular
-        Spherical harmonics [atoms, (degree+1)², slots].
+        Spherical harmonics [atoms, (l_max+1)², neighbors].
     sent
-        Those of the directions in which an atom is seen [atoms, (degree+1)², slots].
+        Those of the directions in which an atom is seen [atoms, (l_max+1)², neighbors].
     first
-        The first layer's basis times envelope [atoms, its slots, radial].
+        The first layer's basis times envelope [atoms, its neighbors, num_bessel].
     """
 
     radial: Tensor
@@ -170,7 +171,7 @@ class DensityNetwork(nn.Module):
         """
         s = self.settings
         parts = graph.rows(block or len(positions))
-        run = partial(checkpoint, use_reentrant=False) if block else _directly
+        run = partial(checkpoint, use_reentrant=False) if block else directly
         edges = [
             run(partial(self._edges, part, rows), positions, cell, scale.cutoffs)
             for rows, part in parts
@@ -190,16 +191,16 @@ class DensityNetwork(nn.Module):
                 parts,
                 edges,
                 seen,
-                _split_described(last, sizes),
-                _split(conditioning, sizes),
+                split_described(last, sizes),
+                split(conditioning, sizes),
                 strict=True,
             ):
                 layer = partial(self._layer, k, graph, part)
                 pieces.append(run(layer, edge, own, before, by))
-            found, last, seen = _joined(pieces)
+            found, last, seen = joined(pieces)
             energies = found if energies is None else energies + found
             if k + 1 < s.layers:
-                seen = _received(seen, graph, parts)
+                seen = received(seen, graph, parts)
         assert energies is not None
         assert last is not None
         if not s.charges or scale.long_range is None:
@@ -258,8 +259,8 @@ class DensityNetwork(nn.Module):
     ) -> LayerOutput:
         """Describe some atoms.
 
-        ``seen`` are the messages of their neighbors [rows, slots, channels], ``before`` is their
-        own description in the layer before, ``conditioning`` are functions of their scale.
+        ``seen`` are the messages of their neighbors [rows, neighbors, channels], ``before`` is
+        their own description in the layer before, ``conditioning`` are functions of their scale.
         """
         basis, angular = edges.radial, edges.angular
         if seen is None:
@@ -314,7 +315,7 @@ class DensityNetwork(nn.Module):
         return Edges(radial, angular, self.harmonics(vector / distance), first)
 
     def _messages(self, k: int, described: LayerOutput, angular: Tensor) -> Tensor:
-        """The fields of atoms, as their neighbors see them [rows, slots, channels]."""
+        """The fields of atoms, as their neighbors see them [rows, neighbors, channels]."""
         field = self.messages[k](self.sent[k](described))
         scalars = self.scalars[k](described.scalars)
         field = (field + self.constant * scalars).transpose(0, 1)
@@ -359,53 +360,8 @@ class DensityNetwork(nn.Module):
         return padded_positions.reshape(frames, -1, 3), padded_charges.reshape(frames, -1)
 
 
-def _directly(function: Callable[..., Any], *inputs: Any) -> Any:
-    return function(*inputs)
-
-
-_Piece = tuple[Tensor, LayerOutput, Tensor | None]
-
-
-def _split(value: Tensor | None, sizes: list[int]) -> Sequence[Tensor | None]:
-    """Parts of a value; slices would make a derivative of full size for each part."""
-    if value is None or len(sizes) == 1:
-        return [value] * len(sizes)
-    return torch.split(value, sizes)
-
-
-def _split_described(value: LayerOutput | None, sizes: list[int]) -> Sequence[LayerOutput | None]:
-    if value is None or len(sizes) == 1:
-        return [value] * len(sizes)
-    parts = zip(*(torch.split(v, sizes, -2) for v in value), strict=True)
-    return [LayerOutput(*part) for part in parts]
-
-
-def _joined(
-    pieces: Sequence[_Piece],
-) -> tuple[Tensor, LayerOutput, Sequence[Tensor | None]]:
-    """The layer of all atoms from that of its parts; messages stay apart."""
-    energies, described, seen = zip(*pieces, strict=True)
-    if len(pieces) == 1:
-        return energies[0], described[0], seen
-    whole = LayerOutput(*(torch.cat(v, dim=-2) for v in zip(*described, strict=True)))
-    return torch.cat(energies), whole, seen
-
-
-def _received(
-    seen: Sequence[Tensor | None], graph: Graph, parts: Sequence[tuple[slice, Graph]]
-) -> Sequence[Tensor]:
-    """What atoms receive of what their neighbors show [rows, slots, channels], part by part."""
-    flat = [v.flatten(0, 1) for v in seen if v is not None]
-    # an autograd.Function that gathers both ways would be faster, but torch.compile drops its
-    # second derivative without a word, and index_put it cannot always compile
-    received = (flat[0] if len(flat) == 1 else torch.cat(flat))[graph.reverse_neighbor_index]
-    shapes = [part.neighbor_index.shape for _, part in parts]
-    pieces = torch.split(received, [a * b for a, b in shapes]) if len(shapes) > 1 else [received]
-    return [v.reshape(*shape, -1) for v, shape in zip(pieces, shapes, strict=True)]
-
-
 def _readout(inputs: int) -> nn.Linear:
-    """A linear layer that starts with small energies: the baseline holds the large ones."""
+    """A linear layer that starts with small energies; the composition has the large ones."""
     layer = nn.Linear(inputs, 1)
     nn.init.normal_(layer.weight, std=0.05)
     nn.init.zeros_(layer.bias)

@@ -25,7 +25,7 @@ LEBEDEV = (*range(3, 32, 2), *range(35, 132, 6))
 
 
 def harmonics(unit: Tensor, degree: int) -> Tensor:
-    r"""Real spherical harmonics up to ``degree`` of unit vectors [..., 3], last axis (degree+1)².
+    r"""Real spherical harmonics up to ``degree`` of unit vectors [..., 3], last axis (l_max+1)².
 
     Ordered by degree l, then m = -l ... l; scaled so that each has a mean square of one over the
     sphere, :math:`\sum_m Y_{lm}^2 = 2l + 1`. This is the reference; networks use
@@ -93,7 +93,7 @@ class Harmonics(nn.Module):
             self.register_buffer(f"coupling{n}", coupling, persistent=False)
 
     def forward(self, unit: Tensor) -> Tensor:
-        """[..., slots, 3] to [..., (degree+1)², slots], in order and scale of :func:`harmonics`."""
+        """Map [..., neighbors, 3] to [..., (l_max+1)², neighbors], as :func:`harmonics`."""
         if torch.compiler.is_compiling():
             # views of the components, kept for the backward pass, would be compiled with the
             # strides of the first graph, and refused in the next
@@ -114,7 +114,7 @@ def _rule(order: int) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class SphereGrid:
-    """Quadrature points: harmonics there [points, (degree+1)²] and weights [points] of sum one."""
+    """Quadrature points: harmonics there [points, (l_max+1)²] and weights [points] of sum one."""
 
     values: Tensor
     weights: Tensor

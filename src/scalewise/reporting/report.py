@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import scalewise
 from scalewise.core.documents import read_plain
-from scalewise.core.errors import InputError, did_you_mean, shown
+from scalewise.core.errors import InputError, cut, did_you_mean, shown
 from scalewise.core.files import write_json, write_text
 from scalewise.reporting.experiments import DOCUMENTS, Document
 from scalewise.reporting.experiments import load as attribute
@@ -311,6 +313,7 @@ class Report:
             document["provenance"].get("versions", {}), dict
         ):
             raise InputError(where, "damaged (its body, settings, provenance or units)", _AGAIN)
+        _check_schema(kind, document, where)
         report = cls(kind, *parts)
         if (check := DOCUMENTS[kind].check) is not None:
             attribute(check)(report.results, where)
@@ -364,3 +367,15 @@ def _verdict(record: Mapping[str, Any]) -> Verdict:
         question=str(record.get("question", "")),
         training=record.get("training"),
     )
+
+
+def _check_schema(kind: str, document: Mapping[str, Any], where: str) -> None:
+    """Refuse a document that does not keep to the schema of its kind; the first key is named."""
+    from jsonschema import Draft202012Validator
+
+    file = resources.files("scalewise.reporting") / f"schemas/{DOCUMENTS[kind].file}.schema.json"
+    schema = json.loads(file.read_text("utf-8"))
+    error = next(Draft202012Validator(schema).iter_errors(document), None)
+    if error is not None:
+        key = error.json_path.removeprefix("$.")
+        raise InputError(f"{where}, key '{cut(key, 80)}'", cut(error.message, 200), _AGAIN)

@@ -94,10 +94,11 @@ def train(
     given = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None} | changes
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary if out is None else out)
-        chosen = _settings(settings, given, ladder)
         if initial is not None:
-            given["start"] = initial.save(folder / "initial")
-            chosen = _settings(settings, given, ladder)
+            given["start"] = folder / "initial"
+        chosen = _settings(settings, given, ladder)
+        if initial is not None:  # nothing is written for settings that are refused
+            initial.save(folder / "initial")
         split = split or split_for(structures, chosen.data, chosen.seed, progress)
         return checkpoint.read(train_in(structures, split, chosen, folder, progress))
 

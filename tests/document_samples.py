@@ -117,7 +117,7 @@ def prove(folder: Path) -> list[Report]:
             "device": "cpu",
         }
     )
-    return [scalewise.attribute_error(structures(), settings, folder, split())]
+    return [scalewise.attribute_error(structures(), split(), settings, folder)]
 
 
 def locality(folder: Path) -> list[Report]:

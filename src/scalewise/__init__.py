@@ -46,6 +46,14 @@ _PUBLIC = {
     "attribute_error": "analysis.attribution.run",
     "bound_locality": "analysis.locality.run",
     "audit_predictions": "study.run",
+    "EvaluateSettings": "analysis.evaluation.settings",
+    "ScanSettings": "analysis.cutoff_scan.settings",
+    "RefineSettings": "analysis.refinement.settings",
+    "AttributionSettings": "analysis.attribution.settings",
+    "LocalitySettings": "analysis.locality.settings",
+    "DoctorSettings": "doctor.settings",
+    "AseReference": "analysis.locality.reference",
+    "SolutionReference": "analysis.locality.reference",
     "Report": "reporting.report",
     "Verdict": "statistics.verdict",
     # the testbed
@@ -78,10 +86,17 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from scalewise.analysis.attribution.run import attribute_error as attribute_error
+    from scalewise.analysis.attribution.settings import AttributionSettings as AttributionSettings
     from scalewise.analysis.cutoff_scan.scan import scan_cutoffs as scan_cutoffs
+    from scalewise.analysis.cutoff_scan.settings import ScanSettings as ScanSettings
     from scalewise.analysis.evaluation.evaluate import evaluate as evaluate
+    from scalewise.analysis.evaluation.settings import EvaluateSettings as EvaluateSettings
+    from scalewise.analysis.locality.reference import AseReference as AseReference
+    from scalewise.analysis.locality.reference import SolutionReference as SolutionReference
     from scalewise.analysis.locality.run import bound_locality as bound_locality
+    from scalewise.analysis.locality.settings import LocalitySettings as LocalitySettings
     from scalewise.analysis.refinement.refine import refine_cutoffs as refine_cutoffs
+    from scalewise.analysis.refinement.settings import RefineSettings as RefineSettings
     from scalewise.core.errors import InputError as InputError
     from scalewise.core.progress import Messages as Messages
     from scalewise.data.readers import register_reader as register_reader
@@ -92,6 +107,7 @@ if TYPE_CHECKING:
     from scalewise.data.structure import Labels as Labels
     from scalewise.data.structure import Structure as Structure
     from scalewise.doctor.examine import diagnose_data as diagnose_data
+    from scalewise.doctor.settings import DoctorSettings as DoctorSettings
     from scalewise.interfaces.ase import ScalewiseCalculator as ScalewiseCalculator
     from scalewise.models.adapters.ase_calculator import AseModel as AseModel
     from scalewise.models.adapters.prediction_file import PredictionFile as PredictionFile

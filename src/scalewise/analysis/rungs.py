@@ -92,8 +92,9 @@ def ladder_rungs(model: InteratomicPotential, cutoffs: Sequence[float]) -> list[
                 f"The network was trained from {shortest:g} to {longest:g} Å; another range is "
                 "trained with `scalewise train --ladder`.",
             )
-    always = model.long_range is LongRange.ALWAYS
-    kinds = (False, True) if model.long_range is LongRange.OPTIONAL else (always,)
+    # what cannot be turned off is not asked to be
+    fixed = model.long_range is not LongRange.NONE
+    kinds = (False, True) if model.long_range is LongRange.OPTIONAL else (fixed,)
     return [Rung(model, cutoff, long_range) for long_range in kinds for cutoff in cutoffs]
 
 
@@ -105,8 +106,8 @@ def measure(
     seconds = np.zeros((len(rungs), len(frames)))
     counts, atoms = np.zeros(len(rungs)), 0
     ends = [r.model.cutoff_range for r in rungs if r.cutoff is None]
-    longest = max(r.cutoff for r in rungs if r.cutoff is not None)
-    longest = max([longest, *(e[1] for e in ends if e is not None)])
+    given = [r.cutoff for r in rungs if r.cutoff is not None]
+    longest = max([*given, *(e[1] for e in ends if e is not None)])
     for at, frame in enumerate(progress.track(frames, "Predicting")):
         prepared = {id(r.model): prepare(r.model, frame) for r in rungs}
         pairs = neighbors.build(frame, longest, full=True, images=True)
@@ -116,6 +117,8 @@ def measure(
             found = evaluate(Scale(rung.cutoff, rung.long_range))
             seconds[k, at] = time.perf_counter() - start
             errors[k].append(found.forces - frame.labelled_forces)
+            if found.cutoffs is None and rung.cutoff is None:
+                continue  # how far it sees is not known
             used = (
                 np.full(len(frame.numbers), rung.cutoff) if found.cutoffs is None else found.cutoffs
             )

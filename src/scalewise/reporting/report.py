@@ -126,6 +126,12 @@ class Report:
             A subset or a question that the report does not have.
         """
         found = self._verdicts()
+        if not found:
+            raise InputError(
+                f"report '{self.kind}'",
+                "it answers no question",
+                "Ask a cutoff scan, an attribution or a study.",
+            )
         if subset not in found:
             raise InputError(
                 f"subset '{subset}'",
@@ -254,8 +260,9 @@ class Report:
 
         out = Path(folder)
         document = out / f"{self._kind.file}.json"
+        table = self.table()  # what cannot be shown is not written
         write_json(document, self.to_json())
-        write_text(out / f"{self._kind.file}.txt", self.table())
+        write_text(out / f"{self._kind.file}.txt", table)
         paths = [document, out / f"{self._kind.file}.txt"]
         draw = attribute(self._kind.figures)
         with styled():

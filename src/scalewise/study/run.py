@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 
 from scalewise.core.code import source_digest
 from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
+from scalewise.core.loading import explain
 from scalewise.core.progress import SILENT, Progress
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
@@ -107,10 +109,13 @@ def audit_predictions(
     InputError
         Files that do not hold the same structures; a column that is not there.
     """
-    given = {"files": tuple(files), "labels": labels, **settings.pop("predictions", {})}
-    return run_study(
-        StudySettings.model_validate({**settings, "predictions": given}), out, progress=progress
-    )
+    listed = (files,) if isinstance(files, str | Path) else tuple(files)
+    given = {"files": listed, "labels": labels, **settings.pop("predictions", {})}
+    try:
+        checked = StudySettings.model_validate({**settings, "predictions": given})
+    except ValidationError as error:
+        raise explain(StudySettings, "audit_predictions", error) from None
+    return attach_page(run_study(checked, out, progress=progress))
 
 
 def run_command(request: Request) -> Report:

@@ -156,6 +156,13 @@ def train_in(
     digest = _digest(settings, split)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
+    missing = [role for role in ("train", "valid") if role not in split.role]
+    if missing:
+        raise InputError(
+            "split",
+            f"no structure has the role {' or '.join(missing)}",
+            "Training needs both: make_split deals them.",
+        )
     split.save(out / "split.json")
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}

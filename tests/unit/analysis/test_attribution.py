@@ -278,7 +278,7 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     monkeypatch.setattr("scalewise.analysis.attribution.run.train_in", forbidden)
     monkeypatch.setattr("scalewise.analysis.attribution.error_cache.measure", forbidden)
     monkeypatch.chdir(tmp_path)
-    again = attribute_error(read_structures(file, check_units=False), settings, Path())
+    again = attribute_error(read_structures(file, check_units=False), None, settings, Path())
     assert again.body["subsets"] == report.body["subsets"]
 
 
@@ -320,4 +320,6 @@ def test_bad_settings_are_refused(
 ) -> None:
     structures = read_structures(file, check_units=False)
     with pytest.raises(InputError, match=message):
-        attribute_error(structures, load(AttributionSettings, None, [*WORDS, *words]), tmp_path)
+        attribute_error(
+            structures, None, load(AttributionSettings, None, [*WORDS, *words]), tmp_path
+        )

@@ -160,7 +160,7 @@ def test_what_was_not_asked_is_said(subset: str, question: str | None, message: 
 
 
 def test_a_report_without_verdicts_says_so() -> None:
-    with pytest.raises(InputError, match="'evaluation' has verdicts for: none"):
+    with pytest.raises(InputError, match="it answers no question"):
         Report("evaluation", {"roles": []}).verdict()
     with pytest.raises(InputError, match="'refine' has no verdicts"):
         Report("refine", {"subsets": [{"name": "all", "scored": []}]}).verdict()

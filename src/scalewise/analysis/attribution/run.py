@@ -39,9 +39,9 @@ UNITS: Final = {
 
 def attribute_error(
     structures: Sequence[Structure],
+    split: Split | None,
     settings: AttributionSettings,
-    out: Path | str,
-    split: Split | None = None,
+    out: Path | str = "runs/prove",
     *,
     progress: Progress = SILENT,
 ) -> Report:
@@ -51,12 +51,12 @@ def attribute_error(
     ----------
     structures
         With labels, eV and Å.
+    split
+        Roles of the structures; none: dealt as for a training.
     settings
         Of the trainings, and what is asked.
     out
         Trainings go below ``out/trainings``; those that are there are used again.
-    split
-        Roles of the structures; default: dealt as for a training.
     progress
         Whom to tell.
 
@@ -94,7 +94,7 @@ def run_command(request: Request) -> Report:
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
     structures = read_structures(request.files[0], keys, progress=progress)
-    return attribute_error(structures, settings, request.out, progress=progress)
+    return attribute_error(structures, None, settings, request.out, progress=progress)
 
 
 def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:

@@ -25,8 +25,8 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.description import ladder_of, machine
-from scalewise.models.opening import open_model
-from scalewise.models.protocol import InteratomicPotential, LongRange, largest_reach
+from scalewise.models.opening import checked_model, open_model
+from scalewise.models.protocol import InteratomicPotential, LongRange
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
 from scalewise.statistics.bootstrap import Resampling
@@ -83,6 +83,8 @@ def scan_cutoffs(
         A model of one scale; a cutoff it was not trained for; structures without labelled forces.
     """
     settings = settings or ScanSettings()
+    for one in (model, *singles):
+        checked_model(one, "scan_cutoffs, model")
     if not singles:
         singles = [open_model(path, device=settings.device) for path in settings.singles]
     rungs = _rungs(model, singles, settings)
@@ -151,13 +153,13 @@ def _rungs(
         rounded = np.clip(even.round(3), shortest, longest)
         given = tuple(float(v) for v in rounded)
     # every single potential is compared with the ladder at its own scale
-    own = [(s, largest_reach(s)) for s in singles]
-    beside = [cutoff for _, cutoff in own if shortest <= cutoff <= longest]
+    own = [(s, None if s.cutoff_range is None else s.cutoff_range[1]) for s in singles]
+    beside = [cutoff for _, cutoff in own if cutoff is not None and shortest <= cutoff <= longest]
     lengths = sorted({*given, *beside})
     paths = [str(path) for path in settings.singles]
     names = paths if len(paths) == len(singles) else [s.name for s in singles]
     others = [
-        Rung(single, cutoff, single.long_range is LongRange.ALWAYS, name)
+        Rung(single, cutoff, single.long_range is not LongRange.NONE, name)
         for (single, cutoff), name in zip(own, names, strict=True)
     ]
     return [*ladder_rungs(model, lengths), *others]

@@ -46,6 +46,13 @@ def _name(scale: Section) -> str:
     return f"{scale['cutoff']:.2f} Å" + " + long" * scale["long"]
 
 
+def _own_scale(scale: Section) -> str:
+    """The one scale of a single model, as far as it is known."""
+    if scale["cutoff"] is None:
+        return "of its own scale,"
+    return f"trained for one scale, {scale['cutoff']:g} Å"
+
+
 def _short(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
@@ -108,10 +115,8 @@ def _print_singles(results: Section, console: Console) -> None:
     for k, scale in enumerate(results["scales"]):
         if scale["single"] is None:
             continue
-        line = (
-            f"{scale['single']}: trained for one scale, {scale['cutoff']:g} Å "
-            f"{'with' if scale['long'] else 'without'} long range: {rows[k]['mae']:.1f} meV/Å"
-        )
+        long, mae = "with" if scale["long"] else "without", rows[k]["mae"]
+        line = f"{scale['single']}: {_own_scale(scale)} {long} long range: {mae:.1f} meV/Å"
         if "over_single" in rows[k]:
             line += (
                 f"; the ladder has {rows[k]['over_single']:.3f} "

@@ -32,7 +32,7 @@ from scalewise.data.readers.extxyz import read_images
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.description import describe_weights, machine
-from scalewise.models.opening import open_model
+from scalewise.models.opening import checked_model, open_model
 from scalewise.models.protocol import InteratomicPotential, Prediction, Scale
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
@@ -85,7 +85,9 @@ def evaluate(
         structure has.
     """
     settings = settings or EvaluateSettings()
-    frames = list(structures)
+    checked_model(model, "evaluate, model")
+    # named by their place: structures in memory may all have the index zero
+    frames = [s if s.index == k else replace(s, index=k) for k, s in enumerate(structures)]
     source = split if isinstance(split, SplitSource) else SplitSource.given(split)
     choice = select_frames(frames, settings, source)
     scored = known(model, [frames[k] for k in choice.scored])

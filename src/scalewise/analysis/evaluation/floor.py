@@ -32,8 +32,10 @@ class NoiseFloor:
 
     @classmethod
     def estimate(cls, frames: Sequence[Structure], group: np.ndarray, seed: int) -> NoiseFloor:
-        """Estimate it from all labelled frames of a file."""
-        noise = estimate_noise(frames, compose(frames), group, seed)
+        """Estimate it from all structures with labelled forces."""
+        kept = [k for k, f in enumerate(frames) if f.labels.forces is not None]
+        labelled = [frames[k] for k in kept]
+        noise = estimate_noise(labelled, compose(labelled), group[kept], seed)
         of = {atomic_numbers[e.name]: e for e in noise.elements}
         return cls({z: e.sigma for z, e in of.items()}, {z: e.interval for z, e in of.items()})
 

@@ -22,7 +22,7 @@ RESIDUAL_REACH: Final = 7.5
 def count_parity(role: RoleData) -> list[dict[str, Any]]:
     """Components in each cell of the labelled-predicted plane, by element; empty cells left out."""
     found = []
-    for z in np.unique(role.numbers).tolist():
+    for z in np.unique(role.numbers).tolist() if len(role.frames) else []:
         label = role.labels[role.numbers == z].ravel()
         predicted = label + role.errors[role.numbers == z].ravel()
         size = np.maximum(np.abs(label), np.abs(predicted))

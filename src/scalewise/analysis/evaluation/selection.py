@@ -189,6 +189,9 @@ def select_frames(
     InputError
         A role that no structure has; a structure without a key.
     """
+    if source.split is None and settings.split is not None:
+        given = Split.load(settings.split, structures=structures)
+        source = replace(source, split=given, how=f"roles of {settings.split}")
     if source.split is None and settings.split_key is not None:
         source = replace(_of_key(structures, settings.split_key), trained_on=source.trained_on)
     split = source.split

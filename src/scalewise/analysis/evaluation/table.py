@@ -78,10 +78,12 @@ def _print_end(results: Section, console: Console) -> None:
     timing, model = results["timing"], results["model"]
     threads = f"{timing['threads']} thread{'s' * (timing['threads'] > 1)}"
     where = f"{timing['device']}, {threads}" if timing["device"] == "cpu" else timing["device"]
+    used = model["cutoff_used"]
+    cutoff = "" if used is None else f", cutoff {used:g} Å"
     console.print(
         f"\n{timing['microseconds_per_atom']:.3g} µs per atom ({where}, "
-        f"{timing['median_atoms']:.0f} atoms, cutoff {model['cutoff_used']:g} Å); intervals are "
-        f"95 %, over {results['choice']['groups']}",
+        f"{timing['median_atoms']:.0f} atoms{cutoff}); intervals are 95 %, over "
+        f"{results['choice']['groups']}",
         style="dim",
         markup=False,
         highlight=False,

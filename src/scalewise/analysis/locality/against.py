@@ -81,7 +81,8 @@ def read_against(path: Path) -> dict[str, Any]:
         folder = Path(curve.model.folder)
         located = checkpoint.locate(folder)
     except (InputError, OSError) as error:  # a name that no file can have is an OSError
-        raise InputError(str(path), f"not a curve.json ({error})", _REMEDY) from error
+        reason = error.found if isinstance(error, InputError) else str(error)
+        raise InputError(str(path), f"not a curve.json ({reason})", _REMEDY) from error
     potential = checkpoint.read(located)
     own = {k: s.cutoff for k, s in enumerate(curve.scales) if s.own and s.cutoff is not None}
     if not own:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -100,7 +100,7 @@ def bound_locality(
         An element that no structure has, a radius that reaches round a cell, no curve without long
         range to compare with.
     """
-    frames, out, settings = list(structures), Path(out), settings or LocalitySettings()
+    frames, out, settings = _named(structures), Path(out), settings or LocalitySettings()
     against = None if settings.against is None else read_against(settings.against)
     tagged = _tag(frames, settings)
     cache = out / "samples" / _digest(frames, reference, settings)
@@ -168,6 +168,14 @@ def _open(path: Path, settings: LocalitySettings) -> tuple[list[Structure], Refe
     if settings.calculator is not None:
         return frames, AseReference.named(settings)
     return frames, SolutionReference.read(path if path.is_dir() else path.parent)
+
+
+def _named(structures: Sequence[Structure]) -> list[Structure]:
+    """Structures whose file and index tell them apart: their samples are kept by these."""
+    names = {(Path(s.source).stem, s.index) for s in structures}
+    if len(names) == len(structures):
+        return list(structures)
+    return [replace(s, source="memory", index=k) for k, s in enumerate(structures)]
 
 
 def _tag(frames: Sequence[Structure], settings: LocalitySettings) -> list[Tagged]:

@@ -66,6 +66,8 @@ def _length(pool: Section, group: int) -> float:
 def figures_of(report: Report) -> dict[str, Figure | None]:
     """Draw the figures of a refinement; the scales of a structure need the potential."""
     found: dict[str, Figure | None] = {"refine": draw_refined(report.results)}
+    if "potential" in report.attachments:  # of a report that was read, the figure stays as it is
+        found["scales"] = None
     if "scales" in report.attachments:
         potential, structure = report.attachments["scales"]
         found["scales"] = draw_scales(structure, potential.predict(structure).cutoffs)

@@ -109,6 +109,13 @@ def refine_cutoffs(
         A potential of one scale; too few groups of structures; a role that none has.
     """
     settings = settings or RefineSettings()
+    if not isinstance(potential, Potential):
+        raise InputError(
+            "refine_cutoffs, potential",
+            f"a {type(potential).__name__}",
+            "The gradient of forces by the cutoff is needed, which a Potential has: train one "
+            "over a ladder, or read one with load_potential.",
+        )
     check_range(potential)
     frames = list(structures)
     source = split if isinstance(split, SplitSource) else SplitSource.given(split)

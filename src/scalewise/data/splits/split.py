@@ -105,7 +105,7 @@ class Split(Settings):
             seen.setdefault(group, set()).add(role)
         return tuple(sorted(g for g, roles in seen.items() if len(roles) > 1))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path | str) -> None:
         """Write the split as JSON, whole or not at all.
 
         Raises
@@ -113,11 +113,11 @@ class Split(Settings):
         InputError
             The file cannot be written.
         """
-        write_json(path, self.model_dump(mode="json"))
+        write_json(Path(path), self.model_dump(mode="json"))
 
     @classmethod
     def load(
-        cls, path: Path, *, structures: Sequence[Structure], data: Path | None = None
+        cls, path: Path | str, *, structures: Sequence[Structure], data: Path | None = None
     ) -> Split:
         """Read a split and assert that it was made for these very structures.
 
@@ -136,7 +136,7 @@ class Split(Settings):
         InputError
             Missing or damaged file; another content or number of frames than it was made for.
         """
-        split = _parse(path)
+        split = _parse(Path(path))
         place = "the data" if data is None else str(data)
         again = (
             "Make it again with make_split, or give the structures that it was made for."

@@ -59,6 +59,7 @@ _PUBLIC = {
     # the testbed
     "generate_solution": "testbed.solution",
     "SolutionSettings": "testbed.settings",
+    "ScreenedLaw": "testbed.screened",
     "Geometry": "testbed.geometry.base",
     "Filling": "testbed.geometry.base",
     "Places": "testbed.geometry.base",
@@ -129,6 +130,7 @@ if TYPE_CHECKING:
     from scalewise.testbed.geometry.base import Geometry as Geometry
     from scalewise.testbed.geometry.base import Places as Places
     from scalewise.testbed.geometry.base import Scene as Scene
+    from scalewise.testbed.screened import ScreenedLaw as ScreenedLaw
     from scalewise.testbed.settings import SolutionSettings as SolutionSettings
     from scalewise.testbed.solution import generate_solution as generate_solution
     from scalewise.training.run import train as train

@@ -174,6 +174,10 @@ class ScreenedLaw:
         ]
         return np.stack(columns, axis=1)
 
+    def beyond(self, structures: Sequence[Structure], cutoffs: Sequence[float]) -> Beyond:
+        """Work out what of the forces comes from pairs beyond each cutoff; see :func:`beyond`."""
+        return beyond(structures, self, cutoffs)
+
 
 def _switch(r: Profile, begin: float, end: float) -> tuple[Profile, Profile]:
     """One before ``begin``, zero after ``end``, 1 - 10x³ + 15x⁴ - 6x⁵ between; its derivative."""

@@ -320,9 +320,10 @@ class Report:
             document["provenance"].get("versions", {}), dict
         ):
             raise InputError(where, "damaged (its body, settings, provenance or units)", _AGAIN)
-        _check_schema(kind, document, where)
         report = cls(kind, *parts)
-        if (check := DOCUMENTS[kind].check) is not None:
+        if (check := DOCUMENTS[kind].check) is None:
+            _check_schema(kind, document, where)
+        else:
             attribute(check)(report.results, where)
         return report
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,11 +23,8 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import reordered, trim_edges
-from scalewise.models.protocol import LongRange, Prediction, Scale, knows_long_range
+from scalewise.models.protocol import OWN_SCALE, LongRange, Prediction, Scale, knows_long_range
 from scalewise.models.scale import ResolvedScale
-
-#: The scale that a model chooses itself.
-OWN_SCALE: Final = Scale()
 
 
 @dataclass(frozen=True, eq=False)

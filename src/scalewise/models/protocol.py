@@ -8,7 +8,6 @@ group ``scalewise.models``; see :func:`scalewise.models.opening.open_model`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -174,8 +173,3 @@ def knows_long_range(model: InteratomicPotential, scale: Scale) -> bool:
     if model.long_range is LongRange.OPTIONAL:
         return scale.long_range
     return model.long_range is LongRange.ALWAYS
-
-
-def largest_reach(model: InteratomicPotential) -> float:
-    """Longest cutoff (Å) of a model; infinite where it is not known."""
-    return math.inf if model.cutoff_range is None else model.cutoff_range[1]

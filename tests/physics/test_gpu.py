@@ -19,6 +19,7 @@ from scalewise.models.opening import open_potential
 from scalewise.models.protocol import Prediction
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
+from scalewise.training.reference import Reference
 from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import Job
 from support import salt_frame, untrained
@@ -86,7 +87,17 @@ def test_training_there_is_training_here(tmp_path: Path) -> None:
         baseline = CompositionModel.fit(frames, (11, 17))
         samples = prepare(frames, baseline, settings.network, torch.float32)
         out = tmp_path / device
-        run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", out))
+        run(
+            Job(
+                settings,
+                samples[:8],
+                samples[8:],
+                Reference(baseline, 1.0),
+                "digest",
+                out,
+                batch_size=settings.batch_size or 1,
+            )
+        )
         found[device] = checkpoint.read(out / "model").network.state_dict()
     for name, weight in found["cpu"].items():
         torch.testing.assert_close(found["cuda"][name], weight, rtol=0, atol=0.02)

@@ -18,7 +18,7 @@ from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
 from scalewise.doctor.findings import Finding, by_severity
-from scalewise.doctor.forecast import MEASURED, CostModel
+from scalewise.doctor.forecast import CostModel
 from scalewise.doctor.geometry import (
     count_neighbors,
     describe_cells,
@@ -62,7 +62,7 @@ def diagnose_data(
     settings: DoctorSettings | None = None,
     *,
     progress: Progress = SILENT,
-    cost: CostModel = MEASURED,
+    cost: CostModel | None = None,
 ) -> Report:
     """Examine labelled structures before training: noise, outliers, duplicates, units, a split.
 
@@ -76,7 +76,7 @@ def diagnose_data(
     progress
         Whom to tell.
     cost
-        Cost model of the forecast.
+        Cost model of the forecast; default: that of this machine, on which a step is timed.
 
     Returns
     -------
@@ -99,16 +99,14 @@ def diagnose_data(
     labels = _examine_labels(frames, composition, np.array(split.group), settings)
     geometry = _examine_geometry(frames, composition, settings)
     findings += labels.pop("findings") + geometry.pop("findings")
-    training = split.role.count("train")
+    training = [frames[k] for k in split.members("train")]
     sections = {
         **labels,
         "duplicates": describe_twins(twins),
         "split": described,
         **{k: v for k, v in geometry.items() if k != "neighbors"},
         "neighbors": describe_counts(geometry["neighbors"], composition.elements),
-        "forecast": forecast_training(
-            geometry["neighbors"], composition, training, settings.epochs, cost
-        ),
+        "forecast": forecast_training(training, geometry["neighbors"], settings.epochs, cost),
     }
     listed = [f.as_dict() for f in by_severity(findings)]
     return Report.made(

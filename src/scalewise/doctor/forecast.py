@@ -1,39 +1,61 @@
-"""What training will cost, from the number of atom-neighbor pairs."""
+"""What training will cost, from the numbers of atoms and of atom-neighbor pairs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 
 @dataclass(frozen=True)
 class CostModel:
-    """Cost of one training step on one frame, linear in atoms and atom-neighbor pairs.
+    """Cost of one training step, linear in its atoms and atom-neighbor pairs.
 
     Parameters
     ----------
-    seconds_per_pair, seconds_per_atom
-        Time of a step, forward and backward, forces included.
+    seconds_per_step, seconds_per_atom, seconds_per_pair
+        Time of a step, forward and backward, forces and optimiser included.
     bytes_per_pair
         Memory that a step holds at its peak.
     """
 
-    seconds_per_pair: float
+    seconds_per_step: float
     seconds_per_atom: float
+    seconds_per_pair: float
     bytes_per_pair: float
 
+    def seconds(self, atoms: float, pairs: float) -> float:
+        """Time of a step with so many atoms and pairs."""
+        return self.seconds_per_step + atoms * self.seconds_per_atom + pairs * self.seconds_per_pair
 
-# medium preset, one thread, eager; benchmarks/speed.py
-SECONDS_PER_PAIR: Final = 7.0e-6
-SECONDS_PER_ATOM: Final = 5.0e-5
+    def on_machine(self, seconds: float, atoms: float, pairs: float) -> CostModel:
+        """The model with all times in the proportion in which a measured step has it.
+
+        Examples
+        --------
+        >>> MEASURED.on_machine(0.5, 200, 1e4).seconds(200, 1e4)
+        0.5
+        """
+        factor = seconds / self.seconds(atoms, pairs)
+        return replace(
+            self,
+            seconds_per_step=factor * self.seconds_per_step,
+            seconds_per_atom=factor * self.seconds_per_atom,
+            seconds_per_pair=factor * self.seconds_per_pair,
+        )
+
+
+# medium preset, one thread, eager; benchmarks/step_cost.py
+SECONDS_PER_STEP: Final = 2.6e-2
+SECONDS_PER_ATOM: Final = 2.5e-4
+SECONDS_PER_PAIR: Final = 5.0e-6
 BYTES_PER_PAIR: Final = 9.0e3
 
-MEASURED: Final = CostModel(SECONDS_PER_PAIR, SECONDS_PER_ATOM, BYTES_PER_PAIR)
+MEASURED: Final = CostModel(SECONDS_PER_STEP, SECONDS_PER_ATOM, SECONDS_PER_PAIR, BYTES_PER_PAIR)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Time of one epoch (s), of all epochs (min), and peak memory of one frame at a time (MB)."""
+    """Time of one epoch (s), of all epochs (min), and peak memory of the largest step (MB)."""
 
     seconds_per_epoch: float
     minutes: float
@@ -43,22 +65,26 @@ class Forecast:
 def forecast(
     *,
     frames: int,
+    batch_size: int,
     atoms: float,
     pairs: float,
     most_pairs: float,
     epochs: int = 50,
     cost: CostModel = MEASURED,
 ) -> Forecast:
-    """Forecast time and memory of training with one frame per step.
+    """Forecast time and memory of training in one process.
 
     ::
 
-        t_epoch = frames (pairs t_pair + atoms t_atom),    memory = max pairs * b_pair
+        t_epoch = frames / batch (t_step + batch (atoms t_atom + pairs t_pair))
+        memory = batch max pairs * b_pair
 
     Parameters
     ----------
     frames
         Training frames.
+    batch_size
+        Frames of a step.
     atoms, pairs
         Mean number of atoms and of atom-neighbor pairs (each pair counts twice) of a frame.
     most_pairs
@@ -70,11 +96,12 @@ def forecast(
 
     Examples
     --------
-    >>> cost = CostModel(seconds_per_pair=1e-5, seconds_per_atom=1e-4, bytes_per_pair=9e3)
-    >>> made = forecast(frames=1000, atoms=200, pairs=1e4, most_pairs=2e4, cost=cost)
+    >>> cost = CostModel(0.02, seconds_per_atom=1e-4, seconds_per_pair=1e-5, bytes_per_pair=9e3)
+    >>> made = forecast(frames=1000, batch_size=2, atoms=200, pairs=1e4, most_pairs=2e4, cost=cost)
     >>> round(made.seconds_per_epoch)
-    120
+    130
     """
-    step = pairs * cost.seconds_per_pair + atoms * cost.seconds_per_atom
-    seconds = frames * step
-    return Forecast(seconds, seconds * epochs / 60, most_pairs * cost.bytes_per_pair / 1e6)
+    steps = frames // batch_size
+    seconds = steps * cost.seconds(batch_size * atoms, batch_size * pairs)
+    peak = batch_size * most_pairs * cost.bytes_per_pair / 1e6
+    return Forecast(seconds, seconds * epochs / 60, peak)

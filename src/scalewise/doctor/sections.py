@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from scalewise.core.errors import InputError
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
 from scalewise.doctor.findings import Finding
-from scalewise.doctor.forecast import CostModel, forecast
+from scalewise.doctor.forecast import MEASURED, CostModel, forecast
 from scalewise.doctor.geometry import NeighborCounts
+from scalewise.training.dataset import frames_per_step
+from scalewise.training.step_time import time_step
 
 
 def describe_composition(
@@ -103,16 +106,42 @@ def describe_counts(counts: NeighborCounts, elements: Sequence[str]) -> dict[str
 
 
 def forecast_training(
-    counts: NeighborCounts, composition: Composition, frames: int, epochs: int, cost: CostModel
+    frames: Sequence[Structure], counts: NeighborCounts, epochs: int, cost: CostModel | None
 ) -> dict[str, Any]:
-    """One forecast per cutoff that goes with a cell."""
-    atoms = float(composition.counts.sum(axis=1).mean())
+    """One forecast per cutoff; without a cost model a step is timed."""
+    atoms = float(np.mean([len(f.numbers) for f in frames])) if frames else 0.0
+    batch_size = frames_per_step(frames, 1) if frames else 1
+    cost, measured = (cost, None) if cost is not None else _timed(frames)
     rows = []
     for cutoff, pairs, most in zip(counts.cutoffs, counts.pairs, counts.most_pairs, strict=True):
         if not np.isfinite(pairs):
             continue
         one = forecast(
-            frames=frames, atoms=atoms, pairs=pairs, most_pairs=most, epochs=epochs, cost=cost
+            frames=len(frames),
+            batch_size=batch_size,
+            atoms=atoms,
+            pairs=pairs,
+            most_pairs=most,
+            epochs=epochs,
+            cost=cost,
         )
         rows.append({"cutoff": float(cutoff), **asdict(one)})
-    return {"training_frames": frames, "epochs": epochs, "cost": asdict(cost), "rows": rows}
+    return {
+        "training_frames": len(frames),
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "cost": asdict(cost),
+        "measured": measured,
+        "rows": rows,
+    }
+
+
+def _timed(frames: Sequence[Structure]) -> tuple[CostModel, dict[str, Any] | None]:
+    """The cost model of this machine, and the step that was timed for it; none without frames."""
+    try:
+        found = time_step(frames) if frames else None
+    except InputError:  # what is wrong with a frame is a finding elsewhere
+        found = None
+    if found is None:
+        return MEASURED, None
+    return MEASURED.on_machine(*found), found._asdict()

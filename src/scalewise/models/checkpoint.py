@@ -28,7 +28,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
 
-SCHEMA: Final = 5
+SCHEMA: Final = 6
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
 #: Before the names of the weights of an adaptive cutoff.
@@ -78,12 +78,18 @@ def _with_old_names(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _without_pair_baseline(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 6 may have a pair potential that the network corrects; before, there was none."""
+    return {**document, "network": {"pair_baseline": False, **document["network"]}}
+
+
 #: From schema n to n + 1, on the content of model.json.
 UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _without_adaptive_cutoff,
     2: _without_switch,
     3: _without_inner,
     4: _with_old_names,
+    5: _without_pair_baseline,
 }
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 

@@ -15,6 +15,12 @@ from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import batch
 
+#: Atoms of a step: one of 15 costs what one of 60 does (benchmarks/speed.py), and larger batches
+#: make fewer steps.
+ATOMS_PER_STEP = 100
+#: Steps of an epoch at least, before batches get smaller.
+STEPS_PER_EPOCH = 4
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -112,6 +118,25 @@ def _sample(
         volume=number(volume),
         names=(frame.where,),
     )
+
+
+def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
+    """Frames that make a step of about ``ATOMS_PER_STEP`` atoms in each process.
+
+    Few frames make smaller steps, ``STEPS_PER_EPOCH`` of them in an epoch at least. Frames with and
+    without periodicity cannot share a step.
+
+    Examples
+    --------
+    >>> water = Structure(np.array([8, 1, 1]), np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 24, 2)
+    (33, 3)
+    """
+    if len({bool(f.pbc.any()) for f in frames}) > 1:
+        return 1
+    atoms = sum(len(f.numbers) for f in frames) / len(frames)
+    most = len(frames) // (STEPS_PER_EPOCH * processes)
+    return max(1, min(round(ATOMS_PER_STEP / atoms), most))
 
 
 def join(samples: Sequence[Batch]) -> Batch:

@@ -26,7 +26,7 @@ def run(job: Job, progress: Progress = SILENT) -> None:
         Ctrl-C or SIGTERM; what was done is saved.
     """
     settings = job.settings
-    needed = settings.processes * settings.batch_size
+    needed = settings.processes * job.batch_size
     if len(job.train) < needed or not job.valid:
         raise InputError(
             "split",
@@ -34,10 +34,10 @@ def run(job: Job, progress: Progress = SILENT) -> None:
             f"At least {needed} and 1 are needed: give more frames, or smaller processes or "
             "batch_size.",
         )
-    if settings.batch_size > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
+    if job.batch_size > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
         raise InputError(
             "key 'batch_size'",
-            f"batch_size={settings.batch_size}, but some frames are periodic and some are not",
+            f"batch_size={job.batch_size}, but some frames are periodic and some are not",
             "They cannot share a batch: use batch_size=1, or one kind of frames.",
         )
     if settings.device == "cuda" and not torch.cuda.is_available():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +18,10 @@ from scalewise.training.settings import LossSettings
 STRESS_UNIT = 0.01
 #: Energies per atom are about ten times smaller than forces: the Huber width is, too.
 ENERGY_DELTA = 0.1
+#: Share of the loss of predicting zero below which a term does not count as smaller.
+LEAST = 1e-4
+#: Samples that the loss of predicting zero is taken from.
+MEASURED = 1000
 
 
 def huber(error: Tensor, delta: float) -> Tensor:
@@ -24,21 +31,100 @@ def huber(error: Tensor, delta: float) -> Tensor:
     return inner * (size - 0.5 * inner) / delta
 
 
-def loss(found: Derivatives, sample: Batch, settings: LossSettings) -> Tensor:
-    """Mean over frames of the weighted Huber losses of forces, energy per atom and stress."""
+def loss_terms(found: Derivatives, sample: Batch, delta: float) -> tuple[Tensor, Tensor]:
+    """Huber losses of forces, energy per atom and stress, and of how many frames each is the mean.
+
+    Parameters
+    ----------
+    found, sample
+        What the network finds, and the labels.
+    delta
+        Width of the quadratic part: eV/Å, a tenth of it in eV per atom, and in ``STRESS_UNIT``.
+
+    Returns
+    -------
+    tuple
+        Means over the frames that have the label [3], zero where none has, and their numbers [3].
+    """
     frame = sample.graph.system_index
-    frames = len(sample.energy)
-    atoms = torch.zeros_like(sample.energy).index_add(
-        0, frame, torch.ones_like(sample.forces[:, 0])
-    )
-    components = huber(found.forces - sample.forces, settings.delta).mean(dim=1)
+    atoms = torch.bincount(frame, minlength=len(sample.energy)).to(sample.energy.dtype)
+    components = huber(found.forces - sample.forces, delta).mean(dim=1)
     forces = torch.zeros_like(sample.energy).index_add(0, frame, components) / atoms
-    delta = ENERGY_DELTA * settings.delta
-    energy = huber((found.energy - sample.energy) / atoms, delta) * sample.has_energy
+    energy = huber((found.energy - sample.energy) / atoms, ENERGY_DELTA * delta)
     scale = (STRESS_UNIT * sample.volume)[:, None, None]
-    stress = huber((found.virial - sample.virial) / scale, settings.delta).mean(dim=(1, 2))
-    total = settings.forces * forces + settings.energy * energy
-    return (total + settings.stress * stress * sample.has_stress).sum() / frames
+    stress = huber((found.virial - sample.virial) / scale, delta).mean(dim=(1, 2))
+    known = torch.stack([torch.ones_like(energy), sample.has_energy, sample.has_stress])
+    counts = known.sum(dim=1)
+    sums = (torch.stack([forces, energy, stress]) * known).sum(dim=1)
+    return sums / torch.clamp(counts, min=1.0), counts
+
+
+@dataclass(frozen=True)
+class LossBalance:
+    r"""Factors that make the terms of the loss comparable, whatever their units and labels.
+
+    Training minimises :math:`\sum_k w_k \log L_k` of the terms k = forces, energy, stress with
+    the weights of the settings. Its gradient is that of
+    :math:`\sum_k w_k (\bar L_1 / \bar L_k) L_k` with running means :math:`\bar L_k`; the first
+    term that is in use keeps its own size. A term that is four times larger, by its unit or because
+    the labels vary more, has the same influence as before.
+
+    Attributes
+    ----------
+    nothing
+        Terms of a network that predicts zero; zero where no frame has the label.
+    weights
+        Of the terms.
+    """
+
+    nothing: tuple[float, float, float]
+    weights: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, samples: Sequence[Batch], settings: LossSettings) -> LossBalance:
+        """Take the terms of predicting zero from samples, at most ``MEASURED`` of them."""
+        sums, counts = np.zeros(3), np.zeros(3)
+        for sample in samples[:: max(1, len(samples) // MEASURED)]:
+            zero = Derivatives(
+                energy=torch.zeros_like(sample.energy),
+                energies=sample.forces.new_zeros(len(sample.forces)),
+                forces=torch.zeros_like(sample.forces),
+                virial=torch.zeros_like(sample.virial),
+                charges=sample.forces.new_zeros(len(sample.forces)),
+                cutoffs=sample.forces.new_zeros(len(sample.forces)),
+            )
+            terms, known = loss_terms(zero, sample, settings.delta)
+            sums += (terms * known).numpy()
+            counts += known.numpy()
+        means = (sums / np.maximum(counts, 1.0)).tolist()
+        return cls(tuple(means), (settings.forces, settings.energy, settings.stress))
+
+    @property
+    def used(self) -> tuple[bool, bool, bool]:
+        """Terms with labels and a weight."""
+        first, second, third = (
+            n > 0 and w > 0 for n, w in zip(self.nothing, self.weights, strict=True)
+        )
+        return first, second, third
+
+    def factors(self, running: Sequence[float]) -> list[float]:
+        """Factors of the terms, from their running means."""
+        means = [max(m, LEAST * n) for m, n in zip(running, self.nothing, strict=True)]
+        first = next((m for m, u in zip(means, self.used, strict=True) if u), 1.0)
+        return [
+            w * first / m if u else 0.0
+            for w, m, u in zip(self.weights, means, self.used, strict=True)
+        ]
+
+    def geometric_mean(self, terms: Sequence[float]) -> float:
+        """What training minimises, of validation frames: the geometric mean of the terms."""
+        logs = [
+            w * math.log(max(t, LEAST * n))
+            for t, n, w, u in zip(terms, self.nothing, self.weights, self.used, strict=True)
+            if u
+        ]
+        total = sum(w for w, u in zip(self.weights, self.used, strict=True) if u)
+        return math.exp(sum(logs) / total) if logs else 0.0
 
 
 @dataclass

@@ -28,14 +28,14 @@ from scalewise.data.splits import (
 )
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
-from scalewise.training.dataset import prepare
+from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.distributed import run
+from scalewise.training.reference import Reference, fit_reference
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE, Job
@@ -168,22 +168,24 @@ def train_in(
     members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
-    composition = (
-        CompositionModel.fit(members["train"], elements) if first is None else first.composition
+    start = (
+        fit_reference(members["train"], elements, settings.network)
+        if first is None
+        else Reference.of(first)
     )
     if first is not None:
         for frame in frames:
             check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
-        prepare(members[role], composition, settings.network, torch.float32)
+        prepare(members[role], start.composition, settings.network, torch.float32)
         for role in ("train", "valid")
     )
     job = Job(
         settings=settings,
+        batch_size=settings.batch_size or frames_per_step(members["train"], settings.processes),
         train=train_samples,
         valid=valid_samples,
-        composition=composition,
-        energy_scale=_scale(members["train"]),
+        reference=start,
         digest=digest,
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
@@ -305,9 +307,3 @@ def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> st
             f"'{settings.split_key}'."
         )
     return "Training needs both: give more frames, or smaller groups with data.group_key."
-
-
-def _scale(frames: Sequence[Structure]) -> float:
-    """Root mean square of a force component: the scale of the energies, in eV per Å."""
-    square = np.concatenate([(f.labelled_forces**2).reshape(-1) for f in frames])
-    return float(np.sqrt(square.mean())) or 1.0

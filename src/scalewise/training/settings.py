@@ -48,12 +48,21 @@ class DataSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Weights of the terms; errors beyond ``delta`` count linearly (Huber)."""
+    """Influence of the terms, whatever their units; errors beyond ``delta`` count linearly (Huber).
 
-    forces: float = Field(1.0, ge=0, description="per force component, in eV/Å")
-    energy: float = Field(1.0, ge=0, description="per atom, in eV")
-    stress: float = Field(1.0, ge=0, description="per component, in units of 0.01 eV/Å³")
+    Training minimises the sum of the weighted logarithms of the terms.
+    """
+
+    forces: float = Field(1.0, ge=0, description="weight of the forces")
+    energy: float = Field(0.1, ge=0, description="weight of the energies per atom")
+    stress: float = Field(0.1, ge=0, description="weight of the stresses")
     delta: float = Field(0.01, gt=0, description="eV/Å and, for energies, eV per 10 atoms")
+
+    @model_validator(mode="after")
+    def _something(self) -> LossSettings:
+        if self.forces + self.energy + self.stress == 0:
+            raise ValueError("forces, energy and stress are all zero: give one of them a weight")
+        return self
 
 
 class ScaleSamplingSettings(Settings):
@@ -137,7 +146,11 @@ class TrainSettings(Settings):
     epochs: Count = Field(
         100, description="passes over the training frames, without minutes and steps"
     )
-    batch_size: Count = Field(1, description="frames per step and process")
+    batch_size: Count | None = Field(
+        None,
+        description="frames per step and process; default: as many as have about 100 atoms "
+        "together",
+    )
     learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the budget")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
@@ -23,7 +24,10 @@ ADAM: Final = ("step", "exp_avg", "exp_avg_sq")
 
 Weights = dict[str, Tensor]
 _Count = Annotated[int, Field(strict=True, ge=0, le=10**12)]
+_Term = Annotated[float, Field(ge=0.0, le=1e30)]
 _Seconds = Annotated[float, Field(strict=True, ge=0.0, le=1e12)]
+#: Share of a step in the running means of the loss's terms: they follow within about fifty steps.
+MEMORY: Final = 0.02
 _REMEDY: Final = "Give another --out, or delete the folder to start again."
 
 
@@ -35,8 +39,8 @@ class TrainingProgress:
     validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
     ``validated`` when the last one ended. Of an adaptive cutoff, ``multiplier`` is the relative
     loss that all neighbors of the longest scale may save, ``excess`` its running relative loss over
-    that scale. ``loss_sum``, ``norm_sum`` and ``counted`` are of the steps since the last line of
-    the log.
+    that scale. ``terms`` are running means of the loss's terms. ``loss_sum``, ``norm_sum`` and
+    ``counted`` are of the steps since the last line of the log.
     """
 
     step: _Count = 0
@@ -49,6 +53,7 @@ class TrainingProgress:
     validated: _Seconds = 0.0
     multiplier: Annotated[float, Field(strict=True, ge=0.0, le=1e12)] = 0.05
     excess: Annotated[float, Field(strict=True, ge=-1e12, le=1e12)] = 0.0
+    terms: tuple[_Term, _Term, _Term] = (0.0, 0.0, 0.0)
     finished: Annotated[bool, Field(strict=True)] = False
     loss_sum: Annotated[float, Field(strict=True)] = 0.0
     norm_sum: Annotated[float, Field(strict=True)] = 0.0
@@ -59,6 +64,13 @@ class TrainingProgress:
         self.loss_sum += loss
         self.norm_sum += gradient_norm
         self.counted += 1
+
+    def count_terms(self, terms: Sequence[float]) -> None:
+        """Move the running means of the loss's terms towards those of a step."""
+        first, second, third = (
+            old + MEMORY * (new - old) for old, new in zip(self.terms, terms, strict=True)
+        )
+        self.terms = (first, second, third)
 
     def take_means(self) -> tuple[float, float]:
         """Means of loss and gradient norm since the last call."""

@@ -18,15 +18,15 @@ from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
 from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
-from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
 from scalewise.models.potential import Potential
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import Batch, epoch_batches, join
 from scalewise.training.log import Log
-from scalewise.training.loss import ErrorSums, loss
+from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
+from scalewise.training.reference import Reference
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -52,16 +52,16 @@ CONSTANT = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What every process is given."""
+    """What every process is given; ``batch_size`` is the number of frames of its steps."""
 
     settings: TrainSettings
     train: Sequence[Batch]
     valid: Sequence[Batch]
-    composition: CompositionModel
-    energy_scale: float
+    reference: Reference
     digest: str
     out: Path
     initial_weights: dict[str, Tensor] | None = None
+    batch_size: int = 1
 
 
 @dataclass
@@ -75,13 +75,17 @@ class Trainer:
     network: DensityNetwork | AdaptiveNetwork = field(init=False)
     state: State = field(init=False)
     log: Log | None = field(init=False, default=None)
+    balance: LossBalance = field(init=False)
     _stopping: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
+        self.balance = LossBalance.of(job.train, settings.loss)
         _seed(settings.seed)
         network, self.network = _build(job)
-        network.energy_scale.fill_(job.energy_scale)
+        network.energy_scale.fill_(job.reference.energy_scale)
+        if network.pair_baseline is not None and job.reference.coefficients is not None:
+            network.pair_baseline.coefficients.copy_(job.reference.coefficients)
         if job.initial_weights is not None:
             network.load_state_dict(job.initial_weights)
         matrices = network.matrices()
@@ -110,6 +114,8 @@ class Trainer:
         self.evaluator = Evaluator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
+        if not any(self.state.progress.terms):
+            self.state.progress.terms = self.balance.nothing
         if settings.adaptive_cutoff is not None and settings.adaptive_cutoff.penalty is not None:
             self.state.progress.multiplier = settings.adaptive_cutoff.penalty
         self.clock = Clock.running(self.state.progress.elapsed)
@@ -174,8 +180,8 @@ class Trainer:
 
     def _compile_one(self, sample: Batch) -> None:
         found = self.evaluator(sample.graph, sample.positions, weights=self.state.weights)
-        value = loss(found, sample, self.job.settings.loss)
-        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        terms, _ = loss_terms(found, sample, self.job.settings.loss.delta)
+        terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _deal(self, epoch: int) -> list[list[int]]:
         settings = self.job.settings
@@ -183,7 +189,7 @@ class Trainer:
             len(self.job.train),
             seed=settings.seed,
             epoch=epoch,
-            batch_size=settings.batch_size,
+            batch_size=self.job.batch_size,
             rank=self.fabric.global_rank,
             processes=self.fabric.world_size,
         )
@@ -192,7 +198,7 @@ class Trainer:
 
     @property
     def _steps_per_epoch(self) -> int:
-        return len(self.job.train) // (self.job.settings.batch_size * self.fabric.world_size)
+        return len(self.job.train) // (self.job.batch_size * self.fabric.world_size)
 
     def _fraction(self) -> float:
         """Share of the budget that is spent, the same in every process."""
@@ -206,19 +212,24 @@ class Trainer:
         whole = join(samples).to(self.fabric.device)
         drawn = draw_scale(settings, progress.step)
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
-        value = total = loss(found, sample, settings.loss)
+        terms, counts = loss_terms(found, sample, settings.loss.delta)
+        factors = terms.new_tensor(self.balance.factors(progress.terms))
+        value = total = factors @ terms
         longest = torch.zeros_like(value)
         if drawn.adaptive:
             with torch.no_grad():
                 one_scale = replace(drawn, adaptive=False)
                 _, reference = self._found(whole, one_scale, self.state.weights)
-                longest = loss(reference, whole, settings.loss)
+                longest = factors @ loss_terms(reference, whole, settings.loss.delta)[0]
             cost = neighbors_cost(sample.graph, sample.positions, found.cutoffs)
             total = value + progress.multiplier * longest * cost
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
-        shared = self._shared(gradients, value, longest)
+        # what no frame of the step has does not move its running mean
+        seen = torch.where(counts > 0, terms.detach(), terms.new_tensor(progress.terms))
+        shared = self._shared(gradients, value, longest, seen)
         size, mean, progress.elapsed = self._checked(gradients, shared, sample)
+        progress.count_terms(shared[-7:-4].tolist())
         if (
             drawn.adaptive
             and settings.adaptive_cutoff is not None
@@ -246,14 +257,16 @@ class Trainer:
         there, scale = at_scale(sample, drawn, self.job.settings.network, rank)
         return there, self.evaluator(there.graph, there.positions, scale=scale, weights=weights)
 
-    def _shared(self, gradients: list[Tensor], value: Tensor, longest: Tensor) -> Tensor:
+    def _shared(
+        self, gradients: list[Tensor], value: Tensor, longest: Tensor, terms: Tensor
+    ) -> Tensor:
         """All gradients, losses, clock and whether to stop in one vector, mean over processes."""
-        losses = [float(v.detach()) for v in (value, longest)]
+        losses = [*terms.tolist(), *(float(v.detach()) for v in (value, longest))]
         place = value.new_tensor([*losses, self.clock.seconds, float(self.stop.asked)])
         flat = torch.cat([*(g.reshape(-1) for g in gradients), place])
         if self.fabric.world_size > 1:
             flat = self._reduced(flat, "mean")
-            parts = torch.split(flat[:-4], [g.numel() for g in gradients])
+            parts = torch.split(flat[:-7], [g.numel() for g in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.reshape(gradient.shape))
         return flat
@@ -267,7 +280,7 @@ class Trainer:
     def _checked(
         self, gradients: list[Tensor], shared: Tensor, sample: Batch
     ) -> tuple[float, float, float]:
-        size = float(torch.linalg.vector_norm(shared[:-4]))
+        size = float(torch.linalg.vector_norm(shared[:-7]))
         mean, _, seconds, stopping = (float(v) for v in shared[-4:])
         self._stopping = stopping > 0
         if not (math.isfinite(size) and math.isfinite(mean)):
@@ -303,7 +316,8 @@ class Trainer:
         started = self.clock.seconds
         scales = validation_scales(settings)
         errors = [ErrorSums.none() for _ in scales]
-        total = torch.zeros(4, dtype=torch.float64)
+        # sums of the terms, numbers of frames with each label, seconds and cost of the cutoffs
+        total = torch.zeros(8, dtype=torch.float64)
         # what was compiled for training would be compiled again for use without gradients
         with torch.set_grad_enabled(self.evaluator.compiled):
             for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
@@ -311,20 +325,22 @@ class Trainer:
                 for drawn, seen in zip(scales.values(), errors, strict=True):
                     there, found = self._found(moved, drawn, self.state.average)
                     seen.add(found, there)
-                    value = float(loss(found, there, settings.loss).detach())
+                    terms, counts = loss_terms(found, there, settings.loss.delta)
                     cost = 0.0
                     if drawn.adaptive:
                         at = found.cutoffs.detach()
                         cost = float(neighbors_cost(there.graph, there.positions, at))
-                    total += torch.tensor([value, 1.0, 0.0, cost])
-        total[2] = (self.clock.seconds - started) / self.fabric.world_size
+                    sums = (terms.detach() * counts).tolist()
+                    total += total.new_tensor([*sums, *counts.tolist(), 0.0, cost])
+        total[6] = (self.clock.seconds - started) / self.fabric.world_size
         if self.fabric.world_size > 1:
             errors = [ErrorSums(self._reduced(e.sums, "sum")) for e in errors]
             total = self._reduced(total, "sum")
         # the same in every process, or one would validate while another trains
-        progress.reserve = float(total[2])
+        progress.reserve = float(total[6])
         progress.validated = progress.elapsed + progress.reserve
-        value = float(total[0] / total[1])
+        frames = total[3:6].clamp(min=1.0)
+        value = self.balance.geometric_mean((total[:3] / frames).tolist())
         progress.validations = max(
             int(self._fraction() * settings.validations), progress.validations + 1
         )
@@ -341,7 +357,7 @@ class Trainer:
         for name, seen in zip(scales, errors, strict=True):
             report[f"forces_mae{name}"] = seen.means()["forces_mae"]
         if settings.adaptive_cutoff is not None:
-            report["cost_adaptive"] = float(total[3] / total[1]) * len(scales)
+            report["cost_adaptive"] = float(total[7]) / len(self.job.valid)
             report["multiplier"] = progress.multiplier
         if self.log is not None:
             self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
@@ -362,7 +378,9 @@ class Trainer:
         }
         adaptive = whole.adaptive_cutoff if isinstance(whole, AdaptiveNetwork) else None
         assert adaptive is None or isinstance(adaptive, AdaptiveCutoff)
-        potential = Potential(network, self.job.composition, info, adaptive_cutoff=adaptive)
+        potential = Potential(
+            network, self.job.reference.composition, info, adaptive_cutoff=adaptive
+        )
         checkpoint.write(self.job.out / MODEL, potential)
 
     def _save(self) -> None:
@@ -373,7 +391,7 @@ class Trainer:
 def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
     """A network with fresh weights; the second has the adaptive cutoff around it, if any."""
     network, route = (
-        DensityNetwork(job.settings.network, job.composition.elements),
+        DensityNetwork(job.settings.network, job.reference.composition.elements),
         job.settings.adaptive_cutoff,
     )
     if route is None:

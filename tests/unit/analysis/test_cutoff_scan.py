@@ -33,6 +33,7 @@ from scalewise.statistics.bootstrap import Resampling
 from scalewise.training.cutoff_penalty import BLUR, neighbors_cost, update_multiplier
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
+from scalewise.training.reference import Reference
 from scalewise.training.run import split_for, train_in
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.settings import TrainSettings
@@ -145,7 +146,17 @@ def train_a_ladder(out: Path) -> None:
     settings, frames = load(TrainSettings, None, WORDS), labelled(12)
     baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
-    run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", out))
+    run(
+        Job(
+            settings,
+            samples[:8],
+            samples[8:],
+            Reference(baseline, 1.0),
+            "digest",
+            out,
+            batch_size=settings.batch_size or 1,
+        )
+    )
     images = []
     for frame in labelled(20)[12:]:
         atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)
@@ -273,7 +284,17 @@ def test_network_and_router_are_trained_together(tmp_path: Path) -> None:
     frames = labelled(12)
     baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
-    run(Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", tmp_path))
+    run(
+        Job(
+            settings,
+            samples[:8],
+            samples[8:],
+            Reference(baseline, 1.0),
+            "digest",
+            tmp_path,
+            batch_size=settings.batch_size or 1,
+        )
+    )
     found = checkpoint.read(tmp_path / "model")
     assert found.adaptive_cutoff is not None
     assert float(found.adaptive_cutoff.second.weight.abs().max()) > 0

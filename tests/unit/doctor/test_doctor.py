@@ -299,11 +299,13 @@ def test_neighbors_of_a_cubic_lattice() -> None:
 
 
 def test_forecast_is_linear() -> None:
-    cost = CostModel(seconds_per_pair=1e-3, seconds_per_atom=1e-2, bytes_per_pair=1e6)
-    made = forecast(frames=6, atoms=10, pairs=100, most_pairs=300, epochs=10, cost=cost)
-    assert made.seconds_per_epoch == pytest.approx(6 * (0.1 + 0.1))
-    assert made.minutes == pytest.approx(0.2)
-    assert made.peak_megabytes == pytest.approx(300)
+    cost = CostModel(0.5, seconds_per_atom=1e-2, seconds_per_pair=1e-3, bytes_per_pair=1e6)
+    made = forecast(
+        frames=7, batch_size=2, atoms=10, pairs=100, most_pairs=300, epochs=10, cost=cost
+    )
+    assert made.seconds_per_epoch == pytest.approx(3 * (0.5 + 2 * (0.1 + 0.1)))
+    assert made.minutes == pytest.approx(made.seconds_per_epoch / 6)
+    assert made.peak_megabytes == pytest.approx(600)
 
 
 # ------------------------------------------------------------------------------------- findings

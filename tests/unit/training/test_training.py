@@ -29,6 +29,7 @@ from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
+from scalewise.training.reference import Reference
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -59,7 +60,15 @@ def job(out: Path, *words: str, frames: list[Structure] | None = None) -> Job:
     frames = labelled(12) if frames is None else frames
     baseline = CompositionModel.fit(frames, (11, 17))
     samples = prepare(frames, baseline, settings.network, torch.float32)
-    return Job(settings, samples[:8], samples[8:], baseline, 1.0, "digest", out)
+    return Job(
+        settings,
+        samples[:8],
+        samples[8:],
+        Reference(baseline, 1.0),
+        "digest",
+        out,
+        batch_size=settings.batch_size or 1,
+    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

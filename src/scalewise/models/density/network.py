@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from scalewise.models import electrostatics
 from scalewise.models.density.blocks import directly, joined, received, split, split_described
 from scalewise.models.density.layers import DegreeLinear, FieldSum, LayerOutput, ProductLayer
+from scalewise.models.density.pair_baseline import PairBaseline
 from scalewise.models.density.radial import at_most, bessel, envelope
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.density.spherical import Harmonics
@@ -66,12 +67,15 @@ class Edges(NamedTuple):
         Those of the directions in which an atom is seen [atoms, (l_max+1)², neighbors].
     first
         The first layer's basis times envelope [atoms, its neighbors, num_bessel].
+    baseline
+        Energies that the network corrects, eV [atoms].
     """
 
     radial: Tensor
     angular: Tensor
     sent: Tensor
     first: Tensor
+    baseline: Tensor
 
 
 class DensityNetwork(nn.Module):
@@ -123,6 +127,9 @@ class DensityNetwork(nn.Module):
         self.register_buffer("constant", constant, persistent=False)
         self.register_buffer("energy_scale", torch.ones(()))
         self.readout = nn.ModuleList(_readout(h) for _ in range(s.layers))
+        self.pair_baseline = (
+            PairBaseline(elements, s.shortest_cutoff, s.num_bessel) if s.pair_baseline else None
+        )
         if s.charges:
             self.charge = nn.Linear(h, 1, bias=False)
             self.element_charge = nn.Parameter(first_charges(self.elements))
@@ -173,7 +180,7 @@ class DensityNetwork(nn.Module):
         parts = graph.rows(block or len(positions))
         run = partial(checkpoint, use_reentrant=False) if block else directly
         edges = [
-            run(partial(self._edges, part, rows), positions, cell, scale.cutoffs)
+            run(partial(self._edges, graph, part, rows), positions, cell, scale.cutoffs)
             for rows, part in parts
         ]
         conditioning = (
@@ -181,7 +188,7 @@ class DensityNetwork(nn.Module):
             if s.ladder
             else None
         )
-        energies: Tensor | None = None
+        energies = torch.cat([edge.baseline for edge in edges])
         last: LayerOutput | None = None
         seen: Sequence[Tensor | None] = [None] * len(parts)
         sizes = [len(part.atom_types) for _, part in parts]
@@ -198,10 +205,9 @@ class DensityNetwork(nn.Module):
                 layer = partial(self._layer, k, graph, part)
                 pieces.append(run(layer, edge, own, before, by))
             found, last, seen = joined(pieces)
-            energies = found if energies is None else energies + found
+            energies = energies + found
             if k + 1 < s.layers:
                 seen = received(seen, graph, parts)
-        assert energies is not None
         assert last is not None
         if not s.charges or scale.long_range is None:
             nothing = energies.new_zeros(len(graph.cell))
@@ -222,7 +228,7 @@ class DensityNetwork(nn.Module):
         scale = ResolvedScale(
             self.energy_scale.new_full((len(positions),), s.shortest_cutoff), None
         )
-        edges = self._edges(graph, slice(None), positions, cell, scale.cutoffs)
+        edges = self._edges(graph, graph, slice(None), positions, cell, scale.cutoffs)
         conditioning = (
             condition(scale, s.shortest_cutoff, s.cutoff, long_range_optional=s.long_range_optional)
             if s.ladder
@@ -288,7 +294,13 @@ class DensityNetwork(nn.Module):
         return found
 
     def _edges(
-        self, part: Graph, rows: slice, positions: Tensor, cell: Tensor, cutoffs: Tensor
+        self,
+        graph: Graph,
+        part: Graph,
+        rows: slice,
+        positions: Tensor,
+        cell: Tensor,
+        cutoffs: Tensor,
     ) -> Edges:
         s = self.settings
         vector = neighbor_vectors(part, part.system_index, rows, positions, cell, part.dtype)
@@ -306,13 +318,22 @@ class DensityNetwork(nn.Module):
             ending = envelope(distance[:, :width], reach, s.cutoff_width)
             first = waves[:, :width] * ending[..., None]
         angular = self.harmonics(vector / distance[..., None])
+        baseline = self._baseline(graph, part, distance)
         if part.senders is None:
-            return Edges(radial, angular, angular, first)
+            return Edges(radial, angular, angular, first, baseline)
         vector = neighbor_vectors(
             part.senders, part.system_index, rows, positions, cell, part.dtype
         )
         distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
-        return Edges(radial, angular, self.harmonics(vector / distance), first)
+        return Edges(radial, angular, self.harmonics(vector / distance), first, baseline)
+
+    def _baseline(self, graph: Graph, part: Graph, distance: Tensor) -> Tensor:
+        """Energies of the pair potential [rows]."""
+        if self.pair_baseline is None:
+            return distance.new_zeros(len(distance))
+        neighbors = graph.atom_types[part.neighbor_index]
+        energies: Tensor = self.pair_baseline(part.atom_types[:, None], neighbors, distance)
+        return energies
 
     def _messages(self, k: int, described: LayerOutput, angular: Tensor) -> Tensor:
         """The fields of atoms, as their neighbors see them [rows, neighbors, channels]."""

@@ -78,6 +78,11 @@ class NetworkSettings(Settings):
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     num_bessel: int = Field(8, ge=1, le=256, description="Bessel functions")
+    pair_baseline: bool = Field(
+        True,
+        description="repulsion of nuclei and a pair potential fitted to the forces, which the "
+        "network corrects",
+    )
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(
         1.25,

@@ -1,0 +1,72 @@
+"""How long a training step takes on this machine, by taking some."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import torch
+
+from scalewise.data.structure import Structure
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.gradients import Evaluator
+from scalewise.training.dataset import frames_per_step, join, prepare
+from scalewise.training.loss import loss_terms
+from scalewise.training.muon import Muon
+from scalewise.training.settings import TrainSettings
+
+#: Steps that are timed, of which the shortest counts: other programs only make them longer.
+STEPS: Final = 4
+
+
+class StepTime(NamedTuple):
+    """Seconds of a training step, and the atoms and atom-neighbor pairs that it had."""
+
+    seconds: float
+    atoms: int
+    pairs: int
+
+
+def time_step(frames: Sequence[Structure], settings: TrainSettings | None = None) -> StepTime:
+    """Time training steps of a new network, without compilation, on the CPU.
+
+    Parameters
+    ----------
+    frames
+        Evenly spread ones make the batch.
+    settings
+        Of the training; default: those of :class:`scalewise.TrainSettings`.
+
+    Raises
+    ------
+    InputError
+        As :func:`scalewise.training.dataset.prepare`.
+    """
+    settings = settings or TrainSettings()
+    batch_size = settings.batch_size or frames_per_step(frames, settings.processes)
+    chosen = list(frames[:: max(1, len(frames) // batch_size)])[:batch_size]
+    elements = sorted({z for f in chosen for z in f.numbers.tolist()})
+    composition = CompositionModel.fit(chosen, elements)
+    batch = join(prepare(chosen, composition, settings.network, torch.float32))
+    network = DensityNetwork(settings.network, elements)
+    matrices = set(network.matrices())
+    weights = dict(network.named_parameters())
+    optimizers = (
+        Muon([weights[n] for n in sorted(matrices)], lr=settings.learning_rate),
+        torch.optim.Adam([w for n, w in weights.items() if n not in matrices], settings.adam_rate),
+    )
+    evaluator = Evaluator(network)
+    seconds = []
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        terms, _ = loss_terms(
+            evaluator(batch.graph, batch.positions, weights=weights), batch, settings.loss.delta
+        )
+        terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        seconds.append(time.perf_counter() - started)
+    return StepTime(min(seconds), len(batch.positions), int(batch.graph.mask.sum()))

@@ -1,0 +1,119 @@
+"""The pair potential that the network corrects: known fits, known repulsion, finite differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scalewise.data.structure import Labels, Structure
+from scalewise.models.density.pair_baseline import PairBaseline
+
+ELEMENTS = (1, 8)
+CUTOFF = 4.0
+
+
+def molecules(count: int, seed: int = 0) -> list[Structure]:
+    """Clusters of six atoms no closer than 0.9 Å."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid([0, 1, 2], [0, 1], [0], indexing="ij"), -1).reshape(-1, 3)
+    numbers = np.array([8, 1, 1, 8, 1, 1])
+    return [
+        Structure(
+            numbers,
+            1.3 * grid + rng.uniform(-0.2, 0.2, grid.shape),
+            np.zeros((3, 3)),
+            np.zeros(3, dtype=bool),
+        )
+        for _ in range(count)
+    ]
+
+
+def planted(seed: int = 1) -> PairBaseline:
+    """A potential with coefficients that a fit should find again."""
+    pair = PairBaseline(ELEMENTS, CUTOFF, 4).double()
+    w = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, 2, 4)))
+    pair.coefficients.copy_(w + w.transpose(0, 1))
+    return pair
+
+
+def labelled(frames: list[Structure], pair: PairBaseline) -> list[Structure]:
+    found = pair.evaluate(frames, ELEMENTS)
+    return [
+        replace(f, labels=Labels(forces=forces, energy=energy))
+        for f, (energy, forces) in zip(frames, found, strict=True)
+    ]
+
+
+def test_fit_predicts_forces_of_a_pair_potential_it_has_not_seen() -> None:
+    pair, fitted = planted(), PairBaseline(ELEMENTS, CUTOFF, 4).double()
+    fitted.fit(labelled(molecules(300), pair), ELEMENTS)
+    fresh = labelled(molecules(20, seed=9), pair)
+    wanted = np.concatenate([f.labelled_forces for f in fresh])
+    found = np.concatenate([forces for _, forces in fitted.evaluate(fresh, ELEMENTS)])
+    assert np.sqrt(((found - wanted) ** 2).mean()) < 0.02 * np.sqrt((wanted**2).mean())
+
+
+def test_forces_are_the_derivative_of_the_energy() -> None:
+    pair, (frame,) = planted(), molecules(1)
+    _, forces = pair.evaluate([frame], ELEMENTS)[0]
+    step = 1e-5
+    moved = []
+    for sign in (1, -1):
+        positions = frame.positions.copy()
+        positions[2, 1] += sign * step
+        moved.append(replace(frame, positions=positions))
+    (up, _), (down, _) = pair.evaluate(moved, ELEMENTS)
+    assert forces[2, 1] == pytest.approx(-(up - down) / (2 * step), abs=1e-7)
+
+
+def test_repulsion_is_that_of_ziegler_biersack_and_littmark() -> None:
+    """Two oxygens at 0.1 Å, where the envelope is still 0.996: Z² k / r φ(r / a) by hand."""
+    pair = PairBaseline((8,), CUTOFF, 4).double()
+    pair_of = Structure(
+        np.array([8, 8]),
+        np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]]),
+        np.zeros((3, 3)),
+        np.zeros(3, dtype=bool),
+    )
+    energy, forces = pair.evaluate([pair_of], (8,))[0]
+    x = 0.1 * 2 * 8**0.23 / 0.46850
+    screening = (
+        0.18175 * np.exp(-3.1998 * x)
+        + 0.50986 * np.exp(-0.94229 * x)
+        + 0.28022 * np.exp(-0.4029 * x)
+        + 0.02817 * np.exp(-0.20162 * x)
+    )
+    u = 0.1 / 1.32  # over the sum of the covalent radii
+    envelope = 1 - 10 * u**3 + 15 * u**4 - 6 * u**5
+    assert energy == pytest.approx(14.399645 * 64 / 0.1 * screening * envelope, rel=1e-6)
+    assert forces[0, 0] < -1000 < 1000 < forces[1, 0]
+
+
+def test_repulsion_ends_at_the_sum_of_covalent_radii() -> None:
+    pair = PairBaseline((8,), CUTOFF, 4).double()
+    first = second = torch.zeros(1, 2, dtype=torch.int64)
+    distance = torch.tensor([[1.31, 1.3201]], dtype=torch.float64)
+    energies = pair._repulsion(first, second, distance)[0]
+    assert energies[0] > 0
+    assert energies[1] == 0
+
+
+def test_frames_without_forces_leave_the_fit_at_zero() -> None:
+    pair = PairBaseline(ELEMENTS, CUTOFF, 4)
+    pair.fit(molecules(3), ELEMENTS)
+    assert not pair.coefficients.any()
+
+
+def test_the_network_evaluates_what_was_fitted() -> None:
+    """The padded lists of the network and the pairs of the fit give the same energies."""
+    pair, frames = planted(), molecules(2)
+    for frame in frames:
+        apart = np.linalg.norm(frame.positions[:, None] - frame.positions[None], axis=-1)
+        others = np.array([[k for k in range(6) if k != i] for i in range(6)])
+        types = torch.from_numpy(np.searchsorted(ELEMENTS, frame.numbers))
+        distance = torch.from_numpy(np.take_along_axis(apart, others, axis=1))
+        energies = pair(types[:, None], types[torch.from_numpy(others)], distance)
+        assert float(energies.sum()) == pytest.approx(pair.evaluate([frame], ELEMENTS)[0][0])

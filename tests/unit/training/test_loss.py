@@ -1,0 +1,111 @@
+"""The loss: terms that are comparable whatever their units, and labels that are missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from scalewise.data.structure import Labels
+from scalewise.models.composition import CompositionModel
+from scalewise.models.density.settings import NetworkSettings
+from scalewise.models.gradients import Derivatives
+from scalewise.training.dataset import Batch, frames_per_step, join, prepare
+from scalewise.training.loss import LossBalance, huber, loss_terms
+from scalewise.training.settings import LossSettings
+from support import salt_frame
+
+NETWORK = NetworkSettings(cutoff=4.0, charges=False)
+
+
+def sample(*, energy: float | None = 2.0, stress: float | None = 0.01, scale: float = 1.0) -> Batch:
+    """Eight atoms with forces of 0.5 eV/Å times ``scale``."""
+    frame = salt_frame(n=8, box=8.0)
+    labels = Labels(
+        forces=np.full((8, 3), 0.5 * scale),
+        energy=energy,
+        stress=None if stress is None else stress * np.eye(3),
+    )
+    nothing = CompositionModel((11, 17), np.zeros(2), np.eye(2))
+    return prepare([replace(frame, labels=labels)], nothing, NETWORK, torch.float64)[0]
+
+
+def zero(batch: Batch) -> Derivatives:
+    atoms = torch.zeros(len(batch.forces), dtype=torch.float64)
+    return Derivatives(
+        torch.zeros_like(batch.energy),
+        atoms,
+        torch.zeros_like(batch.forces),
+        torch.zeros_like(batch.virial),
+        atoms,
+        atoms,
+    )
+
+
+def test_terms_are_huber_means_per_frame() -> None:
+    batch = sample()
+    terms, counts = loss_terms(zero(batch), batch, delta=0.01)
+    assert counts.tolist() == [1, 1, 1]
+    stress = float(huber(torch.tensor(1.0), 0.01)) / 3  # one of three components of each row
+    wanted = [0.5 - 0.005, 2.0 / 8 - 0.0005, stress]
+    assert terms.tolist() == pytest.approx(wanted)
+
+
+def test_frames_without_a_label_do_not_dilute_its_mean() -> None:
+    whole, lacking = sample(), sample(energy=None, stress=None)
+    alone, _ = loss_terms(zero(whole), whole, delta=0.01)
+    both = join([whole, lacking])
+    terms, counts = loss_terms(zero(both), both, delta=0.01)
+    assert counts.tolist() == [2, 1, 1]
+    assert terms.tolist() == pytest.approx(alone.tolist())
+
+
+def test_balance_does_not_depend_on_the_size_of_a_term() -> None:
+    """Stress in other units, or ten times the forces: the same share of the loss as before."""
+    settings = LossSettings(forces=1.0, energy=0.1, stress=0.2)
+    shares = []
+    for scale, stress in ((1.0, 0.01), (10.0, 0.01), (1.0, 3.0)):
+        batch = sample(scale=scale, stress=stress)
+        balance = LossBalance.of([batch], settings)
+        terms, _ = loss_terms(zero(batch), batch, settings.delta)
+        parts = np.array(balance.factors(terms.tolist())) * np.array(terms.tolist())
+        shares.append(parts / parts[0])
+    assert shares[0].tolist() == pytest.approx([1.0, 0.1, 0.2])
+    assert shares[1].tolist() == pytest.approx(shares[0].tolist())
+    assert shares[2].tolist() == pytest.approx(shares[0].tolist())
+
+
+def test_factors_are_the_gradient_of_the_weighted_logarithms() -> None:
+    """At the running means, d/dL_k of sum w log L is w / L; forces keep their own size."""
+    balance = LossBalance(nothing=(1.0, 1.0, 1.0), weights=(1.0, 0.1, 0.2))
+    terms = (0.3, 0.02, 0.5)
+    factors = balance.factors(terms)
+    slopes = [w / t for w, t in zip(balance.weights, terms, strict=True)]
+    assert factors == pytest.approx([s * terms[0] for s in slopes])
+
+
+def test_terms_without_labels_are_left_out() -> None:
+    batch = sample(energy=None, stress=None)
+    balance = LossBalance.of([batch], LossSettings())
+    assert balance.used == (True, False, False)
+    assert balance.factors((0.3, 0.0, 0.0)) == [1.0, 0.0, 0.0]
+    assert balance.geometric_mean((0.3, 0.0, 0.0)) == pytest.approx(0.3)
+
+
+def test_geometric_mean_is_weighted() -> None:
+    balance = LossBalance(nothing=(1.0, 1.0, 0.0), weights=(1.0, 0.5, 1.0))
+    found = balance.geometric_mean((0.2, 0.01, 0.0))
+    assert found == pytest.approx(math.exp((math.log(0.2) + 0.5 * math.log(0.01)) / 1.5))
+
+
+def test_steps_have_about_a_hundred_atoms() -> None:
+    frames = [salt_frame(seed=k, n=8, box=8.0) for k in range(200)]
+    atoms = len(frames[0].numbers)
+    assert frames_per_step(frames, 1) == round(100 / atoms)
+    assert frames_per_step(frames[:16], 2) == 2  # four steps at least of two processes
+    assert frames_per_step(frames[:3], 2) == 1
+    alone = replace(frames[0], pbc=np.zeros(3, dtype=bool))
+    assert frames_per_step([*frames, alone], 1) == 1

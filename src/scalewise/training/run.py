@@ -267,7 +267,7 @@ def split_for(
     frames = structures
     if settings.split is not None:
         split = Split.load(
-            settings.split, structures=structures, data=path if path.is_file() else None
+            settings.split, structures=structures, data=path if path.exists() else None
         )
     else:
         dealing = settings.splitting(seed)

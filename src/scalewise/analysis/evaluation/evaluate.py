@@ -28,7 +28,7 @@ from scalewise.analysis.evaluation.settings import EvaluateSettings
 from scalewise.analysis.evaluation.subsets import symbol
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
-from scalewise.data.readers.extxyz import read_images
+from scalewise.data.readers import read_file
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.description import describe_weights, machine
@@ -155,7 +155,7 @@ def run_command(request: Request) -> Report:
     structures, source = read_selection(folder, request.files[0], settings, request.progress)
     report = evaluate(model, structures, source, settings, progress=request.progress)
     scored, predicted = report.attachments["predictions"]
-    images = read_images(request.files[0])
+    images = read_file(request.files[0])
     kept = [keep_labels(images[s.index], s) for s in scored]
     return replace(report, attachments={"predictions": (kept, predicted)})
 

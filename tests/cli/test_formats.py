@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from format_samples import FORMATS
 from scalewise.cli import app
 from scalewise.data.readers import hash_file, read_file
+from scalewise.data.reading import write_structures
 from scalewise.data.structure import Labels, Structure
 from support import salt_frame, untrained
 
@@ -69,6 +70,27 @@ def test_every_command(
     assert scored["body"]["roles"][0]["stress"]["mae"] > 0
 
 
+def test_energies_without_forces(
+    frames: list[Structure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alone = [replace(f, labels=Labels(energy=f.labels.energy)) for f in frames]
+    write_structures(Path("a.xyz"), alone)
+    found = CliRunner().invoke(app, ["doctor", "a.xyz"])
+    assert found.exit_code == 2
+    assert "forces_key=null" in " ".join(found.output.split())
+    assert "No forces in 20 frames of 20" in call(
+        "doctor", "a.xyz", "forces_key=null", "--out", "d"
+    )
+    call("train", "a.xyz", *SMALL, "network.cutoff=4", "data.forces_key=null", "--out", "run")
+    words = ("forces_key=null", "role=all", "bootstrap=100", "device=cpu", "--out", "scored")
+    said = call("evaluate", "run", "a.xyz", *words)
+    assert "20 frames, 160 atoms: no labelled forces" in said
+    assert "Energies of all" in said
+    assert not list(Path("scored").rglob("parity*"))
+    call("report", "scored")
+
+
 def test_predictions_are_not_written_into_the_folder_that_is_read(
     frames: list[Structure], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +110,8 @@ def test_a_folder_or_file_of_no_known_kind_is_refused(
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     Path("a.cif").touch()
-    for word, message in (("empty", "no file in it that a reader"), ("a.cif", "neither key=value, nor")):
+    known = {"empty": "no file in it that a reader", "a.cif": "neither key=value, nor"}
+    for word, message in known.items():
         found = CliRunner().invoke(app, ["doctor", word])
         assert found.exit_code == 2
         assert message in " ".join(found.output.split())

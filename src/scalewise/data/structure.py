@@ -247,6 +247,23 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
         )
 
 
+def check_labelled(structures: Sequence[Structure]) -> None:
+    """Assert that all structures have labelled forces.
+
+    Raises
+    ------
+    InputError
+        How many have none, and which is the first.
+    """
+    lacking = [s for s in structures if s.labels.forces is None]
+    if lacking:
+        raise InputError(
+            lacking[0].where,
+            f"no labelled forces, as in {len(lacking)} of {len(structures)} frames",
+            "Forces are what is compared here: leave such frames out of the file.",
+        )
+
+
 def check_same_atoms(reference: Sequence[Structure], other: Sequence[Structure]) -> None:
     """Assert that two files hold the same atoms in the same order.
 

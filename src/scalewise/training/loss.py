@@ -25,7 +25,10 @@ def huber(error: Tensor, delta: float) -> Tensor:
 
 
 def loss(found: Derivatives, sample: Batch, settings: LossSettings) -> Tensor:
-    """Mean over frames of the weighted Huber losses of forces, energy per atom and stress."""
+    """Mean over frames of the weighted Huber losses of forces, energy per atom and stress.
+
+    What a frame has no label of counts as zero, and moves nothing.
+    """
     frame = sample.graph.system_index
     frames = len(sample.energy)
     atoms = torch.zeros_like(sample.energy).index_add(
@@ -33,6 +36,7 @@ def loss(found: Derivatives, sample: Batch, settings: LossSettings) -> Tensor:
     )
     components = huber(found.forces - sample.forces, settings.delta).mean(dim=1)
     forces = torch.zeros_like(sample.energy).index_add(0, frame, components) / atoms
+    forces = forces * sample.has_forces
     delta = ENERGY_DELTA * settings.delta
     energy = huber((found.energy - sample.energy) / atoms, delta) * sample.has_energy
     scale = (STRESS_UNIT * sample.volume)[:, None, None]
@@ -56,11 +60,12 @@ class ErrorSums:
         """Count one batch."""
         found = found.detach()
         atoms = torch.bincount(sample.graph.system_index, minlength=len(sample.energy))
-        forces = (found.forces - sample.forces).abs()
+        known = sample.has_forces[sample.graph.system_index]
+        forces = (found.forces - sample.forces).abs() * known[:, None]
         energy = ((found.energy - sample.energy) / atoms).abs() * sample.has_energy
         stress = (found.virial - sample.virial).abs().mean(dim=(1, 2)) / sample.volume
         values = (
-            *(forces.sum(), forces.numel()),
+            *(forces.sum(), 3.0 * known.sum()),
             *(energy.sum(), sample.has_energy.sum()),
             *((stress * sample.has_stress).sum(), sample.has_stress.sum()),
         )

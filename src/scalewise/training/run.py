@@ -62,7 +62,7 @@ def train(
     Parameters
     ----------
     structures
-        With labelled forces, and energies and stresses where known.
+        With labels: forces, energies and stresses, each in some or all of them.
     split
         Says which structures are trained on and which validate; default: made as by
         :func:`scalewise.make_split`.
@@ -167,6 +167,7 @@ def train_in(
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
+    _check_labels(members)
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
     composition = (
         CompositionModel.fit(members["train"], elements) if first is None else first.composition
@@ -183,7 +184,7 @@ def train_in(
         train=train_samples,
         valid=valid_samples,
         composition=composition,
-        energy_scale=_scale(members["train"]),
+        energy_scale=_scale(members["train"], composition),
         digest=digest,
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
@@ -197,7 +198,8 @@ def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -
     """Say so where a potential has learned little: it is written all the same."""
     info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
     error = info.get("valid", {}).get("forces_mae")
-    nothing = 1e3 * float(np.abs(np.concatenate([f.labelled_forces for f in frames])).mean())
+    labelled = [f.labels.forces for f in frames if f.labels.forces is not None]
+    nothing = 1e3 * float(np.abs(np.concatenate(labelled)).mean()) if labelled else 0.0
     if error is not None and nothing > 0 and error > LITTLE * nothing:
         progress.message(
             f"warning: hardly trained. After {info['step']} steps its force error on validation "
@@ -307,7 +309,44 @@ def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> st
     return "Training needs both: give more frames, or smaller groups with data.group_key."
 
 
-def _scale(frames: Sequence[Structure]) -> float:
-    """Root mean square of a force component: the scale of the energies, in eV per Å."""
-    square = np.concatenate([(f.labelled_forces**2).reshape(-1) for f in frames])
-    return float(np.sqrt(square.mean())) or 1.0
+def _scale(frames: Sequence[Structure], composition: CompositionModel) -> float:
+    """The scale of the energies, eV: root mean square of a force component (per Å).
+
+    Without forces, of energies above the composition model, or of virials, per atom as if atoms
+    were independent: over the root of their number.
+    """
+    forces = [f.labels.forces for f in frames if f.labels.forces is not None]
+    if forces:
+        return float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) or 1.0
+    energies = [
+        (f.labels.energy - composition.energy(f.numbers)) / np.sqrt(len(f.numbers))
+        for f in frames
+        if f.labels.energy is not None
+    ]
+    virials = [
+        f.labels.stress * abs(np.linalg.det(f.cell)) / np.sqrt(len(f.numbers))
+        for f in frames
+        if f.labels.stress is not None and f.pbc.all()
+    ]
+    found = np.sqrt(np.mean(np.square(energies))) if energies else 0.0
+    # energies that their composition explains teach no scale
+    if found < 1e-6 and virials:
+        found = np.sqrt(np.mean(np.square(virials)))
+    return float(found) if found >= 1e-6 else 1.0
+
+
+def _check_labels(members: Mapping[str, Sequence[Structure]]) -> None:
+    """Assert that there is something to learn from, and something to validate with."""
+    for role, frames in members.items():
+        if not any(
+            f.labels.forces is not None
+            or f.labels.energy is not None
+            or (f.labels.stress is not None and f.pbc.all())
+            for f in frames
+        ):
+            raise InputError(
+                frames[0].source,
+                f"no frame of the role {role} has forces, an energy, or a stress in a cell",
+                "Name the keys that hold labels: data.forces_key, data.energy_key or "
+                "data.stress_key.",
+            )

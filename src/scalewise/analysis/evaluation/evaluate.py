@@ -64,7 +64,7 @@ def evaluate(
     model
         Any model; see :class:`scalewise.InteratomicPotential`.
     structures
-        With labelled forces, and energies and stresses where known.
+        With labels: forces, energies and stresses, each in some or all of them.
     split
         Says which structures are the test set, and which of them are alike.
     settings
@@ -81,15 +81,15 @@ def evaluate(
     Raises
     ------
     InputError
-        Structures without labelled forces; an element that the model does not know; a role that no
-        structure has.
+        Structures to score without any label; an element that the model does not know; a role that
+        no structure has.
     """
     settings = settings or EvaluateSettings()
     checked_model(model, "evaluate, model")
     # named by their place: structures in memory may all have the index zero
     frames = [s if s.index == k else replace(s, index=k) for k, s in enumerate(structures)]
     source = split if isinstance(split, SplitSource) else SplitSource.given(split)
-    choice = select_frames(frames, settings, source)
+    choice = select_frames(frames, settings, source, forces=False)
     scored = known(model, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
     progress.message(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from scalewise.data.keys import (
 from scalewise.data.readers import read_file
 from scalewise.data.readers.extxyz import write_images
 from scalewise.data.spellings import adopt, voigt
-from scalewise.data.structure import Labels, Structure, check_cell, check_positions, place
+from scalewise.data.structure import Labels, Structure, check_cell, check_positions, name_frame
 
 
 def read_structures(
@@ -68,14 +68,13 @@ def convert_images(
     images: Sequence[ase.Atoms], source: str, keys: LabelKeys, progress: Progress = SILENT
 ) -> list[Structure]:
     """Check frames that were read, and take their labels; see :func:`read_structures`."""
-    if keys.adopt:
-        adopt(source, images, keys, progress)
+    names = adopt(source, images, keys, progress) if keys.adopt else {}
     check_forces(source, images, keys)
     frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
     check_present(source, images, keys, progress)
     _say_missing(frames, progress)
     if keys.check_units:
-        _refuse_units(frames, keys)
+        _refuse_units(frames, keys, names)
     return frames
 
 
@@ -93,7 +92,7 @@ def without_labels(*, check_units: bool = True) -> LabelKeys:
 
 
 def _convert(image: ase.Atoms, source: str, index: int, keys: LabelKeys) -> Structure:
-    where = place(source, index, image.info)
+    where = name_frame(source, index, image.info)
     if not len(image):
         raise InputError(where, "no atoms", "Remove the frame.")
     _check_geometry(image, where)
@@ -203,13 +202,14 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
     return numbers
 
 
-def _refuse_units(frames: Sequence[Structure], keys: LabelKeys) -> None:
+def _refuse_units(frames: Sequence[Structure], keys: LabelKeys, names: Mapping[str, str]) -> None:
     """Refuse the first thing about units that looks wrong."""
-    named = {
+    named: dict[str, str | None] = {
         "positions": "positions",
         "forces": keys.forces,
         "energy": keys.energy,
         "stress": keys.stress,
+        **names,
     }
     found = units.suspicions(frames, keys.stress) if keys.any else units.suspect_lengths(frames)
     for one in found:

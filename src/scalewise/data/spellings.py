@@ -36,8 +36,15 @@ _SAME: Final[dict[LabelName, tuple[float, float]]] = {
 }
 
 
-def adopt(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress) -> None:
+def adopt(
+    source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress
+) -> dict[str, str]:
     """Put labels with other names under the default keys, where no frame has one of these.
+
+    Returns
+    -------
+    dict
+        The names that were found in their place.
 
     Raises
     ------
@@ -47,7 +54,8 @@ def adopt(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: P
     columns = dict.fromkeys(k for image in images for k in frame_columns(image))
     single = frame_keys(images)
     if {*columns, *single} & {*DEFAULTS.values()}:
-        return
+        return {}
+    names: dict[str, str] = {}
     taken = []
     for name, default in DEFAULTS.items():
         if getattr(keys, name) != default or name in keys.named:
@@ -56,6 +64,7 @@ def adopt(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: P
         if not found:
             continue
         key = found[0] if len(found) == 1 else _common(source, images, name, found, keys)
+        names[name] = key
         how = " (-virial / volume)" * ("virial" in key.lower())
         taken.append(f"{PLURAL[name]} from '{key}'{how}")
         for image in images:
@@ -64,6 +73,7 @@ def adopt(source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: P
                 (image.arrays if name == "forces" else image.info)[default] = value
     if taken:
         progress.message(f"no frame has {' or '.join(DEFAULTS.values())}: read {', '.join(taken)}")
+    return names
 
 
 def _common(

@@ -131,7 +131,7 @@ class Structure:
     @property
     def where(self) -> str:
         """File and frame, for error messages."""
-        return place(self.source, self.index, self.info)
+        return name_frame(self.source, self.index, self.info)
 
     @property
     def symbols(self) -> list[str]:
@@ -171,12 +171,12 @@ class Structure:
         )
 
 
-def place(source: str, index: int, info: Mapping[str, Any]) -> str:
+def name_frame(source: str, index: int, info: Mapping[str, Any]) -> str:
     """File and frame, for error messages; of a folder, with the file in it.
 
     Examples
     --------
-    >>> place("runs", 3, {"source_file": "run2/OUTCAR"})
+    >>> name_frame("runs", 3, {"source_file": "run2/OUTCAR"})
     'runs, frame 3 (run2/OUTCAR)'
     """
     file = info.get(FILE_KEY)

@@ -84,6 +84,16 @@ def test_external_pressure_is_no_part_of_the_energy(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, [f.labels.energy for f in frames], atol=1e-6)
 
 
+def test_what_is_said_of_a_vasprun_that_was_cut_off_helps(tmp_path: Path) -> None:
+    path, text = tmp_path / "vasprun.xml", vasprun(structures(3, alike=True))
+    path.write_text(text[: text.rindex("<structure>")])
+    with pytest.raises(InputError, match=r"after 2 steps .*</calculation> with </modeling>"):
+        read_file(path)
+    whole = text[: text.rindex("<structure>")].rpartition("</calculation>")
+    path.write_text(whole[0] + whole[1] + "</modeling>")
+    assert len(read_file(path)) == 2
+
+
 def machine_learned(text: str) -> str:
     """As VASP writes a step that it has predicted, between two that it has computed."""
     first, second = text.split("--- Iteration      2(   1)  ---")

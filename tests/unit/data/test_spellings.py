@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -127,3 +128,13 @@ def test_a_virial_of_a_molecule_is_no_stress(tmp_path: Path) -> None:
     (first, *_) = read_structures(tmp_path / "a.xyz", KEYS, check_units=False)
     assert first.labels.stress is None
     assert first.labels.forces is not None
+
+
+def test_a_wrong_unit_is_said_of_the_key_in_the_file(tmp_path: Path) -> None:
+    images = [with_results(s) for s in structures(12, alike=True)]
+    for image in images:
+        image.calc.results = {"forces": image.calc.results["forces"], "stress": 50.0 * np.ones(6)}
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    keys = replace(KEYS, forces=None, energy=None)
+    with pytest.raises(InputError, match=r"key 'stress': the median frame has a stress of 50"):
+        read_structures(tmp_path / "a.xyz", keys)

@@ -92,6 +92,14 @@ def test_training_on_any_labels(parts: Sequence[str], frames: list[Structure]) -
     assert (role["energy"] is not None) == ("energy" in parts)
 
 
+def test_a_ladder_without_forces(frames: list[Structure]) -> None:
+    some = [only(frame, ["energy"]) for frame in frames]
+    ladder = {**FEW, "network": {**NETWORK, "ladder": (3.0, 4.0)}}
+    del ladder["network"]["cutoff"]
+    model = scalewise.train(some, roles(some), **ladder)
+    assert set(model.info["valid"]) == {"energy_mae"}
+
+
 def test_a_file_of_all_kinds_of_frames(frames: list[Structure], tmp_path: Path) -> None:
     mixed = [only(frame, COMBINATIONS[k % len(COMBINATIONS)]) for k, frame in enumerate(frames)]
     write_structures(tmp_path / "mixed.xyz", mixed)

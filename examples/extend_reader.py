@@ -2,6 +2,7 @@
 
     python examples/extend_reader.py [input.data]
 
+scalewise reads this format itself: it is short enough to show how a reader is written.
 Installed as a package it would declare an entry point ``.data`` of the group
 ``scalewise.readers``, and every command would read such files.
 """

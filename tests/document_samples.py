@@ -77,11 +77,13 @@ def doctor(_: Path) -> list[Report]:
 
 
 def evaluation(_: Path) -> list[Report]:
-    """Of two roles, with every label and with forces alone."""
+    """Of two roles, with every label, with forces alone, and without forces."""
     settings = EvaluateSettings(role=("valid", "test"), device="cpu", bins=3, bootstrap=200)
     model = potential(ladder=False)
     bare = [replace(s, labels=Labels(s.labelled_forces)) for s in structures()]
-    return [scalewise.evaluate(model, frames, split(), settings) for frames in (structures(), bare)]
+    calm = [replace(s, labels=replace(s.labels, forces=None)) for s in structures()]
+    every = (structures(), bare, calm)
+    return [scalewise.evaluate(model, frames, split(), settings) for frames in every]
 
 
 def curve(folder: Path) -> list[Report]:

@@ -21,8 +21,7 @@ from scalewise.core.running import TERMINATED, Terminated, alone_in, terminable
 from scalewise.core.terminal import Console
 from scalewise.reporting.experiments import EXPERIMENTS, Experiment, Request, load
 
-#: What a file with structures and one with settings end in.
-FRAMES: Final = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
+#: What a file with settings ends in.
 CONFIGS: Final = (".yaml", ".yml")
 #: Commands that go on where they were interrupted.
 CONTINUES: Final = tuple(e.name for e in EXPERIMENTS if e.continues)
@@ -144,7 +143,7 @@ def command(experiment: Experiment) -> Callable[..., None]:
     files = "" if most == 0 else "[FILES]... " if least == 0 else "DATA "
     words = typer.Argument(
         metavar=f"{files}[CONFIG] [KEY=VALUE]...",
-        help="Files with structures (extxyz), a YAML file, and settings.",
+        help="Files or folders with structures, a YAML file, and settings.",
         show_default=False,
     )
     parameters = [_parameter("words", list[str] | None, words, None)]
@@ -267,12 +266,13 @@ def _sort(words: Sequence[str] | None, command: str) -> tuple[Path | None, list[
     pairs = [w for w in words if _is_pair(w)]
     paths = [Path(w) for w in words if not _is_pair(w)]
     configs = [p for p in paths if p.suffix in CONFIGS]
-    files = [p for p in paths if p.name.endswith(FRAMES)]
+    files = [p for p in paths if p not in configs and _holds_structures(p)]
     for path in paths:
         if path not in configs and path not in files:
             raise InputError(
                 f"argument '{path}'",
-                "neither key=value nor a .yaml, .yml, .xyz or .extxyz file",
+                "neither key=value, nor a .yaml or .yml file, nor a folder or a file whose format "
+                "its name tells, such as .extxyz",
                 f"See the examples of `scalewise {command} --help`.",
             )
     if len(configs) > 1:
@@ -280,13 +280,23 @@ def _sort(words: Sequence[str] | None, command: str) -> tuple[Path | None, list[
     return (configs[0] if configs else None), files, pairs
 
 
+def _holds_structures(path: Path) -> bool:
+    """Whether a path is a folder, or called like a file of a known format."""
+    from scalewise.data.readers import found_reader
+
+    # a word of settings may be longer than a name of a file: the system's complaint means no
+    return os.path.isdir(path) or found_reader(path) is not None
+
+
 def _is_pair(word: str) -> bool:
     """Whether a word sets a key; a file whose name has an equals sign does not."""
     from scalewise.core.loading import KEY
 
     key, equals, _ = word.partition("=")
-    named = word.endswith((*FRAMES, *CONFIGS))
-    return bool(equals) and not (named and (not KEY.fullmatch(key) or Path(word).is_file()))
+    if not equals:
+        return False
+    named = word.endswith(CONFIGS) or _holds_structures(Path(word))
+    return not (named and (not KEY.fullmatch(key) or os.path.exists(word)))
 
 
 @app.callback(invoke_without_command=True)

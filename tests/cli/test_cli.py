@@ -102,7 +102,7 @@ def test_version(tmp_path: Path) -> None:
         (["stdy"], "Did you mean 'study'"),
         (["study", "solution.concentraton=1"], "Did you mean 'concentration'"),
         (["study", "none.yaml"], "no such file"),
-        (["study", "notes.txt"], "neither key=value nor a .yaml"),
+        (["study", "notes.txt"], "neither key=value, nor a .yaml"),
         (["study", "a.yaml", "b.yaml"], "a second configuration"),
         (["study", "one.xyz"], "at least two prediction files"),
         (["study", "one.xyz", "two.xyz"], "no such file"),

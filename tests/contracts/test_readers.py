@@ -12,6 +12,7 @@ import ase
 import numpy as np
 import pytest
 
+from format_samples import FORMATS, structures
 from scalewise.core.errors import InputError
 from scalewise.data import readers
 from scalewise.data.readers import extxyz, read_file, reader_for, register_reader
@@ -43,30 +44,38 @@ def plain(folder: Path) -> Path:
     return path
 
 
-def compressed(folder: Path) -> Path:
-    path = folder / "frames.xyz.gz"
-    path.write_bytes(gzip.compress(plain(folder).read_bytes()))
-    return path
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_reader(name: str, tmp_path: Path) -> None:
+    file, write, options, tolerance = FORMATS[name]
+    path, frames = tmp_path / file, structures(**options)
+    write(path, frames)
+    check_reader(reader_for(path), path, frames, tolerance=tolerance)
+    bare = [replace(s, labels=Labels()) for s in frames]
+    check_reader(reader_for(path), path, bare, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("write", [plain, compressed])
-def test_a_reader(write: Callable[[Path], Path], tmp_path: Path) -> None:
-    path = write(tmp_path)
+def test_labels_that_only_some_frames_have(tmp_path: Path) -> None:
+    path = plain(tmp_path)
     check_reader(reader_for(path), path, labelled())
-    bare = [replace(s, labels=Labels()) for s in labelled()]
-    check_reader(reader_for(path), path, bare)
 
 
-def test_a_file_of_gzip_that_is_cut_off_is_refused(tmp_path: Path) -> None:
-    path = compressed(tmp_path)
+@pytest.mark.parametrize("name", ["gzip", "bzip2", "xz"])
+def test_a_compressed_file_that_is_cut_off_is_refused(name: str, tmp_path: Path) -> None:
+    file, write, _, _ = FORMATS[name]
+    path = tmp_path / file
+    write(path, structures())
     path.write_bytes(path.read_bytes()[:-60])
     with pytest.raises(InputError, match="damaged"):
         read_structures(path)
+    path.write_bytes(b"8\n")
+    with pytest.raises(InputError, match=r"[Nn]ot a.*gzipped|Invalid data|damaged|not supported"):
+        read_structures(path)
+
+
+def test_a_compressed_frame_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz.gz"
     path.write_bytes(gzip.compress(b"8\nProperties=species:S:1:pos:R:3\nNa 0 0 0\n"))
     with pytest.raises(InputError, match="8 atoms declared for frame 0"):
-        read_structures(path)
-    path.write_bytes(b"8\n")
-    with pytest.raises(InputError, match="gzipped"):
         read_structures(path)
 
 
@@ -136,7 +145,10 @@ def test_a_reader_is_found_by_the_longest_suffix_or_the_whole_name(tmp_path: Pat
     register_reader(".two.one", lambda path: [*one(path), *one(path)])
     assert [len(read_file(tmp_path / n)) for n in ("a.ONE", "a.two.one", "OUTCAR")] == [1, 2, 1]
     assert reader_for("a.cif") is extxyz.read_images
-    assert reader_for("OUTCAR.old") is extxyz.read_images
+    assert reader_for("notes.old") is extxyz.read_images
+    for name in ("OUTCAR.old", "outcar_12", "run1.OUTCAR", "OUTCAR.gz", "OUTCAR_3.bz2"):
+        assert reader_for(name) is one
+    assert reader_for("OUTCAR.xyz") is extxyz.read_images
     with pytest.raises(InputError, match=r"such as '\.xyz'"):
         register_reader(["."], one)
     with pytest.raises(InputError, match="function of a path"):

@@ -20,6 +20,8 @@ STRESS_KEY: Final = "REF_stress"
 MOLECULE_KEY: Final = "molecule"
 #: Per-atom word: where the atom is, such as interior, surface, crystal, interface.
 PLACE_KEY: Final = "place"
+#: Per-frame word: the file that a frame of a folder is from, as a path below the folder.
+FILE_KEY: Final = "source_file"
 
 NM: Final = float(ase.units.nm)  # Å
 KJ_PER_MOL: Final = float(ase.units.kJ / ase.units.mol)  # eV

@@ -11,26 +11,42 @@ import numpy as np
 
 from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.progress import Progress
-from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY
+from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.settings import Settings
 
 LabelName = Literal["forces", "energy", "stress"]
-#: What programs call the labels of a frame, in lower case.
-USUAL: Final[Mapping[str, frozenset[str]]] = {
-    "energy": frozenset(
-        {
-            "energy",
-            "ref_energy",
-            "dft_energy",
-            "free_energy",
-            "total_energy",
-            "totenergy",
-            "energies",
-        }
-        | {"potential_energy", "etot", "toten"}
-    ),
-    "stress": frozenset({"stress", "ref_stress", "dft_stress", "virial", "virials", "ref_virial"}),
+DEFAULTS: Final[Mapping[LabelName, str]] = {
+    "forces": FORCES_KEY,
+    "energy": ENERGY_KEY,
+    "stress": STRESS_KEY,
 }
+PLURAL: Final[Mapping[LabelName, str]] = {
+    "forces": "forces",
+    "energy": "energies",
+    "stress": "stresses",
+}
+#: What programs call the labels of a frame, in lower case. Virials are those of a frame, in eV.
+SPELLINGS: Final[Mapping[LabelName, frozenset[str]]] = {
+    "forces": frozenset({"force", "forces", "ref_force", "dft_force", "dft_forces"}),
+    "energy": frozenset(
+        {"energy", "free_energy", "dft_energy", "total_energy", "totenergy", "potential_energy"}
+        | {"etot", "toten"}
+    ),
+    "stress": frozenset(
+        {"stress", "dft_stress", "virial", "virials", "ref_virial", "dft_virial", "dft_virials"}
+    ),
+}
+
+
+def spells(name: LabelName, key: str) -> bool:
+    """Whether a key is what programs call a label, in upper or lower case.
+
+    Examples
+    --------
+    >>> spells("energy", "Energy"), spells("stress", "ref_STRESS"), spells("forces", "energy")
+    (True, True, False)
+    """
+    return key.lower() in SPELLINGS[name] or key.lower() == DEFAULTS[name].lower()
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,7 @@ class LabelKeys:
     Attributes
     ----------
     forces
-        Column of the forces, eV/Å; none: no labels are read.
+        Column of the forces, eV/Å; none: they are not read.
     energy, stress
         Frame keys of the energy, eV, and of the stress, eV/Å³; none: they are not read.
     options
@@ -51,6 +67,11 @@ class LabelKeys:
         Refuse what does not look like eV and Å.
     units_option
         The setting that turns this off.
+    adopt
+        Where no frame has a default key, take the names that programs use; see
+        :func:`scalewise.data.spellings.adopt`.
+    complete
+        Every frame must have forces; else, one must.
     """
 
     forces: str | None = FORCES_KEY
@@ -62,6 +83,8 @@ class LabelKeys:
     named: frozenset[str] = frozenset()
     check_units: bool = True
     units_option: str = "check_units"
+    adopt: bool = False
+    complete: bool = False
 
     @classmethod
     def of(cls, settings: Settings, prefix: str = "") -> Self:
@@ -77,13 +100,55 @@ class LabelKeys:
             named=frozenset(n for n in names if f"{n}_key" in given),
             check_units=getattr(settings, "check_units", False),
             units_option=f"{prefix}check_units",
+            adopt=True,
         )
+
+    @property
+    def any(self) -> bool:
+        """Whether a label is read at all."""
+        return any(key is not None for key in (self.forces, self.energy, self.stress))
 
 
 def frame_value(image: ase.Atoms, key: str) -> Any:
     """What a frame has under a key, among ASE's results or the frame keys; none without."""
     results = image.calc.results if image.calc is not None else {}
     return results.get(key, image.info.get(key))
+
+
+def frame_columns(image: ase.Atoms) -> dict[str, np.ndarray]:
+    """Arrays and results of a frame with a row for each atom, by name."""
+    results = image.calc.results if image.calc is not None else {}
+    return {**image.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
+
+
+def check_forces(source: str, images: Sequence[ase.Atoms], keys: LabelKeys) -> None:
+    """Refuse a file in which no frame has the column of forces, or one has not and all must.
+
+    Raises
+    ------
+    InputError
+        The first frame without, and what columns there are.
+    """
+    if keys.forces is None:
+        return
+    lacking = [k for k, image in enumerate(images) if keys.forces not in frame_columns(image)]
+    if not lacking or (len(lacking) < len(images) and not keys.complete):
+        return
+    arrays, shape = frame_columns(images[lacking[0]]), (len(images[lacking[0]]), 3)
+    known = [k for k, v in arrays.items() if np.shape(v) == shape and k != "positions"]
+    listing = ", ".join(f"'{k}'" for k in known) or "none"
+    option = keys.options["forces"]
+    energies = keys.energy is not None and any(
+        frame_value(image, keys.energy) is not None for image in images
+    )
+    alone = f" For energies without forces, give {option}=null."
+    raise InputError(
+        f"{source}, frame {lacking[0]}, key '{keys.forces}'",
+        f"no such column; columns with three values per atom: {listing}",
+        f"Name the column that holds the forces with {option}."
+        + did_you_mean(keys.forces, known)
+        + alone * (energies and not keys.complete),
+    )
 
 
 def check_present(
@@ -96,7 +161,11 @@ def check_present(
     InputError
         A key that the user named, and that no frame has.
     """
-    for name, key in (("energy", keys.energy), ("stress", keys.stress)):
+    wanted: tuple[tuple[LabelName, str | None], ...] = (
+        ("energy", keys.energy),
+        ("stress", keys.stress),
+    )
+    for name, key in wanted:
         if key is None or any(frame_value(image, key) is not None for image in images):
             continue
         known = frame_keys(images)
@@ -107,15 +176,14 @@ def check_present(
                 f"no frame has it; frame keys: {', '.join(known) or 'none'}",
                 f"Correct {option}, or leave it out.{did_you_mean(key, known)}",
             )
-        usual = [k for k in known if k.lower() in USUAL[name]]
+        usual = [k for k in known if spells(name, k)]
         if usual:
             listed = " and ".join(f"'{k}'" for k in usual)
-            what = "energies" if name == "energy" else "stresses"
             fit = [k for k in usual if "virial" not in k.lower()]
             one = "it" if len(usual) == 1 else "one"
             hint = f"; if {one} is what is meant, give {option}={fit[0]}" if fit else ""
             progress.message(
-                f"no {what} are read: no frame has '{key}', but the file has {listed}{hint}"
+                f"no {PLURAL[name]} are read: no frame has '{key}', but the file has {listed}{hint}"
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,23 @@ import ase
 import numpy as np
 from ase.data import chemical_symbols
 
-from scalewise.core.errors import InputError, did_you_mean, shown
+from scalewise.core.errors import InputError, shown
 from scalewise.core.files import replacing
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
+from scalewise.core.wording import count
 from scalewise.data import units
-from scalewise.data.keys import LabelKeys, check_present, frame_value
+from scalewise.data.keys import (
+    LabelKeys,
+    check_forces,
+    check_present,
+    frame_columns,
+    frame_value,
+)
 from scalewise.data.readers import read_file
 from scalewise.data.readers.extxyz import write_images
-from scalewise.data.structure import Labels, Structure, check_cell, check_positions
+from scalewise.data.spellings import adopt, voigt
+from scalewise.data.structure import Labels, Structure, check_cell, check_positions, name_frame
 
 
 def read_structures(
@@ -34,23 +42,25 @@ def read_structures(
     Parameters
     ----------
     path
-        An extxyz file, or one of another format that :mod:`scalewise.data.readers` knows by its
-        suffix.
+        A file of a format that :mod:`scalewise.data.readers` knows by its name, such as extxyz; or
+        a folder of them.
     keys
-        Where its labels are; default: the usual keys. Without a forces key no label is read.
+        Where its labels are; default: the usual keys, or the names that programs use in their
+        place.
     progress
-        Told of labels that the file seems to have under other keys.
+        Told of labels that are read under other names, that the file seems to have under others,
+        or that some frames lack.
     changes
         Attributes of ``keys`` to replace, such as ``energy=None`` or ``check_units=False``.
 
     Raises
     ------
     InputError
-        Missing, empty or malformed file; missing force column; a key that was named and that no
-        frame has; values that are not finite; a cell without volume; units that look wrong, unless
-        ``check_units`` is off.
+        Missing, empty or malformed file; no frame with the column of forces; a key that was named
+        and that no frame has; several names of which each may be meant; values that are not finite;
+        a cell without volume; units that look wrong, unless ``check_units`` is off.
     """
-    keys = replace(keys or LabelKeys(), **changes)
+    keys = replace(keys or LabelKeys(adopt=True), **changes)
     return convert_images(read_file(path), str(path), keys, progress)
 
 
@@ -58,31 +68,39 @@ def convert_images(
     images: Sequence[ase.Atoms], source: str, keys: LabelKeys, progress: Progress = SILENT
 ) -> list[Structure]:
     """Check frames that were read, and take their labels; see :func:`read_structures`."""
+    names = adopt(source, images, keys, progress) if keys.adopt else {}
+    check_forces(source, images, keys)
     frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
-    if keys.forces is not None:
-        check_present(source, images, keys, progress)
+    check_present(source, images, keys, progress)
+    _say_missing(frames, progress)
     if keys.check_units:
-        _refuse_units(frames, keys)
+        _refuse_units(frames, keys, names)
     return frames
+
+
+def _say_missing(frames: Sequence[Structure], progress: Progress) -> None:
+    """Tell of labels that some frames have, and others lack."""
+    for name in ("forces", "energy", "stress"):
+        missing = sum(getattr(frame.labels, name) is None for frame in frames)
+        if 0 < missing < len(frames):
+            progress.message(f"{missing} of {count(len(frames), 'frame')} have no {name}")
 
 
 def without_labels(*, check_units: bool = True) -> LabelKeys:
     """Keys with which no label is read."""
-    return LabelKeys(forces=None, energy=None, check_units=check_units)
+    return LabelKeys(forces=None, energy=None, stress=None, check_units=check_units)
 
 
 def _convert(image: ase.Atoms, source: str, index: int, keys: LabelKeys) -> Structure:
-    where = f"{source}, frame {index}"
+    where = name_frame(source, index, image.info)
     if not len(image):
         raise InputError(where, "no atoms", "Remove the frame.")
     _check_geometry(image, where)
-    labels = Labels()
-    if keys.forces is not None:
-        labels = Labels(
-            forces=_forces(image, where, keys),
-            energy=None if keys.energy is None else _energy(image, where, keys.energy),
-            stress=None if keys.stress is None else _stress(image, where, keys.stress),
-        )
+    labels = Labels(
+        forces=None if keys.forces is None else _forces(image, where, keys.forces),
+        energy=None if keys.energy is None else _energy(image, where, keys.energy),
+        stress=None if keys.stress is None else _stress(image, where, keys.stress),
+    )
     given = image.arrays.get(MOLECULE_KEY)
     molecule = np.arange(len(image)) if given is None else _numbers(where, MOLECULE_KEY, given)
     return Structure(
@@ -131,24 +149,14 @@ def _place(image: ase.Atoms) -> np.ndarray | None:
     return np.asarray(column, dtype=str)
 
 
-def _forces(image: ase.Atoms, where: str, keys: LabelKeys) -> np.ndarray:
-    assert keys.forces is not None  # the caller asks only where there is a column to look for
-    results = image.calc.results if image.calc is not None else {}
-    arrays = {**image.arrays, **{k: v for k, v in results.items() if np.ndim(v) == 2}}
-    shape = (len(image), 3)
-    if keys.forces not in arrays:
-        known = [k for k, v in arrays.items() if np.shape(v) == shape and k != "positions"]
-        listing = ", ".join(f"'{k}'" for k in known) or "none"
-        hint = did_you_mean(keys.forces, known)
-        raise InputError(
-            f"{where}, key '{keys.forces}'",
-            f"no such column; columns with three values per atom: {listing}",
-            f"Name the column that holds the forces with {keys.options['forces']}.{hint}",
-        )
-    forces = _numbers(where, keys.forces, arrays[keys.forces])
+def _forces(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
+    found = frame_columns(image).get(key)
+    if found is None:
+        return None
+    forces, shape = _numbers(where, key, found), (len(image), 3)
     if forces.shape != shape:
         raise InputError(
-            f"{where}, key '{keys.forces}'",
+            f"{where}, key '{key}'",
             f"shape {forces.shape} for {len(image)} atoms",
             "Forces have three components per atom.",
         )
@@ -162,8 +170,7 @@ def _stress(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
         return None
     values = _numbers(where, key, found).reshape(-1)
     if values.size == 6:
-        xx, yy, zz, yz, xz, xy = values
-        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+        return voigt(values)
     if values.size != 9:
         raise InputError(
             f"{where}, key '{key}'",
@@ -195,20 +202,20 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
     return numbers
 
 
-def _refuse_units(frames: Sequence[Structure], keys: LabelKeys) -> None:
+def _refuse_units(frames: Sequence[Structure], keys: LabelKeys, names: Mapping[str, str]) -> None:
     """Refuse the first thing about units that looks wrong."""
-    labelled = keys.forces is not None
-    named = {
+    named: dict[str, str | None] = {
         "positions": "positions",
         "forces": keys.forces,
         "energy": keys.energy,
         "stress": keys.stress,
+        **names,
     }
-    found = units.suspicions(frames, keys.stress) if labelled else units.suspect_lengths(frames)
+    found = units.suspicions(frames, keys.stress) if keys.any else units.suspect_lengths(frames)
     for one in found:
-        place = frames[0].source if one.frame is None else f"{frames[0].source}, frame {one.frame}"
+        at = frames[0].source if one.frame is None else frames[one.frame].where
         raise InputError(
-            f"{place}, key '{named[one.label]}'",
+            f"{at}, key '{named[one.label]}'",
             one.found,
             f"Convert to eV and Å, or set {keys.units_option}=false if the values are right.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -11,8 +11,15 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int, Shaped
 
-from scalewise.core.errors import InputError, shown
-from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY, STRESS_KEY
+from scalewise.core.errors import InputError, cut, shown
+from scalewise.core.quantities import (
+    ENERGY_KEY,
+    FILE_KEY,
+    FORCES_KEY,
+    MOLECULE_KEY,
+    PLACE_KEY,
+    STRESS_KEY,
+)
 
 #: Å: from here on positions have no digits left for 10^-7 Å, and whole lattice vectors no integer.
 FARTHEST: Final = 2e8
@@ -124,7 +131,7 @@ class Structure:
     @property
     def where(self) -> str:
         """File and frame, for error messages."""
-        return f"{self.source}, frame {self.index}"
+        return name_frame(self.source, self.index, self.info)
 
     @property
     def symbols(self) -> list[str]:
@@ -162,6 +169,18 @@ class Structure:
             place=None if self.place is None else self.place[keep],
             labels=Labels(None if forces is None else forces[keep]),
         )
+
+
+def name_frame(source: str, index: int, info: Mapping[str, Any]) -> str:
+    """File and frame, for error messages; of a folder, with the file in it.
+
+    Examples
+    --------
+    >>> name_frame("runs", 3, {"source_file": "run2/OUTCAR"})
+    'runs, frame 3 (run2/OUTCAR)'
+    """
+    file = info.get(FILE_KEY)
+    return f"{source}, frame {index}" + ("" if file is None else f" ({cut(str(file), 100)})")
 
 
 def check_positions(positions: np.ndarray, where: str) -> None:
@@ -225,6 +244,23 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
             f"edges of {edges[0]:.3g}, {edges[1]:.3g} and {edges[2]:.3g} Å around a volume of "
             f"{volume:.3g} Å³: the cell is skewed",
             "Describe the same lattice by shorter vectors: ase.build.niggli_reduce(atoms).",
+        )
+
+
+def check_labelled(structures: Sequence[Structure]) -> None:
+    """Assert that all structures have labelled forces.
+
+    Raises
+    ------
+    InputError
+        How many have none, and which is the first.
+    """
+    lacking = [s for s in structures if s.labels.forces is None]
+    if lacking:
+        raise InputError(
+            lacking[0].where,
+            f"no labelled forces, as in {len(lacking)} of {len(structures)} frames",
+            "Forces are what is compared here: leave such frames out of the file.",
         )
 
 

@@ -68,7 +68,8 @@ def _apart(a: Structure, b: Structure) -> str | None:
         energy = abs(a.labels.energy - b.labels.energy) / max(len(a.numbers), 1)
         if energy > ENERGY:
             found.append(f"energies differ by {1e3 * energy:.3g} meV/atom")
-    force = float(np.abs(a.labelled_forces - b.labelled_forces).max(initial=0.0))
-    if force > FORCE:
-        found.append(f"forces by up to {force:.3g} eV/Å")
+    if a.labels.forces is not None and b.labels.forces is not None:
+        force = float(np.abs(a.labels.forces - b.labels.forces).max(initial=0.0))
+        if force > FORCE:
+            found.append(f"forces by up to {force:.3g} eV/Å")
     return " and ".join(found) or None

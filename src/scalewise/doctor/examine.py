@@ -69,7 +69,7 @@ def diagnose_data(
     Parameters
     ----------
     structures
-        With labelled forces, and energies and stresses where known. Read them with
+        With labels: forces, energies and stresses, each in some or all of them. Read them with
         ``check_units=False``, so that suspicious units are a finding and no error.
     settings
         What to look at.
@@ -139,7 +139,9 @@ def _examine_labels(
     described, rank = describe_composition(frames, composition)
     fit, labelled = _fit(frames, composition)
     outliers, extreme = find_outliers(frames, composition, fit, labelled)
-    noise = estimate_noise(frames, composition, group, settings.seed)
+    known = [k for k, f in enumerate(frames) if f.labels.forces is not None]
+    part = composition if len(known) in (0, len(frames)) else compose([frames[k] for k in known])
+    noise = estimate_noise([frames[k] for k in known], part, group[known], settings.seed)
     charges, charged = check_charges(frames)
     return {
         "labels": labels,
@@ -148,7 +150,7 @@ def _examine_labels(
         "outliers": [asdict(o) for o in outliers],
         "noise": describe_noise(noise),
         "charges": charges,
-        "findings": missing + extreme + judge_noise(noise, composition) + rank + charged,
+        "findings": missing + extreme + judge_noise(noise, part) + rank + charged,
     }
 
 

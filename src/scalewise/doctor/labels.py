@@ -41,12 +41,18 @@ class Outlier:
 def count_labels(frames: Sequence[Structure]) -> tuple[list[dict[str, Any]], list[Finding]]:
     """One row per label: how many frames have it."""
     energy = [k for k, f in enumerate(frames) if f.labels.energy is None]
-    still = [k for k, f in enumerate(frames) if _rms(f) < NO_FORCE and len(f.numbers) > 1]
+    absent = [k for k, f in enumerate(frames) if f.labels.forces is None]
+    still = [
+        k
+        for k, f in enumerate(frames)
+        if f.labels.forces is not None and _rms(f.labels.forces) < NO_FORCE and len(f.numbers) > 1
+    ]
     zero = [k for k in still if not balanced(frames[k])]
+    bare = sorted({*absent, *zero})
     stress = [k for k, f in enumerate(frames) if f.labels.stress is None]
     rows: list[dict[str, Any]] = [
         {"label": "energy", "unit": "eV", "with": len(frames) - len(energy), "missing": energy},
-        {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(zero), "missing": zero},
+        {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(bare), "missing": bare},
         {"label": "stress", "unit": "eV/Å³", "with": len(frames) - len(stress), "missing": stress},
     ]
     findings = []
@@ -58,7 +64,28 @@ def count_labels(frames: Sequence[Structure]) -> tuple[list[dict[str, Any]], lis
                 "labels",
                 f"no energy in {count(len(energy), 'frame')} of {len(frames)} "
                 f"({list_frames(energy)})",
-                "Train on forces alone, or give the key that holds it: energy_key=energy.",
+                "Train on what there is, or give the key that holds it: energy_key=energy.",
+            )
+        )
+    if absent:
+        findings.append(
+            Finding(
+                "warning",
+                "labels",
+                f"no forces in {count(len(absent), 'frame')} of {len(frames)} "
+                f"({list_frames(absent)})",
+                "Training and evaluation use their other labels; curve and refine leave them out, "
+                "and prove refuses them.",
+            )
+        )
+    if 0 < len(stress) < len(frames):
+        findings.append(
+            Finding(
+                "note",
+                "labels",
+                f"no stress in {count(len(stress), 'frame')} of {len(frames)} "
+                f"({list_frames(stress)})",
+                "Training and evaluation use their other labels.",
             )
         )
     if zero:
@@ -172,7 +199,9 @@ def _force_outliers(frames: Sequence[Structure], symbol: str) -> list[Outlier]:
     masks = [f.mask([symbol]) for f in frames]
     largest = np.array(
         [
-            np.linalg.norm(f.labelled_forces[m], axis=1).max(initial=0.0)
+            0.0
+            if f.labels.forces is None
+            else np.linalg.norm(f.labels.forces[m], axis=1).max(initial=0.0)
             for f, m in zip(frames, masks, strict=True)
         ]
     )
@@ -219,5 +248,5 @@ def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Fin
     return {"key": key, "values_e": values, "without": len(frames) - sum(values.values())}, findings
 
 
-def _rms(frame: Structure) -> float:
-    return float(np.sqrt(np.mean(frame.labelled_forces**2))) if frame.labelled_forces.size else 0.0
+def _rms(forces: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(forces**2))) if forces.size else 0.0

@@ -132,7 +132,7 @@ def estimate_noise(
     Parameters
     ----------
     frames, composition
-        Labelled frames and their composition.
+        Frames with labelled forces, perhaps none, and their composition.
     group
         Group of every frame; frames of one group are resampled together.
     seed, resamples
@@ -142,6 +142,8 @@ def estimate_noise(
     -----
     Errors that neighbors share, or that cancel between them, are seen too large or too small.
     """
+    if not frames:
+        return NetForceNoise((), (), np.zeros(0, dtype=bool), 0.0)
     net = np.array([f.labelled_forces.sum(axis=0) for f in frames])
     atoms = composition.counts.sum(axis=1)
     informative = np.abs(net).max(axis=1) > ROUNDING * np.sqrt(atoms)

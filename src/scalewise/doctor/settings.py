@@ -11,9 +11,15 @@ from scalewise.data.split_settings import SplitSettings
 class DoctorSettings(Settings):
     """What `scalewise doctor` looks at, and how it splits."""
 
-    forces_key: str = Field("REF_forces", description="column of the forces, eV/Å")
-    energy_key: str = Field("REF_energy", description="frame key of the total energy, eV")
-    stress_key: str = Field("REF_stress", description="frame key of the stress, eV/Å³, if any")
+    forces_key: str | None = Field(
+        "REF_forces", description="column of the forces, eV/Å; `null`: not read"
+    )
+    energy_key: str | None = Field(
+        "REF_energy", description="frame key of the total energy, eV; `null`: not read"
+    )
+    stress_key: str | None = Field(
+        "REF_stress", description="frame key of the stress, eV/Å³, if any; `null`: not read"
+    )
     duplicate_distance: Length = Field(
         1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
     )

@@ -56,7 +56,9 @@ def _read_all(
 
 def _keys(forces: str, option: str, settings: StudySettings) -> LabelKeys:
     options = {"forces": f"predictions.{option}"}
-    return LabelKeys(forces, energy=None, options=options, check_units=settings.check_units)
+    return LabelKeys(
+        forces, energy=None, options=options, check_units=settings.check_units, complete=True
+    )
 
 
 def branch_names(files: Sequence[Path], keys: Sequence[str]) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
 from scalewise.core.loading import explain
 from scalewise.core.progress import SILENT, Progress
+from scalewise.data.readers import hash_file
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
 from scalewise.study.page.page import attach_page
@@ -160,9 +161,9 @@ def _audit_sources(settings: StudySettings) -> dict[str, str]:
         paths.append(audit.labels)
     sources = {}
     for path in paths:
-        if not path.is_file():
-            raise InputError(str(path), "no such file", "Give the path of an extxyz file.")
-        sources[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if not path.exists():
+            raise InputError(str(path), "no such file", "Give the path of a file of predictions.")
+        sources[str(path)] = hash_file(path)
     return sources
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import ase
 import numpy as np
 
-from scalewise.core.quantities import STRESS_KEY
+from scalewise.core.quantities import FORCES_KEY, STRESS_KEY
 from scalewise.data.keys import LabelKeys
-from scalewise.data.readers import Reader
+from scalewise.data.readers import Reader, hash_file
 from scalewise.data.reading import convert_images, without_labels
 from scalewise.data.structure import Structure
 from scalewise.testing.refusing import check_refused
@@ -20,7 +20,7 @@ from scalewise.testing.refusing import check_refused
 def check_reader(
     reader: Reader, path: Path | str, structures: Sequence[Structure], *, tolerance: float = 1e-6
 ) -> None:
-    """Assert what every reader promises, for a file and what is in it.
+    """Assert what every reader promises, for a file or folder and what is in it.
 
     Every frame in its order, in Å, with the labels of ``structures`` in eV and Å under
     ``REF_energy``, ``REF_forces`` and ``REF_stress``; the same twice; the file left alone. A file
@@ -31,7 +31,7 @@ def check_reader(
     reader
         A function of a path.
     path
-        A file of its format.
+        A file of its format, or a folder.
     structures
         What it holds.
     tolerance
@@ -43,23 +43,22 @@ def check_reader(
         A promise that is not kept.
     """
     path = Path(path)
-    before = path.read_bytes()
+    before = hash_file(path)
     images = reader(path)
     assert isinstance(images, list), "a list of frames"
     assert all(isinstance(image, ase.Atoms) for image in images), "frames are ASE's atoms"
     assert len(images) == len(structures), f"{len(structures)} frames, not {len(images)}"
-    labelled = any(s.labels.forces is not None for s in structures)
-    keys = LabelKeys(stress=STRESS_KEY, check_units=False)
-    found = convert_images(
-        images, str(path), keys if labelled else without_labels(check_units=False)
-    )
-    again = convert_images(
-        reader(path), str(path), keys if labelled else without_labels(check_units=False)
-    )
+    labels = [s.labels for s in structures]
+    labelled = any(v is not None for x in labels for v in (x.forces, x.energy, x.stress))
+    forces = FORCES_KEY if any(x.forces is not None for x in labels) else None
+    keys = LabelKeys(forces, stress=STRESS_KEY, check_units=False)
+    if not labelled:
+        keys = without_labels(check_units=False)
+    found, again = (convert_images(i, str(path), keys) for i in (images, reader(path)))
     for read, twice, meant in zip(found, again, structures, strict=True):
         _check_equal(read, meant, tolerance, f"frame {read.index}")
         _check_equal(twice, read, 0.0, f"frame {read.index}, read again")
-    assert path.read_bytes() == before, "the file was changed"
+    assert hash_file(path) == before, "the file was changed"
     _check_refusals(reader, path)
 
 
@@ -86,6 +85,10 @@ def _check_refusals(reader: Reader, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         other = Path(folder) / path.name
         check_refused(lambda: reader(other), "a missing file")
+        if path.is_dir():
+            other.mkdir()
+            check_refused(lambda: reader(other), "an empty folder")
+            return
         other.write_bytes(b"")
         check_refused(lambda: reader(other), "an empty file")
         other.write_bytes(b"not\xff this format\n\x00")

@@ -30,6 +30,8 @@ class Batch:
     ----------
     graph, positions, forces
         The input, positions in double precision, and the label of every atom [atoms, 3].
+    has_forces
+        Whether the forces of a frame are known [frames].
     energy, has_energy
         Total energy above that of the composition model, eV, and whether it is known [frames].
     virial, has_stress
@@ -43,6 +45,7 @@ class Batch:
     graph: Graph
     positions: Tensor
     forces: Tensor
+    has_forces: Tensor
     energy: Tensor
     has_energy: Tensor
     virial: Tensor
@@ -56,7 +59,10 @@ class Batch:
         return replace(self, graph=self.graph.to(device), **moved)
 
 
-_TENSORS = ("positions", "forces", "energy", "has_energy", "virial", "has_stress", "volume")
+_TENSORS = (
+    *("positions", "forces", "has_forces", "energy", "has_energy", "virial", "has_stress"),
+    "volume",
+)
 
 
 def prepare(
@@ -103,6 +109,8 @@ def _sample(
     known = frame.labels.stress is not None and periodic
     stress = frame.labels.stress if known and frame.labels.stress is not None else np.zeros((3, 3))
 
+    forces = frame.labels.forces
+
     def number(value: float) -> Tensor:
         return torch.tensor([value], dtype=dtype)
 
@@ -110,7 +118,10 @@ def _sample(
         graph=graph,
         # vectors between neighbors are formed in double precision, then rounded
         positions=torch.as_tensor(frame.positions, dtype=torch.float64),
-        forces=torch.as_tensor(frame.labelled_forces, dtype=dtype),
+        forces=torch.as_tensor(
+            np.zeros_like(frame.positions) if forces is None else forces, dtype=dtype
+        ),
+        has_forces=number(float(forces is not None)),
         energy=number(energy),
         has_energy=number(float(frame.labels.energy is not None)),
         virial=torch.as_tensor(stress * volume, dtype=dtype)[None],

@@ -53,7 +53,7 @@ def loss_terms(found: Derivatives, sample: Batch, delta: float) -> tuple[Tensor,
     energy = huber((found.energy - sample.energy) / atoms, ENERGY_DELTA * delta)
     scale = (STRESS_UNIT * sample.volume)[:, None, None]
     stress = huber((found.virial - sample.virial) / scale, delta).mean(dim=(1, 2))
-    known = torch.stack([torch.ones_like(energy), sample.has_energy, sample.has_stress])
+    known = torch.stack([sample.has_forces, sample.has_energy, sample.has_stress])
     counts = known.sum(dim=1)
     sums = (torch.stack([forces, energy, stress]) * known).sum(dim=1)
     return sums / torch.clamp(counts, min=1.0), counts
@@ -142,11 +142,12 @@ class ErrorSums:
         """Count one batch."""
         found = found.detach()
         atoms = torch.bincount(sample.graph.system_index, minlength=len(sample.energy))
-        forces = (found.forces - sample.forces).abs()
+        known = sample.has_forces[sample.graph.system_index]
+        forces = (found.forces - sample.forces).abs() * known[:, None]
         energy = ((found.energy - sample.energy) / atoms).abs() * sample.has_energy
         stress = (found.virial - sample.virial).abs().mean(dim=(1, 2)) / sample.volume
         values = (
-            *(forces.sum(), forces.numel()),
+            *(forces.sum(), 3.0 * known.sum()),
             *(energy.sum(), sample.has_energy.sum()),
             *((stress * sample.has_stress).sum(), sample.has_stress.sum()),
         )

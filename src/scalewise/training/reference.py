@@ -28,8 +28,8 @@ class Reference:
     composition
         Energies of compositions; with the pair potential they explain most of the total energy.
     energy_scale
-        Root mean square of what the pair potential leaves of a force component, eV/Å: the scale of
-        the network's energies, in eV per Å.
+        The scale of the network's energies, eV: root mean square of what the pair potential leaves
+        of a force component (per Å).
     coefficients
         Of the pair potential [elements, elements, num_bessel]; none: there is no such potential.
     """
@@ -58,13 +58,13 @@ def fit_reference(
         As :func:`scalewise.data.neighbors.build`.
     """
     if not network.pair_baseline:
-        scale = _root_mean_square([f.labels.forces for f in frames if f.labels.forces is not None])
-        return Reference(CompositionModel.fit(frames, elements), scale)
+        composition = CompositionModel.fit(frames, elements)
+        return Reference(composition, _scale(frames, composition))
     pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
     pair.fit(frames, elements)
     left = _left(_some(frames), pair, elements)
-    scale = _root_mean_square([f.labels.forces for f in left if f.labels.forces is not None])
-    return Reference(CompositionModel.fit(left, elements), scale, pair.coefficients)
+    composition = CompositionModel.fit(left, elements)
+    return Reference(composition, _scale(left, composition), pair.coefficients)
 
 
 def _some(frames: Sequence[Structure]) -> list[Structure]:
@@ -91,7 +91,27 @@ def _left(
     return found
 
 
-def _root_mean_square(forces: Sequence[np.ndarray]) -> float:
-    if not forces:
-        return 1.0
-    return float(np.sqrt((np.concatenate(forces) ** 2).mean())) or 1.0
+def _scale(frames: Sequence[Structure], composition: CompositionModel) -> float:
+    """The scale of the energies, eV: root mean square of a force component (per Å).
+
+    Without forces, of energies above the composition model, or of virials, per atom as if atoms
+    were independent: over the root of their number.
+    """
+    forces = [f.labels.forces for f in frames if f.labels.forces is not None]
+    if forces:
+        return float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) or 1.0
+    energies = [
+        (f.labels.energy - composition.energy(f.numbers)) / np.sqrt(len(f.numbers))
+        for f in frames
+        if f.labels.energy is not None
+    ]
+    virials = [
+        f.labels.stress * abs(np.linalg.det(f.cell)) / np.sqrt(len(f.numbers))
+        for f in frames
+        if f.labels.stress is not None and f.pbc.all()
+    ]
+    found = np.sqrt(np.mean(np.square(energies))) if energies else 0.0
+    # energies that their composition explains teach no scale
+    if found < 1e-6 and virials:
+        found = np.sqrt(np.mean(np.square(virials)))
+    return float(found) if found >= 1e-6 else 1.0

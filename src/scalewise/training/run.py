@@ -62,7 +62,7 @@ def train(
     Parameters
     ----------
     structures
-        With labelled forces, and energies and stresses where known.
+        With labels: forces, energies and stresses, each in some or all of them.
     split
         Says which structures are trained on and which validate; default: made as by
         :func:`scalewise.make_split`.
@@ -167,6 +167,7 @@ def train_in(
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
+    _check_labels(members)
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
     start = (
         fit_reference(members["train"], elements, settings.network)
@@ -199,7 +200,8 @@ def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -
     """Say so where a potential has learned little: it is written all the same."""
     info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
     error = info.get("valid", {}).get("forces_mae")
-    nothing = 1e3 * float(np.abs(np.concatenate([f.labelled_forces for f in frames])).mean())
+    labelled = [f.labels.forces for f in frames if f.labels.forces is not None]
+    nothing = 1e3 * float(np.abs(np.concatenate(labelled)).mean()) if labelled else 0.0
     if error is not None and nothing > 0 and error > LITTLE * nothing:
         progress.message(
             f"warning: hardly trained. After {info['step']} steps its force error on validation "
@@ -269,7 +271,7 @@ def split_for(
     frames = structures
     if settings.split is not None:
         split = Split.load(
-            settings.split, structures=structures, data=path if path.is_file() else None
+            settings.split, structures=structures, data=path if path.exists() else None
         )
     else:
         dealing = settings.splitting(seed)
@@ -307,3 +309,20 @@ def _roles_for(settings: DataSettings, missing: Sequence[str], path: Path) -> st
             f"'{settings.split_key}'."
         )
     return "Training needs both: give more frames, or smaller groups with data.group_key."
+
+
+def _check_labels(members: Mapping[str, Sequence[Structure]]) -> None:
+    """Assert that there is something to learn from, and something to validate with."""
+    for role, frames in members.items():
+        if not any(
+            f.labels.forces is not None
+            or f.labels.energy is not None
+            or (f.labels.stress is not None and f.pbc.all())
+            for f in frames
+        ):
+            raise InputError(
+                frames[0].source,
+                f"no frame of the role {role} has forces, an energy, or a stress in a cell",
+                "Name the keys that hold labels: data.forces_key, data.energy_key or "
+                "data.stress_key.",
+            )

@@ -16,9 +16,15 @@ from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSet
 class DataSettings(Settings):
     """Which labels are read, and how frames are dealt to roles."""
 
-    forces_key: str = Field(FORCES_KEY, description="column of the forces, eV/Å")
-    energy_key: str = Field(ENERGY_KEY, description="frame key of the total energy, eV")
-    stress_key: str = Field(STRESS_KEY, description="frame key of the stress, eV/Å³, if any")
+    forces_key: str | None = Field(
+        FORCES_KEY, description="column of the forces, eV/Å; `null`: not read"
+    )
+    energy_key: str | None = Field(
+        ENERGY_KEY, description="frame key of the total energy, eV; `null`: not read"
+    )
+    stress_key: str | None = Field(
+        STRESS_KEY, description="frame key of the stress, eV/Å³, if any; `null`: not read"
+    )
     check_units: bool = Field(True, description="refuse labels that do not look like eV and Å")
     split: Path | None = Field(None, description="split.json of `scalewise doctor`")
     split_key: str | None = Field(None, description="frame key that holds the role of each frame")

@@ -355,7 +355,8 @@ class Trainer:
             progress.finished = True
         report = {"valid_loss": value, **errors[0].means()}
         for name, seen in zip(scales, errors, strict=True):
-            report[f"forces_mae{name}"] = seen.means()["forces_mae"]
+            if "forces_mae" in (means := seen.means()):
+                report[f"forces_mae{name}"] = means["forces_mae"]
         if settings.adaptive_cutoff is not None:
             report["cost_adaptive"] = float(total[7]) / len(self.job.valid)
             report["multiplier"] = progress.multiplier

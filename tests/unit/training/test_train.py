@@ -198,7 +198,7 @@ def test_wrong_structures_are_refused(
     ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split
 ) -> None:
     bare = [replace(s, labels=sw.Labels()) for s in structures]
-    with pytest.raises(InputError, match="no labelled forces"):
+    with pytest.raises(InputError, match="no frame of the role train has forces"):
         trained(bare, split)
     with pytest.raises(InputError, match="structures"):
         trained([], None)

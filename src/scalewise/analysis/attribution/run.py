@@ -22,7 +22,7 @@ from scalewise.core.progress import SILENT, Progress, Quiet
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import Split
-from scalewise.data.structure import Structure
+from scalewise.data.structure import Structure, check_labelled
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
 from scalewise.training.run import split_for, train_in
@@ -69,12 +69,14 @@ def attribute_error(
     Raises
     ------
     InputError
-        Whatever is wrong with the data; a role that no structure has; a loss that is not finite.
+        Whatever is wrong with the data; a structure without labelled forces; a role that no
+        structure has; a loss that is not finite.
     """
     frames, out = list(structures), Path(out)
     split = split or split_for(frames, settings.data, settings.seed, progress)
     split.check_count(frames)
     split.members(settings.role)  # complains before hours of training
+    check_labelled(frames)
     trainings = plan(split, frames, settings, out)
     progress.message(_forecast(trainings, settings.minutes))
     trainings = _train(frames, trainings, progress)

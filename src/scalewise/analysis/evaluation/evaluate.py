@@ -28,7 +28,7 @@ from scalewise.analysis.evaluation.settings import EvaluateSettings
 from scalewise.analysis.evaluation.subsets import symbol
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
-from scalewise.data.readers.extxyz import read_images
+from scalewise.data.readers import read_file
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.description import describe_weights, machine
@@ -64,7 +64,7 @@ def evaluate(
     model
         Any model; see :class:`scalewise.InteratomicPotential`.
     structures
-        With labelled forces, and energies and stresses where known.
+        With labels: forces, energies and stresses, each in some or all of them.
     split
         Says which structures are the test set, and which of them are alike.
     settings
@@ -81,15 +81,15 @@ def evaluate(
     Raises
     ------
     InputError
-        Structures without labelled forces; an element that the model does not know; a role that no
-        structure has.
+        Structures to score without any label; an element that the model does not know; a role that
+        no structure has.
     """
     settings = settings or EvaluateSettings()
     checked_model(model, "evaluate, model")
     # named by their place: structures in memory may all have the index zero
     frames = [s if s.index == k else replace(s, index=k) for k, s in enumerate(structures)]
     source = split if isinstance(split, SplitSource) else SplitSource.given(split)
-    choice = select_frames(frames, settings, source)
+    choice = select_frames(frames, settings, source, forces=False)
     scored = known(model, [frames[k] for k in choice.scored])
     counts = ", ".join(f"{len(v)} of role '{k}'" for k, v in choice.members.items())
     progress.message(f"Predicting {len(scored)} of {len(frames)} frames: {counts}; {choice.how}")
@@ -155,7 +155,7 @@ def run_command(request: Request) -> Report:
     structures, source = read_selection(folder, request.files[0], settings, request.progress)
     report = evaluate(model, structures, source, settings, progress=request.progress)
     scored, predicted = report.attachments["predictions"]
-    images = read_images(request.files[0])
+    images = read_file(request.files[0])
     kept = [keep_labels(images[s.index], s) for s in scored]
     return replace(report, attachments={"predictions": (kept, predicted)})
 

@@ -31,8 +31,10 @@ DENSITY: Final = LinearSegmentedColormap.from_list("density", ["#cfe3f1", "#0072
 Section = Mapping[str, Any]
 
 
-def draw_parity(results: Section) -> Figure:
+def draw_parity(results: Section) -> Figure | None:
     """Draw, for each element, predicted against labelled components, and their residuals.
+
+    None without labelled forces.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def draw_parity(results: Section) -> Figure:
     """
     order = _by_rarity(results["roles"])[:MOST_ELEMENTS]
     parity = [p for p in results["parity"] if p["element"] in order]
+    if not parity:
+        return None
     residuals = {r["element"]: r for r in results["residuals"]}
     sigma = {row["element"]: row["sigma"] for row in results["noise"]}
     figure = new_figure(1.1 + 2.0 * len(parity))

@@ -35,6 +35,8 @@ class NoiseFloor:
         """Estimate it from all structures with labelled forces."""
         kept = [k for k, f in enumerate(frames) if f.labels.forces is not None]
         labelled = [frames[k] for k in kept]
+        if not labelled:
+            return cls({}, {})
         noise = estimate_noise(labelled, compose(labelled), group[kept], seed)
         of = {atomic_numbers[e.name]: e for e in noise.elements}
         return cls({z: e.sigma for z, e in of.items()}, {z: e.interval for z, e in of.items()})
@@ -50,6 +52,8 @@ class NoiseFloor:
             return dict.fromkeys(names)
         present, counts = np.unique(numbers, return_counts=True)
         share, listed = counts / counts.sum(), present.tolist()
+        if not set(listed) <= self.sigma.keys():
+            return dict.fromkeys(names)
         sigma = np.array([self.sigma[z] for z in listed])
         ends = [self.interval[z] for z in listed]
         known = [end for end in ends if end is not None]

@@ -18,8 +18,7 @@ from scalewise.core.files import replacing
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.wording import count
-from scalewise.data.readers import extxyz
-from scalewise.data.readers.extxyz import read_images
+from scalewise.data.readers import extxyz, files_of, read_file
 from scalewise.data.reading import convert_images, without_labels
 from scalewise.data.structure import Structure
 from scalewise.models.graph import check_elements
@@ -67,9 +66,11 @@ def predict_file(
     InputError
         Whatever is wrong with the frames or ``out``; nothing is written then.
     """
-    if out.exists() and data.exists() and out.samefile(data):
+    if data.is_dir() and data.resolve() in out.resolve().parents:
+        raise InputError(str(out), f"in the folder that is read, {data}", "Write it elsewhere.")
+    if out.exists() and data.exists() and any(out.samefile(file) for file in files_of(data)):
         raise InputError(str(out), "the file that is read", "Write the predictions to another.")
-    images = read_images(data)
+    images = read_file(data)
     frames = convert_images(images, str(data), without_labels(check_units=settings.check_units))
     outside = sum(not model.knows_energy(f) for f in known(model, frames))
     if outside:

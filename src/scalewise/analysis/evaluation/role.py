@@ -36,14 +36,16 @@ WORST: Final = 5
 
 @dataclass(frozen=True, eq=False)
 class RoleData:
-    """Labelled frames of one role with their predictions, atoms of all frames in one row.
+    """Labelled frames of one role with their predictions.
+
+    Atoms of all frames whose forces are labelled are in one row.
 
     Attributes
     ----------
     frames, predicted, group, energy_known
         One entry per frame; the last says whether the model knows its total energy.
     numbers, labels, errors, block
-        Of each atom: atomic number, labelled force (eV/Å), predicted minus labelled, and group.
+        Of each atom of ``forced``: number, labelled force (eV/Å), predicted minus labelled, group.
     """
 
     frames: Sequence[Structure]
@@ -63,37 +65,48 @@ class RoleData:
         group: np.ndarray,
         energy_known: np.ndarray,
     ) -> RoleData:
-        """Put the atoms of all frames into one row."""
-        labels = np.concatenate([f.labelled_forces for f in frames])
+        """Put the atoms of all frames with labelled forces into one row."""
+        known = [k for k, f in enumerate(frames) if f.labels.forces is not None]
+        labels = np.concatenate([np.zeros((0, 3)), *(frames[k].labelled_forces for k in known)])
+        forces = np.concatenate([np.zeros((0, 3)), *(predicted[k].forces for k in known)])
+        numbers = [frames[k].numbers for k in known]
         return cls(
             frames,
             predicted,
             group,
-            np.concatenate([f.numbers for f in frames]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *numbers]),
             labels,
-            np.concatenate([p.forces for p in predicted]) - labels,
-            np.repeat(group, [len(f.numbers) for f in frames]),
+            forces - labels,
+            np.repeat(np.asarray(group)[known], [len(n) for n in numbers]),
             np.asarray(energy_known, dtype=bool),
         )
 
     @property
+    def forced(self) -> list[int]:
+        """Frames with labelled forces."""
+        return [k for k, f in enumerate(self.frames) if f.labels.forces is not None]
+
+    @property
     def frame_errors(self) -> Float[np.ndarray, " frames"]:
-        """MAE of each frame's force components, eV/Å."""
-        owner = np.repeat(np.arange(len(self.frames)), [len(f.numbers) for f in self.frames])
-        counts = np.bincount(owner, minlength=len(self.frames))
-        return np.bincount(owner, np.abs(self.errors).mean(axis=1)) / np.maximum(counts, 1)
+        """MAE of each frame's force components, eV/Å; not a number where none are labelled."""
+        known, found = self.forced, np.full(len(self.frames), np.nan)
+        sizes = [len(self.frames[k].numbers) for k in known]
+        owner = np.repeat(np.arange(len(known)), sizes)
+        sums = np.bincount(owner, np.abs(self.errors).mean(axis=1), minlength=len(known))
+        found[known] = sums / np.maximum(sizes, 1)
+        return found
 
     @property
     def broken(self) -> Bool[np.ndarray, " frames"]:
         """Frames with over four times the median frame's error, and a quarter of their force."""
-        errors = self.frame_errors
-        sizes = np.array(
-            [
-                np.abs(f.labelled_forces).mean() if f.labelled_forces.size else 0.0
-                for f in self.frames
-            ]
-        )
-        return (errors > BROKEN * np.median(errors)) & (errors > LOST * sizes)
+        known, found = self.forced, np.zeros(len(self.frames), dtype=bool)
+        if not known:
+            return found
+        errors = self.frame_errors[known]
+        labels = [self.frames[k].labelled_forces for k in known]
+        sizes = np.array([np.abs(force).mean() if force.size else 0.0 for force in labels])
+        found[known] = (errors > BROKEN * np.median(errors)) & (errors > LOST * sizes)
+        return found
 
     def keep(self, chosen: Bool[np.ndarray, " frames"]) -> RoleData:
         """Return the chosen frames alone."""
@@ -113,12 +126,13 @@ def describe_role(
     resampling: Resampling,
 ) -> dict[str, Any]:
     """One entry of ``roles`` in evaluation.json, and the same without broken frames, if any."""
-    broken, errors = role.broken, 1e3 * role.frame_errors
-    worst = np.argsort(-errors)[: max(WORST, int(broken.sum()))].tolist()
+    broken, errors, known = role.broken, 1e3 * role.frame_errors, role.forced
+    # frames without labelled forces, whose errors are not numbers, come last
+    worst = np.argsort(-errors)[: min(max(WORST, int(broken.sum())), len(known))].tolist()
     others = role.keep(~broken) if broken.any() else None
     return {
         **_describe(role, floor, settings, resampling),
-        "median_frame_mae": float(np.median(errors)),
+        "median_frame_mae": float(np.median(errors[known])) if known else None,
         "worst_frames": [
             {"frame": role.frames[k].index, "mae": errors[k], "broken": bool(broken[k])}
             for k in worst
@@ -136,13 +150,14 @@ def _describe(
     def forces(name: str, members: np.ndarray) -> dict[str, Any]:
         return _score_atoms(name, role, members, floor, resampling)
 
-    regimes = regime_members(role.frames, settings.ions)
+    known = [role.frames[k] for k in role.forced]
+    regimes = regime_members(known, settings.ions) if known else {}
     return {
         "frames": len(role.frames),
-        "atoms": len(role.numbers),
+        "atoms": sum(len(f.numbers) for f in role.frames),
         "groups": len(np.unique(role.group)),
         "forces": {
-            "all": forces("all", np.arange(len(role.numbers))),
+            "all": forces("all", np.arange(len(role.numbers))) if known else None,
             "elements": [
                 forces(symbol(z), np.flatnonzero(role.numbers == z))
                 for z in np.unique(role.numbers).tolist()
@@ -206,8 +221,10 @@ def _score_distances(
 ) -> list[dict[str, Any]]:
     """Errors by distance to the nearest atom of each other element, rarest pairs first."""
     present = np.unique(role.numbers).tolist()
-    distance = np.concatenate([nearest(f, present) for f in role.frames])
-    found = []
+    found: list[dict[str, Any]] = []
+    if not len(role.numbers):
+        return found
+    distance = np.concatenate([nearest(role.frames[k], present) for k in role.forced])
     for first, second in unlike_pairs(role.numbers):
         atoms = np.flatnonzero(role.numbers == first)
         to = distance[atoms, present.index(second)]

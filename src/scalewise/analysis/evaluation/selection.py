@@ -171,7 +171,11 @@ def _of_key(structures: Sequence[Structure], key: str) -> SplitSource:
 
 
 def select_frames(
-    structures: Sequence[Structure], settings: SelectionSettings, source: SplitSource
+    structures: Sequence[Structure],
+    settings: SelectionSettings,
+    source: SplitSource,
+    *,
+    forces: bool = True,
 ) -> FrameSelection:
     """Choose the structures of the roles asked for; all of them without a split.
 
@@ -183,11 +187,14 @@ def select_frames(
         ``role``, ``split_key``, ``group_key``, ``block``.
     source
         The split, and the one of the training.
+    forces
+        Frames without labelled forces are left out, and it is said how many; else, frames without
+        any label.
 
     Raises
     ------
     InputError
-        A role that no structure has; a structure without a key.
+        A role that no structure has, or none with such labels; a structure without a key.
     """
     if source.split is None and settings.split is not None:
         given = Split.load(settings.split, structures=structures)
@@ -210,6 +217,7 @@ def select_frames(
         else split.members(role)
         for role in roles
     }
+    members, unlabelled = _with_labels(structures, members, forces=forces)
     group, grouped = _group(structures, settings, split)
     # blocks of a trajectory are no near-duplicates, only groups that somebody named are
     twins = np.arange(len(structures)) if split is None else np.array(split.group)
@@ -220,11 +228,41 @@ def select_frames(
     train = np.zeros(0, dtype=int)
     if training is not None and "train" in training.role:
         train = training.members("train")
-    warnings = _leaks(members, twins, train, known)
+    warnings = (*unlabelled, *_leaks(members, twins, train, known))
     if source.unread is not None and split is None:
         warnings += (f"{source.unread}: frames of the training may be among these",)
     data = identify(structures) if split is None else split.data
     return FrameSelection(data, members, group, source.how, grouped, warnings)
+
+
+def _with_labels(
+    structures: Sequence[Structure],
+    members: Mapping[str, np.ndarray],
+    *,
+    forces: bool,
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Members of each role that have labels, and how many have none."""
+    what = "labelled forces" if forces else "a label"
+    kept, said = {}, []
+    for role, numbers in members.items():
+        labels = [structures[k].labels for k in numbers.tolist()]
+        has = [
+            x.forces is not None or (not forces and (x.energy is not None or x.stress is not None))
+            for x in labels
+        ]
+        kept[role] = numbers[np.array(has, dtype=bool)]
+        if not any(has):
+            raise InputError(
+                structures[0].source,
+                f"no frame of '{role}' has {what}",
+                "Name what holds them with forces_key"
+                + ", energy_key or stress_key" * (not forces)
+                + ", or give another role.",
+            )
+        if not all(has):
+            lacking = len(has) - sum(has)
+            said.append(f"{count(lacking, 'frame')} of '{role}' without {what} left out")
+    return kept, tuple(said)
 
 
 def _group(

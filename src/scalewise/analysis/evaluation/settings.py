@@ -43,9 +43,15 @@ class PredictSettings(Settings):
 class SelectionSettings(Settings):
     """Which labelled frames are scored, and what their errors are resampled over."""
 
-    forces_key: str = Field(FORCES_KEY, description="column of the labelled forces, eV/Å")
-    energy_key: str = Field(ENERGY_KEY, description="frame key of the labelled energy, eV")
-    stress_key: str = Field(STRESS_KEY, description="frame key of the stress, eV/Å³, if any")
+    forces_key: str | None = Field(
+        FORCES_KEY, description="column of the labelled forces, eV/Å; `null`: not read"
+    )
+    energy_key: str | None = Field(
+        ENERGY_KEY, description="frame key of the labelled energy, eV; `null`: not read"
+    )
+    stress_key: str | None = Field(
+        STRESS_KEY, description="frame key of the stress, eV/Å³, if any; `null`: not read"
+    )
     check_units: bool = Field(True, description="refuse labels that do not look like eV and Å")
     split: Path | None = Field(
         None, description="split.json; default: the one beside the model, if it is of this file"

@@ -40,9 +40,13 @@ def print_evaluation(results: Section, console: Console) -> None:
 
 
 def _print_role(name: str, role: Section, console: Console) -> None:
-    forces, marked = _forces(role["forces"])
-    _print(console, f"Forces of {_head(name, role)}, meV/Å per component", forces)
-    if role["forces"]["all"]["rmse_floor"] is not None:
+    every, marked = role["forces"]["all"], False
+    if every is None:
+        console.print(f"\n{_head(name, role)}: no labelled forces", markup=False, highlight=False)
+    else:
+        forces, marked = _forces(role["forces"])
+        _print(console, f"Forces of {_head(name, role)}, meV/Å per component", forces)
+    if every is not None and every["rmse_floor"] is not None:
         text = "floor: of a perfect model, from the noise of the labels (net forces)"
         console.print(
             text

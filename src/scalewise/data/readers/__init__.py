@@ -1,13 +1,18 @@
-"""Readers of file formats, chosen by the end of a file's name.
+"""Readers of file formats, chosen by the name of a file.
 
 A reader is a function of a path that returns every frame of the file as ASE's atoms, in Å, with
-labels in eV and Å under ``REF_energy`` (info), ``REF_forces`` (column) and ``REF_stress`` (info).
-:func:`scalewise.testing.check_reader` says whether it keeps to that. Other packages add readers
-with entry points of the group ``scalewise.readers``, named like the suffix.
+labels in eV and Å under ``REF_energy`` (info), ``REF_forces`` (column) and ``REF_stress`` (info);
+labels that the file does not have are left out. :func:`scalewise.testing.check_reader` says whether
+it keeps to that. Other packages add readers with entry points of the group ``scalewise.readers``,
+named like the suffix.
+
+A folder is read, too: one of DeePMD-kit, or every file below it that a reader knows by name.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -16,12 +21,21 @@ import ase
 
 from scalewise.core.errors import InputError, shown
 from scalewise.core.extensions import declared, imported, reason
-from scalewise.data.readers import extxyz
+from scalewise.data.readers import (
+    ase_files,
+    deepmd,
+    extxyz,
+    folders,
+    outcar,
+    runner,
+    vasprun,
+)
+from scalewise.data.readers.opening import SUFFIXES, every_suffix
 
 Reader = Callable[[Path], list[ase.Atoms]]
 
 GROUP: Final = "scalewise.readers"
-#: By suffix, such as ``.xyz``, or by the whole name of files that have none, such as ``OUTCAR``.
+#: By suffix, such as ``.xyz``, or by a word that names of files begin or end with: ``OUTCAR``.
 READERS: Final[dict[str, Reader]] = {}
 
 
@@ -32,7 +46,7 @@ def register_reader(suffixes: str | Iterable[str], reader: Reader) -> None:
     ----------
     suffixes
         One or several, each with its dot, such as ``.xyz.gz``, in any case; a word without a dot
-        in front is the whole name of a file, such as ``OUTCAR``.
+        in front is what names begin or end with, such as ``OUTCAR``: ``OUTCAR_2``, ``a.OUTCAR``.
     reader
         Returns the frames of a file.
 
@@ -51,24 +65,27 @@ def register_reader(suffixes: str | Iterable[str], reader: Reader) -> None:
 
 
 def found_reader(path: Path) -> Reader | None:
-    """The reader of the longest suffix that the name of a file ends with; none without one."""
+    """The reader of the longest suffix that a name ends with, else of the longest word; or none.
+
+    The path itself is not looked at, and need not be there.
+    """
     name = path.name.lower()
     others = {k.lower(): entry for k, entry in declared(GROUP).items()}
-    fitting = [k for k in {*READERS, *others} if _ends(name, k)]
+    fitting = [k for k in {*READERS, *others} if _fits(name, k)]
     if not fitting:
         return None
-    best = max(fitting, key=len)
+    best = max(fitting, key=lambda word: (word.startswith("."), len(word)))
     return READERS[best] if best in READERS else imported(others[best])
 
 
 def reader_for(path: Path | str) -> Reader:
-    """The reader of a file, by the end of its name; that of extxyz where no other fits.
+    """The reader of a file by its name, or of a folder; that of extxyz where no other fits.
 
     Examples
     --------
-    >>> reader_for("dft.xyz") is reader_for("dft") is extxyz.read_images
+    >>> reader_for("dft.xyz.gz") is reader_for("dft") is extxyz.read_images
     True
-    >>> reader_for("dft.extxyz.gz") is extxyz.read_compressed
+    >>> reader_for("run1/OUTCAR_2.gz") is outcar.read_outcar
     True
 
     Raises
@@ -76,11 +93,55 @@ def reader_for(path: Path | str) -> Reader:
     InputError
         A reader that another package declares, and that cannot be imported.
     """
-    return found_reader(Path(path)) or extxyz.read_images
+    path = Path(path)
+    if os.path.isdir(path):  # of any word; a name that is too long is none
+        return deepmd.read_deepmd if deepmd.is_system(path) else _read_folder
+    return found_reader(path) or extxyz.read_images
+
+
+def _read_folder(path: Path) -> list[ase.Atoms]:
+    return folders.read_folder(path, found_reader)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that are read for a path: itself, or those of a folder, in their order.
+
+    Raises
+    ------
+    InputError
+        A folder in which there are none.
+    """
+    if not path.is_dir():
+        return [path]
+    if deepmd.is_system(path):
+        return deepmd.files_of(path)
+    return [file for member, _ in folders.members(path, found_reader) for file in files_of(member)]
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, or of what is read in a folder and how it is called, as 64 hex digits.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+    """
+    if path.is_dir():
+        whole = hashlib.sha256()
+        for file in files_of(path):
+            name = file.relative_to(path).as_posix()
+            whole.update(f"{len(name.encode())} {name} {hash_file(file)}\n".encode())
+        return whole.hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(str(path), why, "Give the path of a file with structures.") from None
 
 
 def read_file(path: Path | str) -> list[ase.Atoms]:
-    """Read every frame of a file with its reader.
+    """Read every frame of a file, or of a folder, with its reader.
 
     Raises
     ------
@@ -102,9 +163,17 @@ def read_file(path: Path | str) -> list[ase.Atoms]:
     return images
 
 
-def _ends(name: str, suffix: str) -> bool:
-    return name.endswith(suffix) if suffix.startswith(".") else name == suffix
+def _fits(name: str, word: str) -> bool:
+    if word.startswith("."):
+        return name.endswith(word)
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.startswith(word) or name.endswith(word)
 
 
-register_reader((".xyz", ".extxyz"), extxyz.read_images)
-register_reader((".xyz.gz", ".extxyz.gz"), extxyz.read_compressed)
+register_reader(every_suffix(".xyz", ".extxyz"), extxyz.read_images)
+register_reader(".traj", ase_files.read_trajectory)
+register_reader(".db", ase_files.read_database)
+register_reader("OUTCAR", outcar.read_outcar)
+register_reader(every_suffix(".xml"), vasprun.read_vasprun)
+register_reader("input.data", runner.read_input_data)

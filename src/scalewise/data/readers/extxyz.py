@@ -7,77 +7,49 @@ of columns that the file does not bear out.
 
 from __future__ import annotations
 
-import gzip
 import io
+import math
 import re
 import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import ase
 import ase.io.extxyz
 
 from scalewise.core.errors import InputError, cut, shown
 from scalewise.core.files import check_regular
+from scalewise.data.readers.opening import SUFFIXES, opened
 
 #: A number of atoms: plain digits, of which no file needs more.
 _COUNT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 #: Cell vectors that some programs write after the atoms.
 _VECTORS: Final = ("VEC1", "VEC2", "VEC3")
 _AGAIN: Final = "Write the file again, for example with ASE."
-#: Bytes that gzip makes of one at most (1032, by the format of deflate).
-_COMPRESSION: Final = 1032
 _GIVE: Final = "Give the path of an extxyz file."
+#: Keys that ASE knows in one spelling; NEP, whose words may be written in any, writes others.
+_SPELLED: Final = ("Lattice", "Properties", "pbc")
 
 
 def read_images(path: Path) -> list[ase.Atoms]:
-    """Read every frame of a file.
+    """Read every frame of a file, compressed or not.
 
     Raises
     ------
     InputError
-        Not a regular file, not text, no frames; a line that is not what its place asks for.
+        Not a regular file, not text, no frames; a line that is not what its place asks for;
+        compressed, and not whole.
     """
-    size = check_regular(path, _GIVE).st_size
-    # only line feeds end lines: other marks may stand in comments
-    return _read(path, lambda: path.open(encoding="utf-8-sig", newline="\n"), size)
-
-
-def read_compressed(path: Path) -> list[ase.Atoms]:
-    """Read every frame of a file that gzip compressed.
-
-    Raises
-    ------
-    InputError
-        As :func:`read_images`; not a whole file of gzip.
-    """
-    size = check_regular(path, _GIVE).st_size
-
-    def opened() -> IO[str]:
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
-
-    try:
-        return _read(path, opened, _COMPRESSION * size)
-    except (EOFError, zlib.error) as error:
-        raise InputError(str(path), f"damaged ({error})", "Compress it again.") from None
-
-
-def _read(path: Path, opened: Callable[[], IO[str]], size: int) -> list[ase.Atoms]:
-    """Read every frame of an open text that is no longer than ``size`` bytes."""
+    size = float(check_regular(path, _GIVE).st_size)
+    if path.suffix.lower() in SUFFIXES:
+        size = math.inf
     images: list[ase.Atoms] = []
-    try:
-        with opened() as stream:
-            for start, lines in _frames(path, _Numbered(stream), size):
-                images.append(_parsed(path, len(images), start, lines))
-    except UnicodeDecodeError:
-        raise InputError(
-            str(path), "not text in UTF-8", "Uncompress it, or write it again as plain text."
-        ) from None
-    except OSError as error:
-        raise InputError(str(path), error.strerror or str(error), _GIVE) from None
+    # only line feeds end lines: other marks may stand in comments
+    with opened(path, _GIVE) as stream:
+        for start, lines in _frames(path, _Numbered(stream), size):
+            images.append(_parsed(path, len(images), start, lines))
     if not images:
         raise InputError(str(path), "no frames", "The file is empty; write at least one frame.")
     return images
@@ -110,7 +82,7 @@ class _Numbered:
         self.number -= 1
 
 
-def _frames(path: Path, lines: _Numbered, size: int) -> Iterator[tuple[int, list[str]]]:
+def _frames(path: Path, lines: _Numbered, size: float) -> Iterator[tuple[int, list[str]]]:
     """Yield the lines of each frame, and the number of its first one."""
     found = 0
     for line in lines:
@@ -127,10 +99,19 @@ def _frames(path: Path, lines: _Numbered, size: int) -> Iterator[tuple[int, list
                 f"{atoms} atoms declared for frame {found}, but the file {there}",
                 "Was it cut off? Write it again, or remove what is left of this frame.",
             )
+        rows[0] = _spelled(rows[0])
         _check_rows(path, start, found, rows)
         rows += list(_vectors(lines))
         yield start, [line, *rows]
         found += 1
+
+
+def _spelled(comment: str) -> str:
+    """The comment with the keys of ASE as ASE spells them."""
+    for key in _SPELLED:
+        if re.search(rf"(?<!\S){key}\s*=", comment) is None:
+            comment = re.sub(rf"(?i)(?<!\S){key}(?=\s*=)", key, comment, count=1)
+    return comment
 
 
 def _count(path: Path, line: str, number: int, before: int) -> int:

@@ -1,5 +1,6 @@
 """Splits that do not leak: what is alike gets one group, and whole groups get a role."""
 
+from scalewise.data.readers import hash_file
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import (
     LARGE_GROUP,
@@ -8,7 +9,7 @@ from scalewise.data.splits.dealing import (
     say_untrained,
     untrained_elements,
 )
-from scalewise.data.splits.identity import DataFile, hash_file, identify
+from scalewise.data.splits.identity import DataFile, identify
 from scalewise.data.splits.making import make_split
 from scalewise.data.splits.nested import SPARE, reduced
 from scalewise.data.splits.reading import read_groups, read_key, read_roles

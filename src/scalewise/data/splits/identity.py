@@ -12,7 +12,7 @@ from pydantic import Field
 
 from scalewise.core.errors import InputError
 from scalewise.core.settings import Settings
-from scalewise.data.readers.extxyz import read_images
+from scalewise.data.readers import hash_file, read_file
 from scalewise.data.structure import Structure
 
 #: Name of data that no file holds.
@@ -27,7 +27,7 @@ class DataFile(Settings):
     file
         Name without folder; "memory" where no file holds the structures.
     sha256
-        Of the file, else of the structures, as 64 hex digits.
+        Of the file or folder, else of the structures, as 64 hex digits.
     frames
         Number of structures.
     """
@@ -45,23 +45,7 @@ class DataFile(Settings):
         InputError
             The file cannot be read.
         """
-        return cls(file=path.name, sha256=hash_file(path), frames=frames)
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a file, as 64 hex digits.
-
-    Raises
-    ------
-    InputError
-        The file cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(str(path), reason, "Give the path of an extxyz file.") from None
+        return cls(file=path.name or path.resolve().name, sha256=hash_file(path), frames=frames)
 
 
 def identify(structures: Sequence[Structure]) -> DataFile:
@@ -96,7 +80,7 @@ def _common_file(structures: Sequence[Structure]) -> Path | None:
     if any(s.source != structures[0].source or s.index != k for k, s in enumerate(structures)):
         return None
     try:
-        images = read_images(path)
+        images = read_file(path)
     except InputError:  # no such file: structures may have any source
         return None
     same = len(images) == len(structures) and all(

@@ -14,7 +14,8 @@ from pydantic import Field, ValidationError, model_validator
 from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.files import read_text, write_json
 from scalewise.core.settings import Settings
-from scalewise.data.splits.identity import DataFile, hash_file, identify
+from scalewise.data.readers import hash_file
+from scalewise.data.splits.identity import DataFile, identify
 from scalewise.data.structure import Structure
 
 #: The roles every trainer knows; a split may have others, such as 'ood'.

@@ -34,8 +34,8 @@ __all__ = ["SHORTEST_DISTANCE", "Suspicion", "suspect_lengths", "suspicions"]
 def suspicions(frames: Sequence[Structure], stress_key: str | None = None) -> list[Suspicion]:
     """Everything about the units of labelled frames that looks wrong, most basic first."""
     found = list(suspect_lengths(frames))
-    for look in (suspect_forces, suspect_energies):
-        found += look(frames)
+    found += suspect_forces([f for f in frames if f.labels.forces is not None])
+    found += suspect_energies(frames)
     if "virial" in (stress_key or "").lower() and any(f.labels.stress is not None for f in frames):
         reason = "named like a virial (eV), where a stress is expected: -virial / volume (eV/Å³)"
         return [*found, Suspicion("stress", reason)]

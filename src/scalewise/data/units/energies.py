@@ -43,6 +43,8 @@ def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
         if (
             a.labels.energy is None
             or b.labels.energy is None
+            or a.labels.forces is None
+            or b.labels.forces is None
             or not np.array_equal(a.numbers, b.numbers)
         ):
             continue
@@ -52,7 +54,7 @@ def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
         shortest = shortest_bonds(a).length.min(initial=np.inf)
         if np.abs(moved).max() > min(NEAR * shortest, 0.6) or np.abs(strain).max() > STRAIN:
             continue
-        work = -0.5 * float(((a.labelled_forces + b.labelled_forces) * moved).sum())
+        work = -0.5 * float(((a.labels.forces + b.labels.forces) * moved).sum())
         pressed = 0.0
         if a.pbc.all() and np.abs(strain).max() > 1e-6:
             if a.labels.stress is None or b.labels.stress is None:
@@ -184,7 +186,8 @@ def _of_compression(frames: Sequence[Structure]) -> list[Suspicion]:
     Slabs are left out: their volume is mostly vacuum. Where larger cells are hotter, heat may raise
     the pressure by more than the volume lowers it, and nothing is said.
     """
-    dense = [f for f in frames if f.labels.stress is not None and not _has_vacuum(f)]
+    stressed = [f for f in frames if f.labels.stress is not None and f.labels.forces is not None]
+    dense = [f for f in stressed if not _has_vacuum(f)]
     kinds = np.unique(np.concatenate([f.numbers for f in dense])) if dense else np.zeros(0)
     if len(dense) < 10 + len(kinds):
         return []

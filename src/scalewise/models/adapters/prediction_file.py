@@ -65,7 +65,9 @@ class PredictionFile:
         check_units: bool = True,
     ) -> None:
         options = {"forces": "forces", "energy": "energy", "stress": "stress"}
-        keys = LabelKeys(forces, energy, stress, options=options, check_units=check_units)
+        keys = LabelKeys(
+            forces, energy, stress, options=options, check_units=check_units, complete=True
+        )
         images = read_file(path)
         self.path = Path(path)
         self._name = name or self.path.name.split(".")[0] or self.path.name

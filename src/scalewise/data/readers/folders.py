@@ -1,0 +1,87 @@
+"""Folders of many files: every file below that a reader knows by name, in the order of names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import ase
+
+from scalewise.core.errors import InputError
+from scalewise.core.quantities import FILE_KEY
+from scalewise.data.readers import deepmd
+from scalewise.data.readers.opening import SUFFIXES
+from scalewise.data.readers.outcar import read_outcar
+from scalewise.data.readers.vasprun import read_vasprun
+
+Reader = Callable[[Path], list[ase.Atoms]]
+Find = Callable[[Path], Reader | None]
+GIVE: Final = "Give a folder with files whose names a reader knows, such as OUTCAR or *.extxyz."
+
+
+def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
+    """What is read below a folder: files, and folders of DeePMD-kit.
+
+    Names that begin with a dot are left out; and, beside the same file uncompressed, a compressed
+    one. A run of VASP leaves ``OUTCAR`` and ``vasprun.xml``: beside the second, which has more
+    digits, the first is left out.
+
+    Raises
+    ------
+    InputError
+        A folder that cannot be read, or in which no name is known.
+    """
+    found = list(_walk(folder, find))
+    if not found:
+        raise InputError(str(folder), "no file in it that a reader knows by its name", GIVE)
+    return sorted(found, key=lambda member: member[0].parts)
+
+
+def _walk(folder: Path, find: Find) -> Iterator[tuple[Path, Reader]]:
+    def refuse(error: OSError) -> None:
+        raise InputError(str(error.filename), error.strerror or str(error), GIVE) from None
+
+    for where, below, names in os.walk(folder, onerror=refuse):
+        place = Path(where)
+        if deepmd.is_system(place):
+            below.clear()
+            yield place, deepmd.read_deepmd
+            continue
+        below[:] = [name for name in below if not name.startswith(".")]
+        here = [place / n for n in names if not n.startswith(".") and not _is_copy(n, names)]
+        readers = [(path, reader) for path in here if (reader := find(path)) is not None]
+        runs = {_run_of(path, "vasprun") for path, reader in readers if reader is read_vasprun}
+        for path, reader in readers:
+            if reader is not read_outcar or _run_of(path, "outcar") not in runs:
+                yield path, reader
+
+
+def _is_copy(name: str, names: list[str]) -> bool:
+    """Whether a file is there uncompressed, too."""
+    return any(name.lower().endswith(s) and name[: -len(s)] in names for s in SUFFIXES)
+
+
+def _run_of(path: Path, word: str) -> str:
+    """What tells a run from others in its folder: the name less what VASP called the file."""
+    name = path.name.lower()
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.removesuffix(".xml").replace(word, "")
+
+
+def read_folder(folder: Path, find: Find) -> list[ase.Atoms]:
+    """Read all members; each frame keeps the path of its file below the folder.
+
+    Raises
+    ------
+    InputError
+        As :func:`members`; whatever is wrong with a file.
+    """
+    images = []
+    for path, reader in members(folder, find):
+        for image in reader(path):
+            image.info[FILE_KEY] = path.relative_to(folder).as_posix()
+            images.append(image)
+    return images

@@ -1,0 +1,136 @@
+"""Labels under other names than the default ones: what programs call them, taken where it is plain.
+
+ASE writes ``energy``, ``forces`` and ``stress``; NEP and GPUMD ``energy``, ``force`` and
+``virial``, in upper or lower case. Where no frame of a file has any of the default keys, these are
+taken in their place, and it is said. A file that has one of the default keys follows them: what
+else it holds may be predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import ase
+import numpy as np
+
+from scalewise.core.errors import InputError
+from scalewise.core.progress import Progress
+from scalewise.data.keys import (
+    DEFAULTS,
+    PLURAL,
+    LabelKeys,
+    LabelName,
+    frame_columns,
+    frame_keys,
+    frame_value,
+    spells,
+)
+
+#: Relative and absolute difference (eV, eV/Å, eV/Å³) up to which two keys hold the same: files
+#: print four digits of a virial, and more of others.
+_SAME: Final[dict[LabelName, tuple[float, float]]] = {
+    "forces": (1e-6, 1e-6),
+    "energy": (1e-9, 1e-6),
+    "stress": (1e-3, 1e-5),
+}
+
+
+def adopt(
+    source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress
+) -> dict[str, str]:
+    """Put labels with other names under the default keys, where no frame has one of these.
+
+    Returns
+    -------
+    dict
+        The names that were found in their place.
+
+    Raises
+    ------
+    InputError
+        Several names for one label whose values differ: which one is meant, the user must say.
+    """
+    columns = dict.fromkeys(k for image in images for k in frame_columns(image))
+    single = frame_keys(images)
+    if {*columns, *single} & {*DEFAULTS.values()}:
+        return {}
+    names: dict[str, str] = {}
+    taken = []
+    for name, default in DEFAULTS.items():
+        if getattr(keys, name) != default or name in keys.named:
+            continue
+        found = [k for k in (columns if name == "forces" else single) if spells(name, k)]
+        if not found:
+            continue
+        key = found[0] if len(found) == 1 else _common(source, images, name, found, keys)
+        names[name] = key
+        how = " (-virial / volume)" * ("virial" in key.lower())
+        taken.append(f"{PLURAL[name]} from '{key}'{how}")
+        for image in images:
+            value = _value(image, name, key)
+            if value is not None:
+                (image.arrays if name == "forces" else image.info)[default] = value
+    if taken:
+        progress.message(f"no frame has {' or '.join(DEFAULTS.values())}: read {', '.join(taken)}")
+    return names
+
+
+def _common(
+    source: str, images: Sequence[ase.Atoms], name: LabelName, found: list[str], keys: LabelKeys
+) -> str:
+    """The first of several keys, if all hold the same in every frame."""
+    relative, absolute = _SAME[name]
+    for image in images:
+        values = [_value(image, name, key) for key in found]
+        first, others = values[0], values[1:]
+        if all(value is None for value in values):
+            continue
+        if first is None or not all(
+            other is not None
+            and np.shape(other) == np.shape(first)
+            and np.allclose(other, first, rtol=relative, atol=absolute)
+            for other in others
+        ):
+            break
+    else:
+        return found[0]
+    option = keys.options[name]
+    usable = [key for key in found if "virial" not in key.lower()]
+    hint = f", such as {option}={usable[-1]}" if usable else ""
+    smeared = " (where electrons are smeared, forces belong to free_energy)"
+    raise InputError(
+        f"{source}, {PLURAL[name]}",
+        f"no frame has '{DEFAULTS[name]}', and {', '.join(repr(k) for k in found)} differ",
+        f"Say which one is meant with {option}{hint}"
+        + smeared * ("free_energy" in found)
+        + f", or {option}=null for none.",
+    )
+
+
+def _value(image: ase.Atoms, name: LabelName, key: str) -> Any:
+    """What a frame has under a key, virials as stresses; as it is where that is not a number."""
+    value = frame_columns(image).get(key) if name == "forces" else frame_value(image, key)
+    if value is None or name != "stress":
+        return value
+    try:
+        numbers = np.asarray(value, dtype=float)
+    except (TypeError, ValueError):
+        return value
+    convert = _AS_MATRIX.get(numbers.size)
+    matrix = numbers if convert is None else convert(numbers.reshape(-1))
+    if "virial" not in key.lower():
+        return matrix
+    volume = abs(float(np.linalg.det(np.asarray(image.cell))))
+    return -matrix / volume if image.pbc.all() and volume > 0 else None
+
+
+def voigt(values: np.ndarray) -> np.ndarray:
+    """The matrix [3, 3] of six values in the order xx, yy, zz, yz, xz, xy."""
+    return values[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+
+
+_AS_MATRIX: Final[dict[int, Callable[[np.ndarray], np.ndarray]]] = {
+    6: voigt,
+    9: lambda values: values.reshape(3, 3),
+}

@@ -1,0 +1,319 @@
+"""Formats of other programs: signs, units, files that are cut off, and folders of many files."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from format_samples import FORMATS, KBAR, outcar, structures, vasprun, write_deepmd, write_outcar
+from scalewise.core.errors import InputError
+from scalewise.data.readers import files_of, hash_file, read_file
+from scalewise.data.reading import read_structures
+from scalewise.data.splits import DataFile, identify
+
+
+def energy(atoms: ase.Atoms) -> float:
+    atoms.calc = EMT()
+    return float(atoms.get_potential_energy())
+
+
+def compressed() -> tuple[ase.Atoms, float]:
+    """Copper under pressure, and the derivative of its energy by the logarithm of its volume."""
+    atoms = bulk("Cu", cubic=True, a=3.5)
+    ends = []
+    for strain in (-1e-4, 1e-4):
+        other = atoms.copy()
+        other.set_cell(atoms.cell * (1 + strain / 3), scale_atoms=True)
+        ends.append(energy(other))
+    slope = (ends[1] - ends[0]) / 2e-4
+    assert slope < 0
+    return atoms, slope
+
+
+def test_the_sign_of_a_virial_is_that_of_physics(tmp_path: Path) -> None:
+    # the trace of the virial is -dE/d(ln V) summed over three directions: -3 V dE/dV
+    atoms, slope = compressed()
+    path = tmp_path / "copper"
+    part = path / "set.000"
+    part.mkdir(parents=True)
+    path.joinpath("type.raw").write_text("0 0 0 0")
+    path.joinpath("type_map.raw").write_text("Cu")
+    arrays = {
+        "coord": atoms.positions.reshape(1, -1),
+        "box": np.asarray(atoms.cell).reshape(1, 9),
+        "energy": [[energy(atoms)]],
+        "force": atoms.get_forces().reshape(1, -1),
+        "virial": (-slope * np.eye(3)).reshape(1, 9),
+    }
+    for name, values in arrays.items():
+        np.save(part / f"{name}.npy", np.asarray(values, dtype=np.float32))
+    (found,) = read_structures(path, stress="REF_stress")
+    meant = atoms.get_stress(voigt=False)
+    assert np.trace(meant) < 0
+    np.testing.assert_allclose(found.labels.stress, meant, atol=1e-4)
+
+
+def test_the_sign_of_vasps_pressure_is_that_of_physics(tmp_path: Path) -> None:
+    atoms, slope = compressed()
+    atoms.calc = EMT()
+    pressure = -slope / atoms.get_volume() / KBAR
+    assert pressure > 100  # kbar: copper is pressed together, and VASP's `in kB` is positive then
+    text = outcar(structures(1, alike=True))
+    line = next(x for x in text.splitlines() if x.startswith("  in kB"))
+    text = text.replace(line, "  in kB  " + 3 * f"{pressure:12.5f}" + 3 * f"{0.0:12.5f}")
+    path = tmp_path / "OUTCAR"
+    path.write_text(text)
+    (found,) = read_structures(path, stress="REF_stress", check_units=False)
+    np.testing.assert_allclose(
+        found.labels.stress, atoms.get_stress(voigt=False), rtol=1e-3, atol=1e-5
+    )
+
+
+def test_external_pressure_is_no_part_of_the_energy(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    path = tmp_path / "vasprun.xml"
+    path.write_text(vasprun(frames, pressure=50.0))
+    found = [image.info["REF_energy"] for image in read_file(path)]
+    np.testing.assert_allclose(found, [f.labels.energy for f in frames], atol=1e-6)
+
+
+def test_what_is_said_of_a_vasprun_that_was_cut_off_helps(tmp_path: Path) -> None:
+    path, text = tmp_path / "vasprun.xml", vasprun(structures(3, alike=True))
+    path.write_text(text[: text.rindex("<structure>")])
+    with pytest.raises(InputError, match=r"after 2 steps .*</calculation> with </modeling>"):
+        read_file(path)
+    whole = text[: text.rindex("<structure>")].rpartition("</calculation>")
+    path.write_text(whole[0] + whole[1] + "</modeling>")
+    assert len(read_file(path)) == 2
+
+
+def machine_learned(text: str) -> str:
+    """As VASP writes a step that it has predicted, between two that it has computed."""
+    first, second = text.split("--- Iteration      2(   1)  ---")
+    start = first.index("--- Iteration")
+    learned = first[start:].replace("TOTAL-FORCE (eV/Angst)", "TOTAL-FORCE (eV/Angst) (ML)")
+    learned = learned.replace("energy   TOTEN", "energy ML TOTEN")
+    return first + learned + "--- Iteration      2(   1)  ---" + second
+
+
+def dispersion(text: str) -> str:
+    lines = text.replace(" eV\n", " eV    w/o vdW =   -1.0 eV\n").split("\n")
+    rows = [k for k, line in enumerate(lines) if len(line) == 3 * 13 + 3 + 3 * 14]
+    for k in rows:
+        lines[k] += 3 * f"{0.5:14.6f}"
+    return "\n".join(lines)
+
+
+def untitled(text: str) -> str:
+    return "\n".join(x for x in text.split("\n") if "TITEL" not in x and "VRHFIN" not in x)
+
+
+@pytest.mark.parametrize("change", [machine_learned, dispersion, untitled, lambda t: t + t])
+def test_variants_of_outcar(change, tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    path = tmp_path / "OUTCAR"
+    path.write_text(change(outcar(frames)))
+    images = read_file(path)
+    assert len(images) in (2, 4)
+    for image, frame in zip(images, frames * 2, strict=False):
+        np.testing.assert_array_equal(image.numbers, frame.numbers)
+        assert image.info["REF_energy"] == pytest.approx(frame.labels.energy)
+        np.testing.assert_allclose(image.arrays["REF_forces"], frame.labels.forces, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("PAW_PBE H_pv", "PAW_PBE H1.25", "pseudo-atoms"),
+        ("NIONS =      5", "NIONS =      7", r"numbers of 3 kinds .* Give the vasprun\.xml"),
+        ("   1   2   2", "   1   2", r"numbers of 3 kinds"),
+        ("   1   2   2", "   1   2   9", r"numbers of 3 kinds"),
+        ("POSITION  ", "PLACES    ", "no ionic step|where"),
+        (" eV\n  energy  without", "\n  energy  without", "an energy in eV belongs"),
+    ],
+)
+def test_an_outcar_that_cannot_be_meant(old: str, new: str, message: str, tmp_path: Path) -> None:
+    path, text = tmp_path / "OUTCAR", outcar(structures(1, alike=True))
+    assert old in text
+    text = text.replace(old, new)
+    path.write_text(text.replace("TOTAL-FORCE (eV/Angst)", "") if "PLACES" in new else text)
+    with pytest.raises(InputError, match=message):
+        read_file(path)
+
+
+@pytest.mark.parametrize("name", [n for n in FORMATS if "deepmd" not in n and n != "folder"])
+def test_a_file_that_is_cut_off_anywhere(name: str, tmp_path: Path) -> None:
+    file, write, options, _ = FORMATS[name]
+    path, frames = tmp_path / file, structures(**options)
+    write(path, frames)
+    whole, images = path.read_bytes(), read_file(path)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for size in rng.integers(1, len(whole) - 1, 60).tolist():
+        path.write_bytes(whole[:size])
+        try:
+            found = read_file(path)
+        except InputError:
+            refused += 1
+            continue
+        # what ends after a whole frame may be a whole file
+        assert len(found) <= len(images)
+        # the last number of a text without a last line feed may have lost digits
+        kept = found[:-1] if path.suffix in (".xyz", ".extxyz") else found
+        for a, b in zip(kept, images, strict=False):
+            assert a.info["REF_energy"] == b.info["REF_energy"]
+            np.testing.assert_array_equal(a.arrays["REF_forces"], b.arrays["REF_forces"])
+    assert refused > 0 or name.startswith("db")
+
+
+@pytest.mark.parametrize("name", [n for n in FORMATS if "deepmd" not in n and n != "folder"])
+def test_a_damaged_file_ends_in_one_sentence(name: str, tmp_path: Path) -> None:
+    file, write, options, _ = FORMATS[name]
+    path = tmp_path / file
+    write(path, structures(**options))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3).tolist():
+            damaged[place] = int(rng.integers(0, 256))
+        path.write_bytes(bytes(damaged))
+        with contextlib.suppress(InputError):  # and nothing else
+            read_structures(path, check_units=False, stress="REF_stress")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda p: (p / "type_map.raw").unlink(), r"type_map\.raw: no such file"),
+        (lambda p: (p / "type_map.raw").write_text("H"), r"type_map\.raw has 1 elements"),
+        (lambda p: (p / "type_map.raw").write_text("H O Q"), r"'Q'"),
+        (lambda p: (p / "type.raw").write_text("0 a"), r"type\.raw"),
+        (lambda p: (p / "type.raw").write_text("0 1"), r"every frame has 6 numbers"),
+        (lambda p: (p / "set.000/coord.npy").unlink(), r"coord\.npy: no such file"),
+        (lambda p: (p / "set.000/box.npy").unlink(), r"no box\.npy"),
+        (lambda p: (p / "set.000/force.npy").write_bytes(b"x"), r"force\.npy: not an array"),
+        (lambda p: np.save(p / "set.001/energy.npy", [1.0]), r"1 frames in energy\.npy, but 2"),
+        (lambda p: np.save(p / "set.001/energy.npy", ["a"]), r"not an array of numbers"),
+        (lambda p: [shutil.rmtree(p / f"set.00{k}") for k in (0, 1)], r"no folder set\.\*"),
+    ],
+)
+def test_a_folder_of_deepmd_that_does_not_fit(spoil, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "water"
+    write_deepmd(path, structures(alike=True))
+    spoil(path)
+    with pytest.raises(InputError, match=message):
+        read_structures(path)
+
+
+def test_arrays_that_would_run_code_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "water"
+    write_deepmd(path, structures(alike=True))
+    np.save(path / "set.000/force.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="not an array of numbers"):
+        read_structures(path)
+
+
+# -- folders of many files -------------------------------------------------------------------------
+
+
+def test_every_file_below_a_folder_that_a_reader_knows(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    folder = tmp_path / "all"
+    (folder / "b").mkdir(parents=True)
+    (folder / ".git").mkdir()
+    write_outcar(folder / "b/OUTCAR", frames)
+    write_outcar(folder / ".git/OUTCAR", frames)
+    write_outcar(folder / "a.OUTCAR", frames[:1])
+    FORMATS["OUTCAR, gzip"][1](folder / "a.OUTCAR.gz", frames[:1])
+    write_deepmd(folder / "c", frames)
+    (folder / "notes.txt").write_text("of no kind")
+    found = read_structures(folder)
+    files = [s.info["source_file"] for s in found]
+    assert files == ["a.OUTCAR", "b/OUTCAR", "b/OUTCAR", "c", "c"]
+    assert found[2].where == f"{folder}, frame 2 (b/OUTCAR)"
+    assert [s.source for s in found] == 5 * [str(folder)]
+
+
+def test_a_run_of_vasp_is_read_once(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    for run in ("one", "two"):
+        (tmp_path / run).mkdir()
+        write_outcar(tmp_path / run / "OUTCAR", frames)
+    FORMATS["vasprun"][1](tmp_path / "two/vasprun.xml", frames)
+    names = [str(f.relative_to(tmp_path)) for f in files_of(tmp_path)]
+    assert names == ["one/OUTCAR", "two/vasprun.xml"]
+
+
+def test_an_error_in_a_folder_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    frames = structures(2, alike=True)
+    write_outcar(tmp_path / "run/OUTCAR_1", frames)
+    write_outcar(tmp_path / "run/OUTCAR_2", frames)
+    path = tmp_path / "run/OUTCAR_2"
+    text = path.read_text()
+    path.write_text(text.replace("  free  energy", "  gone", 1))
+    with pytest.raises(InputError, match=r"OUTCAR_2"):
+        read_structures(tmp_path)
+    positions = f"{frames[1].positions[0, 0]:13.5f}"
+    path.write_text(text.replace(positions, f"{3e8:13.0f}"))
+    with pytest.raises(InputError, match=r"frame 3 \(run/OUTCAR_2\), key 'positions'"):
+        read_structures(tmp_path)
+
+
+def test_folders_without_known_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file in it that a reader knows"):
+        read_file(tmp_path)
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="no file in it that a reader knows"):
+        read_file(tmp_path)
+
+
+def test_the_hash_of_a_folder_is_that_of_what_is_read(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    write_outcar(tmp_path / "OUTCAR", frames)
+    before = hash_file(tmp_path)
+    (tmp_path / "notes.txt").write_text("of no kind")
+    assert hash_file(tmp_path) == before
+    assert identify(read_structures(tmp_path)) == DataFile.of(tmp_path, 2)
+    (tmp_path / "OUTCAR").rename(tmp_path / "OUTCAR_1")
+    renamed = hash_file(tmp_path)
+    write_outcar(tmp_path / "OUTCAR_1", frames[:1])
+    assert len({before, renamed, hash_file(tmp_path)}) == 3
+
+
+def test_a_database_is_left_alone_where_it_is_none(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "a.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table other (id integer)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"damaged .*no such table"):
+        read_file(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_units_of_runner_and_its_charges(tmp_path: Path) -> None:
+    path = tmp_path / "input.data"
+    path.write_text(
+        "begin\ncomment two words\natom 0 0 0 H 0.25 0 0 0 1\natom 0 0 1 F -0.25 0 0 0 -1\n"
+        "energy -1\ncharge -2\nend\n"
+    )
+    (image,) = read_file(path)
+    assert image.positions[1, 2] == pytest.approx(0.529177, abs=1e-6)
+    assert image.info["REF_energy"] == pytest.approx(-27.211386, abs=1e-5)
+    assert image.arrays["REF_forces"][0, 2] == pytest.approx(51.422067, abs=1e-4)
+    assert image.info["total_charge"] == -2.0
+    assert image.info["comment"] == "two words"
+    assert image.arrays["REF_charges"].tolist() == [0.25, -0.25]
+    assert not image.pbc.any()

@@ -1,0 +1,140 @@
+"""Labels under the names that programs use, and when they are not taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+
+from format_samples import structures, virial, with_results
+from scalewise.core.errors import InputError
+from scalewise.core.progress import Messages
+from scalewise.data.keys import LabelKeys
+from scalewise.data.reading import read_structures
+from scalewise.training.settings import DataSettings
+
+KEYS = LabelKeys.of(DataSettings(), "data.")
+
+
+def nep(path: Path, energy_key: str, virial_key: str, force_key: str) -> None:
+    """As GPUMD's tools write: its own spelling of keys, nine values of a virial."""
+    lines = []
+    for s in structures():
+        cell = " ".join(f"{v:.10f}" for v in s.cell.reshape(9))
+        nine = " ".join(f"{v:.8f}" for v in virial(s).reshape(9))
+        lines.append(str(len(s.numbers)))
+        lines.append(
+            f'{energy_key}={s.labels.energy:.10f} lattice="{cell}" {virial_key}="{nine}" '
+            f"config_type=a properties=species:S:1:pos:R:3:{force_key}:R:3"
+        )
+        for symbol, row in zip(s.symbols, np.hstack([s.positions, s.labelled_forces]), strict=True):
+            lines.append(" ".join([symbol, *(f"{v:.10f}" for v in row)]))
+    path.write_text("\n".join(lines) + "\n")
+
+
+def check(path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> None:
+    found = read_structures(path, KEYS, check_units=False, progress=Messages())
+    for read, meant in zip(found, structures(), strict=True):
+        np.testing.assert_allclose(read.cell, meant.cell, atol=1e-9)
+        assert read.pbc.all()
+        assert read.labels.energy == pytest.approx(meant.labels.energy)
+        np.testing.assert_allclose(read.labels.forces, meant.labels.forces, atol=1e-8)
+        np.testing.assert_allclose(read.labels.stress, meant.labels.stress, atol=1e-7)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no frame has REF_forces or REF_energy or REF_stress" in said
+    for word in words:
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("Energy", "Virial", "force"),
+        ("energy", "virial", "forces"),
+        ("ENERGY", "virials", "Forces"),
+        ("total_energy", "VIRIAL", "dft_forces"),
+    ],
+)
+def test_the_spelling_of_nep(
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nep(tmp_path / "train.xyz", *words)
+    energy, virial, force = words
+    check(
+        tmp_path / "train.xyz",
+        capsys,
+        f"forces from '{force}'",
+        f"energies from '{energy}'",
+        f"stresses from '{virial}' (-virial / volume)",
+    )
+
+
+def of_ase(path: Path, free: float = 0.0) -> None:
+    images = [with_results(s) for s in structures()]
+    for image in images:
+        image.calc.results["energy"] = image.calc.results["free_energy"] + free
+    ase.io.write(path, images, format="extxyz")
+
+
+def test_the_spelling_of_ase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of_ase(tmp_path / "a.xyz")
+    check(tmp_path / "a.xyz", capsys, "stresses from 'stress'")
+
+
+def test_energies_that_differ_are_for_the_user_to_choose(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    of_ase(path, free=0.01)
+    message = r"'energy', 'free_energy' differ.*data\.energy_key=free_energy"
+    with pytest.raises(InputError, match=message):
+        read_structures(path, KEYS)
+    keys = LabelKeys.of(DataSettings(energy_key="free_energy"), "data.")
+    found = read_structures(path, keys, check_units=False)
+    assert found[0].labels.energy == pytest.approx(structures()[0].labels.energy)
+    assert found[0].labels.stress is not None
+    keys = LabelKeys.of(DataSettings(energy_key=None), "data.")
+    assert read_structures(path, keys, check_units=False)[0].labels.energy is None
+
+
+def test_several_columns_of_forces_are_refused(tmp_path: Path) -> None:
+    images = [with_results(s) for s in structures()]
+    for image in images:
+        del image.calc.results["free_energy"]
+        image.arrays["dft_forces"] = 1.1 * image.calc.results["forces"]
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    with pytest.raises(InputError, match=r"'dft_forces', 'forces' differ.*data\.forces_key="):
+        read_structures(tmp_path / "a.xyz", KEYS)
+
+
+def test_a_file_with_a_default_key_follows_it(tmp_path: Path) -> None:
+    # what else such a file holds may be predictions
+    images = [with_results(s) for s in structures()]
+    for image in images:
+        image.arrays["REF_forces"] = 2.0 * image.calc.results["forces"]
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    (first, *_) = read_structures(tmp_path / "a.xyz", KEYS, check_units=False)
+    assert first.labels.energy is None
+    assert first.labels.stress is None
+
+
+def test_a_virial_of_a_molecule_is_no_stress(tmp_path: Path) -> None:
+    images = [with_results(s) for s in structures(periodic=False)]
+    for image in images:
+        del image.calc.results["free_energy"]
+        image.info["virial"] = np.eye(3)
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    (first, *_) = read_structures(tmp_path / "a.xyz", KEYS, check_units=False)
+    assert first.labels.stress is None
+    assert first.labels.forces is not None
+
+
+def test_a_wrong_unit_is_said_of_the_key_in_the_file(tmp_path: Path) -> None:
+    images = [with_results(s) for s in structures(12, alike=True)]
+    for image in images:
+        image.calc.results = {"forces": image.calc.results["forces"], "stress": 50.0 * np.ones(6)}
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    keys = replace(KEYS, forces=None, energy=None)
+    with pytest.raises(InputError, match=r"key 'stress': the median frame has a stress of 50"):
+        read_structures(tmp_path / "a.xyz", keys)

@@ -111,7 +111,7 @@ def prove(folder: Path) -> list[Report]:
     """Eight trainings of a few steps."""
     settings = AttributionSettings.model_validate(
         {
-            "network": {"ladder": [3.0, 4.0, "long"], **SIZES},
+            "network": {"ladder": [3.0, 4.0, "long"], "pair_baseline": False, **SIZES},
             "steps": 2,
             "validations": 1,
             "points": 2,

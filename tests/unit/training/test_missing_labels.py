@@ -28,9 +28,9 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.gradients import Evaluator
 from scalewise.training.dataset import join, prepare
-from scalewise.training.loss import ErrorSums, loss
-from scalewise.training.run import _scale
-from scalewise.training.settings import DataSettings, LossSettings
+from scalewise.training.loss import ErrorSums, loss_terms
+from scalewise.training.reference import _scale
+from scalewise.training.settings import DataSettings
 from support import salt_frame, untrained
 
 NETWORK = {"channels": 4, "hidden": 8, "l_max": 2, "cutoff": 4.0, "num_bessel": 4, "layers": 1}
@@ -70,12 +70,11 @@ def gradients(frames: Sequence[Structure]) -> tuple[float, list[torch.Tensor]]:
     composition = CompositionModel((11, 17), np.zeros(2), np.zeros((0, 2)))
     sample = join(prepare(frames, composition, settings, torch.float32))
     weights = dict(network.named_parameters())
-    value = loss(
-        Evaluator(network)(sample.graph, sample.positions, weights=weights), sample, LossSettings()
-    )
+    found = Evaluator(network)(sample.graph, sample.positions, weights=weights)
+    terms, counts = loss_terms(found, sample, delta=0.01)
+    value = (terms * counts).sum()
     value.backward()
-    found = [w.grad for w in weights.values() if w.grad is not None]
-    return float(value.detach()), found
+    return float(value.detach()), [w.grad for w in weights.values() if w.grad is not None]
 
 
 @pytest.mark.parametrize("parts", COMBINATIONS)

@@ -92,6 +92,8 @@ def find_duplicates(
     ordered: Links = []
     matched: Links = []
     for members in _classes([(np.sort(f.numbers).tobytes(), f.pbc.tobytes()) for f in frames]):
+        if len(members) < 2:
+            continue
         chosen = [_compared(frames[k], elements) for k in members]
         if not chosen[0].any():
             continue
@@ -104,7 +106,7 @@ def find_duplicates(
             ]
         ordered += found
         sorted_stack = _Stack.of([frames[k] for k in members], chosen, sort=True)
-        if sorted_stack.periodic and len(members) > 1:
+        if sorted_stack.periodic:
             known = {(a, b) for a, b, _ in found}
             local = _reordered(sorted_stack, distance, members, known)
             matched += [(members[a], members[b], d) for a, b, d in local]

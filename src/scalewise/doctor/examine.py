@@ -12,8 +12,10 @@ from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
+from scalewise.data.readers import reader_for
+from scalewise.data.readers.extxyz import read_images
 from scalewise.data.reading import read_structures
-from scalewise.data.splits import Split, make_split
+from scalewise.data.splits import DataFile, Split, make_split
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
@@ -88,12 +90,21 @@ def diagnose_data(
     InputError
         A named key or element that is not in the structures.
     """
-    frames, settings = list(structures), settings or DoctorSettings()
+    return _diagnose(list(structures), settings or DoctorSettings(), None, progress, cost)
+
+
+def _diagnose(
+    frames: Sequence[Structure],
+    settings: DoctorSettings,
+    data: DataFile | None,
+    progress: Progress,
+    cost: CostModel,
+) -> Report:
     composition = compose(frames)
     _check_elements(settings, composition)
     progress.message("Comparing frames")
     twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
-    split, described, findings = _split(frames, twins, settings)
+    split, described, findings = _split(frames, twins, data, settings)
     findings += find_contradictions(frames, twins)
     progress.message("Looking at labels, distances and neighbors")
     labels = _examine_labels(frames, composition, np.array(split.group), settings)
@@ -128,7 +139,10 @@ def run_command(request: Request) -> Report:
     progress.message(f"Reading {path}")
     keys = LabelKeys.of(settings)
     structures = read_structures(path, keys, check_units=False, progress=progress)
-    return diagnose_data(structures, settings, progress=progress)
+    # the splitting would read the file once more to see that it holds these structures
+    plain = reader_for(path) is read_images
+    data = DataFile.of(path, len(structures)) if plain else None
+    return _diagnose(structures, settings, data, progress, MEASURED)
 
 
 def _examine_labels(
@@ -140,7 +154,7 @@ def _examine_labels(
     labels, missing = count_labels(frames)
     described, rank = describe_composition(frames, composition)
     fit, labelled = _fit(frames, composition)
-    outliers, extreme = find_outliers(frames, composition, fit, labelled)
+    outliers, extreme = find_outliers(frames, fit, labelled)
     noise = estimate_noise(frames, composition, group, settings.seed)
     charges, charged = check_charges(frames)
     return {
@@ -186,12 +200,13 @@ def _check_elements(settings: DoctorSettings, composition: Composition) -> None:
 
 
 def _split(
-    frames: Sequence[Structure], twins: Duplicates, settings: DoctorSettings
+    frames: Sequence[Structure], twins: Duplicates, data: DataFile | None, settings: DoctorSettings
 ) -> tuple[Split, dict[str, Any], list[Finding]]:
     split = make_split(
         frames,
         **settings.splitting.model_dump(),
         duplicates=twins,
+        data=data,
     )
     leaks = find_leaks(twins, split.role)
     section = {

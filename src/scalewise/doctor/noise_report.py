@@ -11,6 +11,8 @@ from scalewise.doctor.noise import ElementNoise, NetForceNoise, UnitNoise
 
 #: Noise per atom and component (eV/Å) that is worth a warning: good models err by 20 meV/Å.
 NOTABLE: Final = 0.010
+#: Elements, or formula units, that are named one by one.
+MOST: Final = 3
 
 
 def describe_noise(noise: NetForceNoise) -> dict[str, Any]:
@@ -61,13 +63,16 @@ def judge_noise(noise: NetForceNoise, composition: Composition) -> list[Finding]
             )
         )
     loud = [e for e in noise.elements if e.certain > NOTABLE]
-    findings += [_loud_element(e) for e in loud]
+    findings += [_loud_element(e) for e in loud] if len(loud) <= MOST else [_loud_elements(loud)]
     named = {e.name for e in loud}
+    units = []
     for unit, known in zip(noise.units, composition.stoichiometric, strict=False):
         of = {e for e, n in zip(composition.elements, known, strict=True) if n}
         if unit.per_atom > NOTABLE and not of & named:
-            findings.append(_loud_unit(unit))
-    fixed = [u.name for u in noise.units if u.atoms > 1]
+            units.append(unit)
+    units.sort(key=lambda u: -u.per_atom)
+    findings += [_loud_unit(unit) for unit in units[:MOST]]
+    fixed = [u.name for u in noise.units if u.atoms > 1][:MOST]
     if fixed:
         findings.append(
             Finding(
@@ -93,6 +98,20 @@ def _loud_element(element: ElementNoise) -> Finding:
         f"No model gets below about {1e3 * element.floor:.0f} meV/Å MAE on {element.name} with "
         "these labels. Weigh them less, recompute them tighter, or take the net force off these "
         "atoms.",
+    )
+
+
+def _loud_elements(loud: list[ElementNoise]) -> Finding:
+    ordered = sorted(loud, key=lambda e: -e.sigma)
+    named = ", ".join(f"{e.name} {1e3 * e.sigma:.0f}" for e in ordered[:MOST])
+    return Finding(
+        "warning",
+        "noise",
+        f"force labels of {count(len(loud), 'element')} carry noise, in meV/Å per component: "
+        f"{named} and {len(loud) - MOST} more, down to {1e3 * ordered[-1].sigma:.0f}; frames' net "
+        "forces come from there",
+        "No model gets below 0.8 times that, as its MAE, with these labels. Weigh them less, "
+        "recompute them tighter, or take the net force off these atoms.",
     )
 
 

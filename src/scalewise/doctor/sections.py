@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from scalewise.doctor.composition import Composition, EnergyFit
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import CostModel, forecast
 from scalewise.doctor.geometry import NeighborCounts
+
+#: Formula units that a sentence names.
+NAMED: Final = 4
 
 
 def describe_composition(
@@ -37,7 +40,12 @@ def describe_composition(
     }
     if composition.rank == len(composition.elements):
         return section, []
-    units = " and ".join(u.name for u in composition.units)
+    names = [u.name for u in composition.units]
+    if len(names) > NAMED:
+        several = [u.name for u in composition.units if u.atoms > 1]
+        rest = f"{len(names) - len(several[:NAMED])} more"
+        names = [*several[:NAMED], rest]
+    units = " and ".join(names)
     return section, [
         Finding(
             "note",
@@ -48,6 +56,13 @@ def describe_composition(
             "energies of fragments; isolated atoms would settle it.",
         )
     ]
+
+
+def most_common(section: Mapping[str, Any], most: int) -> list[str]:
+    """The elements with most atoms of the section ``composition``, in their usual order."""
+    elements, atoms = section["elements"], section["atoms_of_element"]
+    order = sorted(range(len(elements)), key=lambda k: -atoms[k])[:most]
+    return [elements[k] for k in sorted(order)]
 
 
 def describe_fit(composition: Composition, fit: EnergyFit | None) -> dict[str, Any] | None:

@@ -7,12 +7,15 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import ase
 import ase.io
 import numpy as np
 import pytest
+from ase.data import chemical_symbols
+from rich.console import Console
 
 from scalewise.core.errors import InputError
 from scalewise.data.duplicates import find_duplicates
@@ -25,6 +28,7 @@ from scalewise.doctor.forecast import CostModel, forecast
 from scalewise.doctor.geometry import count_neighbors, find_closest
 from scalewise.doctor.noise import estimate_noise
 from scalewise.doctor.settings import DoctorSettings
+from scalewise.doctor.table import print_diagnosis
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report
 
@@ -616,3 +620,68 @@ def test_states_of_charge_are_no_contradiction() -> None:
     charges = [0] * 6 + [1] * 6
     assert "one structure" not in found(diagnose(both, total_charge=charges), "duplicates")
     assert "one structure" in found(diagnose(both), "duplicates")
+
+
+# ----------------------------------------------------------------- sets of every size and kind
+
+
+def crystal(symbol: str, edge: float, **info: object) -> Structure:
+    """One atom of a face-centred crystal in its smallest cell, with forces of zero."""
+    half = 0.5 * edge * (np.ones((3, 3)) - np.eye(3))
+    number = np.array([chemical_symbols.index(symbol)])
+    labels = Labels(np.zeros((1, 3)), -3.0)
+    pbc = np.ones(3, dtype=bool)
+    return Structure(number, np.zeros((1, 3)), half, pbc, labels=labels, info=dict(info))
+
+
+def test_cells_of_one_atom_have_their_neighbors() -> None:
+    """12 at a / sqrt(2), 6 at a, 24 at sqrt(3/2) a."""
+    frames = [crystal("Cu", edge) for edge in (3.5, 3.6, 3.7)]
+    diagnosis = diagnose(frames, DoctorSettings(cutoffs=(3.0, 4.0, 4.6)))
+    section = diagnosis.body["neighbors"]
+    assert section["elements"]["Cu"]["mean"] == [12, 18, 42]
+    assert section["frames"] == [3, 3, 3]
+    assert diagnosis.body["closest"][0]["distance"] == pytest.approx(3.5 / np.sqrt(2))
+    assert {f["severity"] for f in diagnosis.body["findings"]} <= {"note", "warning"}
+    assert found(diagnosis, "labels") == found(diagnosis, "units") == ""
+
+
+def mixture(seed: int, elements: int) -> Structure:
+    """Atoms of a few of many elements, and sodium chloride in its fixed ratio."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.choice([z for z in range(3, elements + 5) if z not in (11, 17)], 4)
+    numbers = np.concatenate([rng.choice(kinds, 10), np.tile([11, 17], rng.integers(1, 4))])
+    base = solution(seed)
+    n = len(numbers)
+    forces = 0.1 * rng.standard_normal((n, 3))
+    return replace(
+        base, numbers=numbers, positions=base.positions[:n], molecule=np.arange(n),
+        labels=Labels(forces, float(numbers.sum() + 0.01 * n * rng.standard_normal())),
+    )  # fmt: skip
+
+
+def test_many_elements_are_told_in_few_lines() -> None:
+    frames = [mixture(k, 30) for k in range(500)]
+    made = compose(frames)
+    assert made.rank == len(made.elements) - 1
+    assert "NaCl" in [u.name for u in made.units]
+    assert all(u.atoms == 1 for u in made.units if u.name != "NaCl")
+    diagnosis = diagnose(frames, DoctorSettings(cutoffs=(3.0,), duplicate_distance=0.1))
+    console = Console(record=True, width=100, file=StringIO())
+    print_diagnosis({**diagnosis.body, "data": {"file": "mixed.xyz"}}, console)
+    text = console.export_text()
+    assert len(text.splitlines()) < 150
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+    assert "and 22 more" in text
+    noisy = [f for f in diagnosis.body["findings"] if f["subject"] == "noise"]
+    assert [f["found"][:44] for f in noisy if f["severity"] == "warning"] == [
+        "force labels of 32 elements carry noise, in "
+    ]
+
+
+def test_small_ratios_are_found_beside_a_host_of_many_atoms() -> None:
+    host = [np.array([14] * 4000 + [5] * a + [15] * (3 * a) + [32] * (a % 2)) for a in (1, 2, 4, 5)]
+    template = solution(0)
+    made = compose([replace(template, numbers=n, positions=np.zeros((len(n), 3))) for n in host])
+    assert made.rank == 3
+    assert {u.name for u in made.units} == {"Si", "Ge", "BP3"}

@@ -568,26 +568,69 @@ def test_zero_forces_of_a_perfect_crystal_are_what_they_are() -> None:
     assert "error" not in text
 
 
-def test_a_strained_crystal_is_cut_into_blocks() -> None:
+def stretched(frame: Structure, by: float, energy: float = 0.0) -> Structure:
+    return replace(
+        frame,
+        positions=frame.positions * by,
+        cell=frame.cell * by,
+        labels=replace(frame.labels, energy=energy),
+    )
+
+
+def test_a_crystal_at_many_close_volumes_is_cut_into_blocks() -> None:
     """Forty volumes of one crystal chain up to one group: every role gets some all the same."""
-    frames = []
-    for k in range(40):
-        one = solution(3)
-        stretch = 1 + 0.005 * k
-        frames.append(
-            replace(
-                one,
-                positions=one.positions * stretch,
-                cell=one.cell * stretch,
-                labels=replace(one.labels, energy=0.1 * k),
-            )
-        )
+    frames = [stretched(solution(3), 1 + 0.001 * k, 0.1 * k) for k in range(40)]
     diagnosis = diagnose(frames)
     assert "cut into 20 blocks" in found(diagnosis, "split")
     assert set(split_of(diagnosis).roles) == {"train", "valid", "test"}
-    # eight per cent in volume is no near-duplicate
-    twins = find_duplicates([frames[0], frames[6]], 1.5)
-    assert len(twins.first) == 0
+
+
+@pytest.mark.parametrize("sides", [1, 3])
+def test_strained_crystals_are_no_twins_in_cells_of_any_size(sides: int) -> None:
+    """Steps of an equation of state, and elastic strains of half a percent."""
+    cell = crystal("Cu", 3.6)
+    grid = np.stack(np.meshgrid(*[np.arange(sides)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    n = len(grid)
+    bulk = replace(
+        cell, numbers=np.full(n, 29), positions=grid @ cell.cell, cell=sides * cell.cell,
+        molecule=np.arange(n), labels=Labels(np.zeros((n, 3)), -3.0 * n),
+    )  # fmt: skip
+    shear = np.eye(3) + 0.005 * np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]])
+    frames = [stretched(bulk, 1 + 0.005 * k) for k in range(6)]
+    frames.append(replace(bulk, positions=bulk.positions @ shear, cell=bulk.cell @ shear))
+    assert len(find_duplicates(frames, 1.5).first) == 0
+    # the noise of a barostat is no other structure
+    assert len(find_duplicates([bulk, stretched(bulk, 1.0005)], 1.5).first) == 1
+
+
+def test_strain_counts_as_what_it_moves_atoms_by() -> None:
+    frame = solution(0)
+    (distance,) = find_duplicates([frame, stretched(frame, 1.002)], 1.0).distance
+    assert distance == pytest.approx(0.002 * 9.5 * np.sqrt(3 / 12), rel=0.2)
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+def test_twins_are_found_among_more_frames_than_are_all_compared(pbc: bool) -> None:
+    """And copies chain up, however many: the nearest frames of a copy are copies alone."""
+    frames = [replace(solution(k), pbc=np.full(3, pbc)) for k in range(300)]
+    twins = [move(frames[k], 0.2, k) for k in range(0, 300, 10)]
+    copies = [frames[7]] * 40
+    result = find_duplicates([*frames, *twins, *copies], 0.5)
+    for k, n in enumerate(range(0, 300, 10)):
+        assert result.group[300 + k] == result.group[n]
+    assert len(np.unique(result.group[[7, *range(330, 370)]])) == 1
+    assert len(np.unique(result.group)) == 300
+
+
+def test_two_crowds_that_touch_are_one_group() -> None:
+    """Each frame's nearest ones are of its own crowd; what links the crowds is farther."""
+    first = solution(0)
+    second = move(first, 0.3, 1)
+    frames = [move(first, 0.01, k) for k in range(200)] + [
+        move(second, 0.01, k) for k in range(200)
+    ]
+    assert set(find_duplicates(frames, 0.5).group) == {0}
+    assert set(find_duplicates(frames, 0.1).group) == {0, 1}
 
 
 def test_elements_of_few_frames_are_trained_on() -> None:

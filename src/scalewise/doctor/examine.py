@@ -15,7 +15,7 @@ from scalewise.data.keys import LabelKeys
 from scalewise.data.readers import reader_for
 from scalewise.data.readers.extxyz import read_images
 from scalewise.data.reading import read_structures
-from scalewise.data.splits import DataFile, Split, make_split
+from scalewise.data.splits import DataFile, Split, make_split, read_roles
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
@@ -103,7 +103,8 @@ def _diagnose(
     composition = compose(frames)
     _check_elements(settings, composition)
     progress.message("Comparing frames")
-    twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
+    roles = None if settings.split_key is None else read_roles(frames, settings.split_key)
+    twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements, roles)
     split, described, findings = _split(frames, twins, data, settings)
     findings += find_contradictions(frames, twins)
     progress.message("Looking at labels, distances and neighbors")
@@ -211,7 +212,7 @@ def _split(
     leaks = find_leaks(twins, split.role)
     section = {
         "made": split.made,
-        "roles": describe_split(split),
+        "roles": describe_split(split, leaks),
         "leaking_pairs": len(leaks),
         "split_groups": len(split.leaking_groups()),
         "leaks": [asdict(leak) for leak in leaks[:LISTED]],

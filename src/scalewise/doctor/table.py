@@ -207,14 +207,13 @@ def _outliers(outliers: Sequence[Section]) -> Block | None:
 
 
 def _split(split: Section) -> Block:
-    pairs = split["leaking_pairs"]
-    caption = f"near-duplicate pairs between roles: {pairs}"
-    table = _new_table("Split", "role", "frames", "share", "groups")
+    table = _new_table("Split", "role", "frames", "share", "groups", "twin in train")
     total = sum(row["frames"] for row in split["roles"])
     for row in split["roles"]:
-        share = row["frames"] / total
-        table.add_row(escape(row["role"]), str(row["frames"]), f"{share:.1%}", str(row["groups"]))
-    return table, caption
+        twins = "" if row["twin_in_train"] is None else str(row["twin_in_train"])
+        cells = (str(row["frames"]), f"{row['frames'] / total:.1%}", str(row["groups"]), twins)
+        table.add_row(escape(row["role"]), *cells)
+    return table, "twin in train: frames with a near-duplicate among those to train on"
 
 
 def _closest(closest: Sequence[Section], elements: Sequence[str]) -> Block:

@@ -418,10 +418,68 @@ def test_a_leak_in_a_given_split_is_named() -> None:
     frames.append(move(frames[1], 0.2))
     roles = ["train", "train", "val", "test", "test", "ood", "test"]
     diagnosis = diagnose(frames, DoctorSettings(split_key="split", cutoffs=(3.0,)), split=roles)
-    assert "frames 1 (train) and 6 (test), 0.1" in found(diagnosis, "split")
+    text = found(diagnosis, "split")
+    assert "warning: the split leaks: near-duplicates (below 1.5 Å) of frames to train on" in text
+    assert "are 1 of 3 frames of test (33%) (closest: 1 (train) and 6 (test), 0.1" in text
+    assert {row["role"]: row["twin_in_train"] for row in diagnosis.body["split"]["roles"]} == {
+        "train": None, "valid": 0, "test": 1, "ood": 0,
+    }  # fmt: skip
     split = split_of(diagnosis)
     assert split.roles == ("train", "valid", "test", "ood")
     assert split.leaking_groups() == (1,)
+
+
+def trajectory(frames: int, steps: float = 0.05) -> list[Structure]:
+    """One molecule that drifts through its shapes, turned at random."""
+    rng = np.random.default_rng(0)
+    shape = replace(solution(0), pbc=np.zeros(3, dtype=bool))
+    walk = steps * rng.standard_normal((frames, *shape.positions.shape)).cumsum(axis=0)
+    turns = [np.linalg.qr(rng.standard_normal((3, 3)))[0] for _ in range(frames)]
+    return [
+        replace(shape, positions=(shape.positions + moved) @ turn)
+        for moved, turn in zip(walk, turns, strict=True)
+    ]
+
+
+def test_a_trajectory_of_one_molecule_is_split_by_blocks_of_time() -> None:
+    report = diagnose(trajectory(400), DoctorSettings(cutoffs=(3.0,), duplicate_distance=2.0))
+    split = split_of(report)
+    text = "cut into 20 blocks of frames that follow each other, without gaps"
+    assert text in split.made["group"]
+    assert "no order of time" not in split.made["group"]
+    assert "note: most of 400 frames chain up to one group of near-dup" in found(report, "split")
+    assert split.group == tuple(k // 20 for k in range(400))
+    for role, share in {"train": 0.75, "valid": 0.1, "test": 0.15}.items():
+        assert len(split.members(role)) == pytest.approx(400 * share, abs=20)
+
+
+def test_frames_of_a_trajectory_in_no_order_are_said_to_be() -> None:
+    order = np.random.default_rng(1).permutation(400)
+    frames = [trajectory(400)[k] for k in order]
+    report = diagnose(frames, DoctorSettings(cutoffs=(3.0,), duplicate_distance=2.0))
+    assert "they are in no order of time" in split_of(report).made["group"]
+    assert "they are in no order of time" in found(report, "split")
+
+
+def test_roles_of_one_molecule_are_alike_and_leak_nothing() -> None:
+    """Said in one sentence, with the share of each role, and without a warning."""
+    settings = DoctorSettings(split_key="split", cutoffs=(3.0,), duplicate_distance=2.0)
+    roles = ["train"] * 280 + ["valid"] * 20 + ["test"] * 100
+    report = diagnose(trajectory(400), settings, split=roles)
+    (finding,) = [f for f in report.body["findings"] if f["subject"] == "split"]
+    assert finding["severity"] == "note"
+    assert "all frames resemble one another" in finding["found"]
+    twins = report.body["split"]["roles"][2]["twin_in_train"]
+    assert 0 < twins <= 100
+    assert f"{twins} of 100 frames of test ({twins}%)" in finding["found"]
+
+
+def test_two_groups_are_cut_so_that_every_role_has_frames() -> None:
+    frames = [move(solution(k // 20), 0.3, k) for k in range(40)]
+    report = diagnose(frames)
+    assert set(split_of(report).roles) == {"train", "valid", "test"}
+    assert "40 frames chain up to 2 groups" in found(report, "split")
+    assert "error" not in found(report, "split")
 
 
 def test_given_groups_are_used() -> None:

@@ -15,10 +15,12 @@ from scalewise.data.keys import LabelKeys
 from scalewise.data.readers import reader_for
 from scalewise.data.readers.extxyz import read_images
 from scalewise.data.reading import read_structures
+from scalewise.data.references import is_isolated_atom
 from scalewise.data.splits import DataFile, Split, make_split, read_roles
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
+from scalewise.doctor.energies import judge_references
 from scalewise.doctor.findings import Finding, by_severity
 from scalewise.doctor.forecast import MEASURED, CostModel
 from scalewise.doctor.geometry import (
@@ -154,18 +156,24 @@ def _examine_labels(
 ) -> dict[str, Any]:
     labels, missing = count_labels(frames)
     described, rank = describe_composition(frames, composition)
-    fit, labelled = _fit(frames, composition)
+    bound = [k for k, f in enumerate(frames) if not is_isolated_atom(f)]
+    fitted, fit, labelled = _fit(frames, bound)
     outliers, extreme = find_outliers(frames, fit, labelled)
     noise = estimate_noise(frames, composition, group, settings.seed)
     charges, charged = check_charges(frames)
     return {
         "labels": labels,
         "composition": described,
-        "energies": describe_fit(composition, fit),
+        "energies": describe_fit(fitted, fit),
         "outliers": [asdict(o) for o in outliers],
         "noise": describe_noise(noise),
         "charges": charges,
-        "findings": missing + extreme + judge_noise(noise, composition) + rank + charged,
+        "findings": missing
+        + extreme
+        + judge_noise(noise, composition)
+        + rank
+        + charged
+        + judge_references(frames),
     }
 
 
@@ -221,15 +229,12 @@ def _split(
 
 
 def _fit(
-    frames: Sequence[Structure], composition: Composition
-) -> tuple[EnergyFit | None, np.ndarray]:
-    labelled = np.array(
-        [k for k, f in enumerate(frames) if f.labels.energy is not None], dtype=np.int64
-    )
+    frames: Sequence[Structure], bound: Sequence[int]
+) -> tuple[Composition, EnergyFit | None, np.ndarray]:
+    """The fit of the frames that have an energy, without isolated atoms: these are off the line."""
+    labelled = np.array([k for k in bound if frames[k].labels.energy is not None], dtype=np.int64)
+    composition = compose([frames[k] for k in (labelled if len(labelled) else [0])])
     if len(labelled) <= composition.rank:
-        return None, labelled
+        return composition, None, labelled
     energies = np.array([frames[k].labels.energy for k in labelled], dtype=float)
-    part = Composition(
-        composition.elements, composition.counts[labelled], composition.rank, composition.units
-    )
-    return fit_energies(part, energies, LIMIT), labelled
+    return composition, fit_energies(composition, energies, LIMIT), labelled

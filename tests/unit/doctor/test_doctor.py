@@ -786,3 +786,30 @@ def test_small_ratios_are_found_beside_a_host_of_many_atoms() -> None:
     made = compose([replace(template, numbers=n, positions=np.zeros((len(n), 3))) for n in host])
     assert made.rank == 3
     assert {u.name for u in made.units} == {"Si", "Ge", "BP3"}
+
+
+def lone_atom(symbol: str, energy: float, box: float = 15.0) -> Structure:
+    return replace(
+        crystal(symbol, 3.6),
+        cell=box * np.eye(3),
+        labels=Labels(np.zeros((1, 3)), energy),
+        info={"config_type": "IsolatedAtom"},
+    )
+
+
+def test_isolated_atoms_are_references_and_no_outliers() -> None:
+    """Far off the line of the others, they are trained on and named."""
+    frames = [stretched(crystal("Cu", 3.6), 1 + 0.01 * k, -3.0 + 0.01 * k) for k in range(12)]
+    report = diagnose([*frames, lone_atom("Cu", 0.5)], DoctorSettings(cutoffs=(3.0,)))
+    assert "isolated atoms give reference energies (eV): Cu 0.5000, all" in found(
+        report, "energies"
+    )
+    assert found(report, "outliers") == ""
+    assert split_of(report).role[12] == "train"
+    assert report.body["energies"]["unit_energies"]["Cu"] == pytest.approx(-2.945, abs=0.01)
+    twice = [*frames, lone_atom("Cu", 0.5), lone_atom("Cu", 1.5, 20.0)]
+    report = diagnose(twice, DoctorSettings(cutoffs=(3.0,)))
+    assert "isolated atoms of Cu differ by up to 1 eV" in found(report, "energies")
+    water = [solution(k) for k in range(8)]
+    report = diagnose([*water, lone_atom("O", -7.0)], DoctorSettings(cutoffs=(3.0,)))
+    assert "O -7.0000; H, Na, Cl have none and are fitted" in found(report, "energies")

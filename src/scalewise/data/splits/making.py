@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
+from scalewise.data.references import is_isolated_atom
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import deal_groups, divide_large
 from scalewise.data.splits.identity import DataFile, identify
@@ -42,8 +43,8 @@ def make_split(
     Groups are near-duplicates, or the values of ``group_key``. Groups of near-duplicates that leave
     too little to choose, as the one of a molecule's trajectory does, are cut into blocks of
     structures that follow each other. Groups are dealt so that every composition comes close to the
-    shares, and that every element is in a structure to train on; with ``role_key`` the roles are
-    kept as they are.
+    shares, and that every element is in a structure to train on, as are isolated atoms; with
+    ``role_key`` the roles are kept as they are.
 
     Parameters
     ----------
@@ -104,6 +105,11 @@ def make_split(
         elements = [frozenset(s.numbers.tolist()) for s in structures]
         roles = deal_groups(group.tolist(), composition, shares, settings.seed, elements)
         dealt = "whole groups, dealt by seed"
+        isolated = [is_isolated_atom(s) for s in structures]
+        if any(isolated) and not all(isolated):
+            # references of the energies are no errors to be scored
+            roles = ["train" if k else role for k, role in zip(isolated, roles, strict=True)]
+            dealt += "; isolated atoms to train"
     return Split(
         data=data,
         seed=settings.seed,

@@ -76,7 +76,7 @@ def compose(frames: Sequence[Structure]) -> Composition:
     basis = _reduce(known)
     units = [unit for part in _parts(basis) for unit in _units_of(part, known)]
     units.sort(key=lambda u: (sum(u), -np.flatnonzero(u)[0] if sum(u) > 1 else 0))
-    named = tuple(FormulaUnit(_name(elements, u), u) for u in units)
+    named = tuple(FormulaUnit(formula(elements, u), u) for u in units)
     return Composition(elements, counts, len(basis), named)
 
 
@@ -203,7 +203,14 @@ def _independent(candidates: Sequence[IntegerRow], rank: int) -> list[IntegerRow
     return chosen
 
 
-def _name(elements: Sequence[str], counts: Sequence[int]) -> str:
+def formula(elements: Sequence[str], counts: Sequence[int]) -> str:
+    """Chemical formula, metals first.
+
+    Examples
+    --------
+    >>> formula(("H", "O", "Na", "Cl"), (0, 0, 1, 1))
+    'NaCl'
+    """
     plain = "".join(f"{e}{n}" for e, n in zip(elements, counts, strict=True) if n)
     return str(Formula(plain).format("metal"))
 

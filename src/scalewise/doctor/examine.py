@@ -20,7 +20,7 @@ from scalewise.data.splits import DataFile, Split, make_split, read_roles
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
-from scalewise.doctor.energies import judge_references
+from scalewise.doctor.energies import find_offsets, judge_offsets, judge_references
 from scalewise.doctor.findings import Finding, by_severity
 from scalewise.doctor.forecast import MEASURED, CostModel
 from scalewise.doctor.geometry import (
@@ -158,13 +158,14 @@ def _examine_labels(
     described, rank = describe_composition(frames, composition)
     bound = [k for k, f in enumerate(frames) if not is_isolated_atom(f)]
     fitted, fit, labelled = _fit(frames, bound)
+    offsets = None if fit is None else find_offsets(fitted, fit)
     outliers, extreme = find_outliers(frames, fit, labelled)
     noise = estimate_noise(frames, composition, group, settings.seed)
     charges, charged = check_charges(frames)
     return {
         "labels": labels,
         "composition": described,
-        "energies": describe_fit(fitted, fit),
+        "energies": describe_fit(fitted, fit, offsets),
         "outliers": [asdict(o) for o in outliers],
         "noise": describe_noise(noise),
         "charges": charges,
@@ -173,7 +174,8 @@ def _examine_labels(
         + judge_noise(noise, composition)
         + rank
         + charged
-        + judge_references(frames),
+        + judge_references(frames)
+        + judge_offsets(fitted, offsets),
     }
 
 

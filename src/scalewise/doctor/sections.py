@@ -11,12 +11,15 @@ import numpy as np
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
+from scalewise.doctor.energies import Offsets, describe_offsets
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import CostModel, forecast
 from scalewise.doctor.geometry import NeighborCounts
 
 #: Formula units that a sentence names.
 NAMED: Final = 4
+#: Compositions that doctor.json lists, those with most frames.
+LISTED: Final = 100
 
 
 def describe_composition(
@@ -34,8 +37,10 @@ def describe_composition(
         "atoms_of_element": composition.counts.sum(axis=0).tolist(),
         "rank": composition.rank,
         "formula_units": [u.name for u in composition.units],
+        "distinct": len(kinds),
         "compositions": [
-            {"atoms": row.tolist(), "frames": int(n)} for row, n in zip(kinds, numbers, strict=True)
+            {"atoms": kinds[k].tolist(), "frames": int(numbers[k])}
+            for k in np.argsort(-numbers, kind="stable")[:LISTED]
         ],
     }
     if composition.rank == len(composition.elements):
@@ -65,8 +70,10 @@ def most_common(section: Mapping[str, Any], most: int) -> list[str]:
     return [elements[k] for k in sorted(order)]
 
 
-def describe_fit(composition: Composition, fit: EnergyFit | None) -> dict[str, Any] | None:
-    """Energies of formula units and the spread around the fit."""
+def describe_fit(
+    composition: Composition, fit: EnergyFit | None, offsets: Offsets | None
+) -> dict[str, Any] | None:
+    """Energies of formula units, the spread around the fit, and how compositions lie about it."""
     if fit is None:
         return None
     residual = 1e3 * fit.residual
@@ -80,6 +87,7 @@ def describe_fit(composition: Composition, fit: EnergyFit | None) -> dict[str, A
         "residual_std_mev_per_atom": float(residual[fit.fitted].std()),
         "residual_std_all_mev_per_atom": float(residual.std()),
         "left_out": int((~fit.fitted).sum()),
+        "compositions": describe_offsets(composition, offsets),
     }
 
 

@@ -35,6 +35,7 @@ def print_diagnosis(diagnosis: Section, console: Console) -> None:
     blocks = [
         _overview(diagnosis),
         _energies(diagnosis),
+        _offsets(diagnosis["energies"]),
         _noise(diagnosis["noise"], shown),
         _outliers(diagnosis["outliers"]),
         _split(diagnosis["split"]),
@@ -129,7 +130,7 @@ def _overview(diagnosis: Section) -> Block:
     rows = {
         "frames": f"{made['frames']} with {made['atoms']} atoms, {sizes} each",
         "elements": elements,
-        "compositions": f"{len(made['compositions'])}, rank {made['rank']} of "
+        "compositions": f"{made['distinct']}, rank {made['rank']} of "
         f"{len(made['elements'])}: {_listed(made['formula_units'])}",
         "labels": labels,
         "charge": charges,
@@ -158,6 +159,21 @@ def _energies(diagnosis: Section) -> Block | None:
     for name, energy in list(energies.items())[:MOST_ELEMENTS]:
         table.add_row(name, f"{energy:.4f}")
     return table, caption + _of_more(len(energies), MOST_ELEMENTS)
+
+
+def _offsets(fit: Section | None) -> Block | None:
+    """Compositions beside the fit, where there are several with more than one frame."""
+    rows = [] if fit is None else fit["compositions"]
+    if sum(row["scatter_mev_per_atom"] is not None for row in rows) < 2:
+        return None
+    table = _new_table("Energy beside the fit, meV/atom", "composition", "frames", "mean", "std")
+    for row in rows[:MOST_ROWS]:
+        scatter = row["scatter_mev_per_atom"]
+        spread = "–" if scatter is None else f"{scatter:.2f}"
+        table.add_row(
+            row["formula"], str(row["frames"]), f"{row['offset_mev_per_atom']:+.2f}", spread
+        )
+    return table, _of_more(len(rows), MOST_ROWS).removeprefix("; ")
 
 
 def _noise(noise: Section, shown: Sequence[str]) -> Block | None:

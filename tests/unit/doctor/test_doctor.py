@@ -813,3 +813,33 @@ def test_isolated_atoms_are_references_and_no_outliers() -> None:
     water = [solution(k) for k in range(8)]
     report = diagnose([*water, lone_atom("O", -7.0)], DoctorSettings(cutoffs=(3.0,)))
     assert "O -7.0000; H, Na, Cl have none and are fitted" in found(report, "energies")
+
+
+def salty(offset: dict[int, float], scatter: float) -> Report:
+    """Sixty frames of three compositions, with these energies (meV/atom) beside the fit."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for k in range(60):
+        one = solution(k, 8 - k % 3, 1 + k % 3)
+        beside = offset.get(k % 3, 0.0) + scatter * rng.standard_normal()
+        energy = one.labels.energy + 1e-3 * len(one.numbers) * beside
+        frames.append(replace(one, labels=replace(one.labels, energy=energy)))
+    return diagnose(frames, DoctorSettings(cutoffs=(3.0,)))
+
+
+def test_energies_that_differ_between_compositions_are_named() -> None:
+    report = salty({0: 8.0, 2: 8.0}, 0.5)
+    text = found(report, "energies")
+    assert re.search(r"note: energies differ more between compositions \([2-8].* than within", text)
+    rows = report.body["energies"]["compositions"]
+    assert [row["frames"] for row in rows] == [20, 20, 20]
+    assert {row["formula"] for row in rows} == {"NaClH16O8", "Na2Cl2H14O7", "NaClH4O2"}
+    for row in rows:
+        assert row["scatter_mev_per_atom"] == pytest.approx(0.5, rel=0.5)
+    mean = [row["offset_mev_per_atom"] for row in rows]
+    assert np.ptp(mean) > 5.0  # two units of three compositions take up a part of it
+    console = Console(record=True, width=100, file=StringIO())
+    print_diagnosis({**report.body, "data": {"file": "salt.xyz"}}, console)
+    assert "Energy beside the fit" in console.export_text()
+    assert found(salty({}, 0.5), "energies") == ""
+    assert found(salty({0: 1.0, 2: 1.0}, 20.0), "energies") == ""

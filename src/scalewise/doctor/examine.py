@@ -29,6 +29,7 @@ from scalewise.doctor.geometry import (
     find_closest,
     judge_closest,
 )
+from scalewise.doctor.hidden_noise import find_hidden_noise, find_rounding
 from scalewise.doctor.labels import (
     LIMIT,
     check_charges,
@@ -110,7 +111,7 @@ def _diagnose(
     split, described, findings = _split(frames, twins, data, settings)
     findings += find_contradictions(frames, twins)
     progress.message("Looking at labels, distances and neighbors")
-    labels = _examine_labels(frames, composition, np.array(split.group), settings)
+    labels = _examine_labels(frames, composition, twins, np.array(split.group), settings)
     geometry = _examine_geometry(frames, composition, settings)
     findings += labels.pop("findings") + geometry.pop("findings")
     training = split.role.count("train")
@@ -151,6 +152,7 @@ def run_command(request: Request) -> Report:
 def _examine_labels(
     frames: Sequence[Structure],
     composition: Composition,
+    twins: Duplicates,
     group: np.ndarray,
     settings: DoctorSettings,
 ) -> dict[str, Any]:
@@ -161,17 +163,18 @@ def _examine_labels(
     offsets = None if fit is None else find_offsets(fitted, fit)
     outliers, extreme = find_outliers(frames, fit, labelled)
     noise = estimate_noise(frames, composition, group, settings.seed)
+    hidden = find_hidden_noise(frames, twins, group)
     charges, charged = check_charges(frames)
     return {
         "labels": labels,
         "composition": described,
         "energies": describe_fit(fitted, fit, offsets),
         "outliers": [asdict(o) for o in outliers],
-        "noise": describe_noise(noise),
+        "noise": describe_noise(noise, hidden, find_rounding(frames)),
         "charges": charges,
         "findings": missing
         + extreme
-        + judge_noise(noise, composition)
+        + judge_noise(noise, hidden, composition)
         + rank
         + charged
         + judge_references(frames)

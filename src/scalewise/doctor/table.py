@@ -37,6 +37,7 @@ def print_diagnosis(diagnosis: Section, console: Console) -> None:
         _energies(diagnosis),
         _offsets(diagnosis["energies"]),
         _noise(diagnosis["noise"], shown),
+        _hidden(diagnosis["noise"], shown),
         _outliers(diagnosis["outliers"]),
         _split(diagnosis["split"]),
         _closest(diagnosis["closest"], shown),
@@ -192,6 +193,27 @@ def _noise(noise: Section, shown: Sequence[str]) -> Block | None:
     shared = "* if the atoms of a unit share it evenly" if units else ""
     more = _of_more(len(noise["elements"]) + len(units), table.row_count)
     return table, shared + more if shared else more.removeprefix("; ")
+
+
+def _hidden(noise: Section, shown: Sequence[str]) -> Block | None:
+    """What waves of the grid, near-duplicates and digits say of the noise."""
+    rows = [row for row in noise["hidden"] if row["element"] in shown]
+    if all(row["answer"] == "cannot tell" for row in rows):
+        return None
+    columns = ("", "at least", "grid", "95 %", "Å", "pairs", "95 %")
+    table = _new_table("Label noise that no model learns, meV/Å", *columns)
+    for row in rows:
+        grid, pairs, spacing = row["grid"], row["pairs"], row["grid_spacing_angstrom"]
+        table.add_row(
+            row["element"],
+            _figure(row["at_least"]) if row["answer"] == "found" else "cannot tell",
+            _figure(grid["sigma"]) if grid else "–",
+            _ends(grid and grid["interval"]),
+            f"{spacing:.3f}" if spacing else "–",
+            _figure(pairs["sigma"]) if pairs else "–",
+            _ends(pairs and pairs["interval"]),
+        )
+    return table, "grid: a wave of that length (Å); pairs: what is left between near-duplicates"
 
 
 def _figure(value: float) -> str:

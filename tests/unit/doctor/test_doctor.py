@@ -570,7 +570,8 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
     given = np.array([f.info["group"] for f in frames])
     mine = np.array(split_of(diagnosis).group)
     same = given[:, None] == given[None]
-    assert np.mean((mine[:, None] == mine[None])[same]) > 0.99
+    # cells of gen3 differ, and two of its pairs by more than a strain of 0.4 %
+    assert np.mean((mine[:, None] == mine[None])[same]) > 0.98
     sodium = next(e for e in diagnosis.body["noise"]["elements"] if e["element"] == "Na")
     assert 60 < sodium["sigma"] < 110
 

@@ -94,10 +94,11 @@ def find_hidden_noise(
     if len(np.unique(group)) < FEWEST_GROUPS:
         # a trajectory: waves as short as a grid's are independent after a few frames
         group = np.arange(len(frames)) * min(BLOCKS, len(frames)) // len(frames)
+    cells = _cells(frames)
     left = _between_twins(frames, twins, present)
     found = []
     for number in present:
-        grid, spacing, reach = _grid_waves(frames, group, number)
+        grid, spacing, reach = _grid_waves(frames, cells, group, number)
         found.append(HiddenNoise(chemical_symbols[number], grid, spacing, reach, left.get(number)))
     return found
 
@@ -106,10 +107,10 @@ def find_hidden_noise(
 
 
 def _grid_waves(
-    frames: Sequence[Structure], group: np.ndarray, number: int
+    frames: Sequence[Structure], cells: Sequence[list[int]], group: np.ndarray, number: int
 ) -> tuple[tuple[float, float, float] | None, float | None, float | None]:
     """Waves in the forces on one element, over frames of the most common cell."""
-    members = _common_cell(frames, number)
+    members = _common_cell(frames, cells, number)
     if len(np.unique(group[members])) < FEWEST_GROUPS:
         return None, None, None
     cell = frames[members[0]].cell
@@ -147,15 +148,19 @@ def _grid_waves(
     )
 
 
-def _common_cell(frames: Sequence[Structure], number: int) -> list[int]:
-    """Periodic frames with the element and the most common cell, of so many atoms at most."""
+def _cells(frames: Sequence[Structure]) -> list[list[int]]:
+    """Periodic frames that share a cell, where there are enough of them to tell."""
     cells: dict[bytes, list[int]] = {}
     for k, frame in enumerate(frames):
-        if frame.pbc.all() and (frame.numbers == number).any():
+        if frame.pbc.all():
             cells.setdefault(np.round(frame.cell, 3).tobytes(), []).append(k)
-    if not cells:
-        return []
-    members = max(cells.values(), key=len)
+    return [members for members in cells.values() if len(members) >= FEWEST_GROUPS]
+
+
+def _common_cell(frames: Sequence[Structure], cells: Sequence[list[int]], number: int) -> list[int]:
+    """Frames with the element and the most common cell, of so many atoms at most."""
+    having = [[k for k in members if (frames[k].numbers == number).any()] for members in cells]
+    members = max(having, key=len, default=[])
     atoms = sum(int((frames[k].numbers == number).sum()) for k in members)
     return members[:: max(1, -(-atoms // MOST_ATOMS))]
 
@@ -210,6 +215,8 @@ def _between_twins(
     found = {}
     for number in present:
         chosen = [k for k, of in enumerate(squares) if number in of and rows[k][2] > 0]
+        if len(chosen) < FEWEST_PAIRS:
+            continue
         y = np.array([squares[k][number] for k in chosen])
         pairs = np.array([rows[k][:2] for k in chosen], dtype=np.int64).reshape(-1, 2)
         distance = np.array([rows[k][2] for k in chosen])

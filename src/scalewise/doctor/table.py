@@ -13,6 +13,7 @@ from rich.text import Text
 
 from scalewise.core.errors import printable
 from scalewise.core.wording import count
+from scalewise.doctor.energies import FEWEST
 from scalewise.doctor.sections import most_common
 
 STYLES: Final = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
@@ -163,14 +164,13 @@ def _energies(diagnosis: Section) -> Block | None:
 
 
 def _offsets(fit: Section | None) -> Block | None:
-    """Compositions beside the fit, where there are several with more than one frame."""
-    rows = [] if fit is None else fit["compositions"]
-    if sum(row["scatter_mev_per_atom"] is not None for row in rows) < 2:
+    """Compositions beside the fit, where several have frames enough for a scatter."""
+    rows = [] if fit is None else [r for r in fit["compositions"] if r["frames"] >= FEWEST]
+    if len(rows) < 2:
         return None
     table = _new_table("Energy beside the fit, meV/atom", "composition", "frames", "mean", "std")
     for row in rows[:MOST_ROWS]:
-        scatter = row["scatter_mev_per_atom"]
-        spread = "–" if scatter is None else f"{scatter:.2f}"
+        spread = f"{row['scatter_mev_per_atom']:.2f}"
         table.add_row(
             row["formula"], str(row["frames"]), f"{row['offset_mev_per_atom']:+.2f}", spread
         )

@@ -44,7 +44,7 @@ MAPS: Final = {
 }
 #: What may be null though numbers with a fraction always may.
 NULLABLE: Final = {
-    "doctor": ("charges.key", "energies"),
+    "doctor": ("charges.key", "energies", "noise.hidden[].grid", "noise.hidden[].pairs"),
     "evaluation": (
         *("roles[].energy", "roles[].stress", "roles[].unbroken", "model.elements"),
         *("model.parameters", "model.dtype"),

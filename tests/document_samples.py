@@ -67,12 +67,33 @@ def split() -> Split:
 
 
 def doctor(_: Path) -> list[Report]:
-    """Of a split that is made, and of one that leaks."""
+    """Of a split that is made, of one that leaks, and of labels with noise of every kind."""
     settings = {"neighbor_frames": 4, "cutoffs": (3.0, 5.0)}
-    every = ({}, {"split_key": "role"})
+    every = (
+        (structures(), {}),
+        (structures(), {"split_key": "role"}),
+        (noisy(), {"duplicate_distance": 0.1}),
+    )
     return [
-        scalewise.diagnose_data(structures(), DoctorSettings.model_validate({**settings, **more}))
-        for more in every
+        scalewise.diagnose_data(frames, DoctorSettings.model_validate({**settings, **more}))
+        for frames, more in every
+    ]
+
+
+def noisy() -> list[Structure]:
+    """Atoms anywhere with a wave in their forces, and copies with other forces."""
+    rng = np.random.default_rng(0)
+    places = rng.uniform(0, 8.0, (60, 8, 3))
+    forces = np.sin(2 * np.pi * 40 * places / 8.0) + 0.1 * rng.standard_normal(places.shape)
+    again = forces + 0.05 * rng.standard_normal(forces.shape)
+    numbers, cell, pbc = np.repeat([11, 17], 4), 8.0 * np.eye(3), np.ones(3, dtype=bool)
+    return [
+        Structure(numbers, at, cell, pbc, labels=Labels(np.round(f - f.mean(axis=0), 4), -30.0))
+        for at, f in zip(
+            [*places, *(places + 1e-4 * rng.standard_normal(places.shape))],
+            [*forces, *again],
+            strict=True,
+        )
     ]
 
 

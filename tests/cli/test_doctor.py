@@ -52,7 +52,7 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
         "rank 1 of 2: ",
         "Label noise from net forces",
         "largest force on Ar",
-        "near-duplicate pairs between roles: 0",
+        "twin in train",
         "Neighbors within a cutoff",
         "Training on 18 frames",
         "Findings: ",

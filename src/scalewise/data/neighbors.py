@@ -114,8 +114,7 @@ def _boxable(frame: Structure, points: np.ndarray, cutoff: float) -> bool:
     much longer than another that none is left along the shorter, it divides by zero.
     """
     if frame.pbc.all():
-        faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-        edges = abs(float(np.linalg.det(frame.cell))) / faces
+        edges = heights(frame.cell)
     else:
         edges = np.ptp(points, axis=0) if len(points) else np.zeros(3)
     boxes = np.maximum(np.floor(edges / cutoff), 1.0)
@@ -130,9 +129,7 @@ def _every_pair(
     atoms = len(points)
     steps = np.zeros(3, dtype=int)
     if frame.pbc.all():
-        faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-        height = abs(float(np.linalg.det(frame.cell))) / faces
-        steps = np.ceil(cutoff / height).astype(int)
+        steps = np.ceil(cutoff / heights(frame.cell)).astype(int)
     images = np.array(list(itertools.product(*(range(-n, n + 1) for n in steps.tolist()))))
     work = float(atoms) ** 2 * len(images)
     if work > MOST_COMPARED or atoms > MOST_ATOMS:
@@ -188,10 +185,23 @@ def _check_count(frame: Structure, points: np.ndarray, cutoff: float) -> None:
     )
 
 
+def heights(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 3"]:
+    """Distances (Å) between opposite faces of a cell with volume, along each lattice vector.
+
+    Reciprocal lattice vectors are the columns of the inverse, one over a height long each.
+
+    Examples
+    --------
+    >>> heights(np.diag([2.0, 3.0, 4.0])).round(6).tolist()
+    [2.0, 3.0, 4.0]
+    """
+    found: np.ndarray = 1.0 / np.sqrt((np.linalg.inv(cell) ** 2).sum(axis=0))
+    return found
+
+
 def height(frame: Structure) -> float:
     """Least distance (Å) between two faces of a cell with volume."""
-    faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-    return float((abs(np.linalg.det(frame.cell)) / faces).min())
+    return float(heights(frame.cell).min())
 
 
 def check_periodicity(frame: Structure, cutoff: float) -> None:

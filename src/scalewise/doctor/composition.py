@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import combinations
 from math import comb, gcd, lcm
 from typing import Final
@@ -13,13 +12,20 @@ import numpy as np
 from ase.data import chemical_symbols
 from ase.formula import Formula
 from jaxtyping import Float, Int
+from scipy.linalg import qr
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from scalewise.data.structure import Structure
 
-#: Subsets of elements tried in the search for formula units; beyond, compositions stand in.
-MOST_SUBSETS: Final = 20_000
+#: Row operations in the search for formula units, of 20 us each; beyond, compositions
+#: stand in.
+MOST_WORK: Final = 400_000
+#: Least share of the largest pivot that an independent composition has: dependent ones have 1e-15.
+INDEPENDENT: Final = 1e-9
 
-Row = list[Fraction]
+#: Whole numbers of any size.
+IntegerRow = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,37 +70,84 @@ class Composition:
 
 def compose(frames: Sequence[Structure]) -> Composition:
     """Count elements, find the rank of the compositions and formula units that span them."""
-    present = np.unique(np.concatenate([f.numbers for f in frames]))
-    counts = np.array([[np.count_nonzero(f.numbers == z) for z in present] for f in frames])
+    counts, present = _count(frames)
     elements = tuple(chemical_symbols[z] for z in present)
-    kinds = np.unique(counts, axis=0)
-    basis = _reduce([[Fraction(int(v)) for v in row] for row in kinds])
-    rays = _rays(basis, len(elements)) or [tuple(map(int, row)) for row in kinds]
-    units = _independent(rays, len(basis))
-    named = tuple(FormulaUnit(_name(elements, u), u) for u in units)
+    known = _spanning(np.unique(counts, axis=0))
+    basis = _reduce(known)
+    units = [unit for part in _parts(basis) for unit in _units_of(part, known)]
+    units.sort(key=lambda u: (sum(u), -np.flatnonzero(u)[0] if sum(u) > 1 else 0))
+    named = tuple(FormulaUnit(formula(elements, u), u) for u in units)
     return Composition(elements, counts, len(basis), named)
 
 
-def _reduce(rows: Sequence[Row]) -> list[Row]:
-    """Reduced row echelon form without its empty rows, exact."""
-    basis: list[tuple[int, Row]] = []
+def _count(
+    frames: Sequence[Structure],
+) -> tuple[Int[np.ndarray, "frames elements"], Int[np.ndarray, " elements"]]:
+    """Atoms of each element in each frame, and the atomic numbers of the elements."""
+    numbers = np.concatenate([f.numbers for f in frames])
+    present, element = np.unique(numbers, return_inverse=True)
+    owner = np.repeat(np.arange(len(frames)), [len(f.numbers) for f in frames])
+    size = len(frames) * len(present)
+    counts = np.bincount(owner * len(present) + element.ravel(), minlength=size)
+    return counts.reshape(len(frames), len(present)), present
+
+
+def _spanning(kinds: Int[np.ndarray, "kinds elements"]) -> list[IntegerRow]:
+    """As many of the compositions as their rank, and independent."""
+    # a dopant among thousands of atoms counts as much as its host
+    scaled = kinds / np.maximum(kinds.max(axis=0), 1)
+    _, upper, order = qr(scaled.T, mode="economic", pivoting=True)
+    size = np.abs(np.diagonal(upper))
+    chosen = order[: len(size)][size > INDEPENDENT * size.max(initial=0.0)]
+    return [row.astype(object) for row in kinds[np.sort(chosen)]]
+
+
+def _reduce(rows: Iterable[IntegerRow]) -> list[IntegerRow]:
+    """Reduced row echelon form without its empty rows, exact: each row in smallest integers."""
+    basis: list[tuple[int, IntegerRow]] = []
     for source in rows:
-        row = list(source)
+        row = source
         for pivot, known in basis:
-            row = [v - row[pivot] * k for v, k in zip(row, known, strict=True)]
+            row = _without(row, pivot, known)
         lead = next((k for k, v in enumerate(row) if v), None)
         if lead is None:
             continue
-        row = [v / row[lead] for v in row]
-        basis = [
-            (p, [v - known[lead] * r for v, r in zip(known, row, strict=True)])
-            for p, known in basis
-        ]
-        basis.append((lead, row))
-    return [row for _, row in sorted(basis)]
+        basis = [(p, _without(known, lead, row)) for p, known in basis]
+        basis.append((lead, _smallest(row)))
+    return [row for _, row in sorted(basis, key=lambda one: one[0])]
 
 
-def _rays(basis: Sequence[Row], n: int) -> list[tuple[int, ...]]:
+def _without(row: IntegerRow, pivot: int, known: IntegerRow) -> IntegerRow:
+    """The row less the multiple of a known one that clears the pivot."""
+    if not row[pivot]:
+        return row
+    return _smallest(row * known[pivot] - known * row[pivot])
+
+
+def _parts(basis: Sequence[IntegerRow]) -> list[list[IntegerRow]]:
+    """Rows that share elements, together: the space is the direct sum of these parts."""
+    if not basis:
+        return []
+    linked = np.array([[bool(v) for v in row] for row in basis], dtype=np.int64)
+    _, part = connected_components(csr_array(linked @ linked.T), directed=False)
+    return [[basis[k] for k in np.flatnonzero(part == p).tolist()] for p in np.unique(part)]
+
+
+def _units_of(part: list[IntegerRow], known: list[IntegerRow]) -> list[tuple[int, ...]]:
+    """Independent formula units that span one part, as many as its rows."""
+    columns = np.flatnonzero([any(of) for of in zip(*part, strict=True)])
+    local = [row[columns] for row in part]
+    # what compositions have of a part lies in it, because the parts have no element in common
+    rays = _rays(local, len(columns)) or [_smallest(row[columns]) for row in known]
+    units = []
+    for found in _independent(rays, len(part)):
+        unit = np.zeros(len(part[0]), dtype=object)
+        unit[columns] = found
+        units.append(tuple(int(v) for v in unit))
+    return units
+
+
+def _rays(basis: Sequence[IntegerRow], n: int) -> list[IntegerRow]:
     """Non-negative vectors of the row space with the fewest elements, in smallest integers.
 
     A vector of an r-dimensional space that vanishes on r - 1 independent coordinates is unique up
@@ -103,56 +156,61 @@ def _rays(basis: Sequence[Row], n: int) -> list[tuple[int, ...]]:
     """
     r = len(basis)
     if r == n:
-        return [tuple(int(i == k) for i in range(n)) for k in range(n)]
-    if comb(n, r - 1) > MOST_SUBSETS:
+        return list(np.eye(n, dtype=np.int64).astype(object))
+    if comb(n, r - 1) * r**2 > MOST_WORK:
         return []
-    found: set[tuple[int, ...]] = set()
+    found: dict[tuple[int, ...], IntegerRow] = {}
+    columns = np.array(basis)
     for absent in combinations(range(n), r - 1):
-        weights = _annihilate([[row[k] for row in basis] for k in absent], r)
+        weights = _annihilate([columns[:, k] for k in absent], r)
         if weights is None:
             continue
-        vector = [sum(w * row[k] for w, row in zip(weights, basis, strict=True)) for k in range(n)]
+        vector = _smallest(weights @ columns)
         if all(v <= 0 for v in vector):
-            vector = [-v for v in vector]
+            vector = -vector
         if all(v >= 0 for v in vector):
-            found.add(_smallest(vector))
-    return sorted(found, key=lambda v: (sum(v), v))
+            found[tuple(vector)] = vector
+    return [found[v] for v in sorted(found, key=lambda v: (sum(v), v))]
 
 
-def _annihilate(equations: Sequence[Row], r: int) -> Row | None:
+def _annihilate(equations: Sequence[IntegerRow], r: int) -> IntegerRow | None:
     """The one vector of length r, up to its length, that all r - 1 equations send to zero."""
     reduced = _reduce(equations)
     if len(reduced) < r - 1:
         return None
     pivots = [next(k for k, v in enumerate(row) if v) for row in reduced]
     free = next(k for k in range(r) if k not in pivots)
-    solution = [Fraction(0)] * r
-    solution[free] = Fraction(1)
+    scale = lcm(*(row[pivot] for pivot, row in zip(pivots, reduced, strict=True)))
+    solution = np.zeros(r, dtype=object)
+    solution[free] = scale
     for pivot, row in zip(pivots, reduced, strict=True):
-        solution[pivot] = -row[free]
+        solution[pivot] = -row[free] * scale // row[pivot]
     return solution
 
 
-def _smallest(vector: Sequence[Fraction | int]) -> tuple[int, ...]:
-    scale = lcm(*(Fraction(v).denominator for v in vector))
-    whole = [int(v * scale) for v in vector]
-    shared = gcd(*whole) or 1
-    return tuple(v // shared for v in whole)
+def _smallest(row: IntegerRow) -> IntegerRow:
+    return row // (gcd(*row) or 1)
 
 
-def _independent(candidates: Sequence[tuple[int, ...]], rank: int) -> list[tuple[int, ...]]:
+def _independent(candidates: Sequence[IntegerRow], rank: int) -> list[IntegerRow]:
     """The first ``rank`` candidates of which none is a combination of earlier ones."""
-    chosen: list[tuple[int, ...]] = []
+    chosen: list[IntegerRow] = []
     for candidate in candidates:
-        smallest = _smallest(candidate)
-        if np.linalg.matrix_rank(np.array([*chosen, smallest])) > len(chosen):
-            chosen.append(smallest)
+        if len(_reduce([*chosen, candidate])) > len(chosen):
+            chosen.append(candidate)
         if len(chosen) == rank:
             break
     return chosen
 
 
-def _name(elements: Sequence[str], counts: Sequence[int]) -> str:
+def formula(elements: Sequence[str], counts: Sequence[int]) -> str:
+    """Chemical formula, metals first.
+
+    Examples
+    --------
+    >>> formula(("H", "O", "Na", "Cl"), (0, 0, 1, 1))
+    'NaCl'
+    """
     plain = "".join(f"{e}{n}" for e, n in zip(elements, counts, strict=True) if n)
     return str(Formula(plain).format("metal"))
 

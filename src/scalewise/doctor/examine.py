@@ -12,11 +12,15 @@ from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
+from scalewise.data.readers import reader_for
+from scalewise.data.readers.extxyz import read_images
 from scalewise.data.reading import read_structures
-from scalewise.data.splits import Split, make_split
+from scalewise.data.references import is_isolated_atom
+from scalewise.data.splits import DataFile, Split, make_split, read_roles
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
 from scalewise.doctor.contradictions import find_contradictions
+from scalewise.doctor.energies import find_offsets, judge_offsets, judge_references
 from scalewise.doctor.findings import Finding, by_severity
 from scalewise.doctor.forecast import CostModel
 from scalewise.doctor.geometry import (
@@ -25,6 +29,7 @@ from scalewise.doctor.geometry import (
     find_closest,
     judge_closest,
 )
+from scalewise.doctor.hidden_noise import find_hidden_noise, find_rounding
 from scalewise.doctor.labels import (
     LIMIT,
     check_charges,
@@ -88,15 +93,25 @@ def diagnose_data(
     InputError
         A named key or element that is not in the structures.
     """
-    frames, settings = list(structures), settings or DoctorSettings()
+    return _diagnose(list(structures), settings or DoctorSettings(), None, progress, cost)
+
+
+def _diagnose(
+    frames: Sequence[Structure],
+    settings: DoctorSettings,
+    data: DataFile | None,
+    progress: Progress,
+    cost: CostModel | None,
+) -> Report:
     composition = compose(frames)
     _check_elements(settings, composition)
     progress.message("Comparing frames")
-    twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements)
-    split, described, findings = _split(frames, twins, settings)
+    roles = None if settings.split_key is None else read_roles(frames, settings.split_key)
+    twins = find_duplicates(frames, settings.duplicate_distance, settings.duplicate_elements, roles)
+    split, described, findings = _split(frames, twins, data, settings)
     findings += find_contradictions(frames, twins)
     progress.message("Looking at labels, distances and neighbors")
-    labels = _examine_labels(frames, composition, np.array(split.group), settings)
+    labels = _examine_labels(frames, composition, twins, np.array(split.group), settings)
     geometry = _examine_geometry(frames, composition, settings)
     findings += labels.pop("findings") + geometry.pop("findings")
     training = [frames[k] for k in split.members("train")]
@@ -126,31 +141,45 @@ def run_command(request: Request) -> Report:
     progress.message(f"Reading {path}")
     keys = LabelKeys.of(settings)
     structures = read_structures(path, keys, check_units=False, progress=progress)
-    return diagnose_data(structures, settings, progress=progress)
+    # the splitting would read the file once more to see that it holds these structures
+    plain = reader_for(path) is read_images
+    data = DataFile.of(path, len(structures)) if plain else None
+    return _diagnose(structures, settings, data, progress, None)
 
 
 def _examine_labels(
     frames: Sequence[Structure],
     composition: Composition,
+    twins: Duplicates,
     group: np.ndarray,
     settings: DoctorSettings,
 ) -> dict[str, Any]:
     labels, missing = count_labels(frames)
     described, rank = describe_composition(frames, composition)
-    fit, labelled = _fit(frames, composition)
-    outliers, extreme = find_outliers(frames, composition, fit, labelled)
+    bound = [k for k, f in enumerate(frames) if not is_isolated_atom(f)]
+    fitted, fit, labelled = _fit(frames, bound)
+    offsets = None if fit is None else find_offsets(fitted, fit)
+    outliers, extreme = find_outliers(frames, fit, labelled)
     known = [k for k, f in enumerate(frames) if f.labels.forces is not None]
     part = composition if len(known) in (0, len(frames)) else compose([frames[k] for k in known])
-    noise = estimate_noise([frames[k] for k in known], part, group[known], settings.seed)
+    forced = [frames[k] for k in known]
+    noise = estimate_noise(forced, part, group[known], settings.seed)
+    hidden = find_hidden_noise(frames, twins, group)
     charges, charged = check_charges(frames)
     return {
         "labels": labels,
         "composition": described,
-        "energies": describe_fit(composition, fit),
+        "energies": describe_fit(fitted, fit, offsets),
         "outliers": [asdict(o) for o in outliers],
-        "noise": describe_noise(noise),
+        "noise": describe_noise(noise, hidden, find_rounding(frames)),
         "charges": charges,
-        "findings": missing + extreme + judge_noise(noise, part) + rank + charged,
+        "findings": missing
+        + extreme
+        + judge_noise(noise, hidden, part)
+        + rank
+        + charged
+        + judge_references(frames)
+        + judge_offsets(fitted, offsets),
     }
 
 
@@ -186,17 +215,18 @@ def _check_elements(settings: DoctorSettings, composition: Composition) -> None:
 
 
 def _split(
-    frames: Sequence[Structure], twins: Duplicates, settings: DoctorSettings
+    frames: Sequence[Structure], twins: Duplicates, data: DataFile | None, settings: DoctorSettings
 ) -> tuple[Split, dict[str, Any], list[Finding]]:
     split = make_split(
         frames,
         **settings.splitting.model_dump(),
         duplicates=twins,
+        data=data,
     )
     leaks = find_leaks(twins, split.role)
     section = {
         "made": split.made,
-        "roles": describe_split(split),
+        "roles": describe_split(split, leaks),
         "leaking_pairs": len(leaks),
         "split_groups": len(split.leaking_groups()),
         "leaks": [asdict(leak) for leak in leaks[:LISTED]],
@@ -205,15 +235,12 @@ def _split(
 
 
 def _fit(
-    frames: Sequence[Structure], composition: Composition
-) -> tuple[EnergyFit | None, np.ndarray]:
-    labelled = np.array(
-        [k for k, f in enumerate(frames) if f.labels.energy is not None], dtype=np.int64
-    )
+    frames: Sequence[Structure], bound: Sequence[int]
+) -> tuple[Composition, EnergyFit | None, np.ndarray]:
+    """The fit of the frames that have an energy, without isolated atoms: these are off the line."""
+    labelled = np.array([k for k in bound if frames[k].labels.energy is not None], dtype=np.int64)
+    composition = compose([frames[k] for k in (labelled if len(labelled) else [0])])
     if len(labelled) <= composition.rank:
-        return None, labelled
+        return composition, None, labelled
     energies = np.array([frames[k].labels.energy for k in labelled], dtype=float)
-    part = Composition(
-        composition.elements, composition.counts[labelled], composition.rank, composition.units
-    )
-    return fit_energies(part, energies, LIMIT), labelled
+    return composition, fit_energies(composition, energies, LIMIT), labelled

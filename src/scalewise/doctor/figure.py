@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -11,23 +11,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from scalewise.doctor.sections import most_common
 from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 
 #: Panels beside each other.
 COLUMNS = 2
+#: Elements that are drawn, those with most atoms.
+MOST_ELEMENTS = 12
 
 
-def draw_neighbors(section: Mapping[str, Any]) -> Figure:
+def draw_neighbors(section: Mapping[str, Any], shown: Sequence[str]) -> Figure:
     """Draw mean, 99th percentile and maximum of the neighbors of each element.
 
     Parameters
     ----------
     section
         ``neighbors`` of doctor.json.
+    shown
+        Elements that get a panel.
     """
     cutoffs = np.array(section["cutoffs"], dtype=float)
-    elements = section["elements"]
+    elements = {e: section["elements"][e] for e in shown}
     columns = min(COLUMNS, len(elements))
     rows = ceil(len(elements) / columns)
     figure = new_figure(0.9 + 2.3 * rows)
@@ -74,4 +79,5 @@ def _panel(ax: Axes, cutoffs: np.ndarray, counts: Mapping[str, Any], k: int) -> 
 def figures_of(report: Report) -> dict[str, Figure | None]:
     """Draw the figure of a diagnosis; none where no frame is in Å, or all are slabs."""
     section = report.body["neighbors"]
-    return {"neighbors": draw_neighbors(section) if any(section["frames"]) else None}
+    shown = most_common(report.body["composition"], MOST_ELEMENTS)
+    return {"neighbors": draw_neighbors(section, shown) if any(section["frames"]) else None}

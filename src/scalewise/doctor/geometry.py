@@ -12,13 +12,15 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
 from scalewise.core.wording import count, list_frames
-from scalewise.data.neighbors import build
+from scalewise.data.neighbors import build, height
 from scalewise.data.structure import Structure
 from scalewise.data.units import SHORTEST_DISTANCE
 from scalewise.doctor.findings import Finding
 
 #: Distance (Å) up to which closest pairs are looked for.
 REACH: Final = 6.0
+#: Overlapping pairs of elements that are named one by one, closest first.
+NAMED: Final = 5
 #: Cutoff (Å) that most potentials use at least: lower cells are worth a word.
 USUAL_CUTOFF: Final = 5.0
 
@@ -27,9 +29,12 @@ def lowest_height(frame: Structure) -> float:
     """Distance of the closest two opposite faces of the cell (Å); infinite without one."""
     if not frame.pbc.any():
         return float("inf")
+    if frame.pbc.all():
+        return height(frame)
+    # beside a lattice vector that is zero, as files of slabs have it, the others have no volume
     faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-    heights = abs(np.linalg.det(frame.cell)) / faces
-    return float(heights[frame.pbc].min())
+    found = abs(np.linalg.det(frame.cell)) / np.maximum(faces, 1e-300)
+    return float(found[frame.pbc].min())
 
 
 def describe_cells(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
@@ -130,14 +135,17 @@ def find_closest(frames: Sequence[Structure], elements: Sequence[str]) -> list[C
 def judge_closest(closest: Sequence[ClosestPair]) -> list[Finding]:
     """Name atoms that overlap."""
     overlap = [c for c in closest if c.distance is not None and c.distance < SHORTEST_DISTANCE]
+    overlap.sort(key=lambda c: c.distance or 0.0)
     return [
         Finding(
             "error",
             "closest",
-            f"{c.first} and {c.second} are {c.distance:.3g} Å apart in frame {c.frame}",
+            f"{c.first} and {c.second} are {c.distance:.3g} Å apart in frame {c.frame}"
+            + (f", and {count(len(overlap) - NAMED, 'other pair')} of elements overlap somewhere")
+            * (k == NAMED - 1 and len(overlap) > NAMED),
             "Atoms overlap: check units, wrapping and repeated atoms; remove the frame.",
         )
-        for c in overlap
+        for k, c in enumerate(overlap[:NAMED])
     ]
 
 

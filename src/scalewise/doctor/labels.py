@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
 from scalewise.data.units import suspicions
-from scalewise.doctor.composition import Composition, EnergyFit, robust_score
+from scalewise.doctor.composition import EnergyFit, robust_score
 from scalewise.doctor.findings import Finding, Severity
 
 #: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
@@ -148,10 +149,7 @@ def suspect_units(frames: Sequence[Structure], stress_key: str | None) -> list[F
 
 
 def find_outliers(
-    frames: Sequence[Structure],
-    composition: Composition,
-    fit: EnergyFit | None,
-    labelled: np.ndarray,
+    frames: Sequence[Structure], fit: EnergyFit | None, labelled: np.ndarray
 ) -> tuple[list[Outlier], list[Finding]]:
     """Frames whose energy residual or whose largest force is extreme.
 
@@ -170,8 +168,7 @@ def find_outliers(
                     float(fit.score[k]),
                 )
             )
-    for symbol in composition.elements:
-        outliers += _force_outliers(frames, symbol)
+    outliers += _force_outliers(frames)
     outliers.sort(key=lambda o: -abs(o.score))
     findings = []
     for quantity, advice in (
@@ -195,26 +192,31 @@ def find_outliers(
     return outliers, findings
 
 
-def _force_outliers(frames: Sequence[Structure], symbol: str) -> list[Outlier]:
-    masks = [f.mask([symbol]) for f in frames]
-    largest = np.array(
-        [
-            0.0
-            if f.labels.forces is None
-            else np.linalg.norm(f.labels.forces[m], axis=1).max(initial=0.0)
-            for f, m in zip(frames, masks, strict=True)
-        ]
-    )
-    present = np.flatnonzero(largest > NO_FORCE)
-    if len(present) < 10:  # too few to tell what is usual
+def _force_outliers(frames: Sequence[Structure]) -> list[Outlier]:
+    """Of each element, the frames where its largest force is extreme."""
+    known = [k for k, f in enumerate(frames) if f.labels.forces is not None]
+    if not known:
         return []
-    score = robust_score(np.log(largest[present]))
-    return [
-        Outlier(int(k), f"largest force on {symbol}", float(largest[k]), "eV/Å", float(z))
-        for k, z in zip(present, score, strict=True)
+    numbers = np.concatenate([frames[k].numbers for k in known])
+    size = np.linalg.norm(np.concatenate([frames[k].labelled_forces for k in known]), axis=1)
+    owner = np.repeat(known, [len(frames[k].numbers) for k in known])
+    order = np.argsort(numbers, kind="stable")  # frames stay in order within each element
+    found = []
+    for members in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+        frame, start = np.unique(owner[members], return_index=True)
+        largest = np.maximum.reduceat(size[members], start)
+        present, largest = frame[largest > NO_FORCE], largest[largest > NO_FORCE]
+        if len(present) < 10:  # too few to tell what is usual
+            continue
+        score = robust_score(np.log(largest))
         # twice the usual at least: sets of nearly equal frames have next to no spread
-        if z > LIMIT and largest[k] > 2 * np.median(largest[present])
-    ]
+        extreme = (score > LIMIT) & (largest > 2 * np.median(largest))
+        what = f"largest force on {chemical_symbols[numbers[members[0]]]}"
+        found += [
+            Outlier(int(present[k]), what, float(largest[k]), "eV/Å", float(score[k]))
+            for k in np.flatnonzero(extreme)
+        ]
+    return found
 
 
 def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:

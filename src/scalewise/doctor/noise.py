@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from ase.data import atomic_numbers
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import nnls
 
@@ -21,6 +22,11 @@ ROUNDING: Final = 2e-5
 MOST: Final = 8.0
 #: Mean absolute value of a Gaussian over its standard deviation, sqrt(2/pi).
 MEAN_ABSOLUTE: Final = 0.7978845608
+#: Passes of the weighted fit, and of a resampling, which starts from the fit of all frames.
+ITERATIONS: Final = 8
+RESTARTED: Final = 2
+#: Share of the largest eigenvalue of the normal equations below which one is rounding.
+DETERMINED: Final = 1e-13
 #: Groups below which no interval is given.
 FEWEST_GROUPS: Final = 5
 
@@ -156,7 +162,7 @@ def estimate_noise(
         _covariances(frames, composition.elements, net)[informative],
     )
     variance, own = sums.estimate(np.ones(len(sums.square)))
-    draws = _bootstrap(sums, group[informative], seed, resamples)
+    draws = _bootstrap(sums, variance, group[informative], seed, resamples)
     units = composition.stoichiometric
     total = units @ variance
     of_units = of_elements = None
@@ -202,12 +208,14 @@ def _covariances(
     frames: Sequence[Structure], elements: Sequence[str], net: np.ndarray
 ) -> Float[np.ndarray, "frames elements"]:
     """Mean over components of the net force times the summed labels of each element."""
-    return np.array(
-        [
-            [np.mean(f.labelled_forces[f.mask([e])].sum(axis=0) * total) for e in elements]
-            for f, total in zip(frames, net, strict=True)
-        ]
-    )
+    numbers = np.array([atomic_numbers[e] for e in elements])
+    element = np.searchsorted(numbers, np.concatenate([f.numbers for f in frames]))
+    owner = np.repeat(np.arange(len(frames)), [len(f.numbers) for f in frames])
+    labels = np.concatenate([f.labelled_forces for f in frames])
+    mean = np.einsum("ak,ak->a", labels, net[owner]) / 3
+    size = len(frames) * len(elements)
+    found = np.bincount(owner * len(elements) + element, mean, minlength=size)
+    return found.reshape(len(frames), len(elements))
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,33 +246,52 @@ class _Sums:
     square: Float[np.ndarray, " frames"]
     covariance: Float[np.ndarray, "frames elements"]
 
-    def estimate(self, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def estimate(
+        self, weight: np.ndarray, start: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Variance per element (eV²/Å²), from the variance and from the covariance."""
-        variance = _fit(self.counts, self.square, weight)
+        variance = _fit(self.counts, self.square, weight, start)
         expected = np.maximum(self.counts @ variance, 1e-6 * self.square.mean())
         share = weight / expected * (self.square < MOST * expected)
         own = share @ self.covariance / np.maximum(share @ self.counts, 1e-300)
         return variance, own
 
 
-def _fit(counts: np.ndarray, square: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _fit(
+    counts: np.ndarray, square: np.ndarray, weight: np.ndarray, start: np.ndarray | None = None
+) -> np.ndarray:
     """Variance per element (eV²/Å²): weighted, non-negative, with clipped outliers."""
     atoms = counts.sum(axis=1)
-    # 0.79: median over mean of a chi-squared with three degrees of freedom
-    expected = atoms * np.median(square / atoms) / 0.79
+    least = 1e-6 * square.mean()
+    if start is None:
+        # 0.79: median over mean of a chi-squared with three degrees of freedom
+        expected = atoms * np.median(square / atoms) / 0.79
+    else:
+        expected = np.maximum(counts @ start, least)
     variance = np.zeros(counts.shape[1])
-    for _ in range(8):
+    for _ in range(ITERATIONS if start is None else RESTARTED):
         # the spread of a squared Gaussian grows with its mean
         scale = np.sqrt(weight) / np.maximum(expected, 1e-300)
         clipped = np.minimum(square, MOST * expected)
         unit = 1.0 / max(float(clipped.mean()), 1e-300)
-        variance = nnls(counts * scale[:, None], clipped * scale * unit)[0] / unit
-        expected = np.maximum(counts @ variance, 1e-6 * square.mean())
+        variance = _non_negative(counts * scale[:, None], clipped * scale * unit) / unit
+        expected = np.maximum(counts @ variance, least)
     return variance
 
 
+def _non_negative(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Non-negative least squares from the normal equations: their size is that of the elements."""
+    size, vectors = np.linalg.eigh(matrix.T @ matrix)
+    kept = size > DETERMINED * max(float(size.max()), 1e-300)
+    root = np.sqrt(size[kept])
+    vectors = vectors[:, kept]
+    reduced = (vectors.T @ (matrix.T @ right)) / root
+    found: np.ndarray = nnls(root[:, None] * vectors.T, reduced)[0]
+    return found
+
+
 def _bootstrap(
-    sums: _Sums, group: np.ndarray, seed: int, resamples: int
+    sums: _Sums, variance: np.ndarray, group: np.ndarray, seed: int, resamples: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Both estimates for each resampling of the groups [resamples, elements]."""
     _, index = np.unique(group, return_inverse=True)
@@ -272,5 +299,5 @@ def _bootstrap(
     if n < FEWEST_GROUPS:
         return None
     # how often a frame was drawn is its weight
-    found = [sums.estimate(w[index]) for w in group_weights(n, seed, resamples)]
+    found = [sums.estimate(w[index], variance) for w in group_weights(n, seed, resamples)]
     return np.array([f[0] for f in found]), np.array([f[1] for f in found])

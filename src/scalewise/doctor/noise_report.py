@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from scalewise.core.wording import count
 from scalewise.doctor.composition import Composition
 from scalewise.doctor.findings import Finding
+from scalewise.doctor.hidden_noise import HiddenNoise
 from scalewise.doctor.noise import ElementNoise, NetForceNoise, UnitNoise
 
 #: Noise per atom and component (eV/Å) that is worth a warning: good models err by 20 meV/Å.
 NOTABLE: Final = 0.010
+#: Elements, or formula units, that are named one by one.
+MOST: Final = 3
 
 
-def describe_noise(noise: NetForceNoise) -> dict[str, Any]:
+def describe_noise(
+    noise: NetForceNoise, hidden: Sequence[HiddenNoise], digit: float | None
+) -> dict[str, Any]:
     """The section ``noise`` of ``doctor.json``, in meV/Å."""
     return {
+        "rounding": 1e3 * (digit or 0.0) / float(np.sqrt(12)),
+        "hidden": [
+            {
+                "element": one.name,
+                "answer": "found" if one.at_least > 0 else "cannot tell",
+                "at_least": 1e3 * one.at_least,
+                "grid": _source(one.grid),
+                "grid_spacing_angstrom": one.spacing,
+                "grid_seen_from": None if one.grid_reach is None else 1e3 * one.grid_reach,
+                "pairs": _source(one.pairs),
+            }
+            for one in hidden
+        ],
         "frames_with_net_force": int(noise.informative.sum()),
         "median_net_force_mev_per_angstrom": 1e3 * noise.median,
         "units": [
@@ -42,32 +63,45 @@ def describe_noise(noise: NetForceNoise) -> dict[str, Any]:
     }
 
 
+def _source(found: tuple[float, float, float] | None) -> dict[str, Any] | None:
+    return found and {"sigma": 1e3 * found[0], "interval": [1e3 * found[1], 1e3 * found[2]]}
+
+
 def _milli(ends: tuple[float, float] | None) -> list[float] | None:
     return None if ends is None else [1e3 * end for end in ends]
 
 
-def judge_noise(noise: NetForceNoise, composition: Composition) -> list[Finding]:
-    """What the net forces mean for training."""
-    findings = []
+def judge_noise(
+    noise: NetForceNoise, hidden: Sequence[HiddenNoise], composition: Composition
+) -> list[Finding]:
+    """What net forces, waves and near-duplicates mean for training."""
+    findings = _judge_hidden(hidden)
     removed = int((~noise.informative).sum())
     if removed:
+        untold = removed == len(noise.informative) and not findings
         findings.append(
             Finding(
                 "note",
                 "noise",
-                f"labels sum to zero in {count(removed, 'frame')} of {len(noise.informative)}",
+                f"labels sum to zero in {count(removed, 'frame')} of {len(noise.informative)}"
+                + "; how noisy they are cannot be told" * untold,
                 "The code removed the net force (or makes none): these frames say nothing about "
-                "label noise.",
+                "label noise by it."
+                + " Waves of an integration grid, and noise between near-duplicates, were looked "
+                "for and not found: noise below what these show may be there." * untold,
             )
         )
     loud = [e for e in noise.elements if e.certain > NOTABLE]
-    findings += [_loud_element(e) for e in loud]
+    findings += [_loud_element(e) for e in loud] if len(loud) <= MOST else [_loud_elements(loud)]
     named = {e.name for e in loud}
+    units = []
     for unit, known in zip(noise.units, composition.stoichiometric, strict=False):
         of = {e for e, n in zip(composition.elements, known, strict=True) if n}
         if unit.per_atom > NOTABLE and not of & named:
-            findings.append(_loud_unit(unit))
-    fixed = [u.name for u in noise.units if u.atoms > 1]
+            units.append(unit)
+    units.sort(key=lambda u: -u.per_atom)
+    findings += [_loud_unit(unit) for unit in units[:MOST]]
+    fixed = [u.name for u in noise.units if u.atoms > 1][:MOST]
     if fixed:
         findings.append(
             Finding(
@@ -93,6 +127,45 @@ def _loud_element(element: ElementNoise) -> Finding:
         f"No model gets below about {1e3 * element.floor:.0f} meV/Å MAE on {element.name} with "
         "these labels. Weigh them less, recompute them tighter, or take the net force off these "
         "atoms.",
+    )
+
+
+def _judge_hidden(hidden: Sequence[HiddenNoise]) -> list[Finding]:
+    """Noise that near-duplicates or waves show, whether or not net forces do."""
+    found = sorted((e for e in hidden if e.at_least > 0), key=lambda e: -e.at_least)
+    if not found:
+        return []
+    named = "; ".join(
+        f"{e.name}, at least {1e3 * e.at_least:.2g}"
+        + (f" (a wave of {e.spacing:.3g} Å)" if e.spacing and e.grid else "")
+        for e in found[:MOST]
+    )
+    more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
+    waves = any(e.grid for e in found)
+    return [
+        Finding(
+            "warning" if found[0].at_least > NOTABLE else "note",
+            "noise",
+            f"force labels carry noise that no model can learn, in meV/Å per component: "
+            f"{named}{more}",
+            ("They depend on the place in the cell: a coarse integration grid. " if waves else "")
+            + ("" if waves else "Frames that are nearly the same differ in their forces. ")
+            + "Weigh these labels less, or recompute them tighter.",
+        )
+    ]
+
+
+def _loud_elements(loud: list[ElementNoise]) -> Finding:
+    ordered = sorted(loud, key=lambda e: -e.sigma)
+    named = ", ".join(f"{e.name} {1e3 * e.sigma:.0f}" for e in ordered[:MOST])
+    return Finding(
+        "warning",
+        "noise",
+        f"force labels of {count(len(loud), 'element')} carry noise, in meV/Å per component: "
+        f"{named} and {len(loud) - MOST} more, down to {1e3 * ordered[-1].sigma:.0f}; frames' net "
+        "forces come from there",
+        "No model gets below 0.8 times that, as its MAE, with these labels. Weigh them less, "
+        "recompute them tighter, or take the net force off these atoms.",
     )
 
 

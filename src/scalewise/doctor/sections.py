@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,11 +12,17 @@ from scalewise.core.errors import InputError
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
+from scalewise.doctor.energies import Offsets, describe_offsets
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import MEASURED, CostModel, forecast
 from scalewise.doctor.geometry import NeighborCounts
 from scalewise.training.dataset import frames_per_step
 from scalewise.training.step_time import time_step
+
+#: Formula units that a sentence names.
+NAMED: Final = 4
+#: Compositions that doctor.json lists, those with most frames.
+LISTED: Final = 100
 
 
 def describe_composition(
@@ -34,13 +40,20 @@ def describe_composition(
         "atoms_of_element": composition.counts.sum(axis=0).tolist(),
         "rank": composition.rank,
         "formula_units": [u.name for u in composition.units],
+        "distinct": len(kinds),
         "compositions": [
-            {"atoms": row.tolist(), "frames": int(n)} for row, n in zip(kinds, numbers, strict=True)
+            {"atoms": kinds[k].tolist(), "frames": int(numbers[k])}
+            for k in np.argsort(-numbers, kind="stable")[:LISTED]
         ],
     }
     if composition.rank == len(composition.elements):
         return section, []
-    units = " and ".join(u.name for u in composition.units)
+    names = [u.name for u in composition.units]
+    if len(names) > NAMED:
+        several = [u.name for u in composition.units if u.atoms > 1]
+        rest = f"{len(names) - len(several[:NAMED])} more"
+        names = [*several[:NAMED], rest]
+    units = " and ".join(names)
     return section, [
         Finding(
             "note",
@@ -53,8 +66,17 @@ def describe_composition(
     ]
 
 
-def describe_fit(composition: Composition, fit: EnergyFit | None) -> dict[str, Any] | None:
-    """Energies of formula units and the spread around the fit."""
+def most_common(section: Mapping[str, Any], most: int) -> list[str]:
+    """The elements with most atoms of the section ``composition``, in their usual order."""
+    elements, atoms = section["elements"], section["atoms_of_element"]
+    order = sorted(range(len(elements)), key=lambda k: -atoms[k])[:most]
+    return [elements[k] for k in sorted(order)]
+
+
+def describe_fit(
+    composition: Composition, fit: EnergyFit | None, offsets: Offsets | None
+) -> dict[str, Any] | None:
+    """Energies of formula units, the spread around the fit, and how compositions lie about it."""
     if fit is None:
         return None
     residual = 1e3 * fit.residual
@@ -68,6 +90,7 @@ def describe_fit(composition: Composition, fit: EnergyFit | None) -> dict[str, A
         "residual_std_mev_per_atom": float(residual[fit.fitted].std()),
         "residual_std_all_mev_per_atom": float(residual.std()),
         "left_out": int((~fit.fitted).sum()),
+        "compositions": describe_offsets(composition, offsets),
     }
 
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.splits import LARGE_GROUP, ROLES, Split, say_untrained, untrained_elements
+from scalewise.data.splits import (
+    LARGE_GROUP,
+    ROLES,
+    Division,
+    Split,
+    divide_large,
+    follows_time,
+    say_untrained,
+    untrained_elements,
+)
 from scalewise.data.structure import Structure
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.settings import DoctorSettings
+
+#: Share of the frames in one group from which a set is one molecule, crystal or trajectory.
+ONE_WHOLE: Final = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +58,12 @@ def judge_split(
     """Return what is wrong with a split of these frames."""
     findings = []
     group = np.array(split.group)
-    blocks = 0 if settings.group_key or settings.split_key else _count_blocks(twins, group)
-    if blocks:
-        findings.append(_say_blocks(group, blocks, settings))
+    given = bool(settings.group_key or settings.split_key)
+    division = None if given else divide_large(twins)
+    if division is not None and division.blocks:
+        findings.append(_say_blocks(division, len(group), frames, settings))
     elif leaks:
-        findings.append(_say_leaks(leaks))
+        findings.append(_say_leaks(leaks, split, twins, frames, settings))
     missing = [r for r in ROLES if r not in split.role]
     if missing:
         findings.append(
@@ -84,44 +97,77 @@ def judge_split(
     return findings
 
 
-def _count_blocks(twins: Duplicates, group: np.ndarray) -> int:
-    """Blocks that a group of most frames was cut into; zero without such a group."""
-    member = twins.group == np.bincount(twins.group).argmax()
-    large = len(group) > 1 and member.sum() > LARGE_GROUP * len(group)
-    return len(np.unique(group[member])) if large else 0
-
-
-def _say_blocks(group: np.ndarray, blocks: int, settings: DoctorSettings) -> Finding:
+def _say_blocks(
+    division: Division, n: int, frames: Sequence[Structure], settings: DoctorSettings
+) -> Finding:
+    most = len(division.members) > LARGE_GROUP * n and division.cut == 1
+    chain = "one group" if division.cut == 1 else f"{division.cut} groups"
+    time = follows_time(frames, division.members)
     return Finding(
-        "warning",
+        "note",
         "split",
-        f"most of {len(group)} frames chain up to one group of near-duplicates (below "
-        f"{settings.duplicate_distance:g} Å): it was cut into {count(blocks, 'block')} of frames "
-        "that follow each other",
+        f"{'most of ' if most else ''}{n} frames chain up to {chain} of near-duplicates (below "
+        f"{settings.duplicate_distance:g} Å): {'it was' if division.cut == 1 else 'they were'} cut "
+        f"into {count(division.blocks, 'block')} of frames that follow each other, without gaps"
+        + ("" if time else "; they are in no order of time"),
         "Errors on its test blocks are those between known frames, not beyond them. Name "
         "independent parts with group_key, or roles with split_key, if there are any.",
     )
 
 
-def _say_leaks(leaks: Sequence[Leak]) -> Finding:
-    named = "; ".join(
-        f"{k.first} ({k.roles[0]}) and {k.second} ({k.roles[1]}), {k.distance:.2g} Å"
-        for k in leaks[:3]
+def count_twins(leaks: Sequence[Leak], roles: Sequence[str]) -> dict[str, int]:
+    """Frames of each other role that have a near-duplicate among those to train on."""
+    seen: dict[str, set[int]] = {role: set() for role in roles if role != "train"}
+    for leak in leaks:
+        if "train" in leak.roles:
+            frame = leak.second if leak.roles[0] == "train" else leak.first
+            seen[roles[frame]].add(frame)
+    return {role: len(frames) for role, frames in seen.items()}
+
+
+def _say_leaks(
+    leaks: Sequence[Leak],
+    split: Split,
+    twins: Duplicates,
+    frames: Sequence[Structure],
+    settings: DoctorSettings,
+) -> Finding:
+    """One sentence on all near-duplicates between roles."""
+    seen = {role: n for role, n in count_twins(leaks, split.role).items() if n}
+    closest = leaks[0]
+    pair = (
+        f"closest: {closest.first} ({closest.roles[0]}) and {closest.second} ({closest.roles[1]}), "
+        f"{closest.distance:.2g} Å"
     )
-    more = f"; and {len(leaks) - 3} more" if len(leaks) > 3 else ""
-    beside = sorted({r for k in leaks for r in k.roles if "train" in k.roles} - {"train"})
-    meaning = (
-        f"Errors on the frames of {', '.join(beside)} will look too good."
-        if beside
-        else "These roles are not independent of each other."
+    near = f"near-duplicates (below {settings.duplicate_distance:g} Å)"
+    if not seen:
+        return Finding(
+            "warning",
+            "split",
+            f"{count(len(leaks), 'pair')} between roles not to train on: {near} ({pair})",
+            "These roles are not independent of each other.",
+        )
+    shares = ", ".join(
+        f"{n} of {split.role.count(role)} frames of {role} ({n / split.role.count(role):.0%})"
+        for role, n in sorted(seen.items(), key=lambda one: split.roles.index(one[0]))
     )
+    whole = np.bincount(twins.group).max() > ONE_WHOLE * len(frames)
+    if whole:
+        return Finding(
+            "note",
+            "split",
+            f"all frames resemble one another, and so do roles: {near} of frames to train on are "
+            f"{shares} ({pair})",
+            "This is the nature of one molecule, crystal or trajectory, and no fault of the split: "
+            "errors are those between known frames, not beyond them.",
+        )
     return Finding(
         "warning",
         "split",
-        f"the split leaks: {count(len(leaks), 'near-duplicate pair')} between roles "
-        f"(frames {named}{more})",
-        f"{meaning} Leave out split_key and group_key for a split by near-duplicates, or lower "
-        "duplicate_distance if these frames are independent.",
+        f"the split leaks: {near} of frames to train on are {shares} ({pair})",
+        f"Errors on frames of {', '.join(seen)} will look too good. Leave out split_key and "
+        "group_key for a split by near-duplicates, or lower duplicate_distance if these frames are "
+        "independent.",
     )
 
 
@@ -140,11 +186,17 @@ def _more_for(settings: DoctorSettings) -> str:
     )
 
 
-def describe_split(split: Split) -> list[dict[str, Any]]:
-    """Count the frames and groups of each role."""
+def describe_split(split: Split, leaks: Sequence[Leak]) -> list[dict[str, Any]]:
+    """Count the frames and groups of each role, and the frames with a twin to train on."""
+    seen = count_twins(leaks, split.role)
     group = np.array(split.group)
     members = {role: split.members(role) for role in split.roles}
     return [
-        {"role": role, "frames": len(of), "groups": len(np.unique(group[of]))}
+        {
+            "role": role,
+            "frames": len(of),
+            "groups": len(np.unique(group[of])),
+            "twin_in_train": seen.get(role),
+        }
         for role, of in members.items()
     ]

@@ -12,12 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from scalewise.core.errors import printable
+from scalewise.core.wording import count
+from scalewise.doctor.energies import FEWEST
+from scalewise.doctor.sections import most_common
 
 STYLES: Final = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan"}
 #: Columns of cutoffs that go beside each other on a terminal of 80 characters.
 MOST_COLUMNS: Final = 11
 #: Rows of a table of outliers.
 MOST_ROWS: Final = 8
+
+#: Elements of a table, those with most atoms; doctor.json has all.
+MOST_ELEMENTS: Final = 10
 
 Section = Mapping[str, Any]
 #: A table with its title, and what is printed below it.
@@ -26,14 +32,17 @@ Block = tuple[Table, str]
 
 def print_diagnosis(diagnosis: Section, console: Console) -> None:
     """Print everything that fits on a screen or two, what matters most at the end."""
+    shown = most_common(diagnosis["composition"], MOST_ELEMENTS)
     blocks = [
         _overview(diagnosis),
         _energies(diagnosis),
-        _noise(diagnosis["noise"]),
+        _offsets(diagnosis["energies"]),
+        _noise(diagnosis["noise"], shown),
+        _hidden(diagnosis["noise"], shown),
         _outliers(diagnosis["outliers"]),
         _split(diagnosis["split"]),
-        _closest(diagnosis["closest"]),
-        _neighbors(diagnosis["neighbors"]),
+        _closest(diagnosis["closest"], shown),
+        _neighbors(diagnosis["neighbors"], shown),
         _forecast(diagnosis["forecast"]),
     ]
     for block in blocks:
@@ -46,6 +55,17 @@ def print_diagnosis(diagnosis: Section, console: Console) -> None:
             if caption:
                 console.print(caption, style="dim", markup=False, highlight=False)
     _print_findings(diagnosis["findings"], console)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """A few words, and how many more there are."""
+    more = len(words) - MOST_ELEMENTS
+    return ", ".join(words[:MOST_ELEMENTS]) + (f" and {more} more" if more > 0 else "")
+
+
+def _of_more(total: int, shown: int) -> str:
+    """What a caption says of the rows that are not shown."""
+    return f"; {total - shown} more in doctor.json" if total > shown else ""
 
 
 def _print_findings(findings: Sequence[Section], console: Console) -> None:
@@ -93,9 +113,8 @@ def _overview(diagnosis: Section) -> Block:
     table.columns[1].justify = "left"
     least, most = made["atoms_per_frame"]
     sizes = f"{least}" if least == most else f"{least} to {most}"
-    elements = ", ".join(
-        f"{e} {n}" for e, n in zip(made["elements"], made["atoms_of_element"], strict=True)
-    )
+    numbers = dict(zip(made["elements"], made["atoms_of_element"], strict=True))
+    elements = _listed([f"{e} {n}" for e, n in sorted(numbers.items(), key=lambda one: -one[1])])
     labels = ", ".join(
         f"{row['label']} {row['with']}" if row["with"] is not None else f"{row['label']} not read"
         for row in diagnosis["labels"]
@@ -113,13 +132,13 @@ def _overview(diagnosis: Section) -> Block:
     rows = {
         "frames": f"{made['frames']} with {made['atoms']} atoms, {sizes} each",
         "elements": elements,
-        "compositions": f"{len(made['compositions'])}, rank {made['rank']} of "
-        f"{len(made['elements'])}: {', '.join(made['formula_units'])}",
+        "compositions": f"{made['distinct']}, rank {made['rank']} of "
+        f"{len(made['elements'])}: {_listed(made['formula_units'])}",
         "labels": labels,
         "charge": charges,
         "cells": periodicity,
-        "near-duplicates": f"{twins['frames_with_twin']} frames have a twin; {twins['groups']} "
-        f"groups, the largest of {twins['largest_group']}",
+        "near-duplicates": f"{count(twins['frames_with_twin'], 'frame')} with a twin; "
+        f"{count(twins['groups'], 'group')}, the largest of {twins['largest_group']}",
     }
     for name, text in rows.items():
         table.add_row(name, escape(text))
@@ -138,26 +157,63 @@ def _energies(diagnosis: Section) -> Block | None:
     left_out = f", without {fit['left_out']} outliers" if fit["left_out"] else ""
     caption = f"residual {fit['residual_std_mev_per_atom']:.3g} meV/atom (std{left_out})"
     table = _new_table("Energy fitted on composition", "formula unit", "eV")
-    for name, energy in fit["unit_energies"].items():
+    energies = fit["unit_energies"]
+    for name, energy in list(energies.items())[:MOST_ELEMENTS]:
         table.add_row(name, f"{energy:.4f}")
-    return table, caption
+    return table, caption + _of_more(len(energies), MOST_ELEMENTS)
 
 
-def _noise(noise: Section) -> Block | None:
+def _offsets(fit: Section | None) -> Block | None:
+    """Compositions beside the fit, where several have frames enough for a scatter."""
+    rows = [] if fit is None else [r for r in fit["compositions"] if r["frames"] >= FEWEST]
+    if len(rows) < 2:
+        return None
+    table = _new_table("Energy beside the fit, meV/atom", "composition", "frames", "mean", "std")
+    for row in rows[:MOST_ROWS]:
+        spread = f"{row['scatter_mev_per_atom']:.2f}"
+        table.add_row(
+            row["formula"], str(row["frames"]), f"{row['offset_mev_per_atom']:+.2f}", spread
+        )
+    return table, _of_more(len(rows), MOST_ROWS).removeprefix("; ")
+
+
+def _noise(noise: Section, shown: Sequence[str]) -> Block | None:
     if not noise["units"]:
         return None
     title = "Label noise from net forces, meV/Å per component"
     table = _new_table(title, "", "σ", "95 %", "MAE floor")
-    for row in noise["units"]:
-        if row["atoms"] > 1:
-            name, floor = f"sum over {row['unit']}", _figure(row["mae_floor_if_shared"])
-            table.add_row(name, _figure(row["sigma_of_sum"]), _ends(row["interval"]), f"{floor}*")
+    units = [row for row in noise["units"] if row["atoms"] > 1]
+    for row in units[:MOST_ELEMENTS]:
+        name, floor = f"sum over {row['unit']}", _figure(row["mae_floor_if_shared"])
+        table.add_row(name, _figure(row["sigma_of_sum"]), _ends(row["interval"]), f"{floor}*")
     table.add_section()
-    for row in noise["elements"]:
+    for row in (r for r in noise["elements"] if r["element"] in shown):
         sigma, floor = _figure(row["sigma"]), _figure(row["mae_floor"])
         table.add_row(row["element"], sigma, _ends(row["interval"]), floor)
-    shared = any(row["atoms"] > 1 for row in noise["units"])
-    return table, "* if the atoms of a unit share it evenly" if shared else ""
+    shared = "* if the atoms of a unit share it evenly" if units else ""
+    more = _of_more(len(noise["elements"]) + len(units), table.row_count)
+    return table, shared + more if shared else more.removeprefix("; ")
+
+
+def _hidden(noise: Section, shown: Sequence[str]) -> Block | None:
+    """What waves of the grid, near-duplicates and digits say of the noise."""
+    rows = [row for row in noise["hidden"] if row["element"] in shown]
+    if all(row["answer"] == "cannot tell" for row in rows):
+        return None
+    columns = ("", "at least", "grid", "95 %", "Å", "pairs", "95 %")
+    table = _new_table("Label noise that no model learns, meV/Å", *columns)
+    for row in rows:
+        grid, pairs, spacing = row["grid"], row["pairs"], row["grid_spacing_angstrom"]
+        table.add_row(
+            row["element"],
+            _figure(row["at_least"]) if row["answer"] == "found" else "cannot tell",
+            _figure(grid["sigma"]) if grid else "–",
+            _ends(grid and grid["interval"]),
+            f"{spacing:.3f}" if spacing else "–",
+            _figure(pairs["sigma"]) if pairs else "–",
+            _ends(pairs and pairs["interval"]),
+        )
+    return table, "grid: a wave of that length (Å); pairs: what is left between near-duplicates"
 
 
 def _figure(value: float) -> str:
@@ -189,18 +245,16 @@ def _outliers(outliers: Sequence[Section]) -> Block | None:
 
 
 def _split(split: Section) -> Block:
-    pairs = split["leaking_pairs"]
-    caption = f"near-duplicate pairs between roles: {pairs}"
-    table = _new_table("Split", "role", "frames", "share", "groups")
+    table = _new_table("Split", "role", "frames", "share", "groups", "twin in train")
     total = sum(row["frames"] for row in split["roles"])
     for row in split["roles"]:
-        share = row["frames"] / total
-        table.add_row(escape(row["role"]), str(row["frames"]), f"{share:.1%}", str(row["groups"]))
-    return table, caption
+        twins = "" if row["twin_in_train"] is None else str(row["twin_in_train"])
+        cells = (str(row["frames"]), f"{row['frames'] / total:.1%}", str(row["groups"]), twins)
+        table.add_row(escape(row["role"]), *cells)
+    return table, "twin in train: frames with a near-duplicate among those to train on"
 
 
-def _closest(closest: Sequence[Section]) -> Block:
-    elements = list(dict.fromkeys(row["second"] for row in closest))
+def _closest(closest: Sequence[Section], elements: Sequence[str]) -> Block:
     table = _new_table("Closest pairs, Å", "", *elements)
     for first in elements:
         found = {row["second"]: row["distance"] for row in closest if row["first"] == first}
@@ -209,10 +263,17 @@ def _closest(closest: Sequence[Section]) -> Block:
             for e in elements
         ]
         table.add_row(first, *cells)
-    return table, "–: none within 6 Å in any frame"
+    beyond = any(
+        row["distance"] is None
+        for row in closest
+        if row["first"] in elements and row["second"] in elements
+    )
+    legend = "–: none within 6 Å in any frame" if beyond else ""
+    more = _of_more(len(closest), len(elements) * (len(elements) + 1) // 2)
+    return table, legend + more if legend else more.removeprefix("; ")
 
 
-def _neighbors(section: Section) -> Block:
+def _neighbors(section: Section, shown: Sequence[str]) -> Block:
     every = section["cutoffs"]
     chosen = range(0, len(every), -(-len(every) // MOST_COLUMNS))
     table = _new_table(
@@ -220,7 +281,8 @@ def _neighbors(section: Section) -> Block:
         "",
         *[f"{every[c]:g}" for c in chosen],
     )
-    for element, counts in section["elements"].items():
+    for element in shown:
+        counts = section["elements"][element]
         table.add_section()
         for name, label in (("mean", element), ("percentile_99", "99 %"), ("max", "max")):
             values = [_short(counts[name][c], name == "mean") for c in chosen]
@@ -229,7 +291,8 @@ def _neighbors(section: Section) -> Block:
     if len(set(section["frames"])) > 1:
         table.add_section()
         table.add_row("frames", *[str(section["frames"][c]) for c in chosen])
-    return table, "mean, 99th percentile and maximum over atoms"
+    more = _of_more(len(section["elements"]), len(shown))
+    return table, "mean, 99th percentile and maximum over atoms" + more
 
 
 def _short(value: float | None, decimals: bool) -> str:

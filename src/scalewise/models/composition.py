@@ -9,6 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
+from scalewise.data.references import is_isolated_atom, reference_energies
 from scalewise.data.structure import Structure
 
 #: Singular values below this share of the largest do not count as determined.
@@ -21,8 +22,10 @@ SPAN_TOLERANCE = 1e-3
 class CompositionModel:
     r"""Energies per element, :math:`E_0 = \sum_z n_z e_z`, least squares of minimum norm.
 
-    Data of fixed formula units determine fewer numbers than elements; the minimum norm then gives
-    energies that are right for every composition made of those units, and only for them.
+    Elements of which there is an isolated atom have its energy, exactly; the others are fitted to
+    what is left. Data of fixed formula units determine fewer numbers than elements; the minimum
+    norm then gives energies that are right for every composition made of those units, and only for
+    them.
 
     Attributes
     ----------
@@ -40,16 +43,28 @@ class CompositionModel:
 
     @classmethod
     def fit(cls, frames: Sequence[Structure], elements: Sequence[int]) -> CompositionModel:
-        """Fit the frames that have an energy; without any, all are zero and none is determined."""
+        """Fit the frames that have an energy; without any, all are zero and none is determined.
+
+        Isolated atoms (:func:`~scalewise.data.references.is_isolated_atom`) are no equations of the
+        fit but its constraints.
+        """
+        nothing = np.zeros(len(elements))
         labelled = [f for f in frames if f.labels.energy is not None]
         if not labelled:
-            nothing = np.zeros(len(elements))
             return cls(tuple(elements), nothing, np.zeros((0, len(elements))))
-        counts = np.array([count(f.numbers, elements) for f in labelled], dtype=float)
-        targets = np.array([f.labels.energy for f in labelled], dtype=float)
+        counts = count_all([f.numbers for f in labelled], elements).astype(float)
         _, size, rows = np.linalg.svd(counts, full_matrices=False)
         rank = int((size > RANK_TOLERANCE * size[0]).sum())
-        energies = np.linalg.lstsq(counts, targets, rcond=RANK_TOLERANCE)[0]
+        reference = reference_energies(labelled)
+        known = np.array([z in reference for z in elements])
+        energies = np.array([reference.get(z, 0.0) for z in elements])
+        kept = np.array([not is_isolated_atom(f) for f in labelled])
+        if kept.any() and not known.all():
+            targets = np.array([f.labels.energy for f in labelled], dtype=float)
+            left = targets - counts @ energies
+            energies[~known] = np.linalg.lstsq(
+                counts[kept][:, ~known], left[kept], rcond=RANK_TOLERANCE
+            )[0]
         return cls(tuple(elements), energies, rows[:rank])
 
     def energy(self, numbers: Int[np.ndarray, " atoms"]) -> float:
@@ -69,4 +84,23 @@ class CompositionModel:
 
 def count(numbers: Int[np.ndarray, " atoms"], elements: Sequence[int]) -> Int[np.ndarray, " e"]:
     """Atoms of each element."""
-    return np.array([(numbers == z).sum() for z in elements])
+    return count_all([numbers], elements)[0]
+
+
+def count_all(
+    numbers: Sequence[Int[np.ndarray, " _"]], elements: Sequence[int]
+) -> Int[np.ndarray, "structures e"]:
+    """Atoms of each element in each structure; other elements are not counted.
+
+    Examples
+    --------
+    >>> count_all([np.array([8, 1, 1]), np.array([18])], (1, 8)).tolist()
+    [[2, 1], [0, 0]]
+    """
+    column = np.full(len(chemical_symbols), len(elements))
+    column[list(elements)] = np.arange(len(elements))
+    owner = np.repeat(np.arange(len(numbers)), [len(n) for n in numbers])
+    wide = len(elements) + 1  # the last one is for all others
+    every = np.concatenate([np.zeros(0, dtype=np.int64), *numbers])
+    found = np.bincount(owner * wide + column[every], minlength=len(numbers) * wide)
+    return found.reshape(len(numbers), wide)[:, :-1]

@@ -310,6 +310,40 @@ def test_broken_frames_stand_apart() -> None:
     np.testing.assert_allclose(np.abs(kept.errors), 0.01)
 
 
+def role_with(errors: list[float], strength: list[float], kinds: list[str]) -> RoleData:
+    """Frames with errors and forces of these sizes, in eV/Å."""
+    frames = []
+    for k, (size, kind) in enumerate(zip(strength, kinds, strict=True)):
+        frame = salt_frame(k, index=k)
+        labels = dataclasses.replace(frame.labels, forces=np.full((8, 3), size))
+        frames.append(
+            dataclasses.replace(frame, labels=labels, info={"config_type": kind} if kind else {})
+        )
+    predicted = [
+        Prediction(f.labelled_forces + e, 0.0, np.zeros(8), None, np.zeros(8), np.zeros(8))
+        for f, e in zip(frames, errors, strict=True)
+    ]
+    return RoleData.collect(frames, predicted, np.arange(len(frames)), np.ones(len(frames), bool))
+
+
+def test_hot_frames_are_not_broken() -> None:
+    """Four times the forces and errors; twenty times, where their kind has them; nine times."""
+    calm = ([0.01] * 9, [1.0] * 9)
+    hot = role_with([*calm[0], 0.04], [*calm[1], 4.0], [""] * 10)
+    assert not hot.broken.any()
+    kinds = ["cold"] * 9 + ["hot"] * 6
+    own = role_with([*calm[0], *[0.3] * 6], [*calm[1], *[1.0] * 6], kinds)
+    assert not own.broken.any()
+    lost = role_with([*calm[0], *[0.3] * 5, 4.0], [*calm[1], *[1.0] * 6], kinds)
+    assert np.flatnonzero(lost.broken).tolist() == [14]
+    cold = role_with([*calm[0][:-1], 0.4, *[0.3] * 6], [*calm[1], *[1.0] * 6], kinds)
+    assert np.flatnonzero(cold.broken).tolist() == [8]
+    assert not role_with([*calm[0], 0.09], [*calm[1], 0.1], [""] * 10).broken.any()
+    # the model errs by little beside the forces: it knows where it is
+    strong = role_with([*calm[0], 0.2], [*calm[1], 20.0], [""] * 10)
+    assert not strong.broken.any()
+
+
 def test_parity_leaves_out_broken_frames_and_nothing_else(
     potential: Potential, tmp_path: Path
 ) -> None:
@@ -320,6 +354,7 @@ def test_parity_leaves_out_broken_frames_and_nothing_else(
     frames = read_structures(path, check_units=False)
     found = evaluate(potential, frames, settings=EvaluateSettings(block=1)).body
     assert [w["frame"] for w in found["roles"][0]["worst_frames"] if w["broken"]] == [4]
+    assert found["roles"][0]["broken"] == 1
     for section in found["parity"]:
         # nine frames of six atoms, one frame left out; of the rest every component is counted
         assert sum(section["count"]) + section["outside"] == 8 * 6 * 3

@@ -175,8 +175,8 @@ def _broken(roles: Mapping[str, RoleData]) -> list[str]:
             listed = ", ".join(map(str, numbers[:8])) + more
             found.append(
                 f"{count(len(numbers), 'frame')} of '{name}' broken, with more than {BROKEN:g} "
-                f"times the median frame's error, and more than {LOST:.0%} of the frame's own "
-                f"forces ({listed})"
+                f"times the median error of frames of their kind, and more than {LOST:.0%} of the "
+                f"frame's own forces ({listed})"
             )
     return found
 

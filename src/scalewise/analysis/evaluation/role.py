@@ -25,11 +25,14 @@ from scalewise.statistics.bootstrap import Resampling
 
 #: The six components of a symmetric matrix.
 UPPER: Final = np.triu_indices(3)
-#: A frame whose MAE is this many times the median frame's, and this share of the mean size of its
-#: own forces, is broken: the model is lost there, and a few such frames would hide how it does
-#: everywhere else. Hot frames have large errors and larger forces: they are not lost.
-BROKEN: Final = 4.0
+#: A frame whose MAE is this many times that of the median frame of its kind, and this share of the
+#: mean size of its own forces, is broken: the model is lost there, and a few such frames would hide
+#: how it does everywhere else. Hot frames have large errors and larger forces: they are not lost.
+BROKEN: Final = 10.0
 LOST: Final = 0.25
+#: Frame keys that name a kind, and frames from which a kind has a median of its own.
+KINDS: Final = ("config_type", "temperature", "Temperature", "T")
+FEWEST_OF_KIND: Final = 5
 #: Frames with the largest errors that are listed.
 WORST: Final = 5
 
@@ -98,14 +101,29 @@ class RoleData:
 
     @property
     def broken(self) -> Bool[np.ndarray, " frames"]:
-        """Frames with over four times the median frame's error, and a quarter of their force."""
+        """Frames with over ten times the error usual for their kind, and a quarter of their force.
+
+        Kinds are the values of the frame key ``config_type``, else ``temperature``; kinds of fewer
+        than five frames, and frames without a key, are compared with the median of all. Frames
+        without labelled forces are never broken.
+        """
         known, found = self.forced, np.zeros(len(self.frames), dtype=bool)
         if not known:
             return found
         errors = self.frame_errors[known]
-        labels = [self.frames[k].labelled_forces for k in known]
+        frames = [self.frames[k] for k in known]
+        labels = [f.labelled_forces for f in frames]
         sizes = np.array([np.abs(force).mean() if force.size else 0.0 for force in labels])
-        found[known] = (errors > BROKEN * np.median(errors)) & (errors > LOST * sizes)
+        usual = np.full(len(errors), np.median(errors))
+        kinds: dict[str, list[int]] = {}
+        for k, frame in enumerate(frames):
+            key = next((key for key in KINDS if key in frame.info), None)
+            if key is not None:
+                kinds.setdefault(str(frame.info[key]), []).append(k)
+        for members in kinds.values():
+            if len(members) >= FEWEST_OF_KIND:
+                usual[members] = np.median(errors[members])
+        found[known] = (errors > BROKEN * usual) & (errors > LOST * sizes)
         return found
 
     def keep(self, chosen: Bool[np.ndarray, " frames"]) -> RoleData:
@@ -132,6 +150,7 @@ def describe_role(
     others = role.keep(~broken) if broken.any() else None
     return {
         **_describe(role, floor, settings, resampling),
+        "broken": int(broken.sum()),
         "median_frame_mae": float(np.median(errors[known])) if known else None,
         "worst_frames": [
             {"frame": role.frames[k].index, "mae": errors[k], "broken": bool(broken[k])}

@@ -69,7 +69,8 @@ def _kinds(role: Section) -> str:
 
 
 def _head(name: str, role: Section) -> str:
-    return f"{name}: {count(role['frames'], 'frame')}, {count(role['atoms'], 'atom')}"
+    broken = f" ({role['broken']} broken)" if role.get("broken") else ""
+    return f"{name}: {count(role['frames'], 'frame')}{broken}, {count(role['atoms'], 'atom')}"
 
 
 def _print(console: Console, title: str, table: Table) -> None:

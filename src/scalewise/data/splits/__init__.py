@@ -4,6 +4,7 @@ from scalewise.data.readers import hash_file
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import (
     LARGE_GROUP,
+    Division,
     deal_groups,
     divide_large,
     say_untrained,
@@ -14,6 +15,7 @@ from scalewise.data.splits.making import make_split
 from scalewise.data.splits.nested import SPARE, reduced
 from scalewise.data.splits.reading import read_groups, read_key, read_roles
 from scalewise.data.splits.split import ROLES, Split
+from scalewise.data.splits.time import follows_time
 from scalewise.data.splits.trajectories import LEFT_OUT, by_group, by_trajectory
 
 __all__ = [
@@ -22,12 +24,14 @@ __all__ = [
     "ROLES",
     "SPARE",
     "DataFile",
+    "Division",
     "Split",
     "SplitSettings",
     "by_group",
     "by_trajectory",
     "deal_groups",
     "divide_large",
+    "follows_time",
     "hash_file",
     "identify",
     "make_split",

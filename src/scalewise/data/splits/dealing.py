@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,11 +17,14 @@ from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 
 #: A group with more than this share of the frames leaves little to choose: it is cut into so many
-#: blocks.
+#: blocks, as are all together where there are fewer groups than this.
 LARGE_GROUP: Final = 0.5
 BLOCKS: Final = 20
-#: Å below which frames stay together there; the second, where the first leaves too few apart.
+FEW_GROUPS: Final = 3
+#: Å below which frames stay together there; the second, where the first leaves too few apart, or
+#: more than this share of them together.
 ALIKE: Final = (0.1, 1e-3)
+MOST_ALIKE: Final = 0.1
 
 
 def deal_groups(
@@ -130,31 +134,54 @@ def _fill_empty(
             owner[min(most, key=lambda g: sizes[g])] = role
 
 
-def divide_large(twins: Duplicates) -> tuple[Int[np.ndarray, " frames"], int]:
-    """Cut a group of more than half of the frames into blocks of frames that follow each other.
+@dataclass(frozen=True, eq=False)
+class Division:
+    """Groups of near-duplicates, the large ones cut into blocks of frames that follow each other.
+
+    Attributes
+    ----------
+    group
+        Of every frame.
+    blocks, cut
+        How many blocks were made, and of how many groups; zero where none is so large.
+    members
+        The frames that were cut into blocks.
+    """
+
+    group: Int[np.ndarray, " frames"]
+    blocks: int
+    cut: int
+    members: Int[np.ndarray, " members"]
+
+
+def divide_large(twins: Duplicates) -> Division:
+    """Cut groups that leave little to choose into blocks of frames that follow each other.
 
     Frames that chain up to one group, as those of a crystal or of one molecule, could not be dealt
-    to roles otherwise. Blocks that follow each other are alike at their ends; copies of one frame
-    are never parted.
-
-    Returns
-    -------
-    array, int
-        The groups, and how many blocks were made: zero where no group is so large.
+    to roles otherwise. Cut are a group of more than half of the frames and, where there are fewer
+    groups than roles, all. No gap is left between blocks, so that those that follow each other are
+    alike at their ends; copies of one frame are never parted.
     """
     group = twins.group
     sizes = np.bincount(group)
-    largest = int(sizes.argmax())
-    if len(group) < 2 or sizes[largest] <= LARGE_GROUP * len(group):
-        return group, 0
-    members = np.flatnonzero(group == largest)
-    alike = _alike(twins, members)
-    units = int(alike.max()) + 1
-    blocks = min(BLOCKS, units)
-    cut = alike * blocks // units
-    divided = group.copy()
-    divided[members] = np.where(cut == 0, largest, len(sizes) + cut - 1)
-    return np.unique(divided, return_inverse=True)[1], blocks
+    least = 1 if len(sizes) < FEW_GROUPS else LARGE_GROUP * len(group)
+    large = np.flatnonzero((sizes > least) & (sizes > 1))
+    divided, made = group.copy(), 0
+    for number in large.tolist():
+        members = np.flatnonzero(group == number)
+        alike = _alike(twins, members)
+        sizes_alike = np.bincount(alike)
+        share = len(members) / len(group) if len(large) > 1 else 1.0
+        blocks = min(max(round(BLOCKS * share), 2), len(sizes_alike))
+        # blocks of as many frames each, as far as copies allow
+        middle = np.cumsum(sizes_alike) - 0.5 * sizes_alike
+        cut = np.unique(blocks * middle // len(members), return_inverse=True)[1][alike]
+        divided[members] = np.where(cut == 0, number, divided.max() + cut)
+        made += int(cut.max()) + 1
+    if made == len(large):  # nothing but copies
+        return Division(group, 0, 0, np.zeros(0, dtype=np.int64))
+    names = np.unique(divided, return_inverse=True)[1]
+    return Division(names, made, len(large), np.flatnonzero(np.isin(group, large)))
 
 
 def _alike(twins: Duplicates, members: np.ndarray) -> np.ndarray:
@@ -167,7 +194,7 @@ def _alike(twins: Duplicates, members: np.ndarray) -> np.ndarray:
         _, component = connected_components(graph, directed=False)
         _, start, found = np.unique(component[members], return_index=True, return_inverse=True)
         found = np.argsort(np.argsort(start))[found]
-        if len(start) >= 0.5 * BLOCKS:
+        if len(start) >= 0.5 * BLOCKS and np.bincount(found).max() <= MOST_ALIKE * len(members):
             break
     return found
 

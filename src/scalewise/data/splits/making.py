@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
+from scalewise.data.references import is_isolated_atom
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import deal_groups, divide_large
 from scalewise.data.splits.identity import DataFile, identify
 from scalewise.data.splits.reading import read_groups, read_roles
 from scalewise.data.splits.split import Split
+from scalewise.data.splits.time import follows_time
 from scalewise.data.structure import Structure
 
 _DEFAULT: Final = SplitSettings()
@@ -38,10 +40,11 @@ def make_split(
 ) -> Split:
     """Group structures that are alike, and deal whole groups to train, valid and test.
 
-    Groups are near-duplicates, or the values of ``group_key``. A group of near-duplicates that has
-    more than half of the structures is cut into blocks of structures that follow each other. Groups
-    are dealt so that every composition comes close to the shares, and that every element is in a
-    structure to train on; with ``role_key`` the roles are kept as they are.
+    Groups are near-duplicates, or the values of ``group_key``. Groups of near-duplicates that leave
+    too little to choose, as the one of a molecule's trajectory does, are cut into blocks of
+    structures that follow each other. Groups are dealt so that every composition comes close to the
+    shares, and that every element is in a structure to train on, as are isolated atoms; with
+    ``role_key`` the roles are kept as they are.
 
     Parameters
     ----------
@@ -102,6 +105,11 @@ def make_split(
         elements = [frozenset(s.numbers.tolist()) for s in structures]
         roles = deal_groups(group.tolist(), composition, shares, settings.seed, elements)
         dealt = "whole groups, dealt by seed"
+        isolated = [is_isolated_atom(s) for s in structures]
+        if any(isolated) and not all(isolated):
+            # references of the energies are no errors to be scored
+            roles = ["train" if k else role for k, role in zip(isolated, roles, strict=True)]
+            dealt += "; isolated atoms to train"
     return Split(
         data=data,
         seed=settings.seed,
@@ -140,13 +148,19 @@ def _group(
     made = f"near-duplicates below {distance:g} Å"
     if compared is not None:
         made += f" of {', '.join(compared)}"
-    group, blocks = divide_large(duplicates)
-    if blocks:
-        cut = f"cut into {blocks} blocks of frames that follow each other"
-        made += f", the largest group {cut}"
-        if settings.role_key is None:
-            progress.message(
-                f"most frames are near-duplicates of each other (below {distance:g} Å) and were "
-                f"{cut}: test errors are those between known frames, not beyond them"
-            )
-    return group, made
+    division = divide_large(duplicates)
+    if not division.blocks:
+        return division.group, made
+    what = "the largest group" if division.cut == 1 else f"the {division.cut} largest groups"
+    cut = f"cut into {division.blocks} blocks of frames that follow each other, without gaps"
+    made += f", {what} {cut}"
+    time = follows_time(structures, division.members)
+    if not time:
+        made += "; they are in no order of time"
+    if settings.role_key is None:
+        progress.message(
+            f"most frames are near-duplicates of each other (below {distance:g} Å) and were {cut}: "
+            + ("" if time else "they are in no order of time, and ")
+            + "test errors are those between known frames, not beyond them"
+        )
+    return division.group, made

@@ -1,0 +1,105 @@
+"""How far the atoms of two frames are apart, without what no energy depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from ase.data import atomic_numbers
+from jaxtyping import Bool, Float, Int
+
+from scalewise.data.structure import Structure
+
+#: Cells whose lattice vectors differ by more than this share, 1.2 % in volume, are other structures
+#: whatever their atoms do: a step of an equation of state, or of an elastic strain, is 0.5 % and
+#: more, and thermal motion in a cell of some hundred atoms changes it by less from frame to frame.
+CELL_TOLERANCE: Final = 0.004
+#: Components compared at once: bounds the memory to some ten megabytes.
+CHUNK: Final = 500_000
+
+
+def compared_atoms(frame: Structure, elements: Iterable[str] | None) -> Bool[np.ndarray, " atoms"]:
+    """Atoms of these elements; by default all but hydrogen, or all where nothing else is."""
+    if elements is not None:
+        return np.isin(frame.numbers, [atomic_numbers[e] for e in elements])
+    heavy: np.ndarray = frame.numbers != 1
+    return heavy if heavy.any() else np.ones_like(heavy)
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """The compared atoms of frames of one composition: one array per property."""
+
+    numbers: Int[np.ndarray, " atoms"]
+    positions: Float[np.ndarray, "frames atoms 3"]
+    fractions: Float[np.ndarray, "frames atoms 3"]
+    cells: Float[np.ndarray, "frames 3 3"]
+    periodic: bool
+
+    @classmethod
+    def of(
+        cls, frames: Sequence[Structure], elements: Iterable[str] | None, sort: bool = False
+    ) -> Stack:
+        """Stack frames whose atoms are in the same order, or sort them by element."""
+        first = frames[0].numbers[compared_atoms(frames[0], elements)]
+        positions = np.empty((len(frames), len(first), 3))
+        for k, frame in enumerate(frames):
+            chosen = np.flatnonzero(compared_atoms(frame, elements))
+            if sort:
+                chosen = chosen[np.argsort(frame.numbers[chosen], kind="stable")]
+            positions[k] = frame.positions[chosen]
+        cells = np.stack([f.cell for f in frames])
+        periodic = bool(frames[0].pbc.any())
+        fractions = positions @ np.linalg.inv(cells) if periodic else positions
+        return cls(np.sort(first) if sort else first, positions, fractions, cells, periodic)
+
+    @property
+    def strain_features(self) -> Float[np.ndarray, "frames 9"]:
+        """Lattice vectors, scaled to what they add to the displacement (Å)."""
+        return self.cells.reshape(len(self.cells), 9) / np.sqrt(12)
+
+    def alike(self, a: np.ndarray, b: np.ndarray) -> Bool[np.ndarray, " pairs"]:
+        """Whether the cells of two frames are nearly the same."""
+        change = np.linalg.norm(self.cells[a] - self.cells[b], axis=(1, 2))
+        near: np.ndarray = change <= CELL_TOLERANCE * np.linalg.norm(self.cells[a], axis=(1, 2))
+        return near
+
+
+def displacements(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pairs"]:
+    """Root-mean-square displacement (Å) of pairs of frames; infinite where cells differ."""
+    found = np.full(len(a), np.inf)
+    kept = np.flatnonzero(stack.alike(a, b)) if stack.periodic else np.arange(len(a))
+    step = max(1, CHUNK // (3 * len(stack.numbers)))
+    measure = _moved if stack.periodic else _superposed
+    for start in range(0, len(kept), step):
+        part = kept[start : start + step]
+        found[part] = measure(stack, a[part], b[part])
+    return found
+
+
+def _moved(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pairs"]:
+    """Under the minimum image, without a common translation, and with the strain."""
+    delta = stack.fractions[a] - stack.fractions[b]
+    drift = np.angle(np.exp(2j * np.pi * delta).mean(axis=1)) / (2 * np.pi)
+    delta -= drift[:, None]
+    delta -= np.rint(delta)
+    delta -= delta.mean(axis=1, keepdims=True)
+    moved = delta @ (0.5 * (stack.cells[a] + stack.cells[b]))
+    strain = np.sum((stack.cells[a] - stack.cells[b]) ** 2, axis=(1, 2)) / 12
+    found: np.ndarray = np.sqrt(np.einsum("pnk,pnk->p", moved, moved) / moved.shape[1] + strain)
+    return found
+
+
+def _superposed(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pairs"]:
+    """After the best rotation or mirror image (Kabsch).
+
+    d^2 = (|A|^2 + |B|^2 - 2 sum of the singular values of A^T B) / N.
+    """
+    first = stack.positions[a] - stack.positions[a].mean(axis=1, keepdims=True)
+    second = stack.positions[b] - stack.positions[b].mean(axis=1, keepdims=True)
+    overlap = np.linalg.svd(first.transpose(0, 2, 1) @ second, compute_uv=False).sum(axis=1)
+    square = np.sum(first**2, axis=(1, 2)) + np.sum(second**2, axis=(1, 2)) - 2 * overlap
+    found: np.ndarray = np.sqrt(np.maximum(square, 0.0) / first.shape[1])
+    return found

@@ -198,7 +198,7 @@ def _noise(noise: Section, shown: Sequence[str]) -> Block | None:
 def _hidden(noise: Section, shown: Sequence[str]) -> Block | None:
     """What waves of the grid, near-duplicates and digits say of the noise."""
     rows = [row for row in noise["hidden"] if row["element"] in shown]
-    if all(row["answer"] == "cannot tell" for row in rows):
+    if not any(row["at_least"] for row in rows):
         return None
     columns = ("", "at least", "grid", "95 %", "Å", "pairs", "95 %")
     table = _new_table("Label noise that no model learns, meV/Å", *columns)
@@ -206,7 +206,7 @@ def _hidden(noise: Section, shown: Sequence[str]) -> Block | None:
         grid, pairs, spacing = row["grid"], row["pairs"], row["grid_spacing_angstrom"]
         table.add_row(
             row["element"],
-            _figure(row["at_least"]) if row["answer"] == "found" else "cannot tell",
+            _figure(row["at_least"]) if row["at_least"] else "cannot tell",
             _figure(grid["sigma"]) if grid else "–",
             _ends(grid and grid["interval"]),
             f"{spacing:.3f}" if spacing else "–",

@@ -33,9 +33,9 @@ from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
+from scalewise.training.baseline import TrainingBaseline, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.distributed import run
-from scalewise.training.reference import Reference, fit_reference
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE, Job
@@ -170,9 +170,9 @@ def train_in(
     _check_labels(members)
     elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
     start = (
-        fit_reference(members["train"], elements, settings.network)
+        fit_baseline(members["train"], elements, settings.network)
         if first is None
-        else Reference.of(first)
+        else TrainingBaseline.of(first)
     )
     if first is not None:
         for frame in frames:
@@ -186,7 +186,7 @@ def train_in(
         batch_size=settings.batch_size or frames_per_step(members["train"], settings.processes),
         train=train_samples,
         valid=valid_samples,
-        reference=start,
+        baseline=start,
         digest=digest,
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),

@@ -21,12 +21,12 @@ from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
 from scalewise.models.potential import Potential
+from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import Batch, epoch_batches, join
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
-from scalewise.training.reference import Reference
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -57,7 +57,7 @@ class Job:
     settings: TrainSettings
     train: Sequence[Batch]
     valid: Sequence[Batch]
-    reference: Reference
+    baseline: TrainingBaseline
     digest: str
     out: Path
     initial_weights: dict[str, Tensor] | None = None
@@ -83,9 +83,9 @@ class Trainer:
         self.balance = LossBalance.of(job.train, settings.loss)
         _seed(settings.seed)
         network, self.network = _build(job)
-        network.energy_scale.fill_(job.reference.energy_scale)
-        if network.pair_baseline is not None and job.reference.coefficients is not None:
-            network.pair_baseline.coefficients.copy_(job.reference.coefficients)
+        network.energy_scale.fill_(job.baseline.energy_scale)
+        if network.pair_baseline is not None and job.baseline.coefficients is not None:
+            network.pair_baseline.coefficients.copy_(job.baseline.coefficients)
         if job.initial_weights is not None:
             network.load_state_dict(job.initial_weights)
         matrices = network.matrices()
@@ -380,7 +380,7 @@ class Trainer:
         adaptive = whole.adaptive_cutoff if isinstance(whole, AdaptiveNetwork) else None
         assert adaptive is None or isinstance(adaptive, AdaptiveCutoff)
         potential = Potential(
-            network, self.job.reference.composition, info, adaptive_cutoff=adaptive
+            network, self.job.baseline.composition, info, adaptive_cutoff=adaptive
         )
         checkpoint.write(self.job.out / MODEL, potential)
 
@@ -392,7 +392,7 @@ class Trainer:
 def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
     """A network with fresh weights; the second has the adaptive cutoff around it, if any."""
     network, route = (
-        DensityNetwork(job.settings.network, job.reference.composition.elements),
+        DensityNetwork(job.settings.network, job.baseline.composition.elements),
         job.settings.adaptive_cutoff,
     )
     if route is None:

@@ -25,11 +25,11 @@ from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.potential import Potential
+from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import orthogonal
-from scalewise.training.reference import Reference
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -64,7 +64,7 @@ def job(out: Path, *words: str, frames: list[Structure] | None = None) -> Job:
         settings,
         samples[:8],
         samples[8:],
-        Reference(baseline, 1.0),
+        TrainingBaseline(baseline, 1.0),
         "digest",
         out,
         batch_size=settings.batch_size or 1,

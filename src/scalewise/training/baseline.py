@@ -20,7 +20,7 @@ COMPARED_ATOMS = 50_000
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class TrainingBaseline:
     """What the network corrects.
 
     Attributes
@@ -39,7 +39,7 @@ class Reference:
     coefficients: Tensor | None = None
 
     @classmethod
-    def of(cls, potential: Potential) -> Reference:
+    def of(cls, potential: Potential) -> TrainingBaseline:
         """Take that of a trained potential."""
         network = potential.network
         pair = network.pair_baseline
@@ -47,9 +47,9 @@ class Reference:
         return cls(potential.composition, scale, None if pair is None else pair.coefficients)
 
 
-def fit_reference(
+def fit_baseline(
     frames: Sequence[Structure], elements: Sequence[int], network: NetworkSettings
-) -> Reference:
+) -> TrainingBaseline:
     """Fit a pair potential to forces, then energies of compositions to what it leaves.
 
     Raises
@@ -59,12 +59,12 @@ def fit_reference(
     """
     if not network.pair_baseline:
         composition = CompositionModel.fit(frames, elements)
-        return Reference(composition, _scale(frames, composition))
+        return TrainingBaseline(composition, _scale(frames, composition))
     pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
     pair.fit(frames, elements)
     left = _left(_some(frames), pair, elements)
     composition = CompositionModel.fit(left, elements)
-    return Reference(composition, _scale(left, composition), pair.coefficients)
+    return TrainingBaseline(composition, _scale(left, composition), pair.coefficients)
 
 
 def _some(frames: Sequence[Structure]) -> list[Structure]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from scalewise.data.references import is_isolated_atom
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.pair_baseline import PairBaseline
@@ -32,11 +33,15 @@ class TrainingBaseline:
         of a force component (per Å).
     coefficients
         Of the pair potential [elements, elements, num_bessel]; none: there is no such potential.
+    shift
+        Mean energy of an atom above compositions, eV: binding, where these are isolated atoms'.
+        The network starts from it.
     """
 
     composition: CompositionModel
     energy_scale: float
     coefficients: Tensor | None = None
+    shift: float = 0.0
 
     @classmethod
     def of(cls, potential: Potential) -> TrainingBaseline:
@@ -57,14 +62,24 @@ def fit_baseline(
     InputError
         As :func:`scalewise.data.neighbors.build`.
     """
-    if not network.pair_baseline:
-        composition = CompositionModel.fit(frames, elements)
-        return TrainingBaseline(composition, _scale(frames, composition))
-    pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
-    pair.fit(frames, elements)
-    left = _left(_some(frames), pair, elements)
+    left, coefficients = frames, None
+    if network.pair_baseline:
+        pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
+        pair.fit(frames, elements)
+        left, coefficients = _left(_some(frames), pair, elements), pair.coefficients
     composition = CompositionModel.fit(left, elements)
-    return TrainingBaseline(composition, _scale(left, composition), pair.coefficients)
+    shift = _binding(left, composition)
+    return TrainingBaseline(composition, _scale(left, composition), coefficients, shift)
+
+
+def _binding(frames: Sequence[Structure], composition: CompositionModel) -> float:
+    """Mean energy per atom above the composition model, eV, of what is no isolated atom."""
+    found = [
+        (f.labels.energy - composition.energy(f.numbers)) / len(f.numbers)
+        for f in frames
+        if f.labels.energy is not None and not is_isolated_atom(f)
+    ]
+    return float(np.mean(found)) if found else 0.0
 
 
 def _some(frames: Sequence[Structure]) -> list[Structure]:

@@ -86,6 +86,7 @@ class Trainer:
         network.energy_scale.fill_(job.baseline.energy_scale)
         if network.pair_baseline is not None and job.baseline.coefficients is not None:
             network.pair_baseline.coefficients.copy_(job.baseline.coefficients)
+        network.start_from(job.baseline.shift)
         if job.initial_weights is not None:
             network.load_state_dict(job.initial_weights)
         matrices = network.matrices()

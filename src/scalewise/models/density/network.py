@@ -145,6 +145,13 @@ class DensityNetwork(nn.Module):
             )
         self.to(dtype)
 
+    def start_from(self, energy: float) -> None:
+        """Let atoms have this energy on average, eV, before training."""
+        bias = self.readout[-1].bias
+        assert isinstance(bias, Tensor)
+        with torch.no_grad():
+            bias.fill_(energy / float(self.energy_scale))
+
     def converted(self, dtype: torch.dtype) -> DensityNetwork:
         """Return a copy with weights of another type."""
         other = DensityNetwork(self.settings, self.elements, dtype)

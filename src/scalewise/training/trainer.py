@@ -27,6 +27,7 @@ from scalewise.training.dataset import Batch, epoch_batches, join
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
+from scalewise.training.optimizers import make_optimizers
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -42,12 +43,6 @@ MODEL, STATE = "model", "state.safetensors"
 COMPILE_PAYS = 8.0
 #: Share of a budget that compiling may take, on a busy machine as on an idle one.
 COMPILE_SHARE = 0.1
-#: Rate of what a network makes of its scale, over that of other weights: each step draws
-#: another scale, and its signs with it: at the full rate these weights would walk at random.
-CONDITIONING = 0.02
-#: That of an adaptive cutoff's constants, which are single numbers with a way to go: at the rate of
-#: others, 220 steps moved a cutoff by 0.4 Å, whatever the multiplier.
-CONSTANT = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,18 +94,7 @@ class Trainer:
         if settings.freeze:
             for name, weight in weights.items():
                 weight.requires_grad_(name.startswith("adaptive_cutoff."))
-        rest = [n for n, w in weights.items() if n not in matrices and w.requires_grad]
-        shares = sorted({_share(n) for n in rest}, reverse=True)
-        groups = [
-            {"params": [weights[n] for n in rest if _share(n) == share], "share": share}
-            for share in shares
-        ]
-        optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(groups, lr=settings.adam_rate, betas=(0.9, 0.99))
-        ]
-        if not settings.freeze:
-            mixing = [weights[name] for name in matrices]
-            optimizers = [Muon(mixing, lr=settings.learning_rate), *optimizers]
+        optimizers = make_optimizers(weights, matrices, settings)
         self.state = State(weights, average, optimizers)
         self.evaluator = Evaluator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
@@ -399,13 +383,6 @@ def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
     if route is None:
         return network, network
     return network, AdaptiveNetwork(network, AdaptiveCutoff.of(network, route.adaptive_cutoff))
-
-
-def _share(name: str) -> float:
-    """Rate of a weight over that of most."""
-    if name in ("adaptive_cutoff.offset", "adaptive_cutoff.change"):
-        return CONSTANT
-    return CONDITIONING if name.rpartition("network.")[2].startswith("conditioning_") else 1.0
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
-from scalewise.training.muon import orthogonal
+from scalewise.training.muon import Muon, orthogonal
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -95,6 +95,13 @@ def test_huber_is_smooth_and_ends_linear() -> None:
     error = torch.tensor([0.0, 0.005, 0.01, -0.02, 1.0], dtype=torch.float64)
     expected = [0.0, 0.00125, 0.005, 0.015, 0.995]
     assert huber(error, 0.01).tolist() == pytest.approx(expected)
+
+
+def test_weight_decay_shrinks_what_has_no_gradient() -> None:
+    weight = torch.nn.Parameter(torch.eye(3))
+    weight.grad = torch.zeros(3, 3)
+    Muon([weight], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(weight.detach(), 0.95 * torch.eye(3))
 
 
 def test_orthogonal_keeps_directions_and_levels_singular_values() -> None:

@@ -149,7 +149,12 @@ class _Stack:
     positions: Float[np.ndarray, "frames atoms 3"]
     fractions: Float[np.ndarray, "frames atoms 3"]
     cells: Float[np.ndarray, "frames 3 3"]
-    periodic: bool
+    pbc: Bool[np.ndarray, " 3"]
+
+    @property
+    def periodic(self) -> bool:
+        """Whether images are compared."""
+        return bool(self.pbc.any())
 
     @classmethod
     def of(cls, frames: list[Structure], chosen: list[np.ndarray], sort: bool = False) -> _Stack:
@@ -159,18 +164,25 @@ class _Stack:
             for f, c in zip(frames, chosen, strict=True)
         ]
         positions = np.stack([f.positions[o] for f, o in zip(frames, orders, strict=True)])
-        cells = np.stack([f.cell for f in frames])
-        periodic = bool(frames[0].pbc.any())
-        fractions = positions @ np.linalg.inv(cells) if periodic else positions
-        return cls(frames[0].numbers[orders[0]], positions, fractions, cells, periodic)
+        cells, pbc = np.stack([f.lattice for f in frames]), frames[0].pbc
+        if pbc.any():  # along open axes no two atoms are apart by half of the cell
+            extents = np.linalg.norm(np.ptp(positions, axis=1), axis=1)
+            cells[:, ~pbc] *= 1.0 + 2.0 * float(extents.max())
+        fractions = positions @ np.linalg.inv(cells) if pbc.any() else positions
+        return cls(frames[0].numbers[orders[0]], positions, fractions, cells, pbc)
 
     def alike(self, rows: slice) -> Bool[np.ndarray, "rows frames"]:
         """Pairs row < column whose cells are nearly the same."""
-        flat = self.cells.reshape(len(self.cells), 9)
+        flat = self.cells[:, self.pbc].reshape(len(self.cells), -1)
         size = np.linalg.norm(flat, axis=1)
         change = np.linalg.norm(flat[rows, None] - flat[None], axis=-1)
         later: np.ndarray = np.arange(len(flat))[None] > np.arange(len(flat))[rows, None]
         return later & (change <= CELL_TOLERANCE * size[rows, None])
+
+    def strain(self, a: np.ndarray | int, b: np.ndarray | int) -> Float[np.ndarray, ...]:
+        """Mean square of what a change of the lattice vectors moves atoms by, Å² [pairs]."""
+        change = (self.cells[a] - self.cells[b])[..., self.pbc, :]
+        return np.asarray(np.sum(change**2, axis=(-2, -1)) / 12)
 
     def mean_cell(self, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, "pairs 3 3"]:
         """Cell in which two frames are compared."""
@@ -219,8 +231,7 @@ def _measure(
             for k in range(3)
             for m in range(3)
         )
-        strain = np.sum((stack.cells[i] - stack.cells[j]) ** 2, axis=(1, 2)) / 12
-        rms = np.sqrt(np.maximum(square, 0.0) / planes.shape[2] + strain)
+        rms = np.sqrt(np.maximum(square, 0.0) / planes.shape[2] + stack.strain(i, j))
         keep = rms < distance
         links += list(zip(i[keep].tolist(), j[keep].tolist(), rms[keep].tolist(), strict=True))
     return links
@@ -259,7 +270,8 @@ def _reordered(
         if (names[a], names[b]) in known or (names[b], names[a]) in known:
             continue
         cell = 0.5 * (stack.cells[a] + stack.cells[b])
-        spacing = (abs(np.linalg.det(cell)) / len(stack.numbers)) ** (1 / 3)
+        volume = abs(np.linalg.det(cell)) * 0.5 ** np.count_nonzero(~stack.pbc)
+        spacing = (volume / len(stack.numbers)) ** (1 / 3)
         limit = min(distance, MATCHED_SHARE * spacing)
         # the three longest waves carry the translation in their phases
         turn = np.sum(waves[a, :, :3] * waves[b, :, :3].conj(), axis=0)
@@ -331,5 +343,5 @@ def _match(
             delta[mine] = np.stack([plane[rows, columns] for plane in gap], axis=1)
         drift = drift + delta.mean(axis=0)
         delta -= delta.mean(axis=0)
-    strain = float(np.sum((stack.cells[a] - stack.cells[b]) ** 2)) / 12
-    return float(np.sqrt(np.mean(np.sum((delta @ cell) ** 2, axis=1)) + strain))
+    square = np.mean(np.sum((delta @ cell) ** 2, axis=1))
+    return float(np.sqrt(square + stack.strain(a, b)))

@@ -24,7 +24,7 @@ FEW = ("bootstrap=100", "device=cpu")
 
 
 def mixed() -> list[Structure]:
-    """Frames of every kind, labelled by a potential with random weights; no vectors of open axes."""
+    """Frames of every kind, labelled by a random potential; cells lack vectors of open axes."""
     teacher = untrained(seed=7, layers=1, cutoff=4.0)
     frames = []
     for k in range(32):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torchpme import CoulombPotential, EwaldCalculator
 
+from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data.structure import Structure
 from scalewise.models import electrostatics, truncation
@@ -209,6 +210,21 @@ def test_large_slabs_and_wires_use_the_mesh(
     np.testing.assert_allclose(mesh.forces, exact.forces, atol=1e-3)
     assert exact.stress is not None
     np.testing.assert_allclose(mesh.stress, exact.stress, atol=1e-4)
+
+
+@pytest.mark.parametrize("pbc", [SLAB, WIRE], ids=["slab", "wire"])
+def test_an_atom_that_leaves_is_alone_and_far_away_is_refused(pbc: np.ndarray) -> None:
+    frame = replace(salt_frame(0), pbc=pbc)
+    for far, charges in ((60.0, True), (1e7, False), (1e7, True)):
+        positions = frame.positions.copy()
+        positions[3, 2] += far
+        moved = replace(frame, positions=positions)
+        if charges and far > 1e6:
+            with pytest.raises(InputError, match="left the slab or wire"):
+                untrained(charges=True).predict(moved)
+        else:
+            found = predict(untrained(charges=charges), moved)
+            assert np.abs(found.forces[3]).max() < (0.5 if charges else 1e-12)
 
 
 def test_stress_is_the_derivative_over_the_volume_of_the_cell_as_it_is_written() -> None:

@@ -32,6 +32,8 @@ _SMALLER = (
 )
 #: Å, components of the vector in padded entries of a list: farther than any cutoff.
 FAR: Final = 1e3
+#: Waves in which the charges of a slab or wire are summed at most: they take half a minute.
+MOST_WAVES: Final = 2e7
 #: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
 OVERLAP = 0.2
 
@@ -279,11 +281,18 @@ def _sums(
     frame: Structure, cell: np.ndarray, smearing: float
 ) -> tuple[bool, tuple[Tensor, Tensor, Tensor]]:
     """Whether the field of the charges is quicker on a mesh, and the waves of the Ewald sum."""
-    periodic, atoms = bool(frame.pbc.any()), len(frame.numbers)
-    mesh, memory = plan(cell if periodic else None, smearing, atoms)
-    shape = f"a cell of {_edges(cell)}" if periodic else f"all pairs of {atoms} atoms"
+    axes, atoms = int(frame.pbc.sum()), len(frame.numbers)
+    mesh, memory, waves = plan(cell if axes else None, smearing, atoms, axes)
+    if axes < 3 and waves > MOST_WAVES:
+        raise InputError(
+            f"{frame.where}, key 'positions'",
+            f"atoms so far apart along an open axis that charges are summed in {_edges(cell)}",
+            "Remove atoms that have left the slab or wire, or use a network trained without "
+            "charges (network.charges=false in train).",
+        )
+    shape = f"a cell of {_edges(cell)}" if axes else f"all pairs of {atoms} atoms"
     check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
-    return mesh, wave_numbers(cell, smearing if periodic else 0.0)
+    return mesh, wave_numbers(cell, smearing if axes else 0.0)
 
 
 def _edges(cell: np.ndarray) -> str:

@@ -122,7 +122,9 @@ def _overview(diagnosis: Section) -> Block:
     charge = diagnosis["charges"]
     charges = ", ".join(f"{v} e in {n}" for v, n in charge["values_e"].items()) or "not given"
     kinds = {"TTT": "periodic", "FFF": "isolated"}
-    periodicity = ", ".join(f"{kinds.get(k, k)} {n}" for k, n in cells["periodicity"].items())
+    kinds |= {k: f"slab ({k})" for k in ("TTF", "TFT", "FTT")}
+    kinds |= {k: f"wire ({k})" for k in ("TFF", "FTF", "FFT")}
+    periodicity = ", ".join(f"{kinds[k]} {n}" for k, n in cells["periodicity"].items())
     heights = cells["lowest_height_angstrom"]
     if heights:
         periodicity += f"; cells {_range(heights, '.4g')} Å high"

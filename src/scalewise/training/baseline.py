@@ -121,9 +121,9 @@ def _scale(frames: Sequence[Structure], composition: CompositionModel) -> float:
         if f.labels.energy is not None
     ]
     virials = [
-        f.labels.stress * abs(np.linalg.det(f.cell)) / np.sqrt(len(f.numbers))
+        f.labels.stress * f.volume / np.sqrt(len(f.numbers))
         for f in frames
-        if f.labels.stress is not None and f.pbc.all()
+        if f.labels.stress is not None and f.volume is not None
     ]
     found = np.sqrt(np.mean(np.square(energies))) if energies else 0.0
     # energies that their composition explains teach no scale

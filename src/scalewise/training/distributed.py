@@ -34,12 +34,6 @@ def run(job: Job, progress: Progress = SILENT) -> None:
             f"At least {needed} and 1 are needed: give more frames, or smaller processes or "
             "batch_size.",
         )
-    if job.batch_size > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
-        raise InputError(
-            "key 'batch_size'",
-            f"batch_size={job.batch_size}, but some frames are periodic and some are not",
-            "They cannot share a batch: use batch_size=1, or one kind of frames.",
-        )
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
     accelerator = "auto" if settings.device == "auto" else settings.device

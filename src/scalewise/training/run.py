@@ -317,7 +317,7 @@ def _check_labels(members: Mapping[str, Sequence[Structure]]) -> None:
         if not any(
             f.labels.forces is not None
             or f.labels.energy is not None
-            or (f.labels.stress is not None and f.pbc.all())
+            or (f.labels.stress is not None and f.volume is not None)
             for f in frames
         ):
             raise InputError(

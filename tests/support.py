@@ -122,7 +122,8 @@ def untrained(
         for layer in network.readout:
             layer.weight.mul_(5.0)
         if network.pair_baseline is not None:
-            drawn = torch.randn(network.pair_baseline.coefficients.shape)
+            own = torch.Generator().manual_seed(seed)  # other weights stay what they are without
+            drawn = torch.randn(network.pair_baseline.coefficients.shape, generator=own)
             network.pair_baseline.coefficients.copy_(0.1 * (drawn + drawn.transpose(0, 1)))
         if network.settings.charges:
             network.charge.weight.mul_(10.0)

@@ -160,7 +160,7 @@ class TrainSettings(Settings):
     learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
     weight_decay: float = Field(
-        0.1, ge=0, lt=10, description="of matrices, over the learning rate: how smooth they stay"
+        0.03, ge=0, lt=10, description="of matrices, over the learning rate: how smooth they stay"
     )
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the budget")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")

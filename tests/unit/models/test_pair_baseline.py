@@ -96,7 +96,8 @@ def test_repulsion_ends_at_the_sum_of_covalent_radii() -> None:
     pair = PairBaseline((8,), CUTOFF, 4).double()
     first = second = torch.zeros(1, 2, dtype=torch.int64)
     distance = torch.tensor([[1.31, 1.3201]], dtype=torch.float64)
-    energies = pair._repulsion(first, second, distance)[0]
+    ends = torch.full((1, 1), CUTOFF, dtype=torch.float64)
+    energies = pair._repulsion(first, second, distance, ends)[0]
     assert energies[0] > 0
     assert energies[1] == 0
 
@@ -115,5 +116,16 @@ def test_the_network_evaluates_what_was_fitted() -> None:
         others = np.array([[k for k in range(6) if k != i] for i in range(6)])
         types = torch.from_numpy(np.searchsorted(ELEMENTS, frame.numbers))
         distance = torch.from_numpy(np.take_along_axis(apart, others, axis=1))
-        energies = pair(types[:, None], types[torch.from_numpy(others)], distance)
+        ends = torch.full((6, 1), CUTOFF + 1.0, dtype=torch.float64)
+        energies = pair(types[:, None], types[torch.from_numpy(others)], distance, ends)
         assert float(energies.sum()) == pytest.approx(pair.evaluate([frame], ELEMENTS)[0][0])
+
+
+def test_a_shorter_cutoff_of_an_atom_ends_its_share() -> None:
+    pair = planted()
+    first = torch.zeros(2, 1, dtype=torch.int64)
+    distance = torch.tensor([[2.9], [2.9]], dtype=torch.float64)
+    cutoffs = torch.tensor([[2.9], [3.5]], dtype=torch.float64)
+    energies = pair(first, first, distance, cutoffs)
+    assert energies[0] == 0
+    assert energies[1] != 0

@@ -325,7 +325,7 @@ class DensityNetwork(nn.Module):
             ending = envelope(distance[:, :width], reach, s.cutoff_width)
             first = waves[:, :width] * ending[..., None]
         angular = self.harmonics(vector / distance[..., None])
-        baseline = self._baseline(graph, part, distance)
+        baseline = self._baseline(graph, part, distance, cutoffs[rows, None])
         if part.senders is None:
             return Edges(radial, angular, angular, first, baseline)
         vector = neighbor_vectors(
@@ -334,12 +334,14 @@ class DensityNetwork(nn.Module):
         distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
         return Edges(radial, angular, self.harmonics(vector / distance), first, baseline)
 
-    def _baseline(self, graph: Graph, part: Graph, distance: Tensor) -> Tensor:
+    def _baseline(self, graph: Graph, part: Graph, distance: Tensor, cutoffs: Tensor) -> Tensor:
         """Energies of the pair potential [rows]."""
         if self.pair_baseline is None:
             return distance.new_zeros(len(distance))
         neighbors = graph.atom_types[part.neighbor_index]
-        energies: Tensor = self.pair_baseline(part.atom_types[:, None], neighbors, distance)
+        energies: Tensor = self.pair_baseline(
+            part.atom_types[:, None], neighbors, distance, cutoffs
+        )
         return energies
 
     def _messages(self, k: int, described: LayerOutput, angular: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class PairBaseline(nn.Module):
         self.register_buffer("nuclei", nuclei, persistent=False)
         self.register_buffer("radii", radii, persistent=False)
 
-    def forward(self, first: Tensor, second: Tensor, distance: Tensor) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor, distance: Tensor, cutoffs: Tensor) -> Tensor:
         """Energies of atoms, eV [atoms].
 
         Parameters
@@ -82,16 +82,19 @@ class PairBaseline(nn.Module):
             Index of the element of each atom [atoms, 1], and of its neighbors [atoms, neighbors].
         distance
             Å [atoms, neighbors]; what is beyond the cutoff does not count.
+        cutoffs
+            Å, of each atom [atoms, 1]; one that is shorter than the potential's ends it there.
         """
-        inside = envelope(distance, distance.new_tensor(self.cutoff))
+        ends = torch.clamp(cutoffs, max=self.cutoff)
+        inside = envelope(distance, ends)
         waves = bessel(distance, self.cutoff, self.coefficients.shape[-1])
         fitted = inside * (waves * self.coefficients[first, second]).sum(dim=-1)
-        return 0.5 * (fitted + self._repulsion(first, second, distance)).sum(dim=1)
+        return 0.5 * (fitted + self._repulsion(first, second, distance, ends)).sum(dim=1)
 
-    def _repulsion(self, first: Tensor, second: Tensor, distance: Tensor) -> Tensor:
+    def _repulsion(self, first: Tensor, second: Tensor, distance: Tensor, ends: Tensor) -> Tensor:
         rate, strength, reach = self._nuclei(first, second)
         screened = sum(w * torch.exp(-b * rate * distance) for w, b in SCREENING)
-        return envelope(distance, reach) * screened * (strength / distance)
+        return envelope(distance, torch.minimum(reach, ends)) * screened * (strength / distance)
 
     def _nuclei(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """1 / a in 1/Å, k Z Z in eV Å, and where repulsion ends, Å, of pairs of elements."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -128,6 +129,9 @@ def _sweep(folder: Path) -> None:
         for name in files:
             if name.startswith(TEMPORARY):
                 (Path(place) / name).unlink(missing_ok=True)
+        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+            folders.remove(name)
+            shutil.rmtree(Path(place) / name, ignore_errors=True)
 
 
 def _another(folder: Path, stream: IO[str] | None) -> InputError:

@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress, closing
+from scalewise.training.dataset import Batch
 from scalewise.training.stopping import Stop
 from scalewise.training.trainer import Job, Trainer
 
@@ -34,7 +35,7 @@ def run(job: Job, progress: Progress = SILENT) -> None:
             f"At least {needed} and 1 are needed: give more frames, or smaller processes or "
             "batch_size.",
         )
-    if job.batch_size > 1 and len({s.graph.periodic for s in (*job.train, *job.valid)}) > 1:
+    if job.batch_size > 1 and len({s.graph.periodic for s in _kinds(job)}) > 1:
         raise InputError(
             "key 'batch_size'",
             f"batch_size={job.batch_size}, but some frames are periodic and some are not",
@@ -56,6 +57,10 @@ def run(job: Job, progress: Progress = SILENT) -> None:
             raise stop.error
         if error is not None:
             raise error
+
+
+def _kinds(job: Job) -> list[Batch]:
+    return [s for role in (job.train, job.valid) for s in role.one_of_each_periodicity()]
 
 
 def _train_one_thread(

@@ -18,7 +18,15 @@ from scalewise.core.loading import explain
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
-from scalewise.data.reading import read_structures
+from scalewise.data.reading import LARGE, read_or_shard
+from scalewise.data.shards import (
+    ShardedStructures,
+    elements_of,
+    is_shards,
+    read_index,
+    take,
+    write_shards,
+)
 from scalewise.data.splits import (
     Split,
     hash_file,
@@ -42,6 +50,8 @@ from scalewise.training.trainer import STATE, Job
 
 #: Force error over that of predicting no force, above which a potential has learned little.
 LITTLE = 0.5
+#: Folder of the frames below that of a run, where they are too many for memory.
+SHARDS = "data"
 
 
 def train(
@@ -127,7 +137,7 @@ def run_command(request: Request) -> list[Path]:
     (path,) = request.files
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
-    structures = read_structures(path, keys, progress=progress)
+    structures = read_or_shard(path, keys, request.out / SHARDS, progress=progress)
     split = split_for(structures, settings.data, settings.seed, progress)
     model = train_in(structures, split, settings, request.out, progress)
     return [model, request.out / "log.csv"]
@@ -151,8 +161,7 @@ def train_in(
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
     settings, first = _from(settings)
-    frames = list(structures)
-    split.check_count(frames)
+    split.check_count(structures)
     digest = _digest(settings, split)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
@@ -165,16 +174,17 @@ def train_in(
         )
     split.save(out / "split.json")
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
+    frames = _mapped(structures, split, out / SHARDS)
+    members = {role: take(frames, split.members(role)) for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
     _check_labels(members)
-    elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
+    elements = elements_of(members["train"])
     start = (
         fit_reference(members["train"], elements, settings.network)
         if first is None
         else Reference.of(first)
     )
-    if first is not None:
+    if first is not None and not set(elements_of(frames)) <= {*first.network.elements}:
         for frame in frames:
             check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
@@ -196,11 +206,21 @@ def train_in(
     return out / "model"
 
 
+def _mapped(structures: Sequence[Structure], split: Split, folder: Path) -> Sequence[Structure]:
+    """Structures as they are or, of more than fit into memory twice, shards of them."""
+    if isinstance(structures, ShardedStructures) or len(structures) <= LARGE:
+        return structures
+    if is_shards(folder) and read_index(folder).made_from == split.data.sha256:
+        return ShardedStructures.open(folder)
+    return write_shards(folder, structures, made_from=split.data.sha256)
+
+
 def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -> None:
     """Say so where a potential has learned little: it is written all the same."""
     info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
     error = info.get("valid", {}).get("forces_mae")
-    labelled = [f.labels.forces for f in frames if f.labels.forces is not None]
+    some = (frames[k] for k in range(0, len(frames), -(-len(frames) // LARGE)))
+    labelled = [f.labels.forces for f in some if f.labels.forces is not None]
     nothing = 1e3 * float(np.abs(np.concatenate(labelled)).mean()) if labelled else 0.0
     if error is not None and nothing > 0 and error > LITTLE * nothing:
         progress.message(

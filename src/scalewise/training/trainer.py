@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
 from scalewise.models.potential import Potential
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
-from scalewise.training.dataset import Batch, epoch_batches, join
+from scalewise.training.dataset import Batch, Samples, epoch_batches, prefetched
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
@@ -55,8 +54,8 @@ class Job:
     """What every process is given; ``batch_size`` is the number of frames of its steps."""
 
     settings: TrainSettings
-    train: Sequence[Batch]
-    valid: Sequence[Batch]
+    train: Samples
+    valid: Samples
     reference: Reference
     digest: str
     out: Path
@@ -134,8 +133,8 @@ class Trainer:
         if self.evaluator.compiled and not progress.finished:
             self._compile()
         while not progress.finished:
-            for members in self._deal(progress.epoch):
-                self._step([self.job.train[k] for k in members])
+            for whole in prefetched(self.job.train, self._deal(progress.epoch)):
+                self._step(whole)
                 spent = self._fraction() >= 1.0  # the last validation may be quicker than foreseen
                 if self._due():
                     self._validate()
@@ -207,9 +206,9 @@ class Trainer:
             return progress.step / (settings.steps or settings.epochs * self._steps_per_epoch)
         return progress.elapsed / max(60.0 * settings.minutes - progress.reserve, 1e-9)
 
-    def _step(self, samples: list[Batch]) -> None:
+    def _step(self, whole: Batch) -> None:
         settings, progress = self.job.settings, self.state.progress
-        whole = join(samples).to(self.fabric.device)
+        whole = whole.to(self.fabric.device)
         drawn = draw_scale(settings, progress.step)
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         terms, counts = loss_terms(found, sample, settings.loss.delta)
@@ -320,7 +319,9 @@ class Trainer:
         total = torch.zeros(8, dtype=torch.float64)
         # what was compiled for training would be compiled again for use without gradients
         with torch.set_grad_enabled(self.evaluator.compiled):
-            for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
+            rank, processes = self.fabric.global_rank, self.fabric.world_size
+            share = ([k] for k in range(rank, len(self.job.valid), processes))
+            for sample in prefetched(self.job.valid, share):
                 moved = sample.to(self.fabric.device)
                 for drawn, seen in zip(scales.values(), errors, strict=True):
                     there, found = self._found(moved, drawn, self.state.average)

@@ -13,6 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.references import is_isolated_atom
+from scalewise.data.shards import numbers_of
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import deal_groups, divide_large
 from scalewise.data.splits.identity import DataFile, identify
@@ -101,8 +102,8 @@ def make_split(
         dealt = f"frame key '{settings.role_key}'"
     else:
         shares = settings.shares
-        composition = [tuple(np.bincount(s.numbers).tolist()) for s in structures]
-        elements = [frozenset(s.numbers.tolist()) for s in structures]
+        composition = [tuple(np.bincount(n).tolist()) for n in numbers_of(structures)]
+        elements = [frozenset(n.tolist()) for n in numbers_of(structures)]
         roles = deal_groups(group.tolist(), composition, shares, settings.seed, elements)
         dealt = "whole groups, dealt by seed"
         isolated = [is_isolated_atom(s) for s in structures]

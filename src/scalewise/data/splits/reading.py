@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 from typing import Final
 
@@ -52,6 +53,7 @@ def read_key(structures: Sequence[Structure], key: str) -> list[str]:
     InputError
         A structure without the key.
     """
+    found = []
     for structure in structures:
         if key not in structure.info:
             known = [k for k in structure.info if not k.startswith("REF_")]
@@ -60,4 +62,5 @@ def read_key(structures: Sequence[Structure], key: str) -> list[str]:
                 f"no such frame key; keys: {', '.join(known) or 'none'}",
                 f"Every frame needs it.{did_you_mean(key, known)}",
             )
-    return [str(s.info[key]) for s in structures]
+        found.append(sys.intern(str(structure.info[key])))  # one word for a million frames
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from scalewise.core.errors import InputError
@@ -42,7 +43,7 @@ from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
 from scalewise.training.dataset import frames_per_step, prepare
-from scalewise.training.distributed import run
+from scalewise.training.distributed import follow, join_group, leading, run
 from scalewise.training.reference import Reference, fit_reference
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
@@ -135,12 +136,17 @@ def _settings(
 def run_command(request: Request) -> list[Path]:
     """Run ``scalewise train``."""
     (path,) = request.files
-    settings, progress = request.settings, request.progress
-    keys = LabelKeys.of(settings.data, "data.")
-    structures = read_or_shard(path, keys, request.out / SHARDS, progress=progress)
-    split = split_for(structures, settings.data, settings.seed, progress)
-    model = train_in(structures, split, settings, request.out, progress)
-    return [model, request.out / "log.csv"]
+    settings, fabric = join_group(request.settings)
+    out, progress = request.out, request.progress
+    if fabric is not None and not fabric.is_global_zero:
+        follow(fabric)
+        return []
+    with leading(fabric):
+        keys = LabelKeys.of(settings.data, "data.")
+        structures = read_or_shard(path, keys, out / SHARDS, progress=progress)
+        split = split_for(structures, settings.data, settings.seed, progress)
+        job = _prepared(structures, split, settings, out, progress)
+    return [_trained(job, progress, fabric), out / "log.csv"]
 
 
 def train_in(
@@ -160,6 +166,23 @@ def train_in(
     InputError
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
+    return _trained(_prepared(structures, split, settings, out, progress), progress)
+
+
+def _trained(job: Job, progress: Progress, fabric: Fabric | None = None) -> Path:
+    run(job, progress, fabric)
+    _judge_error(job.out / "model", job.valid.frames, progress)
+    return job.out / "model"
+
+
+def _prepared(
+    structures: Sequence[Structure],
+    split: Split,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress,
+) -> Job:
+    """Everything that the processes of a training need."""
     settings, first = _from(settings)
     split.check_count(structures)
     digest = _digest(settings, split)
@@ -191,7 +214,7 @@ def train_in(
         prepare(members[role], start.composition, settings.network, torch.float32)
         for role in ("train", "valid")
     )
-    job = Job(
+    return Job(
         settings=settings,
         batch_size=settings.batch_size or frames_per_step(members["train"], settings.processes),
         train=train_samples,
@@ -201,9 +224,6 @@ def train_in(
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
     )
-    run(job, progress)
-    _judge_error(out / "model", members["valid"], progress)
-    return out / "model"
 
 
 def _mapped(structures: Sequence[Structure], split: Split, folder: Path) -> Sequence[Structure]:

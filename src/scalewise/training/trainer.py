@@ -30,7 +30,7 @@ from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, va
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
-from scalewise.training.stopping import Stop, at_most
+from scalewise.training.stopping import SIGNALS, Stop, at_most
 
 # Fabric announces every process on the terminal, where the progress bar is
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -142,7 +142,7 @@ class Trainer:
                     progress.finished = True
                 if self._stopping and not progress.finished:
                     self._save()
-                    raise self.stop.error
+                    raise self._told()
                 if progress.finished:
                     break
             else:
@@ -151,6 +151,14 @@ class Trainer:
         self._save()
         if self.stop.asked:  # in the last step: what comes after the training is not begun
             raise self.stop.error
+
+    def _told(self) -> KeyboardInterrupt:
+        """What to raise where any process was told to end; all wait until the state is saved."""
+        if self.fabric.world_size > 1:
+            seen = torch.tensor([float(self.stop.seen[s]) for s in SIGNALS])
+            counts = self._reduced(seen, "sum").tolist()
+            self.stop.seen.update({s: int(n) for s, n in zip(SIGNALS, counts, strict=True)})
+        return self.stop.error
 
     def _compile(self) -> None:
         """Compile in one process; the others then find the result in the compiler's cache.

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, overload
 
 import numpy as np
+from ase.data import chemical_symbols
 from jaxtyping import Int
 from pydantic import Field, ValidationError
 
@@ -40,6 +41,24 @@ NAME: Final = "shards.json"
 #: Frames and atoms of a shard, at most, but for its last frame: about 100 MB of arrays.
 FRAMES_PER_SHARD: Final = 65_536
 ATOMS_PER_SHARD: Final = 2_000_000
+#: Kind and shape of each array: of atoms, of frames, or of one more than frames.
+_ARRAYS: Final[Mapping[str, tuple[str, str, tuple[int, ...]]]] = {
+    "offsets": ("i", "ends", ()),
+    "numbers": ("u", "atoms", ()),
+    "positions": ("f", "atoms", (3,)),
+    "cells": ("f", "frames", (3, 3)),
+    "pbc": ("b", "frames", (3,)),
+    "origins": ("i", "frames", (2,)),
+    "forces": ("f", "atoms", (3,)),
+    "energies": ("f", "frames", ()),
+    "stresses": ("f", "frames", (3, 3)),
+    "molecules": ("i", "atoms", ()),
+    "places": ("U", "atoms", ()),
+    "info": ("u", "bytes", ()),
+    "info_offsets": ("i", "ends", ()),
+}
+#: Those that are always there.
+_NEEDED: Final = ("offsets", "numbers", "positions", "cells", "pbc", "origins")
 #: Labels, and the arrays that hold them.
 _LABELS: Final = {"forces": "forces", "energy": "energies", "stress": "stresses"}
 _REMEDY: Final = "Write the shards again from the file that they were made of."
@@ -101,20 +120,26 @@ class ShardedStructures(Sequence[Structure]):
     def open(
         cls, path: Path, source: str | None = None, without: Iterable[str] = ()
     ) -> ShardedStructures:
-        """Open a folder, after a comparison of every array with its hash.
+        """Open a folder, after a comparison of every array with its hash and with the others.
 
         Raises
         ------
         InputError
-            Another schema; an array that is missing or not the one that was written.
+            Another schema; an array that is missing, not the one that was written, or of another
+            shape than the others ask for.
         """
-        index = read_index(path)
-        for number, shard in enumerate(index.shards):
+        found = cls(path, read_index(path), source, without=frozenset(without))
+        for number, shard in enumerate(found.contents.shards):
             for name, digest in shard.arrays.items():
                 file = _file(path, number, name)
-                if not file.is_file() or _digest(file) != digest:
+                if name not in _ARRAYS or not file.is_file() or _digest(file) != digest:
                     raise InputError(str(file), "not the array that was written", _REMEDY)
-        return cls(path, index, source, without=frozenset(without))
+            wrong = _misfit(found._arrays(number), shard.frames, len(found.contents.sources))
+            if wrong is not None:
+                raise InputError(
+                    str(_file(path, number, wrong)), "does not fit the other arrays", _REMEDY
+                )
+        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is mapped into memory."""
@@ -290,6 +315,34 @@ def read_index(path: Path) -> ShardIndex:
         raise InputError(str(path / NAME), f"not an index of shards ({what})", _REMEDY) from None
 
 
+def _misfit(arrays: Mapping[str, np.ndarray], frames: int, sources: int) -> str | None:
+    """An array that is missing, or of another kind or shape than the others ask for."""
+    for name in _NEEDED:
+        if name not in arrays:
+            return name
+    sizes = {"frames": frames, "ends": frames + 1, "atoms": len(arrays["numbers"])}
+    sizes["bytes"] = arrays["info"].size if "info" in arrays else 0
+    for name, values in arrays.items():
+        kind, of, rest = _ARRAYS[name]
+        if values.dtype.kind != kind or values.shape != (sizes[of], *rest):
+            return name
+    if not _divides(arrays["offsets"], sizes["atoms"], 1):
+        return "offsets"
+    if ("info" in arrays) != ("info_offsets" in arrays):
+        return "info"
+    if "info" in arrays and not _divides(arrays["info_offsets"], sizes["bytes"], 0):
+        return "info_offsets"
+    if not ((arrays["numbers"] >= 1) & (arrays["numbers"] < len(chemical_symbols))).all():
+        return "numbers"
+    number = arrays["origins"][:, 0]
+    return None if ((number >= 0) & (number < sources)).all() else "origins"
+
+
+def _divides(ends: np.ndarray, size: int, least: int) -> bool:
+    """Whether parts of a least size that end so make up the whole."""
+    return ends[0] == 0 and ends[-1] == size and bool((np.diff(ends) >= least).all())
+
+
 def _parts(frames: Iterable[Structure]) -> Iterator[list[Structure]]:
     part: list[Structure] = []
     atoms = 0
@@ -366,7 +419,7 @@ def _info(arrays: Mapping[str, np.ndarray], k: int) -> dict[str, Any]:
     start, end = arrays["info_offsets"][k : k + 2]
     if start == end:
         return {}
-    found = json.loads(arrays["info"][start:end].tobytes())
+    found = json.loads(arrays["info"][start:end].tobytes())  # what json.dumps has written
     return {key: np.array(v) if isinstance(v, list) else v for key, v in found.items()}
 
 

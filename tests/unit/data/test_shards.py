@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +117,35 @@ def test_damaged_arrays_are_refused(damage: str, tmp_path: Path) -> None:
         file.write_bytes(content[:-8] if damage == "cut" else content[:-1] + b"\0")
     with pytest.raises(InputError, match=r"positions\.npy: not the array that was written"):
         read_structures(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("offsets", lambda v: v[:-1]),
+        ("offsets", lambda v: v * 2),
+        ("offsets", lambda v: v[::-1].copy()),
+        ("numbers", lambda v: v * 0),
+        ("positions", lambda v: v[:, :2]),
+        ("positions", lambda v: v.astype("U9")),
+        ("cells", lambda v: v[1:]),
+        ("origins", lambda v: v + 9),
+        ("info_offsets", lambda v: v + 1),
+        ("energies", lambda v: v[:2]),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(
+    name: str, change: Callable[[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
+    """Their hashes are right: a stranger can write what fits them."""
+    write_shards(tmp_path / "data", [replace(f, info=INFO) for f in structures(3)])
+    file, index = tmp_path / "data" / "00000" / f"{name}.npy", tmp_path / "data" / "shards.json"
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    np.save(file, change(np.load(file)))
+    after = hashlib.sha256(file.read_bytes()).hexdigest()
+    index.write_text(index.read_text().replace(before, after))
+    with pytest.raises(InputError, match=f"{name}.npy: does not fit the other arrays"):
+        ShardedStructures.open(tmp_path / "data")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +121,54 @@ def test_all_processes_leave_when_the_first_one_refuses(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert found.stderr.count("error: split: 12 frames to train") == 1
     assert "exitcode: 2" in found.stderr.replace(" ", "").replace(":", ": ")
+
+
+def srun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
+    """Two processes with what srun tells them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "scalewise",
+        "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
+    }
+    command = (sys.executable, "-m", "scalewise.cli", "train", "dft.xyz", *WORDS, *words)
+    return [
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**shared, "SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NODEID": "0"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+
+
+@pytest.mark.slow
+def test_a_job_of_slurm_is_queued_again_and_goes_on(tmp_path: Path) -> None:
+    write_structures(tmp_path / "dft.xyz", frames())
+    words = ("batch_size=2", "steps=300", "validations=30")
+    first = srun(tmp_path, *words, "--out", "two")
+    while not (tmp_path / "two" / STATE).is_file():
+        assert all(process.poll() is None for process in first)
+        time.sleep(0.05)
+    first[1].send_signal(signal.SIGUSR1)  # the other one is told by this one
+    said = [process.communicate()[0] for process in first]
+    assert [process.returncode for process in first] == [REQUEUE, REQUEUE], said
+    assert "Written" not in said[0]
+    again = srun(tmp_path, *words, "--out", "two")
+    said = [process.communicate()[0] for process in again]
+    assert [process.returncode for process in again] == [0, 0], said
+    assert "Written: two/model" in said[0]
+    assert said[1] == ""
+    whole = torchrun(tmp_path, *words, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    one, other = weights(tmp_path / "two"), weights(tmp_path / "whole")
+    assert all(torch.equal(one[k], other[k]) for k in one)
 
 
 @pytest.mark.parametrize(

@@ -218,15 +218,29 @@ class ShardedStructures(Sequence[Structure]):
 
     def numbers(self) -> Iterator[np.ndarray]:
         """Atomic numbers of one structure after the other, without reading anything else."""
-        for key in range(len(self)):
-            arrays, k, _ = self._find(key)
-            yield arrays["numbers"][arrays["offsets"][k] : arrays["offsets"][k + 1]]
+        for arrays, members in self._by_shard():
+            values, offsets = np.array(arrays["numbers"]), np.array(arrays["offsets"])
+            ends = zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True)
+            yield from (values[start:end] for start, end in ends)
 
     def periodicities(self) -> Iterator[np.ndarray]:
         """Periodicity of one structure after the other, without reading anything else."""
-        for key in range(len(self)):
-            arrays, k, _ = self._find(key)
-            yield arrays["pbc"][k]
+        for arrays, members in self._by_shard():
+            yield from arrays["pbc"][members]
+
+    def infos(self) -> Iterator[dict[str, Any]]:
+        """``info`` of one structure after the other, without reading anything else."""
+        for arrays, members in self._by_shard():
+            yield from (_info(arrays, k) for k in members.tolist())
+
+    def _by_shard(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """Arrays of one shard after the other, and the numbers there of members that follow."""
+        frames = np.arange(self._starts[-1]) if self.members is None else self.members
+        shards = np.searchsorted(self._starts, frames, side="right") - 1
+        for part in np.split(np.arange(len(frames)), np.flatnonzero(np.diff(shards)) + 1):
+            if len(part):
+                shard = int(shards[part[0]])
+                yield self._arrays(shard), frames[part] - self._starts[shard]
 
 
 def take(frames: Sequence[Structure], numbers: np.ndarray) -> Sequence[Structure]:
@@ -241,6 +255,11 @@ def numbers_of(frames: Sequence[Structure]) -> Iterator[np.ndarray]:
     return (
         frames.numbers() if isinstance(frames, ShardedStructures) else (f.numbers for f in frames)
     )
+
+
+def infos_of(frames: Sequence[Structure]) -> Iterator[Mapping[str, Any]]:
+    """``info`` of one structure after the other."""
+    return frames.infos() if isinstance(frames, ShardedStructures) else (f.info for f in frames)
 
 
 def elements_of(frames: Sequence[Structure]) -> list[int]:

@@ -105,9 +105,12 @@ def _first_of_elements(frames: Sequence[Structure]) -> list[int]:
     """The first frame of each element, and all that are of one atom: their energies are exact."""
     found: dict[int, int] = {}
     single: list[int] = []
+    seen: set[bytes] = set()
     for k, numbers in enumerate(numbers_of(frames)):
-        for z in numbers.tolist():
-            found.setdefault(z, k)
+        if (kind := numbers.tobytes()) not in seen:
+            seen.add(kind)
+            for z in numbers.tolist():
+                found.setdefault(z, k)
         if len(numbers) == 1 and len(single) < FITTED_FRAMES:
             single.append(k)
     return [*found.values(), *single]

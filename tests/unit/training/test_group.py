@@ -130,9 +130,15 @@ def srun(folder: Path, *words: str) -> list[subprocess.Popen[str]]:
         port = free.getsockname()[1]
     shared = {
         **os.environ,
-        "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "scalewise",
-        "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NNODES": "1",
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NAME": "scalewise",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
     }
     command = (sys.executable, "-m", "scalewise.cli", "train", "dft.xyz", *WORDS, *words)
     return [

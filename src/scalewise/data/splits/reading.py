@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from scalewise.core.errors import InputError, did_you_mean
+from scalewise.data.shards import infos_of
 from scalewise.data.structure import Structure
 
 #: What others call the three roles.
@@ -54,13 +55,13 @@ def read_key(structures: Sequence[Structure], key: str) -> list[str]:
         A structure without the key.
     """
     found = []
-    for structure in structures:
-        if key not in structure.info:
-            known = [k for k in structure.info if not k.startswith("REF_")]
+    for k, info in enumerate(infos_of(structures)):
+        if key not in info:
+            known = [name for name in info if not name.startswith("REF_")]
             raise InputError(
-                f"{structure.where}, key '{key}'",
+                f"{structures[k].where}, key '{key}'",
                 f"no such frame key; keys: {', '.join(known) or 'none'}",
                 f"Every frame needs it.{did_you_mean(key, known)}",
             )
-        found.append(sys.intern(str(structure.info[key])))  # one word for a million frames
+        found.append(sys.intern(str(info[key])))  # one word for a million frames
     return found

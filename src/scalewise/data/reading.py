@@ -30,7 +30,7 @@ from scalewise.data.keys import (
 )
 from scalewise.data.readers import hash_file, iterate_file, read_file
 from scalewise.data.readers.extxyz import write_images
-from scalewise.data.shards import ShardedStructures, is_shards, read_index, write_shards
+from scalewise.data.shards import ShardedStructures, is_shards, reopen_shards, write_shards
 from scalewise.data.spellings import adopt, rename, voigt
 from scalewise.data.structure import Labels, Structure, check_cell, check_positions, name_frame
 
@@ -101,13 +101,9 @@ def read_or_shard(
     if is_shards(path):
         return _opened(path, keys)
     if is_shards(folder):
-        if read_index(folder).made_from != _made_from(path, keys):
-            raise InputError(
-                str(folder),
-                "frames of another file, or with other labels",
-                "Give another --out, or delete the folder.",
-            )
-        return ShardedStructures.open(folder, str(path))
+        kept = reopen_shards(folder, _made_from(path, keys), str(path))
+        assert kept is not None  # they are there
+        return kept
     images = iterate_file(path)
     head = list(islice(images, LARGE + 1))
     if len(head) <= LARGE:

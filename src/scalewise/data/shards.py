@@ -317,6 +317,27 @@ def write_shards(
     return ShardedStructures(folder, index)
 
 
+def reopen_shards(
+    folder: Path, made_from: str, source: str | None = None
+) -> ShardedStructures | None:
+    """Open shards that were kept in the folder of a run; none where there are none.
+
+    Raises
+    ------
+    InputError
+        They were made of something else; as :meth:`ShardedStructures.open`.
+    """
+    if not is_shards(folder):
+        return None
+    if read_index(folder).made_from != made_from:
+        raise InputError(
+            str(folder),
+            "frames of another file, or with other labels",
+            "Give another --out, or delete the folder.",
+        )
+    return ShardedStructures.open(folder, source)
+
+
 def read_index(path: Path) -> ShardIndex:
     """Read ``shards.json`` of a folder.
 

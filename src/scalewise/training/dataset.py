@@ -80,7 +80,7 @@ _TENSORS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Samples(Sequence[Batch]):
+class TrainingSamples(Sequence[Batch]):
     """Structures as batches of one frame: neighbors are listed when one is asked for.
 
     Attributes
@@ -113,8 +113,8 @@ class Samples(Sequence[Batch]):
     @overload
     def __getitem__(self, key: int) -> Batch: ...
     @overload
-    def __getitem__(self, key: slice) -> Samples: ...
-    def __getitem__(self, key: int | slice) -> Batch | Samples:
+    def __getitem__(self, key: slice) -> TrainingSamples: ...
+    def __getitem__(self, key: int | slice) -> Batch | TrainingSamples:
         """Prepare one frame, or take it from those that are kept; of a slice, prepare nothing.
 
         Raises
@@ -155,7 +155,7 @@ def prefetched(samples: Sequence[Batch], steps: Iterable[Sequence[int]]) -> Iter
     Raises
     ------
     InputError
-        As :class:`Samples`, at the step of the frame.
+        As :class:`TrainingSamples`, at the step of the frame.
     """
 
     def joined(members: Sequence[int]) -> Batch:
@@ -186,7 +186,7 @@ def prepare(
     composition: CompositionModel,
     network: NetworkSettings,
     dtype: torch.dtype,
-) -> Samples:
+) -> TrainingSamples:
     """List neighbors and convert labels, of frames in memory at once.
 
     Of shards nothing is listed before it is asked for.
@@ -196,7 +196,7 @@ def prepare(
     InputError
         As :func:`scalewise.models.graph.build`.
     """
-    samples = Samples(frames, composition, network, dtype)
+    samples = TrainingSamples(frames, composition, network, dtype)
     if not isinstance(frames, ShardedStructures):
         for _ in samples:  # what is wrong with a frame is said before the training
             pass

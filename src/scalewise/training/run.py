@@ -23,8 +23,7 @@ from scalewise.data.reading import LARGE, read_or_shard
 from scalewise.data.shards import (
     ShardedStructures,
     elements_of,
-    is_shards,
-    read_index,
+    reopen_shards,
     take,
     write_shards,
 )
@@ -230,9 +229,9 @@ def _mapped(structures: Sequence[Structure], split: Split, folder: Path) -> Sequ
     """Structures as they are or, of more than fit into memory twice, shards of them."""
     if isinstance(structures, ShardedStructures) or len(structures) <= LARGE:
         return structures
-    if is_shards(folder) and read_index(folder).made_from == split.data.sha256:
-        return ShardedStructures.open(folder)
-    return write_shards(folder, structures, made_from=split.data.sha256)
+    made_from = split.data.sha256
+    kept = reopen_shards(folder, made_from)
+    return kept or write_shards(folder, structures, made_from=made_from)
 
 
 def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -> None:

@@ -21,7 +21,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
 from scalewise.models.potential import Potential
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
-from scalewise.training.dataset import Batch, Samples, epoch_batches, prefetched
+from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, prefetched
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
@@ -54,8 +54,8 @@ class Job:
     """What every process is given; ``batch_size`` is the number of frames of its steps."""
 
     settings: TrainSettings
-    train: Samples
-    valid: Samples
+    train: TrainingSamples
+    valid: TrainingSamples
     reference: Reference
     digest: str
     out: Path

@@ -249,6 +249,9 @@ def test_frames_in_shards_give_the_same_weights(
     assert all(torch.equal(found[k], expected[k]) for k in expected)
     assert (tmp_path / "many" / "data" / "shards.json").is_file()
     trained(tmp_path / "many", frames(), "batch_size=3")  # finished: its shards are those
+    (tmp_path / "many" / STATE).unlink()
+    with pytest.raises(InputError, match=r"data: frames of another file(.|\n)*another --out"):
+        trained(tmp_path / "many", frames(20), "batch_size=3")
 
 
 def test_the_command_keeps_many_frames_in_its_folder(

@@ -121,6 +121,9 @@ def untrained(
     with torch.no_grad():
         for layer in network.readout:
             layer.weight.mul_(5.0)
+        if network.pair_baseline is not None:
+            drawn = torch.randn(network.pair_baseline.coefficients.shape)
+            network.pair_baseline.coefficients.copy_(0.1 * (drawn + drawn.transpose(0, 1)))
         if network.settings.charges:
             network.charge.weight.mul_(10.0)
             network.element_charge.copy_(torch.linspace(0.5, -0.5, len(elements)))

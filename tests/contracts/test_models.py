@@ -47,6 +47,46 @@ def test_a_potential(settings: dict[str, Any]) -> None:
     check_potential(untrained(**settings), SALT)
 
 
+def kind(pbc: str, cell: Any, positions: Any = None, seed: int = 1) -> Structure:
+    """A structure of a periodicity, of six ions that fit into 9 Å if positions are not given."""
+    axes = np.array([c == "T" for c in pbc])
+    if positions is None:
+        return replace(salt_frame(seed, n=6, box=9.0), cell=np.array(cell, dtype=float), pbc=axes)
+    numbers = np.resize([11, 17], len(positions))
+    return Structure(numbers, np.array(positions, dtype=float), np.array(cell, dtype=float), axes)
+
+
+#: Of every periodicity; cells without vectors of open axes, with tilted ones, smaller than cutoffs.
+EVERY_KIND = [
+    kind("TTT", [[9, 0, 0], [2, 9, 0], [1, 0, 9]]),
+    kind("TTF", [[9, 0, 0], [2, 9, 0], [0, 0, 0]]),
+    kind("TFT", [[9, 1, 0], [1, 40, 3], [0, 0, 10]], seed=2),
+    kind("FTF", [[0, 0, 0], [0, 9, 1], [0, 0, 0]], seed=3),
+    kind("FFF", np.zeros((3, 3)), seed=4),
+    kind("TTF", [[3.3, 0, 0], [0.3, 3.2, 0], [0, 0, 0]], [[0, 0, 0], [1.6, 1.7, 1.4]]),
+    kind("FFT", [[0, 0, 0], [0, 0, 0], [0.2, 0, 4.1]], [[0, 0, 0], [0.4, 0.3, 2.2]]),
+    kind("TTT", [[3.0, 0, 0], [0.3, 3.1, 0], [0.1, 0.4, 3.2]], [[1.0, 2.0, 3.0]]),
+    kind("FTF", [[0, 0, 0], [0.3, 3.1, 0], [0, 0, 0]], [[1.0, 2.0, 3.0]]),
+]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"charges": True}, id="charges"),
+        pytest.param({"charges": False}, id="one scale"),
+    ],
+)
+def test_a_potential_of_structures_of_every_periodicity(settings: dict[str, Any]) -> None:
+    check_potential(untrained(**settings), EVERY_KIND)
+
+
+def test_a_ladder_and_an_adaptive_cutoff_of_slabs_and_wires() -> None:
+    check_potential(untrained(ladder=[3.0, 4.0, "long"]), EVERY_KIND[1:4:2])
+    model = untrained(ladder=[3.0, 5.0], adaptive_cutoff={"by": "environment"})
+    check_potential(model, EVERY_KIND[1:4:2])
+
+
 def copper(seed: int) -> Structure:
     rng = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -70,8 +110,26 @@ def test_a_calculator(model: AseModel) -> None:
     check_potential(model, [copper(0), copper(1), isolated(copper(2))])
 
 
+def test_a_calculator_of_slabs_and_wires() -> None:
+    model = AseModel(LennardJones(sigma=2.2, epsilon=0.1, rc=5.0, smooth=True), cutoff=5.0)
+    check_potential(model, EVERY_KIND[:5])
+
+
 def test_a_file_of_predictions(tmp_path: Path) -> None:
-    check_potential(PredictionFile(written(tmp_path), forces="REF_forces"), SALT, stored=True)
+    for k, structures in enumerate((SALT, EVERY_KIND[:5])):
+        (tmp_path / str(k)).mkdir()
+        file = written(tmp_path / str(k), structures)
+        check_potential(PredictionFile(file, forces="REF_forces"), structures, stored=True)
+
+
+def test_a_slab_is_found_modulo_lattice_vectors_of_its_periodic_axes(tmp_path: Path) -> None:
+    slab = EVERY_KIND[1]
+    model = PredictionFile(written(tmp_path, [slab]), forces="REF_forces")
+    moved = slab.positions + np.array([1, -2, 0]) @ slab.cell + np.array([0.0, 0.0, 5e-4])
+    cell = slab.cell + np.array([[0.0], [0.0], [31.0]])
+    assert model.find(replace(slab, positions=moved, cell=cell)) == 0
+    with pytest.raises(InputError, match="none of its 1 frames"):
+        model.find(replace(slab, positions=moved + np.array([0.0, 0.0, 9.0])))
 
 
 def written(folder: Path, structures: Sequence[Structure] = SALT) -> Path:
@@ -91,7 +149,7 @@ def test_a_structure_is_found_modulo_lattice_vectors_and_no_farther_than_a_thous
     tmp_path: Path,
 ) -> None:
     frames = [salt_frame(seed) for seed in range(30)]
-    model = PredictionFile(written(tmp_path, frames), forces="REF_forces")
+    model = PredictionFile(written(tmp_path, frames), forces="REF_forces", check_units=False)
     rng = np.random.default_rng(0)
     assert model.elements == (11, 17)
     for k, frame in enumerate(frames):
@@ -271,6 +329,17 @@ def test_the_pair_keeps_to_it() -> None:
     check_potential(Pair(), SALT)
 
 
+def test_the_suite_finds_what_looks_at_vectors_of_open_axes() -> None:
+    class Arbitrary(LennardJones):
+        def calculate(self, atoms: Any = None, *rest: Any) -> None:
+            super().calculate(atoms, *rest)
+            self.results["energies"] += float(np.linalg.norm(atoms.cell[2]))
+            self.results["energy"] = float(self.results["energies"].sum())
+
+    with pytest.raises(AssertionError, match="vectors of open axes: energy"):
+        check_potential(AseModel(Arbitrary(sigma=2.2, epsilon=0.1, rc=5.0)), EVERY_KIND[1:3])
+
+
 def forces(change: Callable[..., np.ndarray]) -> dict[str, Any]:
     """A change of the forces alone, for a model without an energy."""
     return {"change": lambda s, scale, p: Prediction(change(s, p.forces))}
@@ -353,7 +422,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "not finite": (Pair(**forces(lambda s, f: f / 0)), "forces are finite"),
     "a stress of molecules": (
         Pair(change=lambda s, scale, p: replace(p, stress=np.eye(3))),
-        "none without periodicity",
+        "none where there is no volume",
     ),
     "energies that do not sum": (
         Pair(change=lambda s, scale, p: replace(p, energies=np.ones(len(s.numbers)))),

@@ -17,9 +17,9 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.gradients import Evaluator
 from scalewise.models.opening import open_potential
 from scalewise.models.protocol import Prediction
+from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
-from scalewise.training.reference import Reference
 from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import Job
 from support import salt_frame, untrained
@@ -92,7 +92,7 @@ def test_training_there_is_training_here(tmp_path: Path) -> None:
                 settings,
                 samples[:8],
                 samples[8:],
-                Reference(baseline, 1.0),
+                TrainingBaseline(baseline, 1.0),
                 "digest",
                 out,
                 batch_size=settings.batch_size or 1,

@@ -36,7 +36,12 @@ class Stack:
     positions: Float[np.ndarray, "frames atoms 3"]
     fractions: Float[np.ndarray, "frames atoms 3"]
     cells: Float[np.ndarray, "frames 3 3"]
-    periodic: bool
+    pbc: Bool[np.ndarray, " 3"]
+
+    @property
+    def periodic(self) -> bool:
+        """Whether images are compared."""
+        return bool(self.pbc.any())
 
     @classmethod
     def of(
@@ -50,20 +55,29 @@ class Stack:
             if sort:
                 chosen = chosen[np.argsort(frame.numbers[chosen], kind="stable")]
             positions[k] = frame.positions[chosen]
-        cells = np.stack([f.cell for f in frames])
-        periodic = bool(frames[0].pbc.any())
-        fractions = positions @ np.linalg.inv(cells) if periodic else positions
-        return cls(np.sort(first) if sort else first, positions, fractions, cells, periodic)
+        cells, pbc = np.stack([f.lattice for f in frames]), frames[0].pbc
+        if pbc.any():  # along open axes no two atoms are apart by half of the cell
+            extents = np.linalg.norm(np.ptp(positions, axis=1), axis=1)
+            cells[:, ~pbc] *= 1.0 + 2.0 * float(extents.max())
+        fractions = positions @ np.linalg.inv(cells) if pbc.any() else positions
+        return cls(np.sort(first) if sort else first, positions, fractions, cells, pbc)
 
     @property
-    def strain_features(self) -> Float[np.ndarray, "frames 9"]:
-        """Lattice vectors, scaled to what they add to the displacement (Å)."""
-        return self.cells.reshape(len(self.cells), 9) / np.sqrt(12)
+    def strain_features(self) -> Float[np.ndarray, "frames components"]:
+        """Periodic lattice vectors, scaled to what they add to the displacement (Å)."""
+        return self.cells[:, self.pbc].reshape(len(self.cells), -1) / np.sqrt(12)
+
+    def strain(self, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pairs"]:
+        """Mean square of what a change of the lattice vectors moves atoms by, Å²."""
+        change = self.strain_features[a] - self.strain_features[b]
+        found: np.ndarray = np.sum(change**2, axis=-1)
+        return found
 
     def alike(self, a: np.ndarray, b: np.ndarray) -> Bool[np.ndarray, " pairs"]:
         """Whether the cells of two frames are nearly the same."""
-        change = np.linalg.norm(self.cells[a] - self.cells[b], axis=(1, 2))
-        near: np.ndarray = change <= CELL_TOLERANCE * np.linalg.norm(self.cells[a], axis=(1, 2))
+        lattice = self.strain_features
+        change = np.linalg.norm(lattice[a] - lattice[b], axis=1)
+        near: np.ndarray = change <= CELL_TOLERANCE * np.linalg.norm(lattice[a], axis=1)
         return near
 
 
@@ -87,8 +101,8 @@ def _moved(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pa
     delta -= np.rint(delta)
     delta -= delta.mean(axis=1, keepdims=True)
     moved = delta @ (0.5 * (stack.cells[a] + stack.cells[b]))
-    strain = np.sum((stack.cells[a] - stack.cells[b]) ** 2, axis=(1, 2)) / 12
-    found: np.ndarray = np.sqrt(np.einsum("pnk,pnk->p", moved, moved) / moved.shape[1] + strain)
+    square = np.einsum("pnk,pnk->p", moved, moved) / moved.shape[1]
+    found: np.ndarray = np.sqrt(square + stack.strain(a, b))
     return found
 
 

@@ -34,7 +34,8 @@ def matched_displacements(
     kept, apart = [], []
     for a, b in zip(*(p.tolist() for p in pairs), strict=True):
         cell = 0.5 * (stack.cells[a] + stack.cells[b])
-        spacing = (abs(np.linalg.det(cell)) / len(stack.numbers)) ** (1 / 3)
+        volume = abs(np.linalg.det(cell)) * 0.5 ** np.count_nonzero(~stack.pbc)
+        spacing = (volume / len(stack.numbers)) ** (1 / 3)
         limit = min(distance, MATCHED_SHARE * spacing)
         # the three longest waves carry the translation in their phases
         turn = np.sum(waves[a, :, :3] * waves[b, :, :3].conj(), axis=0)
@@ -115,5 +116,5 @@ def _match(
             delta[mine] = np.stack([plane[rows, columns] for plane in gap], axis=1)
         drift = drift + delta.mean(axis=0)
         delta -= delta.mean(axis=0)
-    strain = float(np.sum((stack.cells[a] - stack.cells[b]) ** 2)) / 12
+    strain = float(stack.strain(np.array([a]), np.array([b]))[0])
     return float(np.sqrt(np.mean(np.sum((delta @ cell) ** 2, axis=1)) + strain))

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.spatial import cKDTree
 from vesin import NeighborList
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import ALWAYS_FREE, check_memory, free_memory
-from scalewise.data.structure import Structure, check_cell, check_positions
+from scalewise.data.structure import Structure, check_cell, check_positions, heights
 
 #: Bytes of a listed pair while lists are made.
 PAIR_BYTES: Final = 200
@@ -27,8 +27,10 @@ BOXES: Final = 1e5
 #: Pairs, images counted, that are compared one by one at most.
 MOST_COMPARED: Final = 1e8
 MOST_ATOMS: Final = 3000
-#: Of isolated atoms, Å beyond the cutoff to which empty space is narrowed.
+#: Along open axes, Å beyond the cutoff to which empty space is narrowed.
 GAP: Final = 1.0
+#: Å along open axes that a sheet or a chain is thought to fill at least.
+THICKNESS: Final = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,78 +60,94 @@ def build(frame: Structure, cutoff: float, *, full: bool = False, images: bool =
     ------
     InputError
         A cell lower than the cutoff, unless ``images``; positions that are not finite; a periodic
-        cell without volume, or not finite, or skewed; periodicity in one or two directions only;
-        more pairs than memory holds.
+        cell without volume, or not finite, or skewed; more pairs than memory holds.
     """
     if not cutoff > SHORTEST:
         raise InputError("cutoff", f"{cutoff:g} Å", f"Neighbors are farther than {SHORTEST:g} Å.")
-    check_periodicity(frame, 0.0 if images else cutoff)
+    check_cell(frame.cell, frame.pbc, frame.where)
     check_positions(frame.positions, frame.where)
-    periodic = bool(frame.pbc.all())
+    if not images:
+        check_height(frame, cutoff)
+    lattice = frame.lattice
     # the search divides space into boxes: far from the origin, or in empty space, they overflow
-    if periodic:
-        whole = np.floor(frame.positions @ np.linalg.inv(frame.cell))
-        points, reach = frame.positions - whole @ frame.cell, cutoff
-    else:
-        whole = np.zeros_like(frame.positions)
-        points = _gathered(frame.positions, cutoff)
-        reach = (
-            min(cutoff, 1.0 + float(np.linalg.norm(np.ptp(points, axis=0)))) if len(points) else 1.0
-        )
-    _check_count(frame, points, reach)
-    if _boxable(frame, points, reach):
+    whole = np.floor(frame.positions @ np.linalg.inv(lattice)) * frame.pbc
+    points = _gathered(frame.positions - whole @ lattice, lattice[~frame.pbc], cutoff)
+    extent, reach = _extent(points, lattice), cutoff
+    if not frame.pbc.any():
+        reach = min(cutoff, 1.0 + float(np.linalg.norm(extent)))
+    space = _Space(lattice, frame.pbc, extent)
+    _check_count(frame, space, points, reach)
+    if space.boxable(reach):
         finder = NeighborList(cutoff=reach, full_list=full, sorted=True, n_threads=1)
         i, j, shift, distance, vector = finder.compute(
-            points=points, box=frame.cell, periodic=periodic, quantities="ijSdD"
+            points=points, box=lattice, periodic=frame.pbc, quantities="ijSdD"
         )
     else:
-        i, j, shift, distance, vector = _every_pair(frame, points, reach, full=full)
+        i, j, shift, distance, vector = _every_pair(frame, space, points, reach, full=full)
     i, j = i.astype(np.int64), j.astype(np.int64)
     # of the positions as they were given, not as they were wrapped
     moved = (shift + whole[i] - whole[j]).astype(np.int64)
     return Pairs(i, j, vector, distance, moved)
 
 
-def _gathered(positions: np.ndarray, cutoff: float) -> Float[np.ndarray, "atoms 3"]:
-    """Positions with empty space narrowed, along each axis, to a little more than the cutoff.
+@dataclass(frozen=True, eq=False)
+class _Space:
+    """Where atoms are: the lattice, completed, and how far they reach along open axes, Å [3]."""
+
+    lattice: Float[np.ndarray, "3 3"]
+    pbc: Bool[np.ndarray, " 3"]
+    extent: Float[np.ndarray, " 3"]
+
+    def boxable(self, cutoff: float) -> bool:
+        """Whether vesin's boxes go with the shape of the space.
+
+        It takes ``BOXES`` at most, and scales their number along each axis alike: where one axis is
+        so much longer than another that none is left along the shorter, it divides by zero.
+        """
+        edges = np.where(self.pbc, heights(self.lattice), self.extent)
+        boxes = np.maximum(np.floor(edges / cutoff), 1.0)
+        scaled = boxes.min() * min(1.0, (BOXES / float(boxes.prod())) ** (1 / 3))
+        return bool(scaled >= 1.5 or boxes.prod() < 0.5 * BOXES)
+
+    def volume(self, least: float) -> float:
+        """Of the atoms, Å³, which are thought to reach ``least`` (Å) at least along open axes."""
+        across = np.maximum(self.extent, least)[~self.pbc]
+        return abs(float(np.linalg.det(self.lattice))) * float(across.prod())
+
+
+def _extent(points: np.ndarray, lattice: np.ndarray) -> Float[np.ndarray, " 3"]:
+    """How far atoms reach along each lattice vector, in its lengths [3]; of open axes, Å."""
+    if not len(points):
+        return np.zeros(3)
+    return np.asarray(np.ptp(points @ np.linalg.inv(lattice), axis=0))
+
+
+def _gathered(
+    points: np.ndarray, axes: Float[np.ndarray, "open 3"], cutoff: float
+) -> Float[np.ndarray, "atoms 3"]:
+    """Positions with empty space narrowed, along each open axis, to little more than the cutoff.
 
     Atoms on its two sides are no neighbors before and after; atoms on one side stay as they are.
     """
-    gathered = np.empty_like(positions)
-    for axis in range(3):
-        order = np.argsort(positions[:, axis], kind="stable")
-        steps = np.diff(positions[order, axis], prepend=positions[order[:1], axis])
+    gathered = points
+    for axis in axes if len(points) else ():
+        along = points @ axis
+        order = np.argsort(along, kind="stable")
+        steps = np.diff(along[order], prepend=along[order[:1]])
         wide = steps > cutoff + GAP
         # what is beside each other is moved by the same amount: its distances keep all their digits
-        taken = np.cumsum(np.where(wide, steps - (cutoff + GAP), 0.0))
-        start = positions[order[0], axis] if len(order) else 0.0
-        gathered[order, axis] = (positions[order, axis] - start) - taken
+        taken = np.empty_like(along)
+        taken[order] = along[order[0]] + np.cumsum(np.where(wide, steps - (cutoff + GAP), 0.0))
+        gathered = gathered - taken[:, None] * axis
     return gathered
 
 
-def _boxable(frame: Structure, points: np.ndarray, cutoff: float) -> bool:
-    """Whether vesin's boxes go with the shape of the space.
-
-    It takes ``BOXES`` at most, and scales their number along each axis alike: where one axis is so
-    much longer than another that none is left along the shorter, it divides by zero.
-    """
-    if frame.pbc.all():
-        edges = heights(frame.cell)
-    else:
-        edges = np.ptp(points, axis=0) if len(points) else np.zeros(3)
-    boxes = np.maximum(np.floor(edges / cutoff), 1.0)
-    scaled = boxes.min() * min(1.0, (BOXES / float(boxes.prod())) ** (1 / 3))
-    return bool(scaled >= 1.5 or boxes.prod() < 0.5 * BOXES)
-
-
 def _every_pair(
-    frame: Structure, points: np.ndarray, cutoff: float, *, full: bool
+    frame: Structure, space: _Space, points: np.ndarray, cutoff: float, *, full: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """What vesin returns, by comparing all pairs: for few atoms in spaces of odd shapes."""
     atoms = len(points)
-    steps = np.zeros(3, dtype=int)
-    if frame.pbc.all():
-        steps = np.ceil(cutoff / heights(frame.cell)).astype(int)
+    steps = np.where(space.pbc, np.ceil(cutoff / heights(space.lattice)), 0.0).astype(int)
     images = np.array(list(itertools.product(*(range(-n, n + 1) for n in steps.tolist()))))
     work = float(atoms) ** 2 * len(images)
     if work > MOST_COMPARED or atoms > MOST_ATOMS:
@@ -140,7 +158,7 @@ def _every_pair(
         )
     found = []
     for image in images:
-        apart = points[None] - points[:, None] + image @ frame.cell
+        apart = points[None] - points[:, None] + image @ space.lattice
         near = (apart * apart).sum(axis=-1) < cutoff * cutoff
         if not image.any():
             np.fill_diagonal(near, False)
@@ -156,27 +174,27 @@ def _every_pair(
     return i, j, shift, np.linalg.norm(vector, axis=1), vector
 
 
-def _check_count(frame: Structure, points: np.ndarray, cutoff: float) -> None:
+def _check_count(frame: Structure, space: _Space, points: np.ndarray, cutoff: float) -> None:
     """Refuse lists that memory does not hold."""
-    atoms = len(points)
+    atoms, periodic = len(points), bool(frame.pbc.any())
     sphere = 4 / 3 * math.pi * cutoff**3
-    if frame.pbc.all():
-        density = atoms / abs(float(np.linalg.det(frame.cell)))
+    if periodic:
+        density = atoms / space.volume(THICKNESS)
         if density > DENSEST:
             raise InputError(
                 f"{frame.where}, key 'Lattice'",
                 f"{density:.3g} atoms per Å³: they would lie upon each other",
                 "Convert positions and cell to Å (nm looks like this).",
             )
-        pairs = atoms * max(density * sphere, 1.0)
+        pairs = atoms * max(atoms / space.volume(cutoff) * sphere, 1.0)
     else:
         pairs = float(atoms) ** 2
     # in half-empty cells the atoms that are there see several times the mean
-    most = 8.0 * pairs if frame.pbc.all() else pairs
+    most = 8.0 * pairs if periodic else pairs
     if PAIR_BYTES * most > ALWAYS_FREE and PAIR_BYTES * most > free_memory():
         tree = cKDTree(points)
         counted = float(tree.count_neighbors(tree, cutoff))
-        pairs = max(pairs, counted) if frame.pbc.all() else counted
+        pairs = max(pairs, counted) if periodic else counted
     check_memory(
         PAIR_BYTES * pairs,
         f"{frame.where}, within {cutoff:g} Å",
@@ -185,40 +203,18 @@ def _check_count(frame: Structure, points: np.ndarray, cutoff: float) -> None:
     )
 
 
-def heights(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, " 3"]:
-    """Distances (Å) between opposite faces of a cell with volume, along each lattice vector.
-
-    Reciprocal lattice vectors are the columns of the inverse, one over a height long each.
-
-    Examples
-    --------
-    >>> heights(np.diag([2.0, 3.0, 4.0])).round(6).tolist()
-    [2.0, 3.0, 4.0]
-    """
-    found: np.ndarray = 1.0 / np.sqrt((np.linalg.inv(cell) ** 2).sum(axis=0))
-    return found
-
-
 def height(frame: Structure) -> float:
-    """Least distance (Å) between two faces of a cell with volume."""
-    return float(heights(frame.cell).min())
+    """Least distance (Å) between two faces of a cell along its periodic axes; infinite without."""
+    return float(heights(frame.lattice)[frame.pbc].min(initial=math.inf))
 
 
-def check_periodicity(frame: Structure, cutoff: float) -> None:
-    """Refuse cells that do not go with the cutoff; see :func:`build`."""
-    if frame.pbc.any() and not frame.pbc.all():
+def check_height(frame: Structure, cutoff: float) -> None:
+    """Refuse cells lower than the cutoff (Å) along a periodic axis; see :func:`build`."""
+    lowest = height(frame)
+    if lowest < cutoff:
         raise InputError(
-            f"{frame.where}, key 'pbc'",
-            f"periodicity {frame.pbc.tolist()}",
-            "Only fully periodic and non-periodic frames can be used.",
+            f"{frame.where}, key 'Lattice'",
+            f"the cell is {lowest:.2f} Å high, lower than the cutoff of {cutoff:g} Å",
+            "Use larger cells, or shorter distances in selector.cutoff, branches.short_cutoff, "
+            "branches.long_cutoff and regimes.",
         )
-    if frame.pbc.all():
-        check_cell(frame.cell, frame.pbc, frame.where)
-        lowest = height(frame)
-        if lowest < cutoff:
-            raise InputError(
-                f"{frame.where}, key 'Lattice'",
-                f"the cell is {lowest:.2f} Å high, lower than the cutoff of {cutoff:g} Å",
-                "Use larger cells, or shorter distances in selector.cutoff, branches.short_cutoff, "
-                "branches.long_cutoff and regimes.",
-            )

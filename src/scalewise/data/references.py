@@ -7,8 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from scalewise.data.neighbors import heights
-from scalewise.data.structure import Structure
+from scalewise.data.structure import Structure, heights
 
 #: Height (Å) from which a cell keeps an atom away from its images: crystals of one atom per cell
 #: are lower than 6 Å, boxes around atoms are 10 Å and more.

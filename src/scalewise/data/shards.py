@@ -223,11 +223,6 @@ class ShardedStructures(Sequence[Structure]):
             ends = zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True)
             yield from (values[start:end] for start, end in ends)
 
-    def periodicities(self) -> Iterator[np.ndarray]:
-        """Periodicity of one structure after the other, without reading anything else."""
-        for arrays, members in self._by_shard():
-            yield from arrays["pbc"][members]
-
     def infos(self) -> Iterator[dict[str, Any]]:
         """``info`` of one structure after the other, without reading anything else."""
         for arrays, members in self._by_shard():
@@ -273,17 +268,6 @@ def elements_of(frames: Sequence[Structure]) -> list[int]:
     """
     distinct = {(n.dtype.str, n.tobytes()) for n in numbers_of(frames)}
     return sorted({z for kind, n in distinct for z in np.frombuffer(n, dtype=kind).tolist()})
-
-
-def one_of_each_periodicity(frames: Sequence[Structure]) -> list[int]:
-    """The first structure of each kind of periodicity."""
-    kinds = (
-        frames.periodicities() if isinstance(frames, ShardedStructures) else (f.pbc for f in frames)
-    )
-    first: dict[bytes, int] = {}
-    for k, pbc in enumerate(kinds):
-        first.setdefault(pbc.tobytes(), k)
-    return list(first.values())
 
 
 def write_shards(

@@ -128,7 +128,7 @@ def _value(image: ase.Atoms, name: LabelName, key: str) -> Any:
     if "virial" not in key.lower():
         return matrix
     volume = abs(float(np.linalg.det(np.asarray(image.cell))))
-    return -matrix / volume if image.pbc.all() and volume > 0 else None
+    return -matrix / volume if image.pbc.any() and volume > 0 else None
 
 
 def voigt(values: np.ndarray) -> np.ndarray:

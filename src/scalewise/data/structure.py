@@ -26,6 +26,8 @@ FARTHEST: Final = 2e8
 #: Å: no edge of a cell is longer, and no lattice vector shorter.
 LONGEST_EDGE: Final = 1e7
 SHORTEST_EDGE: Final = 0.2
+#: Å³ (of a slab Å², of a wire Å): a cell with less has no volume.
+SMALLEST_VOLUME: Final = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +60,10 @@ class Structure:
     positions
         Å [atoms, 3].
     cell
-        Lattice vectors in rows, Å [3, 3].
+        Lattice vectors in rows, Å [3, 3]; what is written for an open axis, or not, is arbitrary.
     pbc
-        Along which of them the structure is periodic [3].
+        Along which of them the structure is periodic [3]: all for a crystal, two for a slab, one
+        for a wire, none for a molecule.
     molecule
         Molecule number of each atom [atoms]; pairs inside a molecule do not interact in the
         reference force fields. Default: every atom has its own number.
@@ -132,6 +135,28 @@ class Structure:
     def where(self) -> str:
         """File and frame, for error messages."""
         return name_frame(self.source, self.index, self.info)
+
+    @property
+    def lattice(self) -> Float[np.ndarray, "3 3"]:
+        """Lattice vectors, Å, with perpendicular unit vectors in the place of those of open axes.
+
+        Examples
+        --------
+        >>> slab = Structure(np.array([6]), np.zeros((1, 3)), 4 * np.eye(3), np.arange(3) < 2)
+        >>> abs(slab.lattice).tolist()
+        [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 1.0]]
+        """
+        return complete(self.cell, self.pbc)
+
+    @property
+    def volume(self) -> float | None:
+        """Volume of the cell, Å³, which stress refers to; none where there is no stress.
+
+        That is without periodicity, and where the cell of a slab or wire has no volume. Vacuum that
+        the cell has along an open axis counts, as in ASE.
+        """
+        volume = abs(float(np.linalg.det(self.cell)))
+        return volume if self.pbc.any() and volume > SMALLEST_VOLUME else None
 
     @property
     def symbols(self) -> list[str]:
@@ -210,14 +235,54 @@ def check_positions(positions: np.ndarray, where: str) -> None:
     )
 
 
+def complete(cell: np.ndarray, pbc: np.ndarray) -> Float[np.ndarray, "3 3"]:
+    """Put unit vectors, perpendicular to all others, in the place of lattice vectors of open axes.
+
+    Of a cell that :func:`check_cell` passed, the volume is then that of a crystal's cell (Å³), the
+    area of a slab's (Å²) or the length of a wire's (Å).
+    """
+    axes, lattice = int(pbc.sum()), np.where(pbc[:, None], cell, np.eye(3)).astype(float)
+    # not by a decomposition, whose vectors turn or change sign where the cell hardly changes
+    if axes == 1:
+        a, b, c = int(pbc.argmax()) + np.array([0, -2, -1])
+        along = _unit(lattice[a])
+        across = lattice[b] if abs(lattice[b] @ along) < 0.9 else lattice[c]
+        lattice[b] = _unit(across - (across @ along) * along)
+        lattice[c] = np.cross(along, lattice[b])
+    if axes == 2:
+        c = int(pbc.argmin())
+        lattice[c] = _unit(np.cross(lattice[c - 2], lattice[c - 1]))
+    return lattice
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), np.finfo(float).tiny))
+
+
+def heights(lattice: np.ndarray) -> Float[np.ndarray, " axes"]:
+    """Distances between opposite faces of a cell with volume, Å, along each lattice vector."""
+    faces = np.linalg.norm(np.cross(lattice[[1, 2, 0]], lattice[[2, 0, 1]]), axis=1)
+    return np.asarray(abs(np.linalg.det(lattice)) / faces)
+
+
+def nearest_image(
+    vectors: Float[np.ndarray, "... 3"], lattice: np.ndarray, pbc: np.ndarray
+) -> Float[np.ndarray, "... 3"]:
+    """Vectors (Å) less the whole lattice vectors, along periodic axes, that are nearest to them."""
+    if not pbc.any():
+        return vectors
+    turns = np.round(vectors @ np.linalg.inv(lattice)) * pbc
+    return np.asarray(vectors - turns @ lattice)
+
+
 def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
-    """Assert that lattice vectors are numbers and, where periodic, span a volume.
+    """Assert that lattice vectors are numbers and, where periodic, span a volume, area or length.
 
     Raises
     ------
     InputError
-        Values that are not finite or absurdly large; a periodic cell without volume, or so skewed
-        that numbers cannot tell its lattice vectors apart.
+        Values that are not finite or absurdly large; lattice vectors of periodic axes that span
+        nothing, or are so skewed that numbers cannot tell them apart.
     """
     key = f"{where}, key 'Lattice'"
     if not np.isfinite(cell).all() or np.abs(cell).max() > LONGEST_EDGE:
@@ -228,9 +293,12 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
         )
     if not pbc.any():
         return
-    volume, edges = abs(float(np.linalg.det(cell))), np.linalg.norm(cell, axis=1)
-    if volume < 1e-6:
-        raise InputError(key, "periodic, but the cell has no volume", "Write the cell.")
+    volume = abs(float(np.linalg.det(complete(cell, pbc))))
+    edges = np.linalg.norm(cell[pbc], axis=1)
+    span, unit = [("length", "Å"), ("area", "Å²"), ("volume", "Å³")][len(edges) - 1]
+    if volume < SMALLEST_VOLUME:
+        along = "" if pbc.all() else f" along pbc={''.join('FT'[int(p)] for p in pbc)}"
+        raise InputError(key, f"periodic{along}, but the cell has no {span}", "Write the cell.")
     shortest = float(edges.min())
     if shortest < SHORTEST_EDGE:
         raise InputError(
@@ -241,8 +309,8 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
     if volume < 1e-3 * float(edges.prod()):
         raise InputError(
             key,
-            f"edges of {edges[0]:.3g}, {edges[1]:.3g} and {edges[2]:.3g} Å around a volume of "
-            f"{volume:.3g} Å³: the cell is skewed",
+            f"edges of {' and '.join(f'{e:.3g}' for e in edges)} Å around {span} of "
+            f"{volume:.3g} {unit}: the cell is skewed",
             "Describe the same lattice by shorter vectors: ase.build.niggli_reduce(atoms).",
         )
 
@@ -285,7 +353,7 @@ def check_same_atoms(reference: Sequence[Structure], other: Sequence[Structure])
         elif (a.numbers != b.numbers).any():
             atom = int(np.flatnonzero(a.numbers != b.numbers)[0])
             found = f"atom {atom} is {b.symbols[atom]}, but {a.symbols[atom]} in {first}"
-        elif (a.pbc != b.pbc).any() or np.abs(a.cell - b.cell).max() > 1e-3:
+        elif (a.pbc != b.pbc).any() or np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > 1e-3:
             found = f"its cell or periodicity is not that of {first}"
         elif _displaced(a, b) > 1e-3:
             found = f"an atom is {_displaced(a, b):.3g} Å from where {first} has it"
@@ -296,8 +364,5 @@ def check_same_atoms(reference: Sequence[Structure], other: Sequence[Structure])
 
 def _displaced(a: Structure, b: Structure) -> float:
     """Largest distance between equal atoms, modulo lattice vectors."""
-    delta = a.positions - b.positions
-    if a.pbc.all():
-        fraction = np.linalg.solve(a.cell.T, delta.T).T
-        delta = (fraction - np.round(fraction)) @ a.cell
+    delta = nearest_image(a.positions - b.positions, a.lattice, a.pbc)
     return float(np.linalg.norm(delta, axis=1).max(initial=0.0))

@@ -9,7 +9,7 @@ import numpy as np
 
 from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.structure import Structure
+from scalewise.data.structure import Structure, nearest_image
 from scalewise.doctor.findings import Finding
 
 #: Å by which no atom of two frames of one structure differs.
@@ -47,12 +47,9 @@ def find_contradictions(frames: Sequence[Structure], twins: Duplicates) -> list[
 def _same(a: Structure, b: Structure) -> bool:
     if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc):
         return False
-    if np.abs(a.cell - b.cell).max() > SAME or _state(a) != _state(b):
+    if np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > SAME or _state(a) != _state(b):
         return False
-    moved = b.positions - a.positions
-    if a.pbc.all():
-        fraction = moved @ np.linalg.inv(a.cell)
-        moved = (fraction - np.rint(fraction)) @ a.cell
+    moved = nearest_image(b.positions - a.positions, a.lattice, a.pbc)
     return bool(np.abs(moved - moved.mean(axis=0)).max(initial=0.0) < SAME)
 
 

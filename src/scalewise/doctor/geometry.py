@@ -25,24 +25,12 @@ NAMED: Final = 5
 USUAL_CUTOFF: Final = 5.0
 
 
-def lowest_height(frame: Structure) -> float:
-    """Distance of the closest two opposite faces of the cell (Å); infinite without one."""
-    if not frame.pbc.any():
-        return float("inf")
-    if frame.pbc.all():
-        return height(frame)
-    # beside a lattice vector that is zero, as files of slabs have it, the others have no volume
-    faces = np.linalg.norm(np.cross(frame.cell[[1, 2, 0]], frame.cell[[2, 0, 1]]), axis=1)
-    found = abs(np.linalg.det(frame.cell)) / np.maximum(faces, 1e-300)
-    return float(found[frame.pbc].min())
-
-
 def describe_cells(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
     """Periodicity, heights and densities."""
     kinds: dict[str, list[int]] = {}
     for k, frame in enumerate(frames):
         kinds.setdefault("".join("T" if p else "F" for p in frame.pbc), []).append(k)
-    heights = np.array([lowest_height(f) for f in frames])
+    heights = np.array([height(f) for f in frames])
     density = np.array([len(f.numbers) / abs(np.linalg.det(f.cell)) for f in frames if f.pbc.all()])
     section = {
         "periodicity": {kind: len(members) for kind, members in kinds.items()},
@@ -50,25 +38,13 @@ def describe_cells(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Fi
         "density_atoms_per_cubic_angstrom": _range(density),
     }
     findings = []
-    partial = [k for kind, m in kinds.items() if kind not in ("TTT", "FFF") for k in m]
-    if partial:
-        findings.append(
-            Finding(
-                "error",
-                "cells",
-                f"{count(len(partial), 'frame')} periodic in one or two directions only "
-                f"({list_frames(partial)})",
-                "scalewise trains on fully periodic and on isolated frames: pad the cell with "
-                "vacuum and set pbc to 'T T T'.",
-            )
-        )
-    if len(kinds) > 1 and not partial:
+    if len(kinds) > 1:
+        mixed = ", ".join(f"pbc={kind} ({len(members)})" for kind, members in kinds.items())
         findings.append(
             Finding(
                 "note",
                 "cells",
-                f"periodic ({len(kinds['TTT'])}) and isolated ({len(kinds['FFF'])}) frames are "
-                "mixed",
+                f"frames of different periodicity are mixed: {mixed}",
                 "Make sure their energies share one zero and one level of theory.",
             )
         )
@@ -105,17 +81,12 @@ class ClosestPair:
 
 
 def find_closest(frames: Sequence[Structure], elements: Sequence[str]) -> list[ClosestPair]:
-    """Closest distance of every pair of elements within 6 Å, images included.
-
-    Frames that are periodic in one or two directions only are left out.
-    """
+    """Closest distance of every pair of elements within 6 Å, images included."""
     index = _index_of(elements)
     n = len(elements)
     shortest = np.full(n * n, np.inf)
     where = np.full(n * n, -1)
     for k, frame in enumerate(frames):
-        if frame.pbc.any() and not frame.pbc.all():
-            continue
         pairs = build(frame, REACH, images=True)
         i, j = index[frame.numbers[pairs.i]], index[frame.numbers[pairs.j]]
         low, high = np.minimum(i, j), np.maximum(i, j)
@@ -198,12 +169,9 @@ def count_neighbors(
 ) -> NeighborCounts:
     """Count neighbors within each cutoff, in a random subsample where there are many frames.
 
-    Images count. Frames that are periodic in one or two directions only are left out.
+    Images count.
     """
-    usable = [k for k, f in enumerate(frames) if f.pbc.all() or not f.pbc.any()]
-    rng = np.random.default_rng(seed)
-    drawn = rng.permutation(usable)[:most_frames] if len(usable) > most_frames else usable
-    looked_at = np.sort(np.asarray(drawn, dtype=np.int64))
+    looked_at = np.sort(np.random.default_rng(seed).permutation(len(frames))[:most_frames])
     edges = np.asarray(sorted(cutoffs), dtype=float)
     counts, kinds, total = [], [], []
     for k in looked_at:

@@ -234,7 +234,7 @@ def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Fin
                 charged.append(k)
     findings = []
     if charged:
-        periodic = any(frames[k].pbc.any() for k in charged)
+        periodic = any(frames[k].pbc.all() for k in charged)
         findings.append(
             Finding(
                 "warning" if periodic else "note",

@@ -28,7 +28,6 @@ def describe_noise(
         "hidden": [
             {
                 "element": one.name,
-                "answer": "found" if one.at_least > 0 else "cannot tell",
                 "at_least": 1e3 * one.at_least,
                 "grid": _source(one.grid),
                 "grid_spacing_angstrom": one.spacing,

@@ -122,7 +122,9 @@ def _overview(diagnosis: Section) -> Block:
     charge = diagnosis["charges"]
     charges = ", ".join(f"{v} e in {n}" for v, n in charge["values_e"].items()) or "not given"
     kinds = {"TTT": "periodic", "FFF": "isolated"}
-    periodicity = ", ".join(f"{kinds.get(k, k)} {n}" for k, n in cells["periodicity"].items())
+    kinds |= {k: f"slab ({k})" for k in ("TTF", "TFT", "FTT")}
+    kinds |= {k: f"wire ({k})" for k in ("TFF", "FTF", "FFT")}
+    periodicity = ", ".join(f"{kinds[k]} {n}" for k, n in cells["periodicity"].items())
     heights = cells["lowest_height_angstrom"]
     if heights:
         periodicity += f"; cells {_range(heights, '.4g')} Å high"
@@ -198,7 +200,7 @@ def _noise(noise: Section, shown: Sequence[str]) -> Block | None:
 def _hidden(noise: Section, shown: Sequence[str]) -> Block | None:
     """What waves of the grid, near-duplicates and digits say of the noise."""
     rows = [row for row in noise["hidden"] if row["element"] in shown]
-    if all(row["answer"] == "cannot tell" for row in rows):
+    if not any(row["at_least"] for row in rows):
         return None
     columns = ("", "at least", "grid", "95 %", "Å", "pairs", "95 %")
     table = _new_table("Label noise that no model learns, meV/Å", *columns)
@@ -206,7 +208,7 @@ def _hidden(noise: Section, shown: Sequence[str]) -> Block | None:
         grid, pairs, spacing = row["grid"], row["pairs"], row["grid_spacing_angstrom"]
         table.add_row(
             row["element"],
-            _figure(row["at_least"]) if row["answer"] == "found" else "cannot tell",
+            _figure(row["at_least"]) if row["at_least"] else "cannot tell",
             _figure(grid["sigma"]) if grid else "–",
             _ends(grid and grid["interval"]),
             f"{spacing:.3f}" if spacing else "–",

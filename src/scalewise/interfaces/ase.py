@@ -157,7 +157,7 @@ class ScalewiseCalculator(Calculator):
         if self._buffered is not None:
             listed, graph = self._buffered
             if _still_holds(listed, frame, settings.cutoff, self.skin):
-                return moved_to(graph, frame.cell, smearing)
+                return moved_to(graph, frame, smearing)
         graph = build(
             frame,
             self.potential.network.elements,
@@ -192,6 +192,7 @@ def _still_holds(listed: Structure, frame: Structure, cutoff: float, skin: float
 
     With the cell :math:`h = h_0 F` and positions :math:`r_i = r^0_i F + u_i`, a pair at v now was
     at :math:`(v - \Delta u) F^{-1}`, no farther than :math:`(|v| + 2 u_\mathrm{max}) |F^{-1}|`.
+    Across periodic axes, F changes nothing.
     """
     same = (
         np.array_equal(listed.numbers, frame.numbers)
@@ -201,8 +202,9 @@ def _still_holds(listed: Structure, frame: Structure, cutoff: float, skin: float
     if not same or not np.isfinite(frame.cell).all():
         return False
     change = np.eye(3)
-    if frame.pbc.all():
-        change = np.linalg.solve(listed.cell, frame.cell)
+    if frame.pbc.any():
+        before, now = listed.cell[frame.pbc], frame.cell[frame.pbc]
+        change += np.linalg.pinv(before) @ (now - before)
         if not 0.5 < float(np.linalg.det(change)) < 2.0:
             return False
     apart = frame.positions - listed.positions @ change

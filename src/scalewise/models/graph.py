@@ -22,6 +22,7 @@ from scalewise.core.files import check_memory
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
 from scalewise.models.electrostatics import plan, wave_numbers
+from scalewise.models.truncation import box
 
 #: Slots are padded to a multiple of this: equal shapes for frames that are nearly equal.
 SLOTS = 4
@@ -31,6 +32,8 @@ _SMALLER = (
 )
 #: Å, components of the vector in padded entries of a list: farther than any cutoff.
 FAR: Final = 1e3
+#: Waves in which the charges of a slab or wire are summed at most: they take half a minute.
+MOST_WAVES: Final = 2e7
 #: Nuclei closer than this (Å) are an error of the input, not chemistry; H2 is 0.74 Å.
 OVERLAP = 0.2
 
@@ -57,7 +60,8 @@ class Graph:
     neighbor_index
         Index of each neighbor [atoms, neighbors]; empty slots hold the atom itself.
     cell_shift
-        Lattice vectors to add to the neighbor's position, as whole numbers [atoms, neighbors, 3].
+        Lattice vectors to add to the neighbor's position, as whole numbers in the order of ``cell``
+        [atoms, neighbors, 3].
     mask
         Whether an entry of the padded lists is a neighbor [atoms, neighbors].
     reverse_neighbor_index
@@ -76,16 +80,23 @@ class Graph:
     index_in_system
         Index of each atom within its system [atoms].
     cell
-        Lattice vectors in rows, Å [systems, 3, 3]; the unit matrix without periodicity.
+        Lattice vectors in rows, Å [systems, 3, 3]: those of periodic axes first, then those that
+        :func:`scalewise.models.truncation.box` puts in the place of others.
+    periodic_axes
+        Along how many axes each frame is periodic [systems].
     total_charge
         Total charge of each frame, e [systems].
     kvectors
         Whole numbers of the reciprocal vectors along each axis, three tensors; empty without
-        periodicity.
+        periodicity, and without charges.
     cutoff
         Å; every pair closer than this is listed.
     mesh
         Whether electrostatics is quicker on a mesh, for this single system.
+    partial
+        Whether any frame is a slab or wire.
+    isolated
+        Whether any frame is not periodic at all.
     first_neighbor_index
         The first entries of ``neighbor_index``, which hold all neighbors within the cutoff of the
         first layer [atoms, fewer slots]; none: that of all layers.
@@ -101,6 +112,7 @@ class Graph:
     system_index: Tensor
     index_in_system: Tensor
     cell: Tensor
+    periodic_axes: Tensor
     total_charge: Tensor
     kvectors: tuple[Tensor, Tensor, Tensor]
     cutoff: float
@@ -109,6 +121,8 @@ class Graph:
     bins: tuple[Graph, ...] = ()
     first_neighbor_index: Tensor | None = None
     mesh: bool = False
+    partial: bool = False
+    isolated: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -118,11 +132,6 @@ class Graph:
     def vectors(self, positions: Tensor, cell: Tensor) -> Tensor:
         """Vectors from atoms to their neighbors, Å [atoms, neighbors, 3]; ``FAR`` if masked."""
         return neighbor_vectors(self, self.system_index, slice(None), positions, cell, self.dtype)
-
-    @property
-    def periodic(self) -> bool:
-        """Whether the frames repeat in all three directions (or none in any)."""
-        return self.kvectors[0].numel() > 0
 
     def rows(self, size: int) -> list[tuple[slice, Graph]]:
         """Cut the lists into parts of ``size`` atoms; neighbors keep their numbers in the whole.
@@ -195,8 +204,7 @@ def build(
     ------
     InputError
         An element that the network does not know, positions that are not finite, atoms on top of
-        each other, a cell without volume, periodicity in one or two directions only, or a charge
-        that is not a number.
+        each other, a periodic cell without volume, or a charge that is not a number.
     """
     check_elements(frame, elements)
     pairs = neighbors.build(frame, cutoff, full=True, images=True)
@@ -208,8 +216,9 @@ def build(
             "Write positions near the cell, such as after atoms.wrap().",
         )
     atoms = len(frame.numbers)
+    cell, axes = box(frame.lattice, frame.pbc, frame.positions, smearing)
     order = np.lexsort((pairs.distance, pairs.i))
-    i, j, image = pairs.i[order], pairs.j[order], pairs.shift[order]
+    i, j, image = pairs.i[order], pairs.j[order], pairs.shift[order][:, axes]
     count = np.bincount(i, minlength=atoms)
     slots = _slots(count)
     slot = i * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i]
@@ -223,13 +232,8 @@ def build(
     reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
     once = (slot < reverse[slot]) & (smearing > 0)
     inner = _slots(np.bincount(i[pairs.distance[order] < near], minlength=atoms)) if near else slots
-    periodic = bool(frame.pbc.all())
-    cell = frame.cell if periodic else np.eye(3)
     charge = total_charge(frame)
-    mesh, memory = plan(cell if periodic else None, smearing, atoms)
-    shape = f"a cell of {_edges(cell)}" if periodic else f"all pairs of {atoms} atoms"
-    check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
-    waves = wave_numbers(cell, smearing if periodic else 0.0)
+    mesh, waves = _sums(frame, cell, smearing)
     return Graph(
         atom_types=torch.from_numpy(np.searchsorted(np.sort(elements), frame.numbers)),
         neighbor_index=torch.from_numpy(neighbor.reshape(atoms, slots)),
@@ -241,24 +245,26 @@ def build(
         system_index=torch.zeros(atoms, dtype=torch.int64),
         index_in_system=torch.arange(atoms),
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None],
+        periodic_axes=torch.tensor([int(frame.pbc.sum())]),
         total_charge=torch.tensor([charge], dtype=torch.float64),
         kvectors=waves,
         cutoff=cutoff,
         largest_system=atoms,
         mesh=mesh,
+        partial=bool(frame.pbc.any()) and not frame.pbc.all(),
+        isolated=not frame.pbc.any(),
         first_neighbor_index=torch.from_numpy(neighbor.reshape(atoms, slots)[:, :inner])
         if near
         else None,
     )
 
 
-def moved_to(graph: Graph, cell: np.ndarray, smearing: float) -> Graph:
-    """The lists of one frame in another cell, Å [3, 3], as long as they hold every pair there."""
-    if not graph.periodic:
+def moved_to(graph: Graph, frame: Structure, smearing: float) -> Graph:
+    """The lists of one frame in the cell that it has now, as long as they hold every pair there."""
+    if graph.isolated:
         return graph
-    mesh, memory = plan(cell if smearing > 0 else None, smearing, len(graph.atom_types))
-    check_memory(memory, "electrostatics", f"a cell of {_edges(cell)}", _SMALLER)
-    first, second, third = wave_numbers(cell, smearing)
+    cell, _ = box(frame.lattice, frame.pbc, frame.positions, smearing)
+    mesh, (first, second, third) = _sums(frame, cell, smearing)
     return replace(
         graph,
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None].to(graph.cell.device),
@@ -269,6 +275,24 @@ def moved_to(graph: Graph, cell: np.ndarray, smearing: float) -> Graph:
         ),
         mesh=mesh,
     )
+
+
+def _sums(
+    frame: Structure, cell: np.ndarray, smearing: float
+) -> tuple[bool, tuple[Tensor, Tensor, Tensor]]:
+    """Whether the field of the charges is quicker on a mesh, and the waves of the Ewald sum."""
+    axes, atoms = int(frame.pbc.sum()), len(frame.numbers)
+    mesh, memory, waves = plan(cell if axes else None, smearing, atoms, axes)
+    if axes < 3 and waves > MOST_WAVES:
+        raise InputError(
+            f"{frame.where}, key 'positions'",
+            f"atoms so far apart along an open axis that charges are summed in {_edges(cell)}",
+            "Remove atoms that have left the slab or wire, or use a network trained without "
+            "charges (network.charges=false in train).",
+        )
+    shape = f"a cell of {_edges(cell)}" if axes else f"all pairs of {atoms} atoms"
+    check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
+    return mesh, wave_numbers(cell, smearing if axes else 0.0)
 
 
 def _edges(cell: np.ndarray) -> str:

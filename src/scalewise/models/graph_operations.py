@@ -13,18 +13,18 @@ from scalewise.models.graph import SLOTS, Graph
 
 
 def batch(graphs: Sequence[Graph]) -> Graph:
-    """Join graphs of one cutoff into one, without any pair between them.
+    """Join graphs of one cutoff into one, of any periodicity, without any pair between them.
 
     Raises
     ------
     ValueError
-        No graphs, different cutoffs, or periodic and isolated frames together.
+        No graphs, or different cutoffs.
     """
     if len(graphs) == 1:
         return graphs[0]
-    kinds = {(g.cutoff, g.periodic) for g in graphs}
-    if len(kinds) != 1:
-        raise ValueError(f"one cutoff and one periodicity make a batch, got {sorted(kinds)}")
+    cutoffs = {g.cutoff for g in graphs}
+    if len(cutoffs) != 1:
+        raise ValueError(f"one cutoff makes a batch, got {sorted(cutoffs)}")
     slots = max(g.neighbor_index.shape[1] for g in graphs)
     atoms = np.cumsum([0] + [len(g.atom_types) for g in graphs])
     frames = np.cumsum([0] + [len(g.cell) for g in graphs])
@@ -51,10 +51,13 @@ def batch(graphs: Sequence[Graph]) -> Graph:
         ),
         index_in_system=torch.cat([g.index_in_system for g in graphs]),
         cell=torch.cat([g.cell for g in graphs]),
+        periodic_axes=torch.cat([g.periodic_axes for g in graphs]),
         total_charge=torch.cat([g.total_charge for g in graphs]),
         kvectors=(widest[0], widest[1], widest[2]),
         cutoff=graphs[0].cutoff,
         largest_system=max(g.largest_system for g in graphs),
+        partial=any(g.partial for g in graphs),
+        isolated=any(g.isolated for g in graphs),
         first_neighbor_index=neighbor[:, : max(inner)] if len(inner) == len(graphs) else None,
     )
 

@@ -326,7 +326,7 @@ class Potential:
         """
         if not len(frame.numbers):
             nothing = np.zeros(0)
-            stress = np.zeros((3, 3)) if frame.pbc.all() else None
+            stress = None if frame.volume is None else np.zeros((3, 3))
             return Prediction(np.zeros((0, 3)), 0.0, nothing, stress, nothing, nothing)
         return self.prepare(frame)(Scale(cutoffs, long))
 
@@ -339,9 +339,8 @@ class Potential:
         table = dict(zip(base.elements, base.energies, strict=True))
         energies = own + smeared / max(n, 1) + np.array([table[z] for z in frame.numbers.tolist()])
         stress = None
-        if frame.pbc.all():
-            volume = abs(float(np.linalg.det(frame.cell)))
-            stress = found.virial[0].double().cpu().numpy() / volume
+        if frame.volume is not None:
+            stress = found.virial[0].double().cpu().numpy() / frame.volume
         predicted = Prediction(
             energy=float(energies.sum()),
             energies=energies,

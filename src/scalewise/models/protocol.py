@@ -88,7 +88,8 @@ class Prediction:
     energies
         Of each atom, eV [atoms]; smeared electrostatics are shared evenly between the atoms.
     stress
-        eV/Å³, positive under tension [3, 3]; none without periodicity.
+        eV/Å³, positive under tension [3, 3]; none where the structure has no ``volume``: without
+        periodicity, and where the cell of a slab or wire has none. Vacuum in the cell counts.
     charges
         e [atoms].
     cutoffs

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalewise.data.shards import ShardedStructures, numbers_of, one_of_each_periodicity
+from scalewise.data.shards import ShardedStructures, numbers_of
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
@@ -51,7 +51,7 @@ class Batch:
     virial, has_stress
         Volume times stress, eV [frames, 3, 3], and whether it is known [frames].
     volume
-        Å³ [frames].
+        Å³, or one where a frame has none [frames].
     names
         File and number of each frame.
     """
@@ -144,10 +144,6 @@ class TrainingSamples(Sequence[Batch]):
         )
         return _sample(frame, graph.to(dtype=self.dtype), self.composition, self.dtype)
 
-    def one_of_each_periodicity(self) -> list[Batch]:
-        """A frame of each kind of periodicity."""
-        return [self[k] for k in one_of_each_periodicity(self.frames)]
-
 
 def prefetched(samples: Sequence[Batch], steps: Iterable[Sequence[int]]) -> Iterator[Batch]:
     """Yield the batch of each step, prepared in threads while others are trained on.
@@ -211,10 +207,9 @@ def _sample(
         if frame.labels.energy is None
         else frame.labels.energy - composition.energy(frame.numbers)
     )
-    periodic = bool(frame.pbc.all())
-    volume = abs(float(np.linalg.det(frame.cell))) if periodic else 1.0
-    known = frame.labels.stress is not None and periodic
-    stress = frame.labels.stress if known and frame.labels.stress is not None else np.zeros((3, 3))
+    volume, stress = frame.volume, frame.labels.stress
+    known = stress is not None and volume is not None
+    virial = np.zeros((3, 3)) if stress is None or volume is None else stress * volume
 
     forces = frame.labels.forces
 
@@ -231,9 +226,9 @@ def _sample(
         has_forces=number(float(forces is not None)),
         energy=number(energy),
         has_energy=number(float(frame.labels.energy is not None)),
-        virial=torch.as_tensor(stress * volume, dtype=dtype)[None],
+        virial=torch.as_tensor(virial, dtype=dtype)[None],
         has_stress=number(float(known)),
-        volume=number(volume),
+        volume=number(1.0 if volume is None else volume),
         names=(frame.where,),
     )
 
@@ -241,8 +236,7 @@ def _sample(
 def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     """Frames that make a step of about ``ATOMS_PER_STEP`` atoms in each process.
 
-    Few frames make smaller steps, ``STEPS_PER_EPOCH`` of them in an epoch at least. Frames with and
-    without periodicity cannot share a step.
+    Few frames make smaller steps, ``STEPS_PER_EPOCH`` of them in an epoch at least.
 
     Examples
     --------
@@ -250,8 +244,6 @@ def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 24, 2)
     (33, 3)
     """
-    if len({bool(frames[k].pbc.any()) for k in one_of_each_periodicity(frames)}) > 1:
-        return 1
     atoms = sum(len(numbers) for numbers in numbers_of(frames)) / len(frames)
     most = len(frames) // (STEPS_PER_EPOCH * processes)
     return max(1, min(round(ATOMS_PER_STEP / atoms), most))

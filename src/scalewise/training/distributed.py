@@ -25,7 +25,6 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress, closing
 from scalewise.core.running import group
-from scalewise.training.dataset import Batch
 from scalewise.training.settings import TrainSettings
 from scalewise.training.stopping import Stop
 from scalewise.training.trainer import Job, Trainer
@@ -160,22 +159,12 @@ def _check(job: Job) -> None:
             f"At least {needed} and 1 are needed: give more frames, or smaller processes or "
             "batch_size.",
         )
-    if job.batch_size > 1 and len({s.graph.periodic for s in _kinds(job)}) > 1:
-        raise InputError(
-            "key 'batch_size'",
-            f"batch_size={job.batch_size}, but some frames are periodic and some are not",
-            "They cannot share a batch: use batch_size=1, or one kind of frames.",
-        )
 
 
 def _accelerator(settings: TrainSettings) -> str:
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
     return settings.device
-
-
-def _kinds(job: Job) -> list[Batch]:
-    return [s for role in (job.train, job.valid) for s in role.one_of_each_periodicity()]
 
 
 def _train_one_thread(

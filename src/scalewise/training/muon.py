@@ -20,16 +20,23 @@ STEPS = 5
 class Muon(torch.optim.Optimizer):
     r"""Orthogonalised Nesterov momentum for weights [..., rows, columns].
 
-    The update is :math:`-\eta\, U V^T` with :math:`U S V^T` the momentum's singular value
-    decomposition, approached by five Newton-Schulz iterations.
+    The update is :math:`-\eta\, (U V^T + \lambda W)` with :math:`U S V^T` the momentum's singular
+    value decomposition, approached by five Newton-Schulz iterations, and the decay λ of the weights
+    W, which keeps their singular values below 1/λ.
 
     References
     ----------
     K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
     """
 
-    def __init__(self, weights: Iterable[Tensor], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(weights, {"lr": lr, "momentum": momentum})
+    def __init__(
+        self,
+        weights: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # two overloads
@@ -43,6 +50,7 @@ class Muon(torch.optim.Optimizer):
                 buffer = state["momentum_buffer"]
                 buffer.lerp_(weight.grad, 1.0 - group["momentum"])
                 update = weight.grad.lerp(buffer, group["momentum"])
+                weight.mul_(1.0 - group["lr"] * group["weight_decay"])
                 weight.sub_(orthogonal(update), alpha=group["lr"])
 
 

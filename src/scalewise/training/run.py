@@ -41,9 +41,9 @@ from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
+from scalewise.training.baseline import TrainingBaseline, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.distributed import follow, join_group, leading, run
-from scalewise.training.reference import Reference, fit_reference
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE, Job
@@ -202,9 +202,9 @@ def _prepared(
     _check_labels(members)
     elements = elements_of(members["train"])
     start = (
-        fit_reference(members["train"], elements, settings.network)
+        fit_baseline(members["train"], elements, settings.network)
         if first is None
-        else Reference.of(first)
+        else TrainingBaseline.of(first)
     )
     if first is not None and not set(elements_of(frames)) <= {*first.network.elements}:
         for frame in frames:
@@ -218,7 +218,7 @@ def _prepared(
         batch_size=settings.batch_size or frames_per_step(members["train"], settings.processes),
         train=train_samples,
         valid=valid_samples,
-        reference=start,
+        baseline=start,
         digest=digest,
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
@@ -356,7 +356,7 @@ def _check_labels(members: Mapping[str, Sequence[Structure]]) -> None:
         if not any(
             f.labels.forces is not None
             or f.labels.energy is not None
-            or (f.labels.stress is not None and f.pbc.all())
+            or (f.labels.stress is not None and f.volume is not None)
             for f in frames
         ):
             raise InputError(

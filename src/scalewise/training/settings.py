@@ -159,6 +159,9 @@ class TrainSettings(Settings):
     )
     learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
+    weight_decay: float = Field(
+        0.1, ge=0, lt=10, description="of matrices, over the learning rate: how smooth they stay"
+    )
     warmup: float = Field(0.02, ge=0, lt=1, description="share of the budget")
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")
     grad_clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")

@@ -14,7 +14,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Evaluator
 from scalewise.training.dataset import frames_per_step, join, prepare
 from scalewise.training.loss import loss_terms
-from scalewise.training.muon import Muon
+from scalewise.training.optimizers import make_optimizers
 from scalewise.training.settings import TrainSettings
 
 #: Steps that are timed, of which the shortest counts: other programs only make them longer.
@@ -51,12 +51,8 @@ def time_step(frames: Sequence[Structure], settings: TrainSettings | None = None
     composition = CompositionModel.fit(chosen, elements)
     batch = join(prepare(chosen, composition, settings.network, torch.float32))
     network = DensityNetwork(settings.network, elements)
-    matrices = set(network.matrices())
     weights = dict(network.named_parameters())
-    optimizers = (
-        Muon([weights[n] for n in sorted(matrices)], lr=settings.learning_rate),
-        torch.optim.Adam([w for n, w in weights.items() if n not in matrices], settings.adam_rate),
-    )
+    optimizers = make_optimizers(weights, network.matrices(), settings)
     evaluator = Evaluator(network)
     seconds = []
     for _ in range(STEPS):

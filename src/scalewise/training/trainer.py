@@ -20,12 +20,13 @@ from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
 from scalewise.models.potential import Potential
+from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, prefetched
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
-from scalewise.training.reference import Reference
+from scalewise.training.optimizers import make_optimizers
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -41,12 +42,6 @@ MODEL, STATE = "model", "state.safetensors"
 COMPILE_PAYS = 8.0
 #: Share of a budget that compiling may take, on a busy machine as on an idle one.
 COMPILE_SHARE = 0.1
-#: Rate of what a network makes of its scale, over that of other weights: each step draws
-#: another scale, and its signs with it: at the full rate these weights would walk at random.
-CONDITIONING = 0.02
-#: That of an adaptive cutoff's constants, which are single numbers with a way to go: at the rate of
-#: others, 220 steps moved a cutoff by 0.4 Å, whatever the multiplier.
-CONSTANT = 5.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +51,7 @@ class Job:
     settings: TrainSettings
     train: TrainingSamples
     valid: TrainingSamples
-    reference: Reference
+    baseline: TrainingBaseline
     digest: str
     out: Path
     initial_weights: dict[str, Tensor] | None = None
@@ -82,9 +77,10 @@ class Trainer:
         self.balance = LossBalance.of(job.train, settings.loss)
         _seed(settings.seed)
         network, self.network = _build(job)
-        network.energy_scale.fill_(job.reference.energy_scale)
-        if network.pair_baseline is not None and job.reference.coefficients is not None:
-            network.pair_baseline.coefficients.copy_(job.reference.coefficients)
+        network.energy_scale.fill_(job.baseline.energy_scale)
+        if network.pair_baseline is not None and job.baseline.coefficients is not None:
+            network.pair_baseline.coefficients.copy_(job.baseline.coefficients)
+        network.start_from(job.baseline.shift)
         if job.initial_weights is not None:
             network.load_state_dict(job.initial_weights)
         matrices = network.matrices()
@@ -97,18 +93,7 @@ class Trainer:
         if settings.freeze:
             for name, weight in weights.items():
                 weight.requires_grad_(name.startswith("adaptive_cutoff."))
-        rest = [n for n, w in weights.items() if n not in matrices and w.requires_grad]
-        shares = sorted({_share(n) for n in rest}, reverse=True)
-        groups = [
-            {"params": [weights[n] for n in rest if _share(n) == share], "share": share}
-            for share in shares
-        ]
-        optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Adam(groups, lr=settings.adam_rate, betas=(0.9, 0.99))
-        ]
-        if not settings.freeze:
-            mixing = [weights[name] for name in matrices]
-            optimizers = [Muon(mixing, lr=settings.learning_rate), *optimizers]
+        optimizers = make_optimizers(weights, matrices, settings)
         self.state = State(weights, average, optimizers)
         self.evaluator = Evaluator(self.network, compiled=_compiles(settings))
         if (job.out / STATE).is_file():
@@ -389,7 +374,7 @@ class Trainer:
         adaptive = whole.adaptive_cutoff if isinstance(whole, AdaptiveNetwork) else None
         assert adaptive is None or isinstance(adaptive, AdaptiveCutoff)
         potential = Potential(
-            network, self.job.reference.composition, info, adaptive_cutoff=adaptive
+            network, self.job.baseline.composition, info, adaptive_cutoff=adaptive
         )
         checkpoint.write(self.job.out / MODEL, potential)
 
@@ -401,19 +386,12 @@ class Trainer:
 def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
     """A network with fresh weights; the second has the adaptive cutoff around it, if any."""
     network, route = (
-        DensityNetwork(job.settings.network, job.reference.composition.elements),
+        DensityNetwork(job.settings.network, job.baseline.composition.elements),
         job.settings.adaptive_cutoff,
     )
     if route is None:
         return network, network
     return network, AdaptiveNetwork(network, AdaptiveCutoff.of(network, route.adaptive_cutoff))
-
-
-def _share(name: str) -> float:
-    """Rate of a weight over that of most."""
-    if name in ("adaptive_cutoff.offset", "adaptive_cutoff.change"):
-        return CONSTANT
-    return CONDITIONING if name.rpartition("network.")[2].startswith("conditioning_") else 1.0
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:

@@ -30,10 +30,10 @@ from scalewise.models.potential import Potential
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report
 from scalewise.statistics.bootstrap import Resampling
+from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.cutoff_penalty import BLUR, neighbors_cost, update_multiplier
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
-from scalewise.training.reference import Reference
 from scalewise.training.run import split_for, train_in
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.settings import TrainSettings
@@ -151,7 +151,7 @@ def train_a_ladder(out: Path) -> None:
             settings,
             samples[:8],
             samples[8:],
-            Reference(baseline, 1.0),
+            TrainingBaseline(baseline, 1.0),
             "digest",
             out,
             batch_size=settings.batch_size or 1,
@@ -289,7 +289,7 @@ def test_network_and_router_are_trained_together(tmp_path: Path) -> None:
             settings,
             samples[:8],
             samples[8:],
-            Reference(baseline, 1.0),
+            TrainingBaseline(baseline, 1.0),
             "digest",
             tmp_path,
             batch_size=settings.batch_size or 1,

@@ -212,10 +212,15 @@ def test_a_file_alone_has_no_reference(file: Path, tmp_path: Path) -> None:
         command(file, load(LocalitySettings, None, ["radii=[4]"]), tmp_path / "out")
 
 
-def test_a_half_periodic_cell_is_refused(file: Path) -> None:
-    frame = replace(read_structures(file, without_labels())[0], pbc=np.array([True, True, False]))
-    with pytest.raises(InputError, match="Only fully periodic and non-periodic"):
-        Sphere.around(frame, 0, 4.0)
+def test_a_sphere_meets_its_images_along_periodic_axes_alone(file: Path) -> None:
+    frame = read_structures(file, without_labels())[0]
+    frame = replace(frame, cell=np.diag([40.0, 40.0, 5.0]), pbc=np.array([True, True, False]))
+    sphere = Sphere.around(frame, 0, 4.0)
+    apart = frame.positions - frame.positions[0]
+    apart[:, :2] -= 40.0 * np.round(apart[:, :2] / 40.0)
+    np.testing.assert_array_equal(sphere.held, np.linalg.norm(apart, axis=1) < sphere.wall)
+    with pytest.raises(InputError, match=r"half of the cell of .* is 2\.5 Å"):
+        Sphere.around(replace(frame, pbc=np.ones(3, dtype=bool)), 0, 4.0)
 
 
 def test_draws_that_were_entered_are_not_used(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.data import neighbors, regimes
 from scalewise.data.regime_settings import RegimeSettings
 from scalewise.data.splits import DataFile, Split, by_group, by_trajectory
-from scalewise.data.structure import Structure
+from scalewise.data.structure import Structure, complete
 from scalewise.study.features import environment
 from support import salt_frame
 
@@ -41,9 +42,84 @@ def test_cells_lower_than_the_cutoff_are_refused(salt: Structure) -> None:
         neighbors.build(salt, 15.0)
 
 
-def test_slabs_are_refused(salt: Structure) -> None:
-    with pytest.raises(InputError, match="fully periodic and non-periodic"):
-        neighbors.build(replace(salt, pbc=np.array([True, True, False])), 5.0)
+KINDS = [np.array(kind) for kind in itertools.product((True, False), repeat=3)]
+
+
+@pytest.mark.parametrize("pbc", KINDS, ids=lambda p: "".join("FT"[int(x)] for x in p))
+@pytest.mark.parametrize("edge", [14.0, 4.0])
+def test_neighbors_along_periodic_axes_alone(pbc: np.ndarray, edge: float, salt: Structure) -> None:
+    """Of cells smaller than the cutoff, too; what is written for open axes does not matter."""
+    rng = np.random.default_rng(0)
+    cell = edge * np.eye(3) + rng.normal(0, 0.05 * edge, (3, 3))
+    frame = replace(salt, cell=cell, pbc=pbc, positions=salt.positions + 3 * cell[0])
+    steps = (range(-4, 5) if p else range(1) for p in pbc)
+    expected = []
+    for image in itertools.product(*steps):
+        apart = frame.positions - frame.positions[:, None] + np.array(image) @ cell
+        distance = np.linalg.norm(apart, axis=-1)
+        expected.append(distance[(distance < 6.0) & (distance > 0)])
+    for written in (cell, np.where(pbc[:, None], cell, 0.0), np.where(pbc[:, None], cell, 77.0)):
+        found = neighbors.build(replace(frame, cell=written), 6.0, full=True, images=True)
+        np.testing.assert_allclose(
+            np.sort(found.distance), np.sort(np.concatenate(expected)), atol=1e-10
+        )
+        vector = frame.positions[found.j] + found.shift @ cell - frame.positions[found.i]
+        np.testing.assert_allclose(found.vector, vector, atol=1e-10)
+        assert not found.shift[:, ~pbc].any()
+
+
+@pytest.mark.parametrize("pbc", KINDS[1:], ids=lambda p: "".join("FT"[int(x)] for x in p))
+@pytest.mark.parametrize("apart", [50.0, 1e4, 1e8])
+def test_atoms_far_apart_along_open_axes(pbc: np.ndarray, apart: float, salt: Structure) -> None:
+    """What is far from the rest is listed with what is beside it, as it would be alone."""
+    cell = np.where(pbc[:, None], salt.cell, 0.0)
+    frame = replace(salt, cell=cell, pbc=pbc)
+    away = apart * np.where(pbc, 0.0, 1.0)
+    both = replace(
+        frame,
+        numbers=np.tile(frame.numbers, 2),
+        positions=np.concatenate([frame.positions, frame.positions + away]),
+        molecule=np.arange(16),
+    )
+    alone, found = (neighbors.build(f, 6.0, full=True) for f in (frame, both))
+    assert len(found.i) == 2 * len(alone.i)
+    assert ((found.i < 8) == (found.j < 8)).all()
+    near = np.sort(found.distance[found.i < 8])
+    np.testing.assert_allclose(near, np.sort(alone.distance), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("pbc", "cell", "reason"),
+    [
+        ("TTF", np.diag([14.0, 0, 14]), "along pbc=TTF, but the cell has no area"),
+        ("FFT", np.diag([14.0, 14, 0]), "along pbc=FFT, but the cell has no length"),
+        ("TTT", np.diag([14.0, 14, 0]), "periodic, but the cell has no volume"),
+        ("TTF", [[14.0, 0, 0], [14, 1e-3, 0], [0, 0, 9]], "the cell is skewed"),
+        ("FTF", np.diag([14.0, 0.01, 14]), "an edge of 0.01 Å"),
+    ],
+)
+def test_cells_are_looked_at_along_periodic_axes(
+    pbc: str, cell: np.ndarray, reason: str, salt: Structure
+) -> None:
+    axes = np.array([c == "T" for c in pbc])
+    with pytest.raises(InputError, match=reason):
+        neighbors.build(replace(salt, pbc=axes, cell=np.array(cell)), 5.0)
+    right = replace(salt, pbc=axes, cell=np.where(axes[:, None], salt.cell, cell))
+    neighbors.build(right, 5.0)
+
+
+def test_what_completes_a_cell_does_not_turn_where_it_hardly_changes() -> None:
+    rng = np.random.default_rng(0)
+    for pbc in KINDS:
+        for _ in range(20):
+            cell = np.diag([9.0, 8.0, 7.0]) + rng.normal(0, 0.3, (3, 3))
+            lattice = complete(cell, pbc)
+            np.testing.assert_array_equal(lattice[pbc], cell[pbc])
+            close = complete(cell + rng.normal(0, 1e-6, (3, 3)), pbc)
+            np.testing.assert_allclose(close, lattice, atol=1e-5)
+            across = lattice[~pbc]
+            np.testing.assert_allclose(across @ across.T, np.eye(len(across)), atol=1e-12)
+            np.testing.assert_allclose(across @ lattice[pbc].T, 0, atol=1e-12)
 
 
 def line(*ions: tuple[int, float]) -> Structure:

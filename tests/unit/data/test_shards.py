@@ -83,7 +83,6 @@ def test_what_was_written_is_read(
     for found, wanted in zip(view[1::2][1:], [frames[3], frames[5]], strict=True):
         assert_same(found, wanted)
     assert shards.elements_of(view) == shards.elements_of(frames) == [1, 8, 11]
-    assert shards.one_of_each_periodicity(view) == [0, 4]
     assert [len(n) for n in view.numbers()] == [len(f.numbers) for f in frames]
 
 

@@ -364,7 +364,11 @@ def overlap(frame: Structure) -> Structure:
             r"error: .* units seem mixed \(frame 3\)",
         ),
         (overlap, "closest", "error: H and O are 0.2 Å apart in frame 3"),
-        (lambda f: replace(f, pbc=np.array([True, True, False])), "cells", "error: 1 frame peri"),
+        (
+            lambda f: replace(f, pbc=np.array([True, True, False])),
+            "cells",
+            r"note: frames of different periodicity are mixed: pbc=TTT \(\d+\), pbc=TTF \(1\)",
+        ),
     ],
 )
 def test_one_bad_frame_is_named(
@@ -581,12 +585,18 @@ def test_salt_water_from_dft(tmp_path: Path) -> None:
 # ------------------------------------------------------------ one structure, one set of labels
 
 
-def test_slabs_alone_are_an_error_and_no_traceback(tmp_path: Path) -> None:
-    flat = np.array([True, True, False])
-    diagnosis = diagnose([replace(solution(k), pbc=flat) for k in range(8)])
-    assert "error: 8 frames periodic in one or two directions" in found(diagnosis, "cells")
+@pytest.mark.parametrize("pbc", ["TTF", "FTF", "FFF"])
+def test_slabs_wires_and_molecules_are_looked_at_like_crystals(pbc: str, tmp_path: Path) -> None:
+    axes = np.array([c == "T" for c in pbc])
+    frames = [replace(solution(k), pbc=axes) for k in range(8)]
+    frames = [replace(f, cell=np.where(axes[:, None], f.cell, 0.0)) for f in frames]
+    twin = replace(frames[3], positions=frames[3].positions + axes @ frames[3].cell)
+    diagnosis = diagnose([*frames, twin])
+    assert found(diagnosis, "cells") == ""
+    assert diagnosis.body["duplicates"]["frames_with_twin"] == 2
+    assert diagnosis.body["neighbors"]["frames"] == [9, 9, 9]
     diagnosis.save(tmp_path)
-    assert not (tmp_path / "figures").exists()
+    assert (tmp_path / "figures").exists()
 
 
 def test_one_structure_with_two_energies_is_found() -> None:

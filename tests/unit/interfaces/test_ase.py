@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import ase
@@ -9,6 +10,7 @@ import ase.units
 import numpy as np
 import pytest
 import torch
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.md.verlet import VelocityVerlet
 
 from scalewise.core.errors import InputError
@@ -77,6 +79,51 @@ def test_dynamics_conserve_the_energy() -> None:
     assert np.ptp(kinetic) > 1e-2  # energy did change hands
     # Verlet's error is of second order in the step: anything else is not conservative
     assert drifts[0] / drifts[1] == pytest.approx(4.0, rel=0.4)
+
+
+@pytest.mark.parametrize("pbc", ["TTF", "FTF", "FFF"])
+def test_the_list_of_a_slab_a_wire_and_a_molecule_is_kept_while_it_holds(pbc: str) -> None:
+    axes = np.array([c == "T" for c in pbc])
+    frame = salt_frame(n=12, box=9.0)
+    atoms = structure(replace(frame, cell=np.where(axes[:, None], frame.cell, 0.0), pbc=axes))
+    atoms.calc = ScalewiseCalculator(untrained(), skin=3.0, dtype=torch.float64)
+    atoms.get_forces()
+    first = atoms.calc._buffered
+    rng = np.random.default_rng(0)
+    for _ in range(3):  # atoms move apart along open axes, too, and the cell stretches
+        atoms.positions += rng.normal(0, 0.15, (12, 3))
+        atoms.positions[3] += np.where(axes, 0.0, 0.25)
+        atoms.set_cell(atoms.cell * 1.01, scale_atoms=False)
+        forces = atoms.get_forces()
+        assert atoms.calc._buffered is first
+        expected = untrained().predict(Structure.from_ase(atoms))
+        assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=1e-8)
+        np.testing.assert_allclose(forces, expected.forces, atol=1e-7)
+    atoms.positions[3] += 9.0 * np.where(axes, 0.0, 1.0)
+    atoms.get_forces()
+    assert atoms.calc._buffered is not first
+
+
+def test_stress_of_a_slab_is_there_where_its_cell_has_a_volume() -> None:
+    frame = replace(salt_frame(), pbc=np.array([True, True, False]))
+    atoms = structure(frame)
+    atoms.calc = ScalewiseCalculator(untrained())
+    expected = untrained().predict(frame).stress
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), expected, atol=1e-12)
+    atoms.cell[2] = 0.0
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+
+
+def test_a_list_is_used_in_another_cell_without_charges() -> None:
+    atoms, potential = structure(salt_frame(n=12, box=9.0)), untrained(charges=False)
+    atoms.calc = ScalewiseCalculator(potential, skin=1.0)
+    atoms.get_forces()
+    first = atoms.calc._buffered
+    atoms.set_cell(atoms.cell * 1.02, scale_atoms=True)
+    expected = potential.predict(Structure.from_ase(atoms))
+    assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=1e-10)
+    assert atoms.calc._buffered is first
 
 
 def test_a_change_of_the_total_charge_is_a_change() -> None:

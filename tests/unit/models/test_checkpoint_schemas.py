@@ -26,7 +26,7 @@ class Found(NamedTuple):
 
 
 #: By schema and what the fixture is there for; each was written by the last version of its schema,
-#: but those of schemas 4 and 5, by its first.
+#: but those of schemas 4 to 6, by its first.
 WRITTEN = {
     "1": Found(7.435060024, 1.194029290),
     "2": Found(  # a ladder, an adaptive cutoff by environment
@@ -64,6 +64,12 @@ WRITTEN = {
         1.155607943,
         (10.335116541, 0.130647979),
         (3.877541, 4.040332, 3.877541, 3.877541, 3.877541, 4.122459, 3.877541, 4.098399),
+    ),
+    "6": Found(  # a pair potential that the network corrects
+        6.719069418,
+        1.064042610,
+        (11.740701207, 0.199253541),
+        (3.825460, 4.067387, 3.825460, 4.067544, 3.825459, 4.067388, 3.825818, 4.067475),
     ),
 }
 

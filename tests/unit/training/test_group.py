@@ -29,11 +29,11 @@ from scalewise.data.splits import make_split
 from scalewise.data.structure import Labels, Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
-from scalewise.training import dataset, reference
+from scalewise.training import baseline, dataset
 from scalewise.training import run as running
+from scalewise.training.baseline import fit_baseline
 from scalewise.training.dataset import prefetched, prepare
 from scalewise.training.distributed import join_group
-from scalewise.training.reference import fit_reference
 from scalewise.training.run import train_in
 from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import STATE
@@ -310,7 +310,7 @@ def test_a_bad_frame_is_named_at_its_step(tmp_path: Path) -> None:
         next(steps)
 
 
-def test_the_reference_is_fitted_to_some_of_many_frames(
+def test_the_baseline_is_fitted_to_some_of_many_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = frames(40)
@@ -321,13 +321,13 @@ def test_the_reference_is_fitted_to_some_of_many_frames(
     many = [*many[:27], atom, *many[28:33], rare, *many[34:]]
     view = write_shards(tmp_path / "shards", many)
     network = settings().network.model_copy(update={"pair_baseline": False})
-    monkeypatch.setattr(reference, "FITTED_FRAMES", 10)
+    monkeypatch.setattr(baseline, "FITTED_FRAMES", 10)
     read: list[int] = []
     getitem = ShardedStructures.__getitem__
     monkeypatch.setattr(
         ShardedStructures, "__getitem__", lambda self, k: (read.append(k), getitem(self, k))[1]
     )
-    found = fit_reference(view, (11, 17, 19), network)
+    found = fit_baseline(view, (11, 17, 19), network)
     assert len(read) < 20
     assert {27, 33} <= {*read}
     assert found.composition.describe()["Cl"] == -1.25

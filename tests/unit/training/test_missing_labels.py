@@ -27,9 +27,9 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.gradients import Evaluator
+from scalewise.training.baseline import _scale
 from scalewise.training.dataset import join, prepare
 from scalewise.training.loss import ErrorSums, loss_terms
-from scalewise.training.reference import _scale
 from scalewise.training.settings import DataSettings
 from support import salt_frame, untrained
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -24,12 +25,13 @@ from scalewise.data.splits import make_split
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
+from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.potential import Potential
+from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
-from scalewise.training.muon import orthogonal
-from scalewise.training.reference import Reference
+from scalewise.training.muon import Muon, orthogonal
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -64,7 +66,7 @@ def job(out: Path, *words: str, frames: list[Structure] | None = None) -> Job:
         settings,
         samples[:8],
         samples[8:],
-        Reference(baseline, 1.0),
+        TrainingBaseline(baseline, 1.0),
         "digest",
         out,
         batch_size=settings.batch_size or 1,
@@ -95,6 +97,13 @@ def test_huber_is_smooth_and_ends_linear() -> None:
     error = torch.tensor([0.0, 0.005, 0.01, -0.02, 1.0], dtype=torch.float64)
     expected = [0.0, 0.00125, 0.005, 0.015, 0.995]
     assert huber(error, 0.01).tolist() == pytest.approx(expected)
+
+
+def test_weight_decay_shrinks_what_has_no_gradient() -> None:
+    weight = torch.nn.Parameter(torch.eye(3))
+    weight.grad = torch.zeros(3, 3)
+    Muon([weight], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(weight.detach(), 0.95 * torch.eye(3))
 
 
 def test_orthogonal_keeps_directions_and_levels_singular_values() -> None:
@@ -240,15 +249,25 @@ def test_too_few_frames(tmp_path: Path) -> None:
         run(job(tmp_path, "batch_size=9"))
 
 
-def test_periodic_and_isolated_frames_share_no_batch(tmp_path: Path) -> None:
+def test_frames_of_every_periodicity_share_batches(tmp_path: Path) -> None:
     frames = labelled(12)
-    alone = replace(
-        frames[3], pbc=np.zeros(3, dtype=bool), labels=replace(frames[3].labels, stress=None)
-    )
-    mixed = [*frames[:3], alone, *frames[4:]]
-    with pytest.raises(InputError, match="use batch_size=1"):
-        run(job(tmp_path, "batch_size=2", frames=mixed))
-    run(job(tmp_path, "epochs=1", frames=mixed))
+    kinds = itertools.cycle([(True,) * 3, (True, True, False), (False, True, False), (False,) * 3])
+    mixed = [replace(f, pbc=np.array(pbc)) for f, pbc in zip(frames, kinds, strict=False)]
+    run(job(tmp_path, "batch_size=4", "epochs=1", frames=mixed))
+
+
+def test_stress_is_trained_on_where_there_is_a_volume() -> None:
+    frame = labelled(1)[0]
+    assert frame.labels.stress is not None
+    slab = replace(frame, pbc=np.array([True, True, False]))
+    flat = replace(slab, cell=slab.cell * np.array([1.0, 1.0, 0.0])[:, None])
+    alone = replace(frame, pbc=np.zeros(3, dtype=bool))
+    settings = NetworkSettings.model_validate({"cutoff": 4.0})
+    composition = CompositionModel.fit([frame], (11, 17))
+    samples = prepare([frame, slab, flat, alone], composition, settings, torch.float64)
+    assert [float(s.has_stress) for s in samples] == [1.0, 1.0, 0.0, 0.0]
+    expected = frame.labels.stress * abs(np.linalg.det(frame.cell))
+    np.testing.assert_allclose(samples[1].virial[0].numpy(), expected)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -170,7 +170,7 @@ def write_images(
 ) -> None:
     """Write images with their predictions as extxyz, whole or not at all.
 
-    Frames get ``energy`` and ``free_energy`` (eV) and, where periodic, ``stress`` (eV/Å³, positive
+    Frames get ``energy`` and ``free_energy`` (eV) and, in a cell, ``stress`` (eV/Å³, positive
     under tension); atoms get ``forces_key`` (eV/Å), ``energies`` (eV), ``charges`` (e) and
     ``cutoffs`` (Å). What was there under names of results, such as ``dipole``, gets ``input_``
     before its name. All else stays.

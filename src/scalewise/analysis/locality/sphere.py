@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from scalewise.core.errors import InputError
 from scalewise.data import neighbors
-from scalewise.data.structure import Structure
+from scalewise.data.structure import Structure, check_cell, nearest_image
 
 #: Å between the sphere and the wall that keeps other atoms out of it.
 GAP: Final = 0.3
@@ -70,9 +70,8 @@ class Sphere:
         self, positions: Float[np.ndarray, "atoms 3"]
     ) -> tuple[Float[np.ndarray, "atoms 3"], Float[np.ndarray, " atoms"]]:
         vectors = positions - positions[self.atom]
-        if self.frame.pbc.any():  # what is within half a cell is at its nearest image
-            turns = np.round(vectors @ np.linalg.inv(self.frame.cell))
-            vectors = vectors - turns @ self.frame.cell
+        # what is within half a cell is at its nearest image
+        vectors = nearest_image(vectors, self.frame.lattice, self.frame.pbc)
         return vectors, np.linalg.norm(vectors, axis=1)
 
 
@@ -93,11 +92,9 @@ def check_radius(frame: Structure, radius: float) -> None:
     Raises
     ------
     InputError
-        The radius and the gap reach half a cell; a cell that is periodic in some directions only.
+        The radius and the gap reach half a cell along a periodic axis.
     """
-    neighbors.check_periodicity(frame, 0.0)
-    if not frame.pbc.all():
-        return
+    check_cell(frame.cell, frame.pbc, frame.where)
     least = neighbors.height(frame)
     if radius + GAP >= 0.5 * least:
         raise InputError(

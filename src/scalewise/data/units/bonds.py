@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import numpy as np
 from ase.data import covalent_radii
 
+from scalewise.data.structure import nearest_image
+
 if TYPE_CHECKING:
     from scalewise.data.structure import Structure
 
@@ -43,9 +45,7 @@ def shortest_bonds(frame: Structure) -> Bonds:
     if n < 2:
         return Bonds(np.zeros((0, 2), dtype=int), np.zeros(0), np.zeros(0))
     apart = frame.positions[None] - frame.positions[pick, None]
-    if frame.pbc.all():
-        fraction = apart @ np.linalg.inv(frame.cell)
-        apart = (fraction - np.rint(fraction)) @ frame.cell
+    apart = nearest_image(apart, frame.lattice, frame.pbc)
     distance = np.linalg.norm(apart, axis=-1)
     row = np.arange(len(pick))
     distance[row, pick] = np.inf

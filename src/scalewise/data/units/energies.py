@@ -10,6 +10,7 @@ import ase.units
 import numpy as np
 from jaxtyping import Float
 
+from scalewise.data.structure import nearest_image
 from scalewise.data.units.bonds import Suspicion, shortest_bonds
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
             or not np.array_equal(a.numbers, b.numbers)
         ):
             continue
-        if (a.pbc != b.pbc).any() or (a.pbc.any() and not a.pbc.all()):
+        if (a.pbc != b.pbc).any():
+            continue
+        if not a.pbc.all() and np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > 1e-6:
             continue
         moved, strain = _moved(a, b)
         shortest = shortest_bonds(a).length.min(initial=np.inf)
@@ -70,7 +73,7 @@ def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
 def _moved(a: Structure, b: Structure) -> tuple[np.ndarray, np.ndarray]:
     """How far atoms moved within the cell, Å [atoms, 3], and the strain of the cell [3, 3]."""
     if not a.pbc.all():
-        moved = b.positions - a.positions
+        moved = nearest_image(b.positions - a.positions, a.lattice, a.pbc)
         return moved - moved.mean(axis=0), np.zeros((3, 3))
     inverse = np.linalg.inv(a.cell)
     fraction = b.positions @ np.linalg.inv(b.cell) - a.positions @ inverse

@@ -171,7 +171,7 @@ class AseModel:
             forces = np.array(self.calculator.get_property("forces", atoms), dtype=float)
             energy = self._found("energy", atoms)
             energies, charges = self._found("energies", atoms), self._found("charges", atoms)
-            stress = self._found("stress", atoms) if structure.pbc.all() else None
+            stress = None if structure.volume is None else self._found("stress", atoms)
         except Exception as error:  # calculators raise what they like
             raise InputError(
                 structure.where,

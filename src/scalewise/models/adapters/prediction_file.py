@@ -164,11 +164,12 @@ class PredictionFile:
     def _prediction(self, k: int) -> Prediction:
         """A copy of what the file has of a frame."""
         labels, charges = self.structures[k].labels, self._charges[k]
-        periodic = bool(self.structures[k].pbc.all())
         return Prediction(
             forces=self.structures[k].labelled_forces.copy(),
             energy=labels.energy,
-            stress=labels.stress.copy() if periodic and labels.stress is not None else None,
+            stress=None
+            if labels.stress is None or self.structures[k].volume is None
+            else labels.stress.copy(),
             charges=None if charges is None else charges.copy(),
         )
 
@@ -204,8 +205,8 @@ class _Index:
 
     With f the fraction of each position along a lattice vector and h the height of the cell along
     it, ``h / 2 pi (cos, sin)(2 pi f)`` is the same modulo lattice vectors, and changes by no more
-    than the atom moves. Projected on a random unit vector over all atoms and axes, it changes by
-    the root of the sum of squares at most.
+    than the atom moves. So does a position across periodic axes. Projected on a random unit vector
+    over all atoms and axes, it changes by the root of the sum of squares at most.
 
     Attributes
     ----------
@@ -228,14 +229,13 @@ class _Index:
 
 def _projected(structure: Structure) -> Float[np.ndarray, " projections"]:
     """Numbers (Å) that change little while atoms and cell do, see :class:`_Index`."""
-    positions, cell = structure.positions, structure.cell
-    if structure.pbc.all():
-        reciprocal = np.linalg.inv(cell)
-        height = 1.0 / np.linalg.norm(reciprocal, axis=0)
-        angle = 2.0 * np.pi * (positions @ reciprocal)
-        waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
-        positions = waves * np.tile(height / (2.0 * np.pi), 2)
+    pbc, reciprocal = structure.pbc, np.linalg.inv(structure.lattice)
+    fractions = structure.positions @ reciprocal
+    height = 1.0 / np.linalg.norm(reciprocal[:, pbc], axis=0)
+    angle = 2.0 * np.pi * fractions[:, pbc]
+    waves = np.concatenate([np.cos(angle), np.sin(angle)], axis=1)
+    positions = np.concatenate([waves * np.tile(height / (2.0 * np.pi), 2), fractions[:, ~pbc]], 1)
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((PROJECTIONS, positions.size))
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-    return np.concatenate([weights @ positions.reshape(-1), cell.reshape(-1)])
+    return np.concatenate([weights @ positions.reshape(-1), structure.cell[pbc].reshape(-1)])

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scalewise.models import electrostatics
+from scalewise.models import electrostatics, truncation
 from scalewise.models.density.blocks import directly, joined, received, split, split_described
 from scalewise.models.density.layers import DegreeLinear, FieldSum, LayerOutput, ProductLayer
 from scalewise.models.density.pair_baseline import PairBaseline
@@ -144,6 +144,13 @@ class DensityNetwork(nn.Module):
                 nn.Parameter(torch.zeros(conditioning, s.num_bessel * c)) for _ in range(s.layers)
             )
         self.to(dtype)
+
+    def start_from(self, energy: float) -> None:
+        """Let atoms have this energy on average, eV, before training."""
+        bias = self.readout[-1].bias
+        assert isinstance(bias, Tensor)
+        with torch.no_grad():
+            bias.fill_(energy / float(self.energy_scale))
 
     def converted(self, dtype: torch.dtype) -> DensityNetwork:
         """Return a copy with weights of another type."""
@@ -358,16 +365,26 @@ class DensityNetwork(nn.Module):
 
     def _long_range(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
         smearing = self.settings.smearing
+        axes = None
+        if graph.partial or (graph.isolated and graph.kvectors[0].numel()):
+            axes, cell = (
+                graph.periodic_axes,
+                truncation.strained(cell, graph.cell, graph.periodic_axes),
+            )
         if len(graph.cell) == 1:
             if graph.mesh and not torch.compiler.is_compiling():
-                energy = electrostatics.particle_mesh(positions, charges, cell[0], smearing)
+                energy = electrostatics.particle_mesh(positions, charges, cell[0], smearing, axes)
                 return energy[None]
             r, q = positions[None], charges[None]
         else:
             r, q = self._padded(graph, positions, charges)
-        if graph.periodic:
-            return electrostatics.ewald(r, q, cell, graph.kvectors, smearing)
-        return electrostatics.open_boundary(r, q, smearing)
+        if not graph.isolated:
+            return electrostatics.ewald(r, q, cell, graph.kvectors, smearing, axes)
+        alone = electrostatics.open_boundary(r, q, smearing)
+        if axes is None:
+            return alone
+        waved = electrostatics.ewald(r, q, cell, graph.kvectors, smearing, axes)
+        return torch.where(axes == 0, alone, waved)
 
     @staticmethod
     def _padded(graph: Graph, positions: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from scalewise.data.references import is_isolated_atom
 from scalewise.data.shards import numbers_of
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
@@ -23,7 +24,7 @@ FITTED_FRAMES = 50_000
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class TrainingBaseline:
     """What the network corrects.
 
     Attributes
@@ -35,14 +36,18 @@ class Reference:
         of a force component (per Å).
     coefficients
         Of the pair potential [elements, elements, num_bessel]; none: there is no such potential.
+    shift
+        Mean energy of an atom above compositions, eV: binding, where these are isolated atoms'.
+        The network starts from it.
     """
 
     composition: CompositionModel
     energy_scale: float
     coefficients: Tensor | None = None
+    shift: float = 0.0
 
     @classmethod
-    def of(cls, potential: Potential) -> Reference:
+    def of(cls, potential: Potential) -> TrainingBaseline:
         """Take that of a trained potential."""
         network = potential.network
         pair = network.pair_baseline
@@ -50,9 +55,9 @@ class Reference:
         return cls(potential.composition, scale, None if pair is None else pair.coefficients)
 
 
-def fit_reference(
+def fit_baseline(
     frames: Sequence[Structure], elements: Sequence[int], network: NetworkSettings
-) -> Reference:
+) -> TrainingBaseline:
     """Fit a pair potential to forces, then energies of compositions to what it leaves.
 
     Of many frames, about ``FITTED_FRAMES`` are looked at: evenly spread ones, and those that
@@ -64,14 +69,24 @@ def fit_reference(
         As :func:`scalewise.data.neighbors.build`.
     """
     frames = _fitted(frames)
-    if not network.pair_baseline:
-        composition = CompositionModel.fit(frames, elements)
-        return Reference(composition, _scale(frames, composition))
-    pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
-    pair.fit(frames, elements)
-    left = _left(_some(frames), pair, elements)
+    left, coefficients = frames, None
+    if network.pair_baseline:
+        pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
+        pair.fit(frames, elements)
+        left, coefficients = _left(_some(frames), pair, elements), pair.coefficients
     composition = CompositionModel.fit(left, elements)
-    return Reference(composition, _scale(left, composition), pair.coefficients)
+    shift = _binding(left, composition)
+    return TrainingBaseline(composition, _scale(left, composition), coefficients, shift)
+
+
+def _binding(frames: Sequence[Structure], composition: CompositionModel) -> float:
+    """Mean energy per atom above the composition model, eV, of what is no isolated atom."""
+    found = [
+        (f.labels.energy - composition.energy(f.numbers)) / len(f.numbers)
+        for f in frames
+        if f.labels.energy is not None and not is_isolated_atom(f)
+    ]
+    return float(np.mean(found)) if found else 0.0
 
 
 def _some(frames: Sequence[Structure]) -> list[Structure]:
@@ -147,9 +162,9 @@ def _scale(frames: Sequence[Structure], composition: CompositionModel) -> float:
         if f.labels.energy is not None
     ]
     virials = [
-        f.labels.stress * abs(np.linalg.det(f.cell)) / np.sqrt(len(f.numbers))
+        f.labels.stress * f.volume / np.sqrt(len(f.numbers))
         for f in frames
-        if f.labels.stress is not None and f.pbc.all()
+        if f.labels.stress is not None and f.volume is not None
     ]
     found = np.sqrt(np.mean(np.square(energies))) if energies else 0.0
     # energies that their composition explains teach no scale

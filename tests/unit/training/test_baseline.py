@@ -1,0 +1,75 @@
+"""What training starts from: the pair potential leaves less, and binding is no surprise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import scalewise
+from scalewise.data.structure import Labels, Structure
+from scalewise.models.density.settings import NetworkSettings
+from scalewise.training.baseline import fit_baseline
+from support import salt_frame, untrained
+
+NETWORK = NetworkSettings(
+    channels=4, hidden=8, l_max=2, cutoff=4.0, num_bessel=6, layers=1, charges=False
+)
+
+
+def bound(count: int, energy: float = -4.0) -> list[Structure]:
+    """Frames of a potential whose atoms are bound by an energy each, and isolated atoms."""
+    teacher = untrained(seed=7, layers=1, cutoff=4.0)
+    frames = [salt_frame(seed=k, n=8, box=8.0, index=k) for k in range(count)]
+    found = [teacher.predict(f) for f in frames]
+    frames = [
+        replace(f, info={}, labels=Labels(forces=p.forces, energy=p.energy + 8 * energy))
+        for f, p in zip(frames, found, strict=True)
+    ]
+    alone = [
+        Structure(
+            np.array([z]),
+            np.zeros((1, 3)),
+            np.zeros((3, 3)),
+            np.zeros(3, dtype=bool),
+            index=count + k,
+            labels=Labels(forces=np.zeros((1, 3)), energy=-100.0 * z),
+        )
+        for k, z in enumerate((11, 17))
+    ]
+    return [*frames, *alone]
+
+
+def test_isolated_atoms_fix_the_composition_and_binding_is_the_shift() -> None:
+    frames = bound(12)
+    found = fit_baseline(frames, (11, 17), NETWORK)
+    assert found.composition.energies.tolist() == pytest.approx([-1100.0, -1700.0])
+    energies = [f.labels.energy for f in frames[:12]]
+    assert found.shift == pytest.approx(np.mean(energies) / 8 + 1400.0, abs=1.0)
+
+
+def test_an_untrained_network_has_the_shift() -> None:
+    """After a step of no length, energies are within those of one atom, not hundreds of eV off."""
+    frames = bound(12)
+    model = scalewise.train(
+        frames,
+        scalewise.make_split(frames, group_key=None),
+        network=NETWORK.model_dump(exclude_unset=True),
+        steps=1,
+        batch_size=2,
+        learning_rate=1e-9,
+        adam_rate=1e-9,
+        device="cpu",
+    )
+    frame = frames[0]
+    assert frame.labels.energy is not None
+    assert model.predict(frame).energy == pytest.approx(frame.labels.energy, abs=8 * 1.0)
+
+
+def test_the_pair_potential_leaves_smaller_forces() -> None:
+    frames = bound(12)[:12]
+    without = NETWORK.model_copy(update={"pair_baseline": False})
+    assert fit_baseline(frames, (11, 17), NETWORK).energy_scale < (
+        0.8 * fit_baseline(frames, (11, 17), without).energy_scale
+    )

@@ -18,6 +18,7 @@ from ase.data import chemical_symbols
 from ase.io.trajectory import Trajectory
 
 from scalewise.data.reading import write_structures
+from scalewise.data.shards import write_shards
 from scalewise.data.structure import Labels, Structure
 
 #: eV, and Å: CODATA 2018, and not those of ASE.
@@ -267,6 +268,10 @@ def runner(frames: Sequence[Structure]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_as_shards(path: Path, frames: Sequence[Structure]) -> None:
+    write_shards(path, frames)
+
+
 def write_folder(path: Path, frames: Sequence[Structure]) -> None:
     """A run of VASP for each frame, in folders whose names are in another order than made."""
     for k, frame in reversed(list(enumerate(frames))):
@@ -300,5 +305,7 @@ FORMATS: dict[str, tuple[str, Write, dict[str, bool], float]] = {
     "deepmd, mixed": ("water", write_mixed, {}, 1e-9),
     "RuNNer": ("input.data", write_runner, {"stress": False}, 2e-6),
     "RuNNer, open": ("input.data", write_runner, {"periodic": False}, 2e-6),
+    "shards": ("data", write_as_shards, {}, 1e-12),
+    "shards, open": ("data", write_as_shards, {"periodic": False}, 1e-12),
     "folder": ("runs", write_folder, {}, 1e-6),
 }

@@ -16,8 +16,16 @@ from typer.core import TyperGroup
 
 import scalewise
 from scalewise.core.errors import InputError, printable
-from scalewise.core.progress import ConsoleProgress
-from scalewise.core.running import TERMINATED, Terminated, alone_in, terminable
+from scalewise.core.progress import SILENT, ConsoleProgress
+from scalewise.core.running import (
+    REQUEUE,
+    TERMINATED,
+    Requeued,
+    Terminated,
+    alone_in,
+    group,
+    terminable,
+)
 from scalewise.core.terminal import Console
 from scalewise.reporting.experiments import EXPERIMENTS, Experiment, Request, load
 
@@ -41,6 +49,9 @@ class Commands(TyperGroup):
         except Terminated:
             _complain(f"Terminated{_later(ctx)}.", style="")
             sys.exit(TERMINATED)
+        except Requeued:
+            _complain(f"Stopped, to be queued again{_later(ctx)}.", style="")
+            sys.exit(REQUEUE)
         except KeyboardInterrupt:
             _complain(f"Interrupted{_later(ctx)}.", style="")
             sys.exit(130)
@@ -177,17 +188,22 @@ def _run(
     values = _values(experiment, files, given)
     schema: Any = load(experiment.settings)
     settings = read_settings(schema, config, pairs, values)
+    # of several processes that were started together, the first one writes
+    others = group() if experiment.together else None
+    follows = others is not None and others.rank > 0
     request = Request(
         settings,
         out,
         str(given.get("model") or ""),
         tuple(files),
         {k: given.get(k) for k in experiment.options},
-        ConsoleProgress(),
+        SILENT if follows else ConsoleProgress(),
     )
     console = Console()
-    with contextlib.nullcontext() if out.suffix else alone_in(out):
+    with contextlib.nullcontext() if out.suffix or follows else alone_in(out):
         found = load(experiment.run)(request)
+        if follows:
+            return
         if isinstance(found, Report):
             paths = found.save(out)
             found.print_table(console)

@@ -1,16 +1,21 @@
-"""Runs beside each other and runs that are told to end: one at a time in a folder, SIGTERM."""
+"""Runs beside each other, of several processes, and runs that are told to end.
+
+One run works in a folder at a time. Processes that torchrun or srun started are one run. SIGTERM
+ends a run, and so does SIGUSR1, with an exit code that says that it wants to go on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import TEMPORARY, cannot_write
@@ -23,32 +28,67 @@ _HELD: set[Path] = set()
 TERMINATED: Final = 128 + 15
 
 
+#: EX_TEMPFAIL of sysexits.h: run it again later, such as with ``scontrol requeue``.
+REQUEUE: Final = 75
+#: A queue's word that time is nearly up; Windows has no such signal.
+USR1: Final[int | None] = getattr(signal, "SIGUSR1", None)
+
+
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM, as by a queue whose time is up."""
 
 
+class Requeued(KeyboardInterrupt):
+    """The process was asked by SIGUSR1 to end and to be queued again."""
+
+
+class Group(NamedTuple):
+    """Processes that torchrun or srun started: number of this one, of all, and of those here."""
+
+    rank: int
+    size: int
+    here: int
+
+
+def group() -> Group | None:
+    """The processes that this one was started with; none where it was started alone."""
+    names = {
+        "TORCHELASTIC_RUN_ID": ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+        "SLURM_STEP_ID": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+    }
+    for mark, words in names.items():
+        found = [os.environ.get(word, "") for word in words]
+        if mark in os.environ and all(word.isdecimal() for word in found[:2]):
+            rank, size = int(found[0]), int(found[1])
+            here = int(found[2]) if found[2].isdecimal() else size
+            return Group(rank, size, here) if size > 1 else None
+    return None
+
+
 def _terminate(number: int, frame: Any) -> None:
-    raise Terminated
+    raise Requeued if number == USR1 else Terminated
 
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated`, so that whatever is open is closed; main thread only.
+    """Let SIGTERM raise :class:`Terminated`, and SIGUSR1 :class:`Requeued`; main thread only.
 
-    One that is ignored, as in a background job of ``nohup``, stays so.
+    Whatever is open is closed then. A signal that is ignored, as in a background job of ``nohup``,
+    stays so.
     """
+    numbers = [signal.SIGTERM, *([] if USR1 is None else [USR1])]
+    taken = [n for n in numbers if signal.getsignal(n) is signal.SIG_DFL]
     try:
-        before = signal.getsignal(signal.SIGTERM)
-        if before is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
+        for number in taken:
+            signal.signal(number, _terminate)
     except ValueError:  # another thread
         yield
         return
     try:
         yield
     finally:
-        if before is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, before)
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -128,6 +168,9 @@ def _sweep(folder: Path) -> None:
         for name in files:
             if name.startswith(TEMPORARY):
                 (Path(place) / name).unlink(missing_ok=True)
+        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+            folders.remove(name)
+            shutil.rmtree(Path(place) / name, ignore_errors=True)
 
 
 def _another(folder: Path, stream: IO[str] | None) -> InputError:

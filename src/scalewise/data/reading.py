@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ase
 import numpy as np
@@ -18,16 +19,26 @@ from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
 from scalewise.core.wording import count
 from scalewise.data import units
 from scalewise.data.keys import (
+    DEFAULTS,
+    PLURAL,
     LabelKeys,
+    LabelName,
     check_forces,
     check_present,
     frame_columns,
     frame_value,
 )
-from scalewise.data.readers import read_file
+from scalewise.data.readers import hash_file, iterate_file, read_file
 from scalewise.data.readers.extxyz import write_images
-from scalewise.data.spellings import adopt, voigt
+from scalewise.data.shards import ShardedStructures, is_shards, reopen_shards, write_shards
+from scalewise.data.spellings import adopt, rename, voigt
 from scalewise.data.structure import Labels, Structure, check_cell, check_positions, name_frame
+
+#: Frames that are held in memory, at most, where shards can be kept instead: with their neighbor
+#: lists, frames of 20 atoms take about a gigabyte.
+LARGE: Final = 50_000
+#: Frames that are checked together, of those that do not fit.
+PART: Final = 10_000
 
 
 def read_structures(
@@ -62,6 +73,89 @@ def read_structures(
     """
     keys = replace(keys or LabelKeys(adopt=True), **changes)
     return convert_images(read_file(path), str(path), keys, progress)
+
+
+def read_or_shard(
+    path: Path, keys: LabelKeys, folder: Path, *, progress: Progress = SILENT
+) -> Sequence[Structure]:
+    """Read every frame of a file and check it; of many frames, keep shards and no frame in memory.
+
+    More frames than ``LARGE`` are written to a folder of shards while they are read, and read from
+    there the next time. What is said of the file as a whole, such as which names its labels have,
+    is judged by the first of them. A folder of shards is opened as it is.
+
+    Parameters
+    ----------
+    path, keys
+        As in :func:`read_structures`.
+    folder
+        Where the shards are kept.
+    progress
+        Told of labels, and of shards that are written.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_structures`; shards of another file or other labels in the folder.
+    """
+    if is_shards(path):
+        return _opened(path, keys)
+    if is_shards(folder):
+        kept = reopen_shards(folder, _made_from(path, keys), str(path))
+        assert kept is not None  # they are there
+        return kept
+    images = iterate_file(path)
+    head = list(islice(images, LARGE + 1))
+    if len(head) <= LARGE:
+        return convert_images(head, str(path), keys, progress)
+    progress.message(f"more than {LARGE} frames: they are kept in {folder}, and not in memory")
+    converted = _converted(head, images, str(path), keys, progress)
+    written = write_shards(folder, converted, made_from=_made_from(path, keys))
+    return replace(written, source=str(path))
+
+
+def _opened(path: Path, keys: LabelKeys) -> ShardedStructures:
+    """Open shards; their labels have one name only, or are not read."""
+    without = []
+    for name, default in DEFAULTS.items():
+        key = getattr(keys, name)
+        if key is None:
+            without.append(name)
+        elif key != default:
+            raise InputError(
+                f"{path}, key '{key}'",
+                f"shards hold the {PLURAL[name]} that they were written with, as '{default}'",
+                f"Leave {keys.options[name]} out, or give {keys.options[name]}=null for none.",
+            )
+    return ShardedStructures.open(path, str(path), without)
+
+
+def _made_from(path: Path, keys: LabelKeys) -> str:
+    words = (f"{name}={getattr(keys, name)}" for name in DEFAULTS)
+    return " ".join((hash_file(path), *words))
+
+
+def _converted(
+    head: list[ase.Atoms],
+    images: Iterator[ase.Atoms],
+    source: str,
+    keys: LabelKeys,
+    progress: Progress,
+) -> Iterator[Structure]:
+    """Check and convert frames part by part; labels have the names that the first part has."""
+    names = adopt(source, head, keys, progress) if keys.adopt else {}
+    check_forces(source, head, keys)
+    check_present(source, head, keys, progress)
+    part, start = head, 0
+    while part:
+        if start:
+            rename(part, names)
+        frames = [_convert(image, source, start + k, keys) for k, image in enumerate(part)]
+        if keys.check_units:
+            _refuse_units(frames, keys, names)
+        yield from frames
+        start += len(part)
+        part = list(islice(images, PART))
 
 
 def convert_images(
@@ -202,14 +296,16 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
     return numbers
 
 
-def _refuse_units(frames: Sequence[Structure], keys: LabelKeys, names: Mapping[str, str]) -> None:
+def _refuse_units(
+    frames: Sequence[Structure], keys: LabelKeys, names: Mapping[LabelName, str]
+) -> None:
     """Refuse the first thing about units that looks wrong."""
     named: dict[str, str | None] = {
         "positions": "positions",
         "forces": keys.forces,
         "energy": keys.energy,
         "stress": keys.stress,
-        **names,
+        **{str(name): key for name, key in names.items()},
     }
     found = units.suspicions(frames, keys.stress) if keys.any else units.suspect_lengths(frames)
     for one in found:

@@ -8,7 +8,7 @@ else it holds may be predictions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import ase
@@ -38,7 +38,7 @@ _SAME: Final[dict[LabelName, tuple[float, float]]] = {
 
 def adopt(
     source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress
-) -> dict[str, str]:
+) -> dict[LabelName, str]:
     """Put labels with other names under the default keys, where no frame has one of these.
 
     Returns
@@ -55,7 +55,7 @@ def adopt(
     single = frame_keys(images)
     if {*columns, *single} & {*DEFAULTS.values()}:
         return {}
-    names: dict[str, str] = {}
+    names: dict[LabelName, str] = {}
     taken = []
     for name, default in DEFAULTS.items():
         if getattr(keys, name) != default or name in keys.named:
@@ -67,13 +67,19 @@ def adopt(
         names[name] = key
         how = " (-virial / volume)" * ("virial" in key.lower())
         taken.append(f"{PLURAL[name]} from '{key}'{how}")
-        for image in images:
-            value = _value(image, name, key)
-            if value is not None:
-                (image.arrays if name == "forces" else image.info)[default] = value
+    rename(images, names)
     if taken:
         progress.message(f"no frame has {' or '.join(DEFAULTS.values())}: read {', '.join(taken)}")
     return names
+
+
+def rename(images: Sequence[ase.Atoms], names: Mapping[LabelName, str]) -> None:
+    """Put labels that :func:`adopt` found under other names under the default keys."""
+    for name, key in names.items():
+        for image in images:
+            value = _value(image, name, key)
+            if value is not None:
+                (image.arrays if name == "forces" else image.info)[DEFAULTS[name]] = value
 
 
 def _common(

@@ -69,6 +69,8 @@ class Experiment:
         Further options, of :data:`OPTIONS`.
     continues
         Whether it goes on where it was interrupted.
+    together
+        Whether processes that torchrun or srun started run it together.
     document
         What it finds; none: it only writes files.
     """
@@ -83,6 +85,7 @@ class Experiment:
     example: str = ""
     options: tuple[str, ...] = ()
     continues: bool = False
+    together: bool = False
     document: Document | None = None
 
 
@@ -214,6 +217,7 @@ EXPERIMENTS: Final = (
         example="scalewise train dft.xyz --out runs/train",
         options=("minutes", "ladder"),
         continues=True,
+        together=True,
     ),
     Experiment(
         "predict",

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from scalewise.data.references import is_isolated_atom
+from scalewise.data.shards import numbers_of
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.pair_baseline import PairBaseline
@@ -18,6 +19,8 @@ from scalewise.models.potential import Potential
 #: Atoms of the frames whose labels are compared with the pair potential, beside one frame of each
 #: composition.
 COMPARED_ATOMS = 50_000
+#: Frames that the reference is fitted to, at most, and as many again where compositions differ.
+FITTED_FRAMES = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +60,15 @@ def fit_baseline(
 ) -> TrainingBaseline:
     """Fit a pair potential to forces, then energies of compositions to what it leaves.
 
+    Of many frames, about ``FITTED_FRAMES`` are looked at: evenly spread ones, and those that
+    determine compositions.
+
     Raises
     ------
     InputError
         As :func:`scalewise.data.neighbors.build`.
     """
+    frames = _fitted(frames)
     left, coefficients = frames, None
     if network.pair_baseline:
         pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
@@ -84,10 +91,44 @@ def _binding(frames: Sequence[Structure], composition: CompositionModel) -> floa
 
 def _some(frames: Sequence[Structure]) -> list[Structure]:
     """Evenly spread frames, and the first of each composition."""
-    atoms = sum(len(f.numbers) for f in frames)
-    first = {np.sort(f.numbers).tobytes(): k for k, f in reversed(list(enumerate(frames)))}
-    chosen = {*range(0, len(frames), max(1, -(-atoms // COMPARED_ATOMS))), *first.values()}
+    atoms = sum(len(numbers) for numbers in numbers_of(frames))
+    chosen = {*range(0, len(frames), max(1, -(-atoms // COMPARED_ATOMS))), *_first(frames)}
     return [frames[k] for k in sorted(chosen)]
+
+
+def _fitted(frames: Sequence[Structure]) -> Sequence[Structure]:
+    """All frames or, of many, evenly spread ones and the first of each composition."""
+    if len(frames) <= FITTED_FRAMES:
+        return frames
+    first = _first(frames)
+    # all frames may differ in their composition
+    first = first[:: -(-len(first) // FITTED_FRAMES)]
+    chosen = {*range(0, len(frames), -(-len(frames) // FITTED_FRAMES)), *first}
+    chosen |= set(_first_of_elements(frames))
+    return [frames[k] for k in sorted(chosen)]
+
+
+def _first(frames: Sequence[Structure]) -> list[int]:
+    """The first frame of each composition."""
+    found: dict[bytes, int] = {}
+    for k, numbers in enumerate(numbers_of(frames)):
+        found.setdefault(np.sort(numbers).tobytes(), k)
+    return list(found.values())
+
+
+def _first_of_elements(frames: Sequence[Structure]) -> list[int]:
+    """The first frame of each element, and all that are of one atom: their energies are exact."""
+    found: dict[int, int] = {}
+    single: list[int] = []
+    seen: set[bytes] = set()
+    for k, numbers in enumerate(numbers_of(frames)):
+        if (kind := numbers.tobytes()) not in seen:
+            seen.add(kind)
+            for z in numbers.tolist():
+                found.setdefault(z, k)
+        if len(numbers) == 1 and len(single) < FITTED_FRAMES:
+            single.append(k)
+    return [*found.values(), *single]
 
 
 def _left(

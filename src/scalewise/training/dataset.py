@@ -1,14 +1,23 @@
-"""Frames ready to be trained on: graph, positions and labels as tensors, dealt out by seed."""
+"""Frames ready to be trained on: graph, positions and labels as tensors, dealt out by seed.
+
+Neighbors are listed when a frame is asked for, in threads that are some steps ahead of the
+training, and kept as far as there is room. Frames may be shards on disk: nothing else of them is in
+memory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scalewise.data.shards import ShardedStructures, numbers_of
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
@@ -20,6 +29,11 @@ from scalewise.models.graph_operations import batch
 ATOMS_PER_STEP = 100
 #: Steps of an epoch at least, before batches get smaller.
 STEPS_PER_EPOCH = 4
+#: Bytes of prepared frames that are kept in memory, of each role.
+ROOM = float(512 << 20)
+#: Threads that prepare batches, and how many steps they may be ahead.
+THREADS = 2
+AHEAD = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,35 +79,124 @@ _TENSORS = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingSamples(Sequence[Batch]):
+    """Structures as batches of one frame: neighbors are listed when one is asked for.
+
+    Attributes
+    ----------
+    frames
+        The structures.
+    composition
+        Energies are those above it.
+    network
+        Says how far neighbors are.
+    dtype
+        Of labels and graph.
+    """
+
+    frames: Sequence[Structure]
+    composition: CompositionModel
+    network: NetworkSettings
+    dtype: torch.dtype
+    _kept: dict[int, Batch] = field(init=False, repr=False, default_factory=dict)
+    _room: list[float] = field(init=False, repr=False, default_factory=lambda: [ROOM])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is kept: other processes list their own neighbors."""
+        return {**self.__dict__, "_kept": {}, "_room": [ROOM]}
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @overload
+    def __getitem__(self, key: int) -> Batch: ...
+    @overload
+    def __getitem__(self, key: slice) -> TrainingSamples: ...
+    def __getitem__(self, key: int | slice) -> Batch | TrainingSamples:
+        """Prepare one frame, or take it from those that are kept; of a slice, prepare nothing.
+
+        Raises
+        ------
+        InputError
+            As :func:`scalewise.models.graph.build`.
+        """
+        if isinstance(key, slice):
+            return replace(self, frames=self.frames[key])
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = self._prepared(self.frames[key])
+            size = _size(kept)
+            if size <= self._room[0]:
+                self._room[0] -= size
+                self._kept[key] = kept
+        return kept
+
+    def _prepared(self, frame: Structure) -> Batch:
+        network, elements = self.network, self.composition.elements
+        graph = build(
+            frame,
+            elements,
+            network.cutoff,
+            smearing=network.smearing if network.charges else 0.0,
+            near=network.first_layer_cutoff,
+        )
+        return _sample(frame, graph.to(dtype=self.dtype), self.composition, self.dtype)
+
+
+def prefetched(samples: Sequence[Batch], steps: Iterable[Sequence[int]]) -> Iterator[Batch]:
+    """Yield the batch of each step, prepared in threads while others are trained on.
+
+    Raises
+    ------
+    InputError
+        As :class:`TrainingSamples`, at the step of the frame.
+    """
+
+    def joined(members: Sequence[int]) -> Batch:
+        return join([samples[k] for k in members])
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        ahead: deque[Future[Batch]] = deque()
+        try:
+            for members in steps:
+                ahead.append(pool.submit(joined, members))
+                if len(ahead) > AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _size(sample: Batch) -> float:
+    """Bytes of what a batch holds."""
+    values = [getattr(sample, name) for name in _TENSORS]
+    values += [getattr(sample.graph, f.name) for f in fields(sample.graph)]
+    return float(sum(v.nbytes for v in values if isinstance(v, Tensor)))
+
+
 def prepare(
     frames: Sequence[Structure],
     composition: CompositionModel,
     network: NetworkSettings,
     dtype: torch.dtype,
-) -> list[Batch]:
-    """List neighbors and convert labels.
+) -> TrainingSamples:
+    """List neighbors and convert labels, of frames in memory at once.
+
+    Of shards nothing is listed before it is asked for.
 
     Raises
     ------
     InputError
         As :func:`scalewise.models.graph.build`.
     """
-    smearing = network.smearing if network.charges else 0.0
-    return [
-        _sample(
-            frame,
-            build(
-                frame,
-                composition.elements,
-                network.cutoff,
-                smearing=smearing,
-                near=network.first_layer_cutoff,
-            ).to(dtype=dtype),
-            composition,
-            dtype,
-        )
-        for frame in frames
-    ]
+    samples = TrainingSamples(frames, composition, network, dtype)
+    if not isinstance(frames, ShardedStructures):
+        for _ in samples:  # what is wrong with a frame is said before the training
+            pass
+    return samples
 
 
 def _sample(
@@ -141,7 +244,7 @@ def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 24, 2)
     (33, 3)
     """
-    atoms = sum(len(f.numbers) for f in frames) / len(frames)
+    atoms = sum(len(numbers) for numbers in numbers_of(frames)) / len(frames)
     most = len(frames) // (STEPS_PER_EPOCH * processes)
     return max(1, min(round(ATOMS_PER_STEP / atoms), most))
 

@@ -84,7 +84,8 @@ class LossBalance:
     def of(cls, samples: Sequence[Batch], settings: LossSettings) -> LossBalance:
         """Take the terms of predicting zero from samples, at most ``MEASURED`` of them."""
         sums, counts = np.zeros(3), np.zeros(3)
-        for sample in samples[:: max(1, len(samples) // MEASURED)]:
+        for k in range(0, len(samples), max(1, len(samples) // MEASURED)):
+            sample = samples[k]
             zero = Derivatives(
                 energy=torch.zeros_like(sample.energy),
                 energies=sample.forces.new_zeros(len(sample.forces)),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from pydantic import ValidationError
 
 from scalewise.core.errors import InputError
@@ -18,7 +19,14 @@ from scalewise.core.loading import explain
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
-from scalewise.data.reading import read_structures
+from scalewise.data.reading import LARGE, read_or_shard
+from scalewise.data.shards import (
+    ShardedStructures,
+    elements_of,
+    reopen_shards,
+    take,
+    write_shards,
+)
 from scalewise.data.splits import (
     Split,
     hash_file,
@@ -35,13 +43,15 @@ from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
 from scalewise.training.baseline import TrainingBaseline, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
-from scalewise.training.distributed import run
+from scalewise.training.distributed import follow, join_group, leading, run
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE, Job
 
 #: Force error over that of predicting no force, above which a potential has learned little.
 LITTLE = 0.5
+#: Folder of the frames below that of a run, where they are too many for memory.
+SHARDS = "data"
 
 
 def train(
@@ -125,12 +135,17 @@ def _settings(
 def run_command(request: Request) -> list[Path]:
     """Run ``scalewise train``."""
     (path,) = request.files
-    settings, progress = request.settings, request.progress
-    keys = LabelKeys.of(settings.data, "data.")
-    structures = read_structures(path, keys, progress=progress)
-    split = split_for(structures, settings.data, settings.seed, progress)
-    model = train_in(structures, split, settings, request.out, progress)
-    return [model, request.out / "log.csv"]
+    settings, fabric = join_group(request.settings)
+    out, progress = request.out, request.progress
+    if fabric is not None and not fabric.is_global_zero:
+        follow(fabric)
+        return []
+    with leading(fabric):
+        keys = LabelKeys.of(settings.data, "data.")
+        structures = read_or_shard(path, keys, out / SHARDS, progress=progress)
+        split = split_for(structures, settings.data, settings.seed, progress)
+        job = _prepared(structures, split, settings, out, progress)
+    return [_trained(job, progress, fabric), out / "log.csv"]
 
 
 def train_in(
@@ -150,9 +165,25 @@ def train_in(
     InputError
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
+    return _trained(_prepared(structures, split, settings, out, progress), progress)
+
+
+def _trained(job: Job, progress: Progress, fabric: Fabric | None = None) -> Path:
+    run(job, progress, fabric)
+    _judge_error(job.out / "model", job.valid.frames, progress)
+    return job.out / "model"
+
+
+def _prepared(
+    structures: Sequence[Structure],
+    split: Split,
+    settings: TrainSettings,
+    out: Path,
+    progress: Progress,
+) -> Job:
+    """Everything that the processes of a training need."""
     settings, first = _from(settings)
-    frames = list(structures)
-    split.check_count(frames)
+    split.check_count(structures)
     digest = _digest(settings, split)
     if (out / STATE).is_file():
         check_state(out / STATE, digest)  # before anything of that run is written over
@@ -165,23 +196,24 @@ def train_in(
         )
     split.save(out / "split.json")
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    members = {role: [frames[k] for k in split.members(role)] for role in ("train", "valid")}
+    frames = _mapped(structures, split, out / SHARDS)
+    members = {role: take(frames, split.members(role)) for role in ("train", "valid")}
     progress.message(", ".join(f"{count(len(v), 'frame')} to {k}" for k, v in members.items()))
     _check_labels(members)
-    elements = sorted({z for f in members["train"] for z in f.numbers.tolist()})
+    elements = elements_of(members["train"])
     start = (
         fit_baseline(members["train"], elements, settings.network)
         if first is None
         else TrainingBaseline.of(first)
     )
-    if first is not None:
+    if first is not None and not set(elements_of(frames)) <= {*first.network.elements}:
         for frame in frames:
             check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
         prepare(members[role], start.composition, settings.network, torch.float32)
         for role in ("train", "valid")
     )
-    job = Job(
+    return Job(
         settings=settings,
         batch_size=settings.batch_size or frames_per_step(members["train"], settings.processes),
         train=train_samples,
@@ -191,16 +223,23 @@ def train_in(
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
     )
-    run(job, progress)
-    _judge_error(out / "model", members["valid"], progress)
-    return out / "model"
+
+
+def _mapped(structures: Sequence[Structure], split: Split, folder: Path) -> Sequence[Structure]:
+    """Structures as they are or, of more than fit into memory twice, shards of them."""
+    if isinstance(structures, ShardedStructures) or len(structures) <= LARGE:
+        return structures
+    made_from = split.data.sha256
+    kept = reopen_shards(folder, made_from)
+    return kept or write_shards(folder, structures, made_from=made_from)
 
 
 def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -> None:
     """Say so where a potential has learned little: it is written all the same."""
     info = read_json(model / checkpoint.MODEL, "Train again.").get("info", {})
     error = info.get("valid", {}).get("forces_mae")
-    labelled = [f.labels.forces for f in frames if f.labels.forces is not None]
+    some = (frames[k] for k in range(0, len(frames), -(-len(frames) // LARGE)))
+    labelled = [f.labels.forces for f in some if f.labels.forces is not None]
     nothing = 1e3 * float(np.abs(np.concatenate(labelled)).mean()) if labelled else 0.0
     if error is not None and nothing > 0 and error > LITTLE * nothing:
         progress.message(

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scalewise.core.running import Terminated
+from scalewise.core.running import USR1, Requeued, Terminated
 
-SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, *(() if USR1 is None else (USR1,)))
 
 
 @dataclass
@@ -36,7 +36,9 @@ class Stop:
     @property
     def error(self) -> KeyboardInterrupt:
         """What to raise when all is saved."""
-        return Terminated() if self.seen[signal.SIGTERM] else KeyboardInterrupt()
+        if self.seen[signal.SIGTERM]:
+            return Terminated()
+        return Requeued() if USR1 is not None and self.seen[USR1] else KeyboardInterrupt()
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Stop]:

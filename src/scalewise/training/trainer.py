@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
-from scalewise.training.dataset import Batch, epoch_batches, join
+from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, prefetched
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
@@ -32,7 +31,7 @@ from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, va
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
-from scalewise.training.stopping import Stop, at_most
+from scalewise.training.stopping import SIGNALS, Stop, at_most
 
 # Fabric announces every process on the terminal, where the progress bar is
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -50,8 +49,8 @@ class Job:
     """What every process is given; ``batch_size`` is the number of frames of its steps."""
 
     settings: TrainSettings
-    train: Sequence[Batch]
-    valid: Sequence[Batch]
+    train: TrainingSamples
+    valid: TrainingSamples
     baseline: TrainingBaseline
     digest: str
     out: Path
@@ -119,8 +118,8 @@ class Trainer:
         if self.evaluator.compiled and not progress.finished:
             self._compile()
         while not progress.finished:
-            for members in self._deal(progress.epoch):
-                self._step([self.job.train[k] for k in members])
+            for whole in prefetched(self.job.train, self._deal(progress.epoch)):
+                self._step(whole)
                 spent = self._fraction() >= 1.0  # the last validation may be quicker than foreseen
                 if self._due():
                     self._validate()
@@ -128,7 +127,7 @@ class Trainer:
                     progress.finished = True
                 if self._stopping and not progress.finished:
                     self._save()
-                    raise self.stop.error
+                    raise self._told()
                 if progress.finished:
                     break
             else:
@@ -137,6 +136,14 @@ class Trainer:
         self._save()
         if self.stop.asked:  # in the last step: what comes after the training is not begun
             raise self.stop.error
+
+    def _told(self) -> KeyboardInterrupt:
+        """What to raise where any process was told to end; all wait until the state is saved."""
+        if self.fabric.world_size > 1:
+            seen = torch.tensor([float(self.stop.seen[s]) for s in SIGNALS])
+            counts = self._reduced(seen, "sum").tolist()
+            self.stop.seen.update({s: int(n) for s, n in zip(SIGNALS, counts, strict=True)})
+        return self.stop.error
 
     def _compile(self) -> None:
         """Compile in one process; the others then find the result in the compiler's cache.
@@ -192,9 +199,9 @@ class Trainer:
             return progress.step / (settings.steps or settings.epochs * self._steps_per_epoch)
         return progress.elapsed / max(60.0 * settings.minutes - progress.reserve, 1e-9)
 
-    def _step(self, samples: list[Batch]) -> None:
+    def _step(self, whole: Batch) -> None:
         settings, progress = self.job.settings, self.state.progress
-        whole = join(samples).to(self.fabric.device)
+        whole = whole.to(self.fabric.device)
         drawn = draw_scale(settings, progress.step)
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         terms, counts = loss_terms(found, sample, settings.loss.delta)
@@ -305,7 +312,9 @@ class Trainer:
         total = torch.zeros(8, dtype=torch.float64)
         # what was compiled for training would be compiled again for use without gradients
         with torch.set_grad_enabled(self.evaluator.compiled):
-            for sample in self.job.valid[self.fabric.global_rank :: self.fabric.world_size]:
+            rank, processes = self.fabric.global_rank, self.fabric.world_size
+            share = ([k] for k in range(rank, len(self.job.valid), processes))
+            for sample in prefetched(self.job.valid, share):
                 moved = sample.to(self.fabric.device)
                 for drawn, seen in zip(scales.values(), errors, strict=True):
                     there, found = self._found(moved, drawn, self.state.average)

@@ -150,6 +150,8 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
         folder.mkdir(exist_ok=True)
         (folder / f"{TEMPORARY}results-abc.json").write_text("half")
         (folder / ".results-mine.json").write_text("mine")
+    (tmp_path / "figures" / f"{TEMPORARY}data-abc").mkdir()
+    (tmp_path / "figures" / f"{TEMPORARY}data-abc" / "positions.npy").write_text("half")
     (other / LOCK).write_text("")
     with alone_in(tmp_path):
         left = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob(f"{TEMPORARY}*"))

@@ -148,7 +148,10 @@ def test_an_outcar_that_cannot_be_meant(old: str, new: str, message: str, tmp_pa
         read_file(path)
 
 
-@pytest.mark.parametrize("name", [n for n in FORMATS if "deepmd" not in n and n != "folder"])
+ONE_FILE = [n for n in FORMATS if not n.startswith(("deepmd", "shards", "folder"))]
+
+
+@pytest.mark.parametrize("name", ONE_FILE)
 def test_a_file_that_is_cut_off_anywhere(name: str, tmp_path: Path) -> None:
     file, write, options, _ = FORMATS[name]
     path, frames = tmp_path / file, structures(**options)
@@ -173,7 +176,7 @@ def test_a_file_that_is_cut_off_anywhere(name: str, tmp_path: Path) -> None:
     assert refused > 0 or name.startswith("db")
 
 
-@pytest.mark.parametrize("name", [n for n in FORMATS if "deepmd" not in n and n != "folder"])
+@pytest.mark.parametrize("name", ONE_FILE)
 def test_a_damaged_file_ends_in_one_sentence(name: str, tmp_path: Path) -> None:
     file, write, options, _ = FORMATS[name]
     path = tmp_path / file

@@ -107,3 +107,5 @@ def test_steps_have_about_a_hundred_atoms() -> None:
     assert frames_per_step(frames, 1) == round(100 / atoms)
     assert frames_per_step(frames[:16], 2) == 2  # four steps at least of two processes
     assert frames_per_step(frames[:3], 2) == 1
+    alone = replace(frames[0], pbc=np.zeros(3, dtype=bool))
+    assert frames_per_step([*frames, alone], 1) == round(100 / atoms)  # they share a step

@@ -6,21 +6,23 @@ labels that the file does not have are left out. :func:`scalewise.testing.check_
 it keeps to that. Other packages add readers with entry points of the group ``scalewise.readers``,
 named like the suffix.
 
-A folder is read, too: one of DeePMD-kit, or every file below it that a reader knows by name.
+A folder is read, too: one of shards (:mod:`scalewise.data.shards`), one of DeePMD-kit, or every
+file below it that a reader knows by name.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import ase
 
 from scalewise.core.errors import InputError, shown
 from scalewise.core.extensions import declared, imported, reason
+from scalewise.data import shards
 from scalewise.data.readers import (
     ase_files,
     deepmd,
@@ -95,12 +97,18 @@ def reader_for(path: Path | str) -> Reader:
     """
     path = Path(path)
     if os.path.isdir(path):  # of any word; a name that is too long is none
+        if shards.is_shards(path):
+            return _read_shards
         return deepmd.read_deepmd if deepmd.is_system(path) else _read_folder
     return found_reader(path) or extxyz.read_images
 
 
 def _read_folder(path: Path) -> list[ase.Atoms]:
-    return folders.read_folder(path, found_reader)
+    return list(folders.iterate_folder(path, found_reader))
+
+
+def _read_shards(path: Path) -> list[ase.Atoms]:
+    return [frame.to_ase() for frame in shards.ShardedStructures.open(path)]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -113,6 +121,8 @@ def files_of(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
+    if shards.is_shards(path):  # it names all others, with their hashes
+        return [path / shards.NAME]
     if deepmd.is_system(path):
         return deepmd.files_of(path)
     return [file for member, _ in folders.members(path, found_reader) for file in files_of(member)]
@@ -148,19 +158,49 @@ def read_file(path: Path | str) -> list[ase.Atoms]:
     InputError
         A file that is missing, empty or malformed, or whose reader fails or finds no frames.
     """
-    path = Path(path)
+    return list(iterate_file(path))
+
+
+def iterate_file(path: Path | str) -> Iterator[ase.Atoms]:
+    """Read one frame of a file, or of a folder, after the other.
+
+    Extended XYZ is read line by line, and a folder file by file; whatever else is read as a whole.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_file`, where reading comes to it.
+    """
+    path, found = Path(path), 0
     reader = reader_for(path)
     try:
-        images = list(reader(path))
+        # what others return may be anything
+        images: Iterable[Any] = _STREAMS.get(reader, reader)(path)
+        for image in images:
+            if not isinstance(image, ase.Atoms):
+                found = 0
+                break
+            found += 1
+            yield image
     except InputError:
         raise
     except Exception as error:  # readers of others raise what they like
         raise InputError(
             str(path), f"not readable ({reason(error)})", "Write it again, for example as extxyz."
         ) from error
-    if not images or not all(isinstance(image, ase.Atoms) for image in images):
+    if not found:
         raise InputError(str(path), "no frames", "The file must hold one frame at least.")
-    return images
+
+
+def _iterate_folder(path: Path) -> Iterator[ase.Atoms]:
+    return folders.iterate_folder(path, found_reader)
+
+
+#: Readers that need not hold the whole file, and what reads it frame by frame.
+_STREAMS: Final[Mapping[Reader, Callable[[Path], Iterator[ase.Atoms]]]] = {
+    extxyz.read_images: extxyz.iterate_images,
+    _read_folder: _iterate_folder,
+}
 
 
 def _fits(name: str, word: str) -> bool:

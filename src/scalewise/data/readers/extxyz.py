@@ -39,20 +39,31 @@ def read_images(path: Path) -> list[ase.Atoms]:
     Raises
     ------
     InputError
+        As :func:`iterate_images`.
+    """
+    return list(iterate_images(path))
+
+
+def iterate_images(path: Path) -> Iterator[ase.Atoms]:
+    """Read one frame after the other, without holding those before it.
+
+    Raises
+    ------
+    InputError
         Not a regular file, not text, no frames; a line that is not what its place asks for;
         compressed, and not whole.
     """
     size = float(check_regular(path, _GIVE).st_size)
     if path.suffix.lower() in SUFFIXES:
         size = math.inf
-    images: list[ase.Atoms] = []
+    found = 0
     # only line feeds end lines: other marks may stand in comments
     with opened(path, _GIVE) as stream:
         for start, lines in _frames(path, _Numbered(stream), size):
-            images.append(_parsed(path, len(images), start, lines))
-    if not images:
+            yield _parsed(path, found, start, lines)
+            found += 1
+    if not found:
         raise InputError(str(path), "no frames", "The file is empty; write at least one frame.")
-    return images
 
 
 def write_images(stream: Any, images: Iterable[ase.Atoms]) -> None:

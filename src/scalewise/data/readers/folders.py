@@ -71,17 +71,15 @@ def _run_of(path: Path, word: str) -> str:
     return name.removesuffix(".xml").replace(word, "")
 
 
-def read_folder(folder: Path, find: Find) -> list[ase.Atoms]:
-    """Read all members; each frame keeps the path of its file below the folder.
+def iterate_folder(folder: Path, find: Find) -> Iterator[ase.Atoms]:
+    """Read one member after the other; each frame keeps the path of its file below the folder.
 
     Raises
     ------
     InputError
         As :func:`members`; whatever is wrong with a file.
     """
-    images = []
     for path, reader in members(folder, find):
         for image in reader(path):
             image.info[FILE_KEY] = path.relative_to(folder).as_posix()
-            images.append(image)
-    return images
+            yield image

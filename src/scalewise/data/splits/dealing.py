@@ -14,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from scalewise.data.duplicates import Duplicates
+from scalewise.data.shards import elements_of, take
 from scalewise.data.structure import Structure
 
 #: A group with more than this share of the frames leaves little to choose: it is cut into so many
@@ -204,8 +205,9 @@ def untrained_elements(
 ) -> dict[str, list[str]]:
     """Return elements that no structure to train on has, and the roles of those that have them."""
     held: dict[int, set[str]] = {}
-    for structure, role in zip(structures, roles, strict=True):
-        for z in np.unique(structure.numbers).tolist():
+    for role in dict.fromkeys(roles):
+        members = np.flatnonzero(np.asarray(roles) == role)
+        for z in elements_of(take(structures, members)):
             held.setdefault(z, set()).add(role)
     lost = {z: sorted(r) for z, r in held.items() if "train" not in r}
     return {chemical_symbols[z]: lost[z] for z in sorted(lost)}

@@ -13,6 +13,7 @@ from pydantic import Field
 from scalewise.core.errors import InputError
 from scalewise.core.settings import Settings
 from scalewise.data.readers import hash_file, read_file
+from scalewise.data.shards import ShardedStructures
 from scalewise.data.structure import Structure
 
 #: Name of data that no file holds.
@@ -68,6 +69,10 @@ def identify(structures: Sequence[Structure]) -> DataFile:
     """
     if not structures:
         raise InputError("structures", "none", "Give one structure at least.")
+    if isinstance(structures, ShardedStructures) and structures.members is None:
+        # read once, when the shards were written
+        given = Path(structures.source or structures.contents.sources[0])
+        return DataFile.of(given if given.exists() else structures.path, len(structures))
     path = _common_file(structures)
     if path is not None:
         return DataFile.of(path, len(structures))

@@ -13,6 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.references import is_isolated_atom
+from scalewise.data.shards import ShardedStructures, numbers_of
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import deal_groups, divide_large
 from scalewise.data.splits.identity import DataFile, identify
@@ -55,7 +56,8 @@ def make_split(
     valid, test
         Shares of the structures; the rest is to train on. With ``test=0`` there is no such role.
     group_key, role_key
-        Keys of ``Structure.info``; every structure must have them.
+        Keys of ``Structure.info``; every structure must have them. With a key of roles,
+        near-duplicates are not looked for among frames in shards.
     duplicate_distance
         Root-mean-square displacement below which structures are near-duplicates, Å.
     duplicate_elements
@@ -101,8 +103,8 @@ def make_split(
         dealt = f"frame key '{settings.role_key}'"
     else:
         shares = settings.shares
-        composition = [tuple(np.bincount(s.numbers).tolist()) for s in structures]
-        elements = [frozenset(s.numbers.tolist()) for s in structures]
+        composition = [tuple(np.bincount(n).tolist()) for n in numbers_of(structures)]
+        elements = [frozenset(n.tolist()) for n in numbers_of(structures)]
         roles = deal_groups(group.tolist(), composition, shares, settings.seed, elements)
         dealt = "whole groups, dealt by seed"
         isolated = [is_isolated_atom(s) for s in structures]
@@ -142,6 +144,9 @@ def _group(
     """Number the groups, and say what they are."""
     if settings.group_key is not None:
         return read_groups(structures, settings.group_key), f"frame key '{settings.group_key}'"
+    if settings.role_key is not None and isinstance(structures, ShardedStructures):
+        # nothing is dealt: the search would take minutes, and more memory than all the rest
+        return np.arange(len(structures)), "every frame by itself: they are too many to compare"
     distance, compared = settings.duplicate_distance, settings.duplicate_elements
     if duplicates is None:
         duplicates = find_duplicates(structures, distance, compared)

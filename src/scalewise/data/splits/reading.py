@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 from typing import Final
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from scalewise.core.errors import InputError, did_you_mean
+from scalewise.data.shards import infos_of
 from scalewise.data.structure import Structure
 
 #: What others call the three roles.
@@ -52,12 +54,14 @@ def read_key(structures: Sequence[Structure], key: str) -> list[str]:
     InputError
         A structure without the key.
     """
-    for structure in structures:
-        if key not in structure.info:
-            known = [k for k in structure.info if not k.startswith("REF_")]
+    found = []
+    for k, info in enumerate(infos_of(structures)):
+        if key not in info:
+            known = [name for name in info if not name.startswith("REF_")]
             raise InputError(
-                f"{structure.where}, key '{key}'",
+                f"{structures[k].where}, key '{key}'",
                 f"no such frame key; keys: {', '.join(known) or 'none'}",
                 f"Every frame needs it.{did_you_mean(key, known)}",
             )
-    return [str(s.info[key]) for s in structures]
+        found.append(sys.intern(str(info[key])))  # one word for a million frames
+    return found

@@ -1,0 +1,456 @@
+"""Shards: structures in arrays on disk that are mapped into memory, however many there are.
+
+A folder holds ``shards.json``, with a schema number and the hash of every array, and a folder for
+each shard:
+
+| array | shape | what |
+|---|---|---|
+| ``offsets`` | frames + 1 | where the atoms of each frame begin, and the last ones end |
+| ``numbers``, ``positions`` | atoms; atoms, 3 | atomic numbers; Å |
+| ``cells``, ``pbc`` | frames, 3, 3; frames, 3 | Å; periodicity |
+| ``origins`` | frames, 2 | number of the source, and index in it |
+| ``forces``, ``energies``, ``stresses`` | atoms, 3; frames; frames, 3, 3 | labels, eV and Å |
+| ``molecules``, ``places`` | atoms | see :class:`~scalewise.data.structure.Structure` |
+| ``info``, ``info_offsets`` | bytes; frames + 1 | what else a frame has, as JSON |
+
+Labels that a frame lacks are not numbers. Arrays that no frame of the shard needs are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final, Literal, overload
+
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Int
+from pydantic import Field, ValidationError
+
+from scalewise.core.errors import InputError
+from scalewise.core.files import new_folder, read_text, write_json
+from scalewise.core.settings import Settings
+from scalewise.data.structure import Labels, Structure
+
+NAME: Final = "shards.json"
+#: Frames and atoms of a shard, at most, but for its last frame: about 100 MB of arrays.
+FRAMES_PER_SHARD: Final = 65_536
+ATOMS_PER_SHARD: Final = 2_000_000
+#: Kind and shape of each array: of atoms, of frames, or of one more than frames.
+_ARRAYS: Final[Mapping[str, tuple[str, str, tuple[int, ...]]]] = {
+    "offsets": ("i", "ends", ()),
+    "numbers": ("u", "atoms", ()),
+    "positions": ("f", "atoms", (3,)),
+    "cells": ("f", "frames", (3, 3)),
+    "pbc": ("b", "frames", (3,)),
+    "origins": ("i", "frames", (2,)),
+    "forces": ("f", "atoms", (3,)),
+    "energies": ("f", "frames", ()),
+    "stresses": ("f", "frames", (3, 3)),
+    "molecules": ("i", "atoms", ()),
+    "places": ("U", "atoms", ()),
+    "info": ("u", "bytes", ()),
+    "info_offsets": ("i", "ends", ()),
+}
+#: Those that are always there.
+_NEEDED: Final = ("offsets", "numbers", "positions", "cells", "pbc", "origins")
+#: Labels, and the arrays that hold them.
+_LABELS: Final = {"forces": "forces", "energy": "energies", "stress": "stresses"}
+_REMEDY: Final = "Write the shards again from the file that they were made of."
+
+
+class Shard(Settings):
+    """One shard: how many frames it has, and the SHA-256 of its arrays by name."""
+
+    frames: int = Field(ge=1)
+    arrays: dict[str, str]
+
+
+class ShardIndex(Settings):
+    """What ``shards.json`` holds; ``made_from`` is whatever tells what the frames were made of."""
+
+    kind: Literal["scalewise shards"] = "scalewise shards"
+    schema_number: Literal[1] = 1
+    made_from: str = ""
+    sources: tuple[str, ...]
+    shards: tuple[Shard, ...] = Field(min_length=1)
+
+
+def is_shards(path: Path) -> bool:
+    """Whether a folder holds shards."""
+    return (path / NAME).is_file()
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedStructures(Sequence[Structure]):
+    """Structures of a folder of shards, read as they are asked for; pickled as a path.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    contents
+        What ``shards.json`` says.
+    source
+        What all frames are said to be from; none: what each of them was from when it was written.
+    members
+        Numbers of the frames that belong to it; none: all.
+    without
+        Labels that are left out.
+    """
+
+    path: Path
+    contents: ShardIndex
+    source: str | None = None
+    members: Int[np.ndarray, " members"] | None = None
+    without: frozenset[str] = frozenset()
+    _starts: list[int] = field(init=False, repr=False)
+    _opened: dict[int, dict[str, np.ndarray]] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        starts = [0, *accumulate(s.frames for s in self.contents.shards)]
+        object.__setattr__(self, "_starts", starts)
+
+    @classmethod
+    def open(
+        cls, path: Path, source: str | None = None, without: Iterable[str] = ()
+    ) -> ShardedStructures:
+        """Open a folder, after a comparison of every array with its hash and with the others.
+
+        Raises
+        ------
+        InputError
+            Another schema; an array that is missing, not the one that was written, or of another
+            shape than the others ask for.
+        """
+        found = cls(path, read_index(path), source, without=frozenset(without))
+        for number, shard in enumerate(found.contents.shards):
+            for name, digest in shard.arrays.items():
+                file = _file(path, number, name)
+                if name not in _ARRAYS or not file.is_file() or _digest(file) != digest:
+                    raise InputError(str(file), "not the array that was written", _REMEDY)
+            wrong = _misfit(found._arrays(number), shard.frames, len(found.contents.sources))
+            if wrong is not None:
+                raise InputError(
+                    str(_file(path, number, wrong)), "does not fit the other arrays", _REMEDY
+                )
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is mapped into memory."""
+        return {**self.__dict__, "_opened": {}}
+
+    def __len__(self) -> int:
+        """Number of structures."""
+        return self._starts[-1] if self.members is None else len(self.members)
+
+    @overload
+    def __getitem__(self, key: int) -> Structure: ...
+    @overload
+    def __getitem__(self, key: slice) -> ShardedStructures: ...
+    def __getitem__(self, key: int | slice) -> Structure | ShardedStructures:
+        """Read one structure; of a slice, nothing is read yet."""
+        if isinstance(key, slice):
+            return self.take(np.arange(len(self))[key])
+        arrays, k, frame = self._find(key)
+        start, end = (int(v) for v in arrays["offsets"][k : k + 2])
+        source, index = (int(v) for v in arrays["origins"][k])
+
+        def part(name: str, at: slice | int) -> Any:
+            return np.array(arrays[name][at]) if name in arrays else None
+
+        atoms = slice(start, end)
+        places = part("places", atoms)
+        return Structure(
+            numbers=arrays["numbers"][atoms].astype(np.int64),
+            positions=part("positions", atoms),
+            cell=part("cells", k),
+            pbc=part("pbc", k),
+            molecule=part("molecules", atoms),
+            source=self.contents.sources[source] if self.source is None else self.source,
+            index=index if self.source is None else frame,
+            info=_info(arrays, k),
+            place=None if places is None or not places[0] else places,
+            labels=self._labels(part("forces", atoms), part("energies", k), part("stresses", k)),
+        )
+
+    def _find(self, key: int) -> tuple[dict[str, np.ndarray], int, int]:
+        """Arrays of the shard that has a structure, its number there, and that in the folder."""
+        if not -len(self) <= key < len(self):
+            raise IndexError(key)
+        key %= len(self)
+        frame = key if self.members is None else int(self.members[key])
+        shard = bisect_right(self._starts, frame) - 1
+        return self._arrays(shard), frame - self._starts[shard], frame
+
+    def _labels(self, forces: Any, energy: Any, stress: Any) -> Labels:
+        found = {"forces": forces, "energy": energy, "stress": stress}
+        known = {
+            name: value
+            for name, value in found.items()
+            if value is not None and name not in self.without and not np.isnan(value.flat[0])
+        }
+        if "energy" in known:
+            known["energy"] = float(known["energy"])
+        return Labels(**known)
+
+    def _arrays(self, shard: int) -> dict[str, np.ndarray]:
+        if shard not in self._opened:
+            names = self.contents.shards[shard].arrays
+            files = {name: _file(self.path, shard, name) for name in names}
+            try:
+                mapped = {k: np.load(f, mmap_mode="r").view(np.ndarray) for k, f in files.items()}
+            except (OSError, ValueError) as error:
+                raise InputError(str(self.path), f"damaged ({error})", _REMEDY) from None
+            self._opened[shard] = mapped
+        return self._opened[shard]
+
+    def take(self, numbers: Int[np.ndarray, " members"]) -> ShardedStructures:
+        """Some of the structures, by number, in this order."""
+        return replace(
+            self, members=np.asarray(numbers if self.members is None else self.members[numbers])
+        )
+
+    def numbers(self) -> Iterator[np.ndarray]:
+        """Atomic numbers of one structure after the other, without reading anything else."""
+        for arrays, members in self._by_shard():
+            values, offsets = np.array(arrays["numbers"]), np.array(arrays["offsets"])
+            ends = zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True)
+            yield from (values[start:end] for start, end in ends)
+
+    def infos(self) -> Iterator[dict[str, Any]]:
+        """``info`` of one structure after the other, without reading anything else."""
+        for arrays, members in self._by_shard():
+            yield from (_info(arrays, k) for k in members.tolist())
+
+    def _by_shard(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """Arrays of one shard after the other, and the numbers there of members that follow."""
+        frames = np.arange(self._starts[-1]) if self.members is None else self.members
+        shards = np.searchsorted(self._starts, frames, side="right") - 1
+        for part in np.split(np.arange(len(frames)), np.flatnonzero(np.diff(shards)) + 1):
+            if len(part):
+                shard = int(shards[part[0]])
+                yield self._arrays(shard), frames[part] - self._starts[shard]
+
+
+def take(frames: Sequence[Structure], numbers: np.ndarray) -> Sequence[Structure]:
+    """Some of the structures, by number; of shards, nothing is read yet."""
+    if isinstance(frames, ShardedStructures):
+        return frames.take(numbers)
+    return [frames[k] for k in numbers.tolist()]
+
+
+def numbers_of(frames: Sequence[Structure]) -> Iterator[np.ndarray]:
+    """Atomic numbers of one structure after the other."""
+    return (
+        frames.numbers() if isinstance(frames, ShardedStructures) else (f.numbers for f in frames)
+    )
+
+
+def infos_of(frames: Sequence[Structure]) -> Iterator[Mapping[str, Any]]:
+    """``info`` of one structure after the other."""
+    return frames.infos() if isinstance(frames, ShardedStructures) else (f.info for f in frames)
+
+
+def elements_of(frames: Sequence[Structure]) -> list[int]:
+    """Atomic numbers of all structures together, sorted.
+
+    Examples
+    --------
+    >>> water = Structure(np.array([8, 1, 1]), np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    >>> elements_of([water, water])
+    [1, 8]
+    """
+    distinct = {(n.dtype.str, n.tobytes()) for n in numbers_of(frames)}
+    return sorted({z for kind, n in distinct for z in np.frombuffer(n, dtype=kind).tolist()})
+
+
+def write_shards(
+    folder: Path, frames: Iterable[Structure], *, made_from: str = ""
+) -> ShardedStructures:
+    """Write structures as shards, whole or not at all, and open them.
+
+    Parameters
+    ----------
+    folder
+        Must not be there.
+    frames
+        Read one after the other; those of one shard are in memory together.
+    made_from
+        Whatever tells what they were made of.
+
+    Raises
+    ------
+    InputError
+        No structures; the folder is there, or cannot be written.
+    """
+    sources: dict[str, int] = {}
+    with new_folder(folder) as temporary:
+        shards = [
+            _write(temporary, number, part, sources) for number, part in enumerate(_parts(frames))
+        ]
+        if not shards:
+            raise InputError("structures", "none", "Give one structure at least.")
+        index = ShardIndex(made_from=made_from, sources=tuple(sources), shards=tuple(shards))
+        write_json(temporary / NAME, index.model_dump(mode="json"))
+    return ShardedStructures(folder, index)
+
+
+def reopen_shards(
+    folder: Path, made_from: str, source: str | None = None
+) -> ShardedStructures | None:
+    """Open shards that were kept in the folder of a run; none where there are none.
+
+    Raises
+    ------
+    InputError
+        They were made of something else; as :meth:`ShardedStructures.open`.
+    """
+    if not is_shards(folder):
+        return None
+    if read_index(folder).made_from != made_from:
+        raise InputError(
+            str(folder),
+            "frames of another file, or with other labels",
+            "Give another --out, or delete the folder.",
+        )
+    return ShardedStructures.open(folder, source)
+
+
+def read_index(path: Path) -> ShardIndex:
+    """Read ``shards.json`` of a folder.
+
+    Raises
+    ------
+    InputError
+        Missing, damaged, or of another schema.
+    """
+    try:
+        return ShardIndex.model_validate_json(read_text(path / NAME, _REMEDY))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        what = f"key '{key}': {first['msg']}" if key else first["msg"]
+        raise InputError(str(path / NAME), f"not an index of shards ({what})", _REMEDY) from None
+
+
+def _misfit(arrays: Mapping[str, np.ndarray], frames: int, sources: int) -> str | None:
+    """An array that is missing, or of another kind or shape than the others ask for."""
+    for name in _NEEDED:
+        if name not in arrays:
+            return name
+    sizes = {"frames": frames, "ends": frames + 1, "atoms": len(arrays["numbers"])}
+    sizes["bytes"] = arrays["info"].size if "info" in arrays else 0
+    for name, values in arrays.items():
+        kind, of, rest = _ARRAYS[name]
+        if values.dtype.kind != kind or values.shape != (sizes[of], *rest):
+            return name
+    if not _divides(arrays["offsets"], sizes["atoms"], 1):
+        return "offsets"
+    if ("info" in arrays) != ("info_offsets" in arrays):
+        return "info"
+    if "info" in arrays and not _divides(arrays["info_offsets"], sizes["bytes"], 0):
+        return "info_offsets"
+    if not ((arrays["numbers"] >= 1) & (arrays["numbers"] < len(chemical_symbols))).all():
+        return "numbers"
+    number = arrays["origins"][:, 0]
+    return None if ((number >= 0) & (number < sources)).all() else "origins"
+
+
+def _divides(ends: np.ndarray, size: int, least: int) -> bool:
+    """Whether parts of a least size that end so make up the whole."""
+    return ends[0] == 0 and ends[-1] == size and bool((np.diff(ends) >= least).all())
+
+
+def _parts(frames: Iterable[Structure]) -> Iterator[list[Structure]]:
+    part: list[Structure] = []
+    atoms = 0
+    for frame in frames:
+        part.append(frame)
+        atoms += len(frame.numbers)
+        if len(part) >= FRAMES_PER_SHARD or atoms >= ATOMS_PER_SHARD:
+            yield part
+            part, atoms = [], 0
+    if part:
+        yield part
+
+
+def _write(folder: Path, number: int, part: list[Structure], sources: dict[str, int]) -> Shard:
+    digests = {}
+    (folder / f"{number:05d}").mkdir()
+    for name, values in _collected(part, sources).items():
+        file = _file(folder, number, name)
+        np.save(file, values, allow_pickle=False)
+        digests[name] = _digest(file)
+    return Shard(frames=len(part), arrays=digests)
+
+
+def _collected(part: list[Structure], sources: dict[str, int]) -> dict[str, np.ndarray]:
+    """The arrays of a shard."""
+    origins = [(sources.setdefault(f.source, len(sources)), f.index) for f in part]
+    found = {
+        "offsets": np.cumsum([0, *(len(f.numbers) for f in part)]),
+        "numbers": np.concatenate([f.numbers for f in part]).astype(np.uint8),
+        "positions": np.concatenate([f.positions for f in part]).astype(float),
+        "cells": np.stack([f.cell for f in part]).astype(float),
+        "pbc": np.stack([f.pbc for f in part]).astype(bool),
+        "origins": np.array(origins, dtype=np.int64),
+    }
+    for name, array in _LABELS.items():
+        values = [getattr(f.labels, name) for f in part]
+        if any(v is not None for v in values):
+            found[array] = _with_gaps(values, name, part)
+    if any((f.molecule != np.arange(len(f.numbers))).any() for f in part):
+        found["molecules"] = np.concatenate([f.molecule for f in part]).astype(np.int64)
+    if any(f.place is not None for f in part):
+        nowhere = [np.full(len(f.numbers), "") if f.place is None else f.place for f in part]
+        found["places"] = np.concatenate(nowhere).astype(str)
+    if any(f.info for f in part):
+        texts = [json.dumps(f.info, default=_plain).encode() if f.info else b"" for f in part]
+        found["info"] = np.frombuffer(b"".join(texts), dtype=np.uint8)
+        found["info_offsets"] = np.cumsum([0, *(len(t) for t in texts)])
+    return found
+
+
+def _with_gaps(values: list[Any], name: str, part: list[Structure]) -> np.ndarray:
+    """Labels of all frames in one array, not numbers where there are none."""
+    if name == "energy":
+        return np.array([np.nan if v is None else v for v in values], dtype=float)
+    if name == "stress":
+        return np.stack([np.full((3, 3), np.nan) if v is None else v for v in values])
+    filled = [
+        np.full((len(f.numbers), 3), np.nan) if v is None else v
+        for v, f in zip(values, part, strict=True)
+    ]
+    return np.concatenate(filled).astype(float)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has for a value of a frame."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def _info(arrays: Mapping[str, np.ndarray], k: int) -> dict[str, Any]:
+    if "info" not in arrays:
+        return {}
+    start, end = arrays["info_offsets"][k : k + 2]
+    if start == end:
+        return {}
+    found = json.loads(arrays["info"][start:end].tobytes())  # what json.dumps has written
+    return {key: np.array(v) if isinstance(v, list) else v for key, v in found.items()}
+
+
+def _file(folder: Path, shard: int, name: str) -> Path:
+    return folder / f"{shard:05d}" / f"{name}.npy"
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

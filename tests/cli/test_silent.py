@@ -76,15 +76,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["data.energy_key=dft_energy"], 2, r"key 'dft_energy': no frame has it; frame keys: "),
         (["data.energy_key=Energy"], 2, "Did you mean 'energy'?"),
-        (["data.stress_key=streess"], 2, "Correct data.stress_key"),
+        (["data.energy_key=energy", "data.stress_key=streess"], 2, "Correct data.stress_key"),
+        ([], 2, "'energy', 'free_energy' differ. Say which one is meant with data.energy_key"),
+        (["data.energy_key=energy"], 0, "'stress'"),
         (
-            [],
-            0,
-            "the file has 'energy' and 'free_energy'; if one is what is meant, give data.energy",
-        ),
-        ([], 0, "give data.stress_key=stress"),
-        (
-            ["data.forces_key=force"],
+            ["data.energy_key=energy", "data.forces_key=force"],
             2,
             "Name the column that holds the forces with data.forces_key",
         ),

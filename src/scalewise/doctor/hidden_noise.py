@@ -234,9 +234,10 @@ def _between_twins(
 def _superpose(a: Structure, b: Structure) -> tuple[float, np.ndarray]:
     """Root-mean-square displacement of all atoms (Å), and the change of their forces."""
     if a.pbc.any():
-        moved = (b.positions - a.positions) @ np.linalg.inv(a.cell)
-        moved -= np.angle(np.exp(2j * np.pi * moved).mean(axis=0)) / (2 * np.pi)
-        moved = (moved - np.rint(moved)) @ a.cell
+        moved = (b.positions - a.positions) @ np.linalg.inv(a.lattice)
+        turned = np.angle(np.exp(2j * np.pi * moved).mean(axis=0)) / (2 * np.pi)
+        moved -= np.where(a.pbc, turned, 0.0)
+        moved = (moved - np.rint(moved) * a.pbc) @ a.lattice
         moved -= moved.mean(axis=0)
         return float(np.sqrt(np.mean(np.sum(moved**2, axis=1)))), (
             b.labelled_forces - a.labelled_forces

@@ -102,11 +102,11 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_two_processes_of_torchrun_equal_one(tmp_path: Path) -> None:
     write_structures(tmp_path / "dft.xyz", frames())
-    found = torchrun(tmp_path, "batch_size=2", "--out", "two")
+    found = torchrun(tmp_path, "batch_size=2", "steps=6", "--out", "two")
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("Written: two/model") == 1
     assert "12 frames to train, 4 frames to valid" in found.stdout
-    words = ("train", str(tmp_path / "dft.xyz"), *WORDS, "batch_size=4")
+    words = ("train", str(tmp_path / "dft.xyz"), *WORDS, "batch_size=4", "steps=6")
     one = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "one")])
     assert one.exit_code == 0, one.output
     expected = weights(tmp_path / "one")

@@ -19,6 +19,7 @@ from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.core.errors import InputError
 from scalewise.data.splits import Split, reduced
 from scalewise.data.structure import Structure
+from scalewise.training.dataset import frames_per_step
 from scalewise.training.log import read_lines
 from scalewise.training.run import progress_of
 from scalewise.training.settings import TrainSettings
@@ -71,7 +72,8 @@ def plan(
 ) -> list[Training]:
     """Write the splits below ``out`` and list all trainings, those of all frames first.
 
-    All have the budget of the settings; :meth:`Training.like` gives them that of the first.
+    All have the budget of the settings; :meth:`Training.like` gives them that of the first. Their
+    steps have equally many frames.
 
     Raises
     ------
@@ -100,7 +102,19 @@ def plan(
             words = settings.training.model_copy(update=own)
             found.append(Training(name, replica, folder, words, chosen))
     _check_sizes(split, found)
-    return found
+    return _with_equal_steps(found, frames)
+
+
+def _with_equal_steps(trainings: Sequence[Training], frames: Sequence[Structure]) -> list[Training]:
+    """The trainings with as many frames in a step as the smallest set of them has by default."""
+
+    def size(training: Training) -> int:
+        members = [frames[k] for k in training.split.members("train")]
+        return frames_per_step(members, training.settings.processes)
+
+    first = trainings[0].settings.batch_size
+    update = {"batch_size": first or min(size(t) for t in trainings)}
+    return [replace(t, settings=t.settings.model_copy(update=update)) for t in trainings]
 
 
 def _check_sizes(split: Split, trainings: Sequence[Training]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -67,6 +68,17 @@ class Stop:
 def _ignored(number: int) -> bool:
     """Whether a signal is ignored, as interrupts are in a job of the background."""
     return signal.getsignal(number) is signal.SIG_IGN
+
+
+@contextlib.contextmanager
+def without_logs() -> Iterator[None]:
+    """Keep what is logged to itself: a compiler that is stopped logs its own code, line by line."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
-from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, prefetched
+from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, join, prefetched
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
@@ -31,7 +31,7 @@ from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, va
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
-from scalewise.training.stopping import SIGNALS, Stop, at_most
+from scalewise.training.stopping import SIGNALS, Stop, at_most, without_logs
 
 # Fabric announces every process on the terminal, where the progress bar is
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
@@ -157,8 +157,10 @@ class Trainer:
         if not self.fabric.is_global_zero:
             self.fabric.barrier()
         try:
-            with at_most(limit):
-                self._compile_one(self.job.train[0].to(self.fabric.device))
+            # a batch as those of the steps: one frame alone would be another program
+            sample = join([self.job.train[k] for k in range(self.job.batch_size)])
+            with at_most(limit), without_logs():
+                self._compile_one(sample.to(self.fabric.device))
         except Exception as error:  # compilers fail in many ways
             logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
             done.zero_()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import logging
 import os
 import signal
 import time
@@ -28,7 +29,7 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
-from scalewise.training.dataset import epoch_batches, prepare
+from scalewise.training.dataset import Batch, epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.loss import huber
 from scalewise.training.muon import Muon, orthogonal
@@ -392,14 +393,21 @@ def test_a_compiler_gets_a_tenth_of_the_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
-    trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always"))
+    trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always", "batch_size=2"))
     assert trainer.evaluator.compiled
-    monkeypatch.setattr(Trainer, "_compile_one", lambda self, sample: time.sleep(30))
+
+    def slow(self: Trainer, sample: Batch) -> None:
+        assert len(sample.energy) == 2  # one frame alone would be another program
+        logging.getLogger("torch._inductor").critical("a thousand lines of code")
+        time.sleep(30)
+
+    monkeypatch.setattr(Trainer, "_compile_one", slow)
     start = time.monotonic()
     trainer._compile()
     assert time.monotonic() - start < 10
     assert not trainer.evaluator.compiled
     assert "training without torch.compile: not done within 0 s" in caplog.text
+    assert "a thousand lines" not in caplog.text
 
 
 def test_a_run_that_is_told_to_end_saves_its_step_and_goes_on(tmp_path: Path) -> None:

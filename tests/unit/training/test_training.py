@@ -389,7 +389,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_a_compiler_gets_a_tenth_of_the_budget(
+def test_a_compiler_gets_a_quarter_of_the_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)

@@ -37,7 +37,7 @@ def read_trajectory(path: Path) -> list[ase.Atoms]:
     check_regular(path, _TRAJECTORY)
     try:
         with path.open("rb") as stream:  # ASE does not close what it refuses
-            frames = ase.io.trajectory.TrajectoryReader(stream)  # type: ignore[no-untyped-call]
+            frames = ase.io.trajectory.TrajectoryReader(stream)  # type: ignore[no-untyped-call]  # ASE
             images = [_with_results(frame) for frame in frames]
     except Exception as error:  # ASE raises a dozen kinds for damaged files
         raise InputError(str(path), f"damaged ({reason(error)})", _TRAJECTORY) from error
@@ -61,7 +61,8 @@ def read_database(path: Path) -> list[ase.Atoms]:
     try:
         _check_tables(path)
         # without: ASE would leave a lock beside the file
-        with ase.db.connect(str(path), type="db", use_lock_file=False) as rows:  # type: ignore[no-untyped-call]
+        database = ase.db.connect(str(path), type="db", use_lock_file=False)  # type: ignore[no-untyped-call]  # ASE
+        with database as rows:
             images = [_of_row(row) for row in rows.select(sort="id")]
     except Exception as error:  # as above
         raise InputError(str(path), f"damaged ({reason(error)})", _DATABASE) from error

@@ -1,9 +1,8 @@
-"""How a training ends before its budget: when it is told to, and what may take how long."""
+"""How a training ends before its budget: when it is told to."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import multiprocessing
 import os
 import signal
@@ -68,44 +67,3 @@ class Stop:
 def _ignored(number: int) -> bool:
     """Whether a signal is ignored, as interrupts are in a job of the background."""
     return signal.getsignal(number) is signal.SIG_IGN
-
-
-@contextlib.contextmanager
-def without_logs() -> Iterator[None]:
-    """Keep what is logged to itself: a compiler that is stopped logs its own code, line by line."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-@contextlib.contextmanager
-def at_most(seconds: float | None) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer than some seconds; main thread of POSIX alone.
-
-    It is raised again and again until it gets through: whatever swallows one exception goes on.
-    """
-    if seconds is None or not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    done = False
-
-    def late(number: int, frame: Any) -> None:
-        if not done:
-            raise TimeoutError(f"not done within {seconds:.0f} s")
-
-    try:
-        before = signal.signal(signal.SIGALRM, late)
-    except ValueError:  # another thread
-        yield
-        return
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
-    try:
-        yield
-    finally:
-        done = True
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)

@@ -6,6 +6,7 @@ import logging
 import math
 import random
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.density.network import DensityNetwork
-from scalewise.models.gradients import Derivatives, Evaluator, Weights, compiler_found
+from scalewise.models.gradients import Derivatives, Evaluator, Weights
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
+from scalewise.training.compiling import compiled_by_all, compiles
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, join, prefetched
 from scalewise.training.log import Log
@@ -31,17 +33,12 @@ from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, va
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
-from scalewise.training.stopping import SIGNALS, Stop, at_most, without_logs
+from scalewise.training.stopping import SIGNALS, Stop
 
 # Fabric announces every process on the terminal, where the progress bar is
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 MODEL, STATE = "model", "state.safetensors"
-#: Minutes of training from which compiling pays: it takes two and a quarter on an idle core, and
-#: steps of seven molecules of 15 atoms then take 25 instead of 41 ms (benchmarks/speed.py).
-COMPILE_PAYS = 10.0
-#: Share of a budget that compiling may take, on a busy machine as on an idle one.
-COMPILE_SHARE = 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +92,7 @@ class Trainer:
                 weight.requires_grad_(name.startswith("adaptive_cutoff."))
         optimizers = make_optimizers(weights, matrices, settings)
         self.state = State(weights, average, optimizers)
-        self.evaluator = Evaluator(self.network, compiled=_compiles(settings))
+        self.evaluator = Evaluator(self.network, compiled=compiles(settings))
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
         if not any(self.state.progress.terms):
@@ -146,33 +143,17 @@ class Trainer:
         return self.stop.error
 
     def _compile(self) -> None:
-        """Compile in one process; the others then find the result in the compiler's cache.
-
-        Where any process fails, or takes more than a quarter of the budget, all go on without.
-        """
-        minutes = self.job.settings.minutes
-        limit = None if minutes is None else 60.0 * minutes * COMPILE_SHARE
         self.stop.urgent = True
-        done = torch.ones(1)
-        if not self.fabric.is_global_zero:
-            self.fabric.barrier()
-        try:
-            # a batch as those of the steps: one frame alone would be another program
-            sample = join([self.job.train[k] for k in range(self.job.batch_size)])
-            with at_most(limit), without_logs():
-                self._compile_one(sample.to(self.fabric.device))
-        except Exception as error:  # compilers fail in many ways
-            logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
-            done.zero_()
+        # a batch as those of the steps: one frame alone would be another program
+        sample = join([self.job.train[k] for k in range(self.job.batch_size)])
+        work = partial(self._first_gradient, sample.to(self.fabric.device))
+        if not compiled_by_all(self.fabric, work, self.job.settings.minutes):
+            self.evaluator = Evaluator(self.network)
         for weight in self.state.weights.values():
             weight.grad = None
-        if self.fabric.is_global_zero:
-            self.fabric.barrier()
-        if float(self._reduced(done, "mean")) < 1.0:
-            self.evaluator = Evaluator(self.network)
         self.stop.urgent = False
 
-    def _compile_one(self, sample: Batch) -> None:
+    def _first_gradient(self, sample: Batch) -> None:
         found = self.evaluator(sample.graph, sample.positions, weights=self.state.weights)
         terms, _ = loss_terms(found, sample, self.job.settings.loss.delta)
         terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -398,13 +379,6 @@ def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:
     return {k: nn.Parameter(w.detach().clone()) for k, w in network.named_parameters()}
-
-
-def _compiles(settings: TrainSettings) -> bool:
-    if settings.compile != "auto" or settings.network.ladder:
-        # the steps of a ladder have many shapes: how often they are compiled again is not measured
-        return settings.compile == "always"
-    return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()
 
 
 def _seed(seed: int) -> None:

@@ -18,7 +18,8 @@ from scalewise.core.files import TEMPORARY, check_memory, read_json, read_text
 from scalewise.core.running import LOCK, Terminated, alone_in, terminable
 from scalewise.core.terminal import Console
 from scalewise.data.readers.extxyz import write_images
-from scalewise.training.stopping import Stop, at_most
+from scalewise.training.compiling import at_most
+from scalewise.training.stopping import Stop
 
 HOLD = """
 import sys, time

@@ -1,0 +1,92 @@
+"""When compiling a training pays, and how several processes share what was compiled."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import torch
+from lightning_fabric import Fabric
+
+from scalewise.models.gradients import compiler_found
+from scalewise.training.settings import TrainSettings
+
+#: Minutes of training from which compiling pays: it takes two and a quarter on an idle core, and
+#: steps of seven molecules of 15 atoms then take 25 instead of 41 ms (benchmarks/speed.py).
+COMPILE_PAYS: Final = 10.0
+#: Share of a budget that compiling may take, on a busy machine as on an idle one.
+COMPILE_SHARE: Final = 0.25
+
+
+def compiles(settings: TrainSettings) -> bool:
+    """Whether a training with these settings compiles its steps."""
+    if settings.compile != "auto" or settings.network.ladder:
+        # the steps of a ladder have many shapes: how often they are compiled again is not measured
+        return settings.compile == "always"
+    return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()
+
+
+def compiled_by_all(fabric: Fabric, step: Callable[[], None], minutes: float | None) -> bool:
+    """Whether every process compiled what ``step`` runs.
+
+    One process compiles, and the others find the result in the compiler's cache. Where any fails,
+    or takes more than ``COMPILE_SHARE`` of a budget in minutes, all must go on without.
+    """
+    done = torch.ones(1)
+    if not fabric.is_global_zero:
+        fabric.barrier()
+    try:
+        with at_most(None if minutes is None else 60.0 * minutes * COMPILE_SHARE), without_logs():
+            step()
+    except Exception as error:  # compilers fail in many ways
+        logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
+        done.zero_()
+    if fabric.is_global_zero:
+        fabric.barrier()
+    shared = fabric.all_reduce(done.to(fabric.device), reduce_op="mean")
+    assert isinstance(shared, torch.Tensor)  # a tensor in, a tensor out
+    return float(shared) == 1.0
+
+
+@contextlib.contextmanager
+def without_logs() -> Iterator[None]:
+    """Keep what is logged to itself: a compiler that is stopped logs its own code, line by line."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextlib.contextmanager
+def at_most(seconds: float | None) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer than some seconds; main thread of POSIX alone.
+
+    It is raised again and again until it gets through: whatever swallows one exception goes on.
+    """
+    if seconds is None or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    done = False
+
+    def late(number: int, frame: Any) -> None:
+        if not done:
+            raise TimeoutError(f"not done within {seconds:.0f} s")
+
+    try:
+        before = signal.signal(signal.SIGALRM, late)
+    except ValueError:  # another thread
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        yield
+    finally:
+        done = True
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

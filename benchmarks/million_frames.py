@@ -24,7 +24,7 @@ import numpy as np
 
 from scalewise import cli
 from scalewise.core.progress import ConsoleProgress
-from scalewise.data.shards import write_shards
+from scalewise.data.shard_writing import write_shards
 from scalewise.data.structure import Labels, Structure
 from scalewise.training.trainer import Trainer
 

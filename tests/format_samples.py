@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from ase.io.trajectory import Trajectory
 
 from scalewise.data.reading import write_structures
-from scalewise.data.shards import write_shards
+from scalewise.data.shard_writing import write_shards
 from scalewise.data.structure import Labels, Structure
 
 #: eV, and Å: CODATA 2018, and not those of ASE.

@@ -19,7 +19,7 @@ _PUBLIC = {
     "read_structures": "data.reading",
     "register_reader": "data.readers",
     "write_structures": "data.reading",
-    "write_shards": "data.shards",
+    "write_shards": "data.shard_writing",
     "ShardedStructures": "data.shards",
     "Split": "data.splits",
     "make_split": "data.splits",
@@ -105,8 +105,8 @@ if TYPE_CHECKING:
     from scalewise.data.readers import register_reader as register_reader
     from scalewise.data.reading import read_structures as read_structures
     from scalewise.data.reading import write_structures as write_structures
+    from scalewise.data.shard_writing import write_shards as write_shards
     from scalewise.data.shards import ShardedStructures as ShardedStructures
-    from scalewise.data.shards import write_shards as write_shards
     from scalewise.data.splits import Split as Split
     from scalewise.data.splits import make_split as make_split
     from scalewise.data.structure import Labels as Labels

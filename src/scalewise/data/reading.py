@@ -30,7 +30,8 @@ from scalewise.data.keys import (
 )
 from scalewise.data.readers import hash_file, iterate_file, read_file
 from scalewise.data.readers.extxyz import write_images
-from scalewise.data.shards import ShardedStructures, is_shards, reopen_shards, write_shards
+from scalewise.data.shard_writing import write_shards
+from scalewise.data.shards import ShardedStructures, is_shards, reopen_shards
 from scalewise.data.spellings import adopt, rename, voigt
 from scalewise.data.structure import Labels, Structure, check_cell, check_positions, name_frame
 

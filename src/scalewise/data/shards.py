@@ -33,14 +33,11 @@ from jaxtyping import Int
 from pydantic import Field, ValidationError
 
 from scalewise.core.errors import InputError
-from scalewise.core.files import new_folder, read_text, write_json
+from scalewise.core.files import read_text
 from scalewise.core.settings import Settings
 from scalewise.data.structure import Labels, Structure
 
 NAME: Final = "shards.json"
-#: Frames and atoms of a shard, at most, but for its last frame: about 100 MB of arrays.
-FRAMES_PER_SHARD: Final = 65_536
-ATOMS_PER_SHARD: Final = 2_000_000
 #: Kind and shape of each array: of atoms, of frames, or of one more than frames.
 _ARRAYS: Final[Mapping[str, tuple[str, str, tuple[int, ...]]]] = {
     "offsets": ("i", "ends", ()),
@@ -60,7 +57,7 @@ _ARRAYS: Final[Mapping[str, tuple[str, str, tuple[int, ...]]]] = {
 #: Those that are always there.
 _NEEDED: Final = ("offsets", "numbers", "positions", "cells", "pbc", "origins")
 #: Labels, and the arrays that hold them.
-_LABELS: Final = {"forces": "forces", "energy": "energies", "stress": "stresses"}
+LABEL_ARRAYS: Final = {"forces": "forces", "energy": "energies", "stress": "stresses"}
 _REMEDY: Final = "Write the shards again from the file that they were made of."
 
 
@@ -131,13 +128,13 @@ class ShardedStructures(Sequence[Structure]):
         found = cls(path, read_index(path), source, without=frozenset(without))
         for number, shard in enumerate(found.contents.shards):
             for name, digest in shard.arrays.items():
-                file = _file(path, number, name)
-                if name not in _ARRAYS or not file.is_file() or _digest(file) != digest:
+                file = array_file(path, number, name)
+                if name not in _ARRAYS or not file.is_file() or digest_of(file) != digest:
                     raise InputError(str(file), "not the array that was written", _REMEDY)
             wrong = _misfit(found._arrays(number), shard.frames, len(found.contents.sources))
             if wrong is not None:
                 raise InputError(
-                    str(_file(path, number, wrong)), "does not fit the other arrays", _REMEDY
+                    str(array_file(path, number, wrong)), "does not fit the other arrays", _REMEDY
                 )
         return found
 
@@ -202,7 +199,7 @@ class ShardedStructures(Sequence[Structure]):
     def _arrays(self, shard: int) -> dict[str, np.ndarray]:
         if shard not in self._opened:
             names = self.contents.shards[shard].arrays
-            files = {name: _file(self.path, shard, name) for name in names}
+            files = {name: array_file(self.path, shard, name) for name in names}
             try:
                 mapped = {k: np.load(f, mmap_mode="r").view(np.ndarray) for k, f in files.items()}
             except (OSError, ValueError) as error:
@@ -268,37 +265,6 @@ def elements_of(frames: Sequence[Structure]) -> list[int]:
     """
     distinct = {(n.dtype.str, n.tobytes()) for n in numbers_of(frames)}
     return sorted({z for kind, n in distinct for z in np.frombuffer(n, dtype=kind).tolist()})
-
-
-def write_shards(
-    folder: Path, frames: Iterable[Structure], *, made_from: str = ""
-) -> ShardedStructures:
-    """Write structures as shards, whole or not at all, and open them.
-
-    Parameters
-    ----------
-    folder
-        Must not be there.
-    frames
-        Read one after the other; those of one shard are in memory together.
-    made_from
-        Whatever tells what they were made of.
-
-    Raises
-    ------
-    InputError
-        No structures; the folder is there, or cannot be written.
-    """
-    sources: dict[str, int] = {}
-    with new_folder(folder) as temporary:
-        shards = [
-            _write(temporary, number, part, sources) for number, part in enumerate(_parts(frames))
-        ]
-        if not shards:
-            raise InputError("structures", "none", "Give one structure at least.")
-        index = ShardIndex(made_from=made_from, sources=tuple(sources), shards=tuple(shards))
-        write_json(temporary / NAME, index.model_dump(mode="json"))
-    return ShardedStructures(folder, index)
 
 
 def reopen_shards(
@@ -367,76 +333,6 @@ def _divides(ends: np.ndarray, size: int, least: int) -> bool:
     return ends[0] == 0 and ends[-1] == size and bool((np.diff(ends) >= least).all())
 
 
-def _parts(frames: Iterable[Structure]) -> Iterator[list[Structure]]:
-    part: list[Structure] = []
-    atoms = 0
-    for frame in frames:
-        part.append(frame)
-        atoms += len(frame.numbers)
-        if len(part) >= FRAMES_PER_SHARD or atoms >= ATOMS_PER_SHARD:
-            yield part
-            part, atoms = [], 0
-    if part:
-        yield part
-
-
-def _write(folder: Path, number: int, part: list[Structure], sources: dict[str, int]) -> Shard:
-    digests = {}
-    (folder / f"{number:05d}").mkdir()
-    for name, values in _collected(part, sources).items():
-        file = _file(folder, number, name)
-        np.save(file, values, allow_pickle=False)
-        digests[name] = _digest(file)
-    return Shard(frames=len(part), arrays=digests)
-
-
-def _collected(part: list[Structure], sources: dict[str, int]) -> dict[str, np.ndarray]:
-    """The arrays of a shard."""
-    origins = [(sources.setdefault(f.source, len(sources)), f.index) for f in part]
-    found = {
-        "offsets": np.cumsum([0, *(len(f.numbers) for f in part)]),
-        "numbers": np.concatenate([f.numbers for f in part]).astype(np.uint8),
-        "positions": np.concatenate([f.positions for f in part]).astype(float),
-        "cells": np.stack([f.cell for f in part]).astype(float),
-        "pbc": np.stack([f.pbc for f in part]).astype(bool),
-        "origins": np.array(origins, dtype=np.int64),
-    }
-    for name, array in _LABELS.items():
-        values = [getattr(f.labels, name) for f in part]
-        if any(v is not None for v in values):
-            found[array] = _with_gaps(values, name, part)
-    if any((f.molecule != np.arange(len(f.numbers))).any() for f in part):
-        found["molecules"] = np.concatenate([f.molecule for f in part]).astype(np.int64)
-    if any(f.place is not None for f in part):
-        nowhere = [np.full(len(f.numbers), "") if f.place is None else f.place for f in part]
-        found["places"] = np.concatenate(nowhere).astype(str)
-    if any(f.info for f in part):
-        texts = [json.dumps(f.info, default=_plain).encode() if f.info else b"" for f in part]
-        found["info"] = np.frombuffer(b"".join(texts), dtype=np.uint8)
-        found["info_offsets"] = np.cumsum([0, *(len(t) for t in texts)])
-    return found
-
-
-def _with_gaps(values: list[Any], name: str, part: list[Structure]) -> np.ndarray:
-    """Labels of all frames in one array, not numbers where there are none."""
-    if name == "energy":
-        return np.array([np.nan if v is None else v for v in values], dtype=float)
-    if name == "stress":
-        return np.stack([np.full((3, 3), np.nan) if v is None else v for v in values])
-    filled = [
-        np.full((len(f.numbers), 3), np.nan) if v is None else v
-        for v, f in zip(values, part, strict=True)
-    ]
-    return np.concatenate(filled).astype(float)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has for a value of a frame."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)
-
-
 def _info(arrays: Mapping[str, np.ndarray], k: int) -> dict[str, Any]:
     if "info" not in arrays:
         return {}
@@ -447,10 +343,12 @@ def _info(arrays: Mapping[str, np.ndarray], k: int) -> dict[str, Any]:
     return {key: np.array(v) if isinstance(v, list) else v for key, v in found.items()}
 
 
-def _file(folder: Path, shard: int, name: str) -> Path:
+def array_file(folder: Path, shard: int, name: str) -> Path:
+    """Where an array of a shard is."""
     return folder / f"{shard:05d}" / f"{name}.npy"
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -20,13 +20,8 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import LARGE, read_or_shard
-from scalewise.data.shards import (
-    ShardedStructures,
-    elements_of,
-    reopen_shards,
-    take,
-    write_shards,
-)
+from scalewise.data.shard_writing import write_shards
+from scalewise.data.shards import ShardedStructures, elements_of, reopen_shards, take
 from scalewise.data.splits import (
     Split,
     hash_file,

@@ -15,10 +15,11 @@ import pytest
 from format_samples import structures
 from scalewise.core.errors import InputError
 from scalewise.core.progress import Messages
-from scalewise.data import reading, shards
+from scalewise.data import reading, shard_writing, shards
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_or_shard, read_structures, write_structures
-from scalewise.data.shards import ShardedStructures, write_shards
+from scalewise.data.shard_writing import write_shards
+from scalewise.data.shards import ShardedStructures
 from scalewise.data.splits import make_split
 from scalewise.data.splits.identity import identify
 from scalewise.data.structure import Labels, Structure
@@ -69,7 +70,7 @@ def assert_same(found: Structure, wanted: Structure) -> None:
 def test_what_was_written_is_read(
     size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "FRAMES_PER_SHARD", size)
+    monkeypatch.setattr(shard_writing, "FRAMES_PER_SHARD", size)
     frames = unlike()
     written = write_shards(tmp_path / "data", iter(frames))
     assert len(list((tmp_path / "data").glob("0*"))) == -(-len(frames) // size)

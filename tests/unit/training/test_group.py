@@ -24,7 +24,8 @@ from scalewise.core.progress import Silent
 from scalewise.core.running import REQUEUE, Requeued, group
 from scalewise.data import reading
 from scalewise.data.reading import write_structures
-from scalewise.data.shards import ShardedStructures, write_shards
+from scalewise.data.shard_writing import write_shards
+from scalewise.data.shards import ShardedStructures
 from scalewise.data.splits import make_split
 from scalewise.data.structure import Labels, Structure
 from scalewise.models import checkpoint

@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from scalewise.core.errors import InputError
+from scalewise.data.charges import total_charge
 from scalewise.data.structure import Structure, heights
 
 #: Height (Å) from which a cell keeps an atom away from its images: crystals of one atom per cell
@@ -14,8 +16,6 @@ from scalewise.data.structure import Structure, heights
 FAR: Final = 8.0
 #: What files call such frames under ``config_type``, in lower case and without signs between words.
 NAMES: Final = frozenset({"isolatedatom", "isolatedatoms", "singleatom", "freeatom", "atom"})
-#: Frame keys of the total charge (e): ions are no references.
-CHARGES: Final = ("total_charge", "charge")
 
 
 def is_isolated_atom(structure: Structure) -> bool:
@@ -48,12 +48,16 @@ def reference_energies(structures: Sequence[Structure]) -> dict[int, float]:
     found: dict[int, float] = {}
     for structure in structures:
         energy = structure.labels.energy
-        if energy is None or not is_isolated_atom(structure) or _charged(structure):
+        if energy is None or not is_isolated_atom(structure) or not _neutral(structure):
             continue
         number = int(structure.numbers[0])
         found[number] = min(energy, found.get(number, np.inf))
     return dict(sorted(found.items()))
 
 
-def _charged(structure: Structure) -> bool:
-    return any(abs(float(structure.info.get(key, 0.0))) > 1e-6 for key in CHARGES)
+def _neutral(structure: Structure) -> bool:
+    """Whether it is known to be; ions are no references, nor what has no number as its charge."""
+    try:
+        return abs(total_charge(structure)) < 1e-6
+    except InputError:
+        return False

@@ -8,14 +8,13 @@ from typing import Final
 import numpy as np
 
 from scalewise.core.wording import count
+from scalewise.data.charges import electronic_state
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure, nearest_image
 from scalewise.doctor.findings import Finding
 
 #: Å by which no atom of two frames of one structure differs.
 SAME: Final = 1e-3
-#: Frame keys of the electronic state.
-STATES: Final = ("total_charge", "charge", "spin", "multiplicity", "total_spin", "nelect")
 #: eV/atom and eV/Å by which their labels may: convergence, and the smoothness of grids.
 ENERGY: Final = 1e-3
 FORCE: Final = 0.02
@@ -47,15 +46,12 @@ def find_contradictions(frames: Sequence[Structure], twins: Duplicates) -> list[
 def _same(a: Structure, b: Structure) -> bool:
     if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc):
         return False
-    if np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > SAME or _state(a) != _state(b):
+    if np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > SAME or electronic_state(
+        a
+    ) != electronic_state(b):
         return False
     moved = nearest_image(b.positions - a.positions, a.lattice, a.pbc)
     return bool(np.abs(moved - moved.mean(axis=0)).max(initial=0.0) < SAME)
-
-
-def _state(frame: Structure) -> list[str]:
-    """The electronic state that a frame names: one structure has other labels in another one."""
-    return [str(frame.info.get(key)) for key in STATES]
 
 
 def _apart(a: Structure, b: Structure) -> str | None:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
+from scipy.stats import chi2
 
+from scalewise.data.charges import electronic_state
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 from scalewise.statistics.bootstrap import group_weights
@@ -41,6 +43,8 @@ FEWEST_PAIRS: Final = 20
 FEWEST_FRAMES: Final = 12
 #: Pairs are used where the forces they share are known to this share of their variance.
 SHARED: Final = 0.05
+#: Share of the pairs that differ least.
+QUIET: Final = 0.1
 #: Forces below this (eV/Å) say nothing of rounding.
 SILENT: Final = 1e-12
 RESAMPLES: Final = 200
@@ -72,7 +76,7 @@ class HiddenNoise:
 
     @property
     def at_least(self) -> float:
-        """What no model can learn (eV/Å), beyond doubt: zero where that cannot be told."""
+        """The lower end of the 95 % interval, eV/Å: zero where noise cannot be told."""
         return max(found[1] if found else 0.0 for found in (self.grid, self.pairs))
 
 
@@ -199,36 +203,54 @@ def _between_twins(
     frames: Sequence[Structure], twins: Duplicates, present: Sequence[int]
 ) -> dict[int, tuple[float, float, float]]:
     """What is left of the difference of forces at no distance, of each element."""
-    rows: list[tuple[int, int, float]] = []
-    squares: list[dict[int, float]] = []
     usable = np.flatnonzero(~twins.reordered)
+    kinds: dict[bytes, list[_Pair]] = {}
     for k in usable[np.argsort(twins.distance[usable], kind="stable")][:2000].tolist():
         a, b = int(twins.first[k]), int(twins.second[k])
         if frames[a].labels.forces is None or frames[b].labels.forces is None:
             continue
+        # another electronic state has other forces
+        if electronic_state(frames[a]) != electronic_state(frames[b]):
+            continue
         moved, change = _superpose(frames[a], frames[b])
-        rows.append((a, b, moved))
-        squares.append(
-            {
-                z: 0.5 * float(np.mean(change[frames[a].numbers == z] ** 2))
-                for z in np.unique(frames[a].numbers).tolist()
-            }
-        )
+        if moved > 0:
+            pair = _Pair(a, b, moved, frames[a].numbers, change)
+            kinds.setdefault(np.sort(frames[a].numbers).tobytes(), []).append(pair)
     found = {}
     for number in present:
-        chosen = [k for k, of in enumerate(squares) if number in of and rows[k][2] > 0]
-        if len(chosen) < FEWEST_PAIRS:
-            continue
-        y = np.array([squares[k][number] for k in chosen])
-        pairs = np.array([rows[k][:2] for k in chosen], dtype=np.int64).reshape(-1, 2)
-        distance = np.array([rows[k][2] for k in chosen])
-        forces = np.concatenate(
-            [f.labelled_forces[f.numbers == number] for f in frames if f.labels.forces is not None]
-        )
-        left = _nugget(y, distance, pairs, float(forces.var()))
-        if left is not None:
-            found[number] = left
+        # unlike molecules are unlike stiff: one line through all of them has no meaning
+        having = [pairs for pairs in kinds.values() if (pairs[0].numbers == number).any()]
+        for pairs in sorted(having, key=len, reverse=True):
+            left = _noise_of(number, pairs, frames)
+            if left is not None:
+                found[number] = left
+                break
     return found
+
+
+class _Pair(NamedTuple):
+    """Frames that are nearly the same: how far atoms moved (Å), and how forces changed (eV/Å)."""
+
+    first: int
+    second: int
+    moved: float
+    numbers: Int[np.ndarray, " atoms"]
+    change: Float[np.ndarray, "atoms 3"]
+
+
+def _noise_of(
+    number: int, pairs: Sequence[_Pair], frames: Sequence[Structure]
+) -> tuple[float, float, float] | None:
+    """Noise of an element, from pairs of one composition."""
+    members = np.array([(p.first, p.second) for p in pairs], dtype=np.int64)
+    forces = [frames[k].labelled_forces[frames[k].numbers == number] for k in np.unique(members)]
+    return _nugget(
+        np.array([0.5 * float(np.mean(p.change[p.numbers == number] ** 2)) for p in pairs]),
+        np.array([p.moved for p in pairs]),
+        members,
+        variance=float(np.concatenate(forces).var()),
+        components=3 * int((pairs[0].numbers == number).sum()),
+    )
 
 
 def _superpose(a: Structure, b: Structure) -> tuple[float, np.ndarray]:
@@ -251,13 +273,14 @@ def _superpose(a: Structure, b: Structure) -> tuple[float, np.ndarray]:
 
 
 def _nugget(
-    y: np.ndarray, distance: np.ndarray, pairs: np.ndarray, variance: float
+    y: np.ndarray, distance: np.ndarray, pairs: np.ndarray, variance: float, components: int
 ) -> tuple[float, float, float] | None:
     """Standard deviation at no distance, and its interval; None where the pairs do not reach it.
 
     Half the mean squared difference of forces is fitted as s^2 + c d^2, each pair weighted by the
     inverse of its expectation's square. Pairs reach it where the nearest ones differ by little more
-    than what is left at no distance: no line is drawn on beyond a factor of two.
+    than what is left at no distance: no line is drawn on beyond a factor of two. Where forces all
+    have the noise, no pair differs by much less: the quietest tenth of them bounds it.
     """
     if len(y) < FEWEST_PAIRS or variance <= 0:
         return None
@@ -280,6 +303,8 @@ def _nugget(
         return None
     low, high = np.percentile([left for left, _ in draws], [2.5, 97.5])
     low = max(float(low), 0.0) if whole[0] >= whole[1] * nearest else 0.0
+    quiet = float(np.quantile(y, QUIET)) * components / float(chi2.ppf(QUIET, components))
+    low = min(low, quiet)
     ends = np.sqrt([max(whole[0], 0.0), low, max(float(high), whole[0], 0.0)])
     return float(ends[0]), float(ends[1]), float(ends[2])
 

@@ -11,6 +11,7 @@ from ase.data import chemical_symbols
 
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
+from scalewise.data.charges import CHARGE_KEYS
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
 from scalewise.data.units import suspicions
@@ -19,8 +20,6 @@ from scalewise.doctor.findings import Finding, Severity
 
 #: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
 LIMIT: Final = 6.0
-#: Keys under which frames carry their total charge (e).
-CHARGE_KEYS: Final = ("total_charge", "charge")
 #: Å up to which neighbors pull at an atom, and the share of their pull that rounding leaves.
 REACH: Final = 6.0
 SYMMETRIC: Final = 1e-4

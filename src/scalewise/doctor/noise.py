@@ -88,7 +88,7 @@ class ElementNoise:
 
     @property
     def certain(self) -> float:
-        """Standard deviation (eV/Å) that is there beyond doubt: the interval's lower end."""
+        """The lower end of the standard deviation's 95 % interval, eV/Å."""
         return self.interval[0] if self.interval else 0.0
 
 

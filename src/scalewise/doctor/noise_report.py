@@ -78,6 +78,14 @@ def judge_noise(
     removed = int((~noise.informative).sum())
     if removed:
         untold = removed == len(noise.informative) and not findings
+        looked = [
+            word
+            for word, could in (
+                ("waves of an integration grid", any(e.grid_reach is not None for e in hidden)),
+                ("noise between near-duplicates", any(e.pairs is not None for e in hidden)),
+            )
+            if could
+        ]
         findings.append(
             Finding(
                 "note",
@@ -85,9 +93,7 @@ def judge_noise(
                 f"labels sum to zero in {count(removed, 'frame')} of {len(noise.informative)}"
                 + "; how noisy they are cannot be told" * untold,
                 "The code removed the net force (or makes none): these frames say nothing about "
-                "label noise by it."
-                + " Waves of an integration grid, and noise between near-duplicates, were looked "
-                "for and not found: noise below what these show may be there." * untold,
+                "label noise by it." + (_looked_for(looked) if untold else ""),
             )
         )
     loud = [e for e in noise.elements if e.certain > NOTABLE]
@@ -113,6 +119,19 @@ def judge_noise(
             )
         )
     return findings
+
+
+def _looked_for(kinds: Sequence[str]) -> str:
+    if not kinds:
+        return (
+            " Waves of an integration grid need 40 frames of one cell or more, and noise between "
+            "near-duplicates needs 20 pairs of them: neither could be looked for."
+        )
+    named = " and ".join(kinds)
+    return (
+        f" {named[0].upper()}{named[1:]} were looked for and not found: noise below what these "
+        "show may be there."
+    )
 
 
 def _loud_element(element: ElementNoise) -> Finding:
@@ -145,7 +164,7 @@ def _judge_hidden(hidden: Sequence[HiddenNoise]) -> list[Finding]:
         Finding(
             "warning" if found[0].at_least > NOTABLE else "note",
             "noise",
-            f"force labels carry noise that no model can learn, in meV/Å per component: "
+            "force labels seem to carry noise that no model can learn, in meV/Å per component: "
             f"{named}{more}",
             ("They depend on the place in the cell: a coarse integration grid. " if waves else "")
             + ("" if waves else "Frames that are nearly the same differ in their forces. ")

@@ -14,9 +14,10 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from scalewise.core.errors import InputError, shown
+from scalewise.data.charges import CHARGE_KEYS, total_charge
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.graph import Graph, build, moved_to, total_charge
+from scalewise.models.graph import Graph, build, moved_to
 from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Scale
@@ -172,7 +173,7 @@ class ScalewiseCalculator(Calculator):
 
 
 def _charge(atoms: ase.Atoms) -> list[Any]:
-    return [atoms.info.get(key) for key in ("total_charge", "charge")]
+    return [atoms.info.get(key) for key in CHARGE_KEYS]
 
 
 def _device(device: torch.device | str | None) -> torch.device | None:

@@ -7,7 +7,6 @@ is a prefix of the list of a larger one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final, NamedTuple
@@ -20,6 +19,7 @@ from torch import Tensor
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_memory
 from scalewise.data import neighbors
+from scalewise.data.charges import total_charge
 from scalewise.data.structure import Structure
 from scalewise.models.electrostatics import plan, wave_numbers
 from scalewise.models.truncation import box
@@ -208,7 +208,7 @@ def build(
     """
     check_elements(frame, elements)
     pairs = neighbors.build(frame, cutoff, full=True, images=True)
-    _check_overlap(frame, pairs)
+    check_apart(frame, pairs)
     if np.abs(pairs.shift).max(initial=0) >= 2**31:
         raise InputError(
             f"{frame.where}, key 'positions'",
@@ -317,27 +317,6 @@ def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
     return np.argsort(key, kind="stable")
 
 
-def total_charge(frame: Structure) -> float:
-    """The frame's key ``total_charge`` or ``charge``, e; zero without.
-
-    Raises
-    ------
-    InputError
-        Something else than a finite number.
-    """
-    key = "total_charge" if "total_charge" in frame.info else "charge"
-    value = frame.info.get(key, 0.0)
-    try:
-        charge = float(value)
-    except (TypeError, ValueError):
-        charge = math.nan
-    if not math.isfinite(charge):
-        raise InputError(
-            f"{frame.where}, key '{key}'", f"{value!r}", "It must be a number, the charge in e."
-        )
-    return charge
-
-
 def check_elements(frame: Structure, elements: Sequence[int]) -> None:
     """Refuse a frame that holds an element the network was not trained on."""
     unknown = sorted(set(frame.numbers.tolist()) - set(elements))
@@ -351,7 +330,14 @@ def check_elements(frame: Structure, elements: Sequence[int]) -> None:
         )
 
 
-def _check_overlap(frame: Structure, pairs: neighbors.Pairs) -> None:
+def check_apart(frame: Structure, pairs: neighbors.Pairs) -> None:
+    """Refuse atoms that are at one place.
+
+    Raises
+    ------
+    InputError
+        Two atoms nearer than ``OVERLAP``.
+    """
     if len(pairs.distance) and float(pairs.distance.min()) < OVERLAP:
         worst = int(pairs.distance.argmin())
         raise InputError(

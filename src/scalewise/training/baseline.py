@@ -16,9 +16,10 @@ from scalewise.models.density.pair_baseline import PairBaseline
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.potential import Potential
 
-#: Atoms of the frames whose labels are compared with the pair potential, beside one frame of each
-#: composition.
+#: Atoms of the frames whose labels are compared with the pair potential, of each kind of label.
 COMPARED_ATOMS = 50_000
+#: eV: what forces (per Å) and energies of an atom below this have is rounding and no scale.
+LEAST_SCALE = 1e-3
 #: Frames that the reference is fitted to, at most, and as many again where compositions differ.
 FITTED_FRAMES = 50_000
 
@@ -60,13 +61,21 @@ def fit_baseline(
 ) -> TrainingBaseline:
     """Fit a pair potential to forces, then energies of compositions to what it leaves.
 
-    Of many frames, about ``FITTED_FRAMES`` are looked at: evenly spread ones, and those that
-    determine compositions.
+    Of many frames, about ``FITTED_FRAMES`` are looked at, and those that determine compositions.
+
+    Parameters
+    ----------
+    frames
+        With any labels.
+    elements
+        Atomic numbers, in the network's order.
+    network
+        Says whether there is a pair potential, and how long and fine it is.
 
     Raises
     ------
     InputError
-        As :func:`scalewise.data.neighbors.build`.
+        As :func:`scalewise.models.graph.build`.
     """
     frames = _fitted(frames)
     left, coefficients = frames, None
@@ -76,7 +85,7 @@ def fit_baseline(
         left, coefficients = _left(_some(frames), pair, elements), pair.coefficients
     composition = CompositionModel.fit(left, elements)
     shift = _binding(left, composition)
-    return TrainingBaseline(composition, _scale(left, composition), coefficients, shift)
+    return TrainingBaseline(composition, _scale(left, composition, shift), coefficients, shift)
 
 
 def _binding(frames: Sequence[Structure], composition: CompositionModel) -> float:
@@ -90,25 +99,43 @@ def _binding(frames: Sequence[Structure], composition: CompositionModel) -> floa
 
 
 def _some(frames: Sequence[Structure]) -> list[Structure]:
-    """Evenly spread frames, and the first of each composition."""
-    atoms = sum(len(numbers) for numbers in numbers_of(frames))
-    chosen = {*range(0, len(frames), max(1, -(-atoms // COMPARED_ATOMS))), *_first(frames)}
+    """Frames of about ``COMPARED_ATOMS`` atoms with each label; what determines compositions.
+
+    The latter are isolated atoms, whose energies are exact, and a frame of each composition that
+    has an energy.
+    """
+    atoms = np.array([len(numbers) for numbers in numbers_of(frames)])
+    order = np.random.default_rng(0).permutation(len(frames)).tolist()
+    seen: set[bytes] = set()
+    room = dict.fromkeys(("forces", "energy", "stress"), COMPARED_ATOMS)
+    chosen = {int(k) for k in np.flatnonzero(atoms == 1)}
+    for k in order:
+        frame = frames[k]
+        for label in room:
+            if room[label] > 0 and getattr(frame.labels, label) is not None:
+                room[label] -= int(atoms[k])
+                chosen.add(k)
+        if frame.labels.energy is not None:
+            kind = np.sort(frame.numbers).tobytes()
+            if kind not in seen:
+                seen.add(kind)
+                chosen.add(k)
     return [frames[k] for k in sorted(chosen)]
 
 
 def _fitted(frames: Sequence[Structure]) -> Sequence[Structure]:
-    """All frames or, of many, evenly spread ones and the first of each composition."""
+    """All frames or, of many, some taken at random, and what has an element or one atom alone."""
     if len(frames) <= FITTED_FRAMES:
         return frames
-    first = _first(frames)
+    taken = np.random.default_rng(0).choice(len(frames), FITTED_FRAMES, replace=False)
+    first = _first_of_compositions(frames)
     # all frames may differ in their composition
     first = first[:: -(-len(first) // FITTED_FRAMES)]
-    chosen = {*range(0, len(frames), -(-len(frames) // FITTED_FRAMES)), *first}
-    chosen |= set(_first_of_elements(frames))
+    chosen = {*taken.tolist(), *first, *_first_of_elements(frames)}
     return [frames[k] for k in sorted(chosen)]
 
 
-def _first(frames: Sequence[Structure]) -> list[int]:
+def _first_of_compositions(frames: Sequence[Structure]) -> list[int]:
     """The first frame of each composition."""
     found: dict[bytes, int] = {}
     for k, numbers in enumerate(numbers_of(frames)):
@@ -147,27 +174,28 @@ def _left(
     return found
 
 
-def _scale(frames: Sequence[Structure], composition: CompositionModel) -> float:
+def _scale(frames: Sequence[Structure], composition: CompositionModel, shift: float) -> float:
     """The scale of the energies, eV: root mean square of a force component (per Å).
 
-    Without forces, of energies above the composition model, or of virials, per atom as if atoms
-    were independent: over the root of their number.
+    Where forces are missing or zero, as those of symmetric crystals are but for rounding, of
+    energies above the composition model and the mean, or of virials, per atom as if atoms were
+    independent: over the root of their number.
     """
-    forces = [f.labels.forces for f in frames if f.labels.forces is not None]
-    if forces:
-        return float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) or 1.0
+    forces = [f.labels.forces.ravel() for f in frames if f.labels.forces is not None]
     energies = [
         (f.labels.energy - composition.energy(f.numbers)) / np.sqrt(len(f.numbers))
+        - shift * np.sqrt(len(f.numbers))
         for f in frames
-        if f.labels.energy is not None
+        if f.labels.energy is not None and not is_isolated_atom(f)
     ]
     virials = [
-        f.labels.stress * f.volume / np.sqrt(len(f.numbers))
+        (f.labels.stress * f.volume / np.sqrt(len(f.numbers))).ravel()
         for f in frames
         if f.labels.stress is not None and f.volume is not None
     ]
-    found = np.sqrt(np.mean(np.square(energies))) if energies else 0.0
-    # energies that their composition explains teach no scale
-    if found < 1e-6 and virials:
-        found = np.sqrt(np.mean(np.square(virials)))
-    return float(found) if found >= 1e-6 else 1.0
+    for values in (forces, [np.array(energies)], virials):
+        joined = np.concatenate([np.zeros(0), *values])
+        size = float(np.sqrt(np.mean(joined**2))) if len(joined) else 0.0
+        if size >= LEAST_SCALE:
+            return size
+    return 1.0

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from scalewise.models.gradients import compiler_found
 from scalewise.training.settings import TrainSettings
+from scalewise.training.together import reduced
 
 #: Minutes of training from which compiling pays: it takes two and a quarter on an idle core, and
 #: steps of seven molecules of 15 atoms then take 25 instead of 41 ms (benchmarks/speed.py).
@@ -46,9 +47,7 @@ def compiled_by_all(fabric: Fabric, step: Callable[[], None], minutes: float | N
         done.zero_()
     if fabric.is_global_zero:
         fabric.barrier()
-    shared = fabric.all_reduce(done.to(fabric.device), reduce_op="mean")
-    assert isinstance(shared, torch.Tensor)  # a tensor in, a tensor out
-    return float(shared) == 1.0
+    return float(reduced(fabric, done, "mean")) == 1.0
 
 
 @contextlib.contextmanager

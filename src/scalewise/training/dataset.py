@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
+from threading import Lock
 from typing import Any, overload
 
 import numpy as np
@@ -101,10 +102,11 @@ class TrainingSamples(Sequence[Batch]):
     dtype: torch.dtype
     _kept: dict[int, Batch] = field(init=False, repr=False, default_factory=dict)
     _room: list[float] = field(init=False, repr=False, default_factory=lambda: [ROOM])
+    _lock: Lock = field(init=False, repr=False, default_factory=Lock)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[type[TrainingSamples], tuple[Any, ...]]:
         """Leave out what is kept: other processes list their own neighbors."""
-        return {**self.__dict__, "_kept": {}, "_room": [ROOM]}
+        return TrainingSamples, (self.frames, self.composition, self.network, self.dtype)
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -128,9 +130,10 @@ class TrainingSamples(Sequence[Batch]):
         if kept is None:
             kept = self._prepared(self.frames[key])
             size = _size(kept)
-            if size <= self._room[0]:
-                self._room[0] -= size
-                self._kept[key] = kept
+            with self._lock:
+                if size <= self._room[0] and key not in self._kept:
+                    self._room[0] -= size
+                    self._kept[key] = kept
         return kept
 
     def _prepared(self, frame: Structure) -> Batch:

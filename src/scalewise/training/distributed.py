@@ -24,7 +24,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress, closing
-from scalewise.core.running import group
+from scalewise.core.running import Group, group
 from scalewise.training.settings import TrainSettings
 from scalewise.training.stopping import Stop
 from scalewise.training.trainer import Job, Trainer
@@ -62,6 +62,8 @@ def join_group(settings: TrainSettings) -> tuple[TrainSettings, Fabric | None]:
             "Start as many on every node, such as with srun --ntasks-per-node=4.",
         )
     slurm = "TORCHELASTIC_RUN_ID" not in os.environ
+    if slurm:
+        _check_nodes(found)
     fabric = Fabric(
         accelerator=_accelerator(settings),
         devices=found.here,
@@ -71,6 +73,19 @@ def join_group(settings: TrainSettings) -> tuple[TrainSettings, Fabric | None]:
     )
     fabric.launch()
     return settings.model_copy(update={"processes": found.size}), fabric
+
+
+def _check_nodes(found: Group) -> None:
+    """Refuse what Lightning's reading of SLURM refuses without a remedy."""
+    nodes = os.environ.get("SLURM_NNODES", "1")
+    each = os.environ.get("SLURM_NTASKS_PER_NODE", "")
+    if not each.isdecimal() or int(each) * int(nodes) != found.size:
+        raise InputError(
+            "srun",
+            f"{found.size} processes, {nodes} nodes and {each or 'no'} --ntasks-per-node",
+            "Say how many processes each node has, such as with srun --nodes=2 "
+            "--ntasks-per-node=4, and leave --ntasks out.",
+        )
 
 
 def follow(fabric: Fabric) -> None:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +17,8 @@ from scalewise.training.settings import LossSettings
 STRESS_UNIT = 0.01
 #: Energies per atom are about ten times smaller than forces: the Huber width is, too.
 ENERGY_DELTA = 0.1
-#: Share of the loss of predicting zero below which a term does not count as smaller.
-LEAST = 1e-4
-#: Samples that the loss of predicting zero is taken from.
-MEASURED = 1000
+#: Errors that no calculation resolves, eV/Å, eV per atom and eV/Å³: terms do not count as smaller.
+RESOLVED = (1e-4, 1e-6, 1e-6)
 
 
 def huber(error: Tensor, delta: float) -> Tensor:
@@ -71,61 +68,47 @@ class LossBalance:
 
     Attributes
     ----------
-    nothing
-        Terms of a network that predicts zero; zero where no frame has the label.
     weights
         Of the terms.
+    least
+        Terms of errors of ``RESOLVED``: smaller ones count as these.
     """
 
-    nothing: tuple[float, float, float]
     weights: tuple[float, float, float]
+    least: tuple[float, float, float]
 
     @classmethod
-    def of(cls, samples: Sequence[Batch], settings: LossSettings) -> LossBalance:
-        """Take the terms of predicting zero from samples, at most ``MEASURED`` of them."""
-        sums, counts = np.zeros(3), np.zeros(3)
-        for k in range(0, len(samples), max(1, len(samples) // MEASURED)):
-            sample = samples[k]
-            zero = Derivatives(
-                energy=torch.zeros_like(sample.energy),
-                energies=sample.forces.new_zeros(len(sample.forces)),
-                forces=torch.zeros_like(sample.forces),
-                virial=torch.zeros_like(sample.virial),
-                charges=sample.forces.new_zeros(len(sample.forces)),
-                cutoffs=sample.forces.new_zeros(len(sample.forces)),
-            )
-            terms, known = loss_terms(zero, sample, settings.delta)
-            sums += (terms * known).numpy()
-            counts += known.numpy()
-        means = (sums / np.maximum(counts, 1.0)).tolist()
-        return cls(tuple(means), (settings.forces, settings.energy, settings.stress))
-
-    @property
-    def used(self) -> tuple[bool, bool, bool]:
-        """Terms with labels and a weight."""
-        first, second, third = (
-            n > 0 and w > 0 for n, w in zip(self.nothing, self.weights, strict=True)
+    def of(cls, settings: LossSettings) -> LossBalance:
+        """Take the weights, and what the terms are of errors that nothing resolves."""
+        forces, energy, stress = torch.tensor(RESOLVED, dtype=torch.float64)
+        least = (
+            huber(forces, settings.delta),
+            huber(energy, ENERGY_DELTA * settings.delta),
+            huber(stress / STRESS_UNIT, settings.delta),
         )
-        return first, second, third
+        first, second, third = (float(v) for v in least)
+        return cls((settings.forces, settings.energy, settings.stress), (first, second, third))
 
     def factors(self, running: Sequence[float]) -> list[float]:
-        """Factors of the terms, from their running means."""
-        means = [max(m, LEAST * n) for m, n in zip(running, self.nothing, strict=True)]
-        first = next((m for m, u in zip(means, self.used, strict=True) if u), 1.0)
+        """Factors of the terms, from their running means; zero says that no label was seen."""
+        means = [max(m, least) for m, least in zip(running, self.least, strict=True)]
+        used = [m > 0 and w > 0 for m, w in zip(running, self.weights, strict=True)]
+        # where forces are zero by symmetry, their size is no measure
+        larger = [u and m > least for u, m, least in zip(used, running, self.least, strict=True)]
+        first = next((m for m, u in zip(means, larger, strict=True) if u), 1.0)
         return [
-            w * first / m if u else 0.0
-            for w, m, u in zip(self.weights, means, self.used, strict=True)
+            w * first / m if u else 0.0 for w, m, u in zip(self.weights, means, used, strict=True)
         ]
 
-    def geometric_mean(self, terms: Sequence[float]) -> float:
-        """What training minimises, of validation frames: the geometric mean of the terms."""
+    def geometric_mean(self, terms: Sequence[float], counts: Sequence[float]) -> float:
+        """What training minimises: the geometric mean of terms that have labels."""
         logs = [
-            w * math.log(max(t, LEAST * n))
-            for t, n, w, u in zip(terms, self.nothing, self.weights, self.used, strict=True)
-            if u
+            (w, w * math.log(max(t, least)))
+            for t, n, w, least in zip(terms, counts, self.weights, self.least, strict=True)
+            if w > 0 and n > 0
         ]
-        total = sum(w for w, u in zip(self.weights, self.used, strict=True) if u)
-        return math.exp(sum(logs) / total) if logs else 0.0
+        total = sum(w for w, _ in logs)
+        return math.exp(sum(v for _, v in logs) / total) if logs else 0.0
 
 
 @dataclass

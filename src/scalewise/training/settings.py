@@ -62,7 +62,7 @@ class LossSettings(Settings):
     forces: float = Field(1.0, ge=0, description="weight of the forces")
     energy: float = Field(0.1, ge=0, description="weight of the energies per atom")
     stress: float = Field(0.1, ge=0, description="weight of the stresses")
-    delta: float = Field(0.01, gt=0, description="eV/Å and, for energies, eV per 10 atoms")
+    delta: float = Field(0.01, gt=0, description="eV/Å; for energies a tenth of it, eV per atom")
 
     @model_validator(mode="after")
     def _something(self) -> LossSettings:

@@ -39,7 +39,8 @@ class TrainingProgress:
     validations since the best one, ``validations`` all of them, ``reserve`` seconds of one,
     ``validated`` when the last one ended. Of an adaptive cutoff, ``multiplier`` is the relative
     loss that all neighbors of the longest scale may save, ``excess`` its running relative loss over
-    that scale. ``terms`` are running means of the loss's terms. ``loss_sum``, ``norm_sum`` and
+    that scale. ``terms`` are running means of the loss's terms, zero where
+    no label was seen yet. ``loss_sum``, ``norm_sum`` and
     ``counted`` are of the steps since the last line of the log.
     """
 
@@ -66,9 +67,15 @@ class TrainingProgress:
         self.counted += 1
 
     def count_terms(self, terms: Sequence[float]) -> None:
-        """Move the running means of the loss's terms towards those of a step."""
+        """Move the running means of the loss's terms towards those of a step.
+
+        Terms of a step without such labels are zero, and move nothing. Early on means forget
+        faster: an untrained network is no measure of what follows.
+        """
+        share = max(MEMORY, 1.0 / (self.step + 1))
         first, second, third = (
-            old + MEMORY * (new - old) for old, new in zip(self.terms, terms, strict=True)
+            (old + share * (new - old) if old > 0 else new) if new > 0 else old
+            for old, new in zip(self.terms, terms, strict=True)
         )
         self.terms = (first, second, third)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
+from scalewise.data.shards import ShardedStructures
 from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.density.network import DensityNetwork
@@ -34,11 +36,14 @@ from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
 from scalewise.training.stopping import SIGNALS, Stop
+from scalewise.training.together import raise_together, reduced, step_together
 
 # Fabric announces every process on the terminal, where the progress bar is
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 MODEL, STATE = "model", "state.safetensors"
+#: Frames with a label, in the mean over processes, that are none: only keeps 0/0 away.
+TINY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
-        self.balance = LossBalance.of(job.train, settings.loss)
+        self.balance = LossBalance.of(settings.loss)
         _seed(settings.seed)
         network, self.network = _build(job)
         network.energy_scale.fill_(job.baseline.energy_scale)
@@ -95,8 +100,6 @@ class Trainer:
         self.evaluator = Evaluator(self.network, compiled=compiles(settings))
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
-        if not any(self.state.progress.terms):
-            self.state.progress.terms = self.balance.nothing
         if settings.adaptive_cutoff is not None and settings.adaptive_cutoff.penalty is not None:
             self.state.progress.multiplier = settings.adaptive_cutoff.penalty
         self.clock = Clock.running(self.state.progress.elapsed)
@@ -115,7 +118,10 @@ class Trainer:
         if self.evaluator.compiled and not progress.finished:
             self._compile()
         while not progress.finished:
-            for whole in prefetched(self.job.train, self._deal(progress.epoch)):
+            batches = prefetched(self.job.train, self._deal(progress.epoch))
+            # frames in memory were looked at before
+            sharded = isinstance(self.job.train.frames, ShardedStructures)
+            for whole in step_together(self.fabric, batches) if sharded else batches:
                 self._step(whole)
                 spent = self._fraction() >= 1.0  # the last validation may be quicker than foreseen
                 if self._due():
@@ -138,7 +144,7 @@ class Trainer:
         """What to raise where any process was told to end; all wait until the state is saved."""
         if self.fabric.world_size > 1:
             seen = torch.tensor([float(self.stop.seen[s]) for s in SIGNALS])
-            counts = self._reduced(seen, "sum").tolist()
+            counts = reduced(self.fabric, seen, "sum").tolist()
             self.stop.seen.update({s: int(n) for s, n in zip(SIGNALS, counts, strict=True)})
         return self.stop.error
 
@@ -188,7 +194,8 @@ class Trainer:
         drawn = draw_scale(settings, progress.step)
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         terms, counts = loss_terms(found, sample, settings.loss.delta)
-        factors = terms.new_tensor(self.balance.factors(progress.terms))
+        share = self._count_terms(terms, counts)
+        factors = terms.new_tensor(self.balance.factors(progress.terms)) * share
         value = total = factors @ terms
         longest = torch.zeros_like(value)
         if drawn.adaptive:
@@ -200,11 +207,8 @@ class Trainer:
             total = value + progress.multiplier * longest * cost
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         gradients = [w.grad for w in self.state.weights.values() if w.grad is not None]
-        # what no frame of the step has does not move its running mean
-        seen = torch.where(counts > 0, terms.detach(), terms.new_tensor(progress.terms))
-        shared = self._shared(gradients, value, longest, seen)
-        size, mean, progress.elapsed = self._checked(gradients, shared, sample)
-        progress.count_terms(shared[-7:-4].tolist())
+        shared = self._shared(gradients, value, longest)
+        size, mean, progress.elapsed = self._checked(shared, sample)
         if (
             drawn.adaptive
             and settings.adaptive_cutoff is not None
@@ -232,30 +236,32 @@ class Trainer:
         there, scale = at_scale(sample, drawn, self.job.settings.network, rank)
         return there, self.evaluator(there.graph, there.positions, scale=scale, weights=weights)
 
-    def _shared(
-        self, gradients: list[Tensor], value: Tensor, longest: Tensor, terms: Tensor
-    ) -> Tensor:
+    def _count_terms(self, terms: Tensor, counts: Tensor) -> Tensor:
+        """Count the terms of a step, of all processes; return weights of this one's terms [3].
+
+        With them, the mean over processes is the mean over the frames that have the label.
+        """
+        sums = torch.cat([terms.detach() * counts, counts])
+        if self.fabric.world_size > 1:
+            sums = reduced(self.fabric, sums, "mean")
+        found, mean = sums.chunk(2)
+        self.state.progress.count_terms((found / mean.clamp(min=TINY)).tolist())
+        return counts / mean.clamp(min=TINY)
+
+    def _shared(self, gradients: list[Tensor], value: Tensor, longest: Tensor) -> Tensor:
         """All gradients, losses, clock and whether to stop in one vector, mean over processes."""
-        losses = [*terms.tolist(), *(float(v.detach()) for v in (value, longest))]
+        losses = [float(v.detach()) for v in (value, longest)]
         place = value.new_tensor([*losses, self.clock.seconds, float(self.stop.asked)])
         flat = torch.cat([*(g.reshape(-1) for g in gradients), place])
         if self.fabric.world_size > 1:
-            flat = self._reduced(flat, "mean")
-            parts = torch.split(flat[:-7], [g.numel() for g in gradients])
+            flat = reduced(self.fabric, flat, "mean")
+            parts = torch.split(flat[:-4], [g.numel() for g in gradients])
             for gradient, part in zip(gradients, parts, strict=True):
                 gradient.copy_(part.reshape(gradient.shape))
         return flat
 
-    def _reduced(self, values: Tensor, how: str) -> Tensor:
-        """Sum or mean over processes, on the device the values came from."""
-        reduced = self.fabric.all_reduce(values.to(self.fabric.device), reduce_op=how)
-        assert isinstance(reduced, Tensor)  # a tensor in, a tensor out
-        return reduced.to(values.device)
-
-    def _checked(
-        self, gradients: list[Tensor], shared: Tensor, sample: Batch
-    ) -> tuple[float, float, float]:
-        size = float(torch.linalg.vector_norm(shared[:-7]))
+    def _checked(self, shared: Tensor, sample: Batch) -> tuple[float, float, float]:
+        size = float(torch.linalg.vector_norm(shared[:-4]))
         mean, _, seconds, stopping = (float(v) for v in shared[-4:])
         self._stopping = stopping > 0
         if not (math.isfinite(size) and math.isfinite(mean)):
@@ -288,36 +294,24 @@ class Trainer:
 
     def _validate(self) -> None:
         settings, progress = self.job.settings, self.state.progress
-        started = self.clock.seconds
         scales = validation_scales(settings)
         errors = [ErrorSums.none() for _ in scales]
         # sums of the terms, numbers of frames with each label, seconds and cost of the cutoffs
         total = torch.zeros(8, dtype=torch.float64)
-        # what was compiled for training would be compiled again for use without gradients
-        with torch.set_grad_enabled(self.evaluator.compiled):
-            rank, processes = self.fabric.global_rank, self.fabric.world_size
-            share = ([k] for k in range(rank, len(self.job.valid), processes))
-            for sample in prefetched(self.job.valid, share):
-                moved = sample.to(self.fabric.device)
-                for drawn, seen in zip(scales.values(), errors, strict=True):
-                    there, found = self._found(moved, drawn, self.state.average)
-                    seen.add(found, there)
-                    terms, counts = loss_terms(found, there, settings.loss.delta)
-                    cost = 0.0
-                    if drawn.adaptive:
-                        at = found.cutoffs.detach()
-                        cost = float(neighbors_cost(there.graph, there.positions, at))
-                    sums = (terms.detach() * counts).tolist()
-                    total += total.new_tensor([*sums, *counts.tolist(), 0.0, cost])
-        total[6] = (self.clock.seconds - started) / self.fabric.world_size
+        wrong = None
+        try:
+            self._measure(list(scales.values()), errors, total)
+        except InputError as error:
+            wrong = error
+        raise_together(self.fabric, wrong)
         if self.fabric.world_size > 1:
-            errors = [ErrorSums(self._reduced(e.sums, "sum")) for e in errors]
-            total = self._reduced(total, "sum")
+            errors = [ErrorSums(reduced(self.fabric, e.sums, "sum")) for e in errors]
+            total = reduced(self.fabric, total, "sum")
         # the same in every process, or one would validate while another trains
         progress.reserve = float(total[6])
         progress.validated = progress.elapsed + progress.reserve
         frames = total[3:6].clamp(min=1.0)
-        value = self.balance.geometric_mean((total[:3] / frames).tolist())
+        value = self.balance.geometric_mean((total[:3] / frames).tolist(), total[3:6].tolist())
         progress.validations = max(
             int(self._fraction() * settings.validations), progress.validations + 1
         )
@@ -341,6 +335,29 @@ class Trainer:
             self.log.write(progress, self.state.optimizers[0].param_groups[0]["lr"], report)
         self.progress.advance(self._fraction(), report)
         self._save()
+
+    def _measure(
+        self, scales: Sequence[ScaleDraw], errors: Sequence[ErrorSums], total: Tensor
+    ) -> None:
+        """Add up this process's share of the validation frames."""
+        started = self.clock.seconds
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        share = ([k] for k in range(rank, len(self.job.valid), processes))
+        # what was compiled for training would be compiled again for use without gradients
+        with torch.set_grad_enabled(self.evaluator.compiled):
+            for sample in prefetched(self.job.valid, share):
+                moved = sample.to(self.fabric.device)
+                for drawn, seen in zip(scales, errors, strict=True):
+                    there, found = self._found(moved, drawn, self.state.average)
+                    seen.add(found, there)
+                    terms, counts = loss_terms(found, there, self.job.settings.loss.delta)
+                    cost = 0.0
+                    if drawn.adaptive:
+                        at = found.cutoffs.detach()
+                        cost = float(neighbors_cost(there.graph, there.positions, at))
+                    sums = (terms.detach() * counts).tolist()
+                    total += total.new_tensor([*sums, *counts.tolist(), 0.0, cost])
+        total[6] = (self.clock.seconds - started) / processes
 
     def _write_model(self, errors: dict[str, float]) -> None:
         if not self.fabric.is_global_zero:

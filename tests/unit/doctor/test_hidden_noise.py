@@ -78,6 +78,48 @@ def test_close_frames_without_noise_raise_no_alarm() -> None:
     assert max(e.at_least for found in alarms for e in found.values()) < 5e-4
 
 
+def molecules(
+    stiffness: float, spread: float, step: float, numbers: list[int], seed: int
+) -> list[Structure]:
+    """Molecules on springs without noise, each twice."""
+    rng = np.random.default_rng(seed)
+    rest = rng.uniform(-3, 3, (8, 3))
+    found = []
+    for _ in range(40):
+        base = rest + spread * rng.standard_normal((8, 3))
+        for moved in (base, base + step * rng.standard_normal((8, 3))):
+            labels = Labels(-stiffness * (moved - rest), -1.0)
+            frame = Structure(
+                np.array(numbers), moved, np.zeros((3, 3)), np.zeros(3, dtype=bool), labels=labels
+            )
+            found.append(frame)
+    return found
+
+
+def test_unlike_molecules_share_no_line() -> None:
+    """Stiff ones move little and soft ones far: together they looked like noise of 35 meV/Å."""
+    stiff = molecules(40.0, 0.12, 0.008, [8] + [6] * 7, seed=0)
+    soft = molecules(4.0, 0.5, 0.08, [8, 7] + [6] * 6, seed=1)
+    assert all(e.at_least == 0.0 for e in look([*stiff, *soft]).values())
+
+
+def test_another_charge_is_no_noise() -> None:
+    """The same molecules with and without an electron, whose forces differ by a field."""
+    rng = np.random.default_rng(2)
+    field = 0.3 * rng.standard_normal((8, 3))
+    neutral = molecules(4.0, 0.3, 0.02, [8, 7] + [6] * 6, seed=3)
+    ions = [
+        replace(
+            f,
+            positions=f.positions + 0.01 * rng.standard_normal((8, 3)),
+            labels=Labels(f.labelled_forces + field, -1.0),
+            info={"charge": 1},
+        )
+        for f in neutral
+    ]
+    assert all(e.at_least == 0.0 for e in look([*neutral, *ions]).values())
+
+
 def test_frames_that_are_far_from_each_other_tell_nothing() -> None:
     rng = np.random.default_rng(0)
     moved = 0.3 * rng.standard_normal((60, 27, 3))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scalewise.data.structure import Labels, Structure
+from scalewise.models.density import pair_baseline
 from scalewise.models.density.pair_baseline import PairBaseline
 
 ELEMENTS = (1, 8)
@@ -70,25 +71,25 @@ def test_forces_are_the_derivative_of_the_energy() -> None:
 
 
 def test_repulsion_is_that_of_ziegler_biersack_and_littmark() -> None:
-    """Two oxygens at 0.1 Å, where the envelope is still 0.996: Z² k / r φ(r / a) by hand."""
+    """Two oxygens at 0.2 Å, where the envelope is still 0.97: Z² k / r φ(r / a) by hand."""
     pair = PairBaseline((8,), CUTOFF, 4).double()
     pair_of = Structure(
         np.array([8, 8]),
-        np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0]]),
+        np.array([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0]]),
         np.zeros((3, 3)),
         np.zeros(3, dtype=bool),
     )
     energy, forces = pair.evaluate([pair_of], (8,))[0]
-    x = 0.1 * 2 * 8**0.23 / 0.46850
+    x = 0.2 * 2 * 8**0.23 / 0.46850
     screening = (
         0.18175 * np.exp(-3.1998 * x)
         + 0.50986 * np.exp(-0.94229 * x)
         + 0.28022 * np.exp(-0.4029 * x)
         + 0.02817 * np.exp(-0.20162 * x)
     )
-    u = 0.1 / 1.32  # over the sum of the covalent radii
+    u = 0.2 / 1.32  # over the sum of the covalent radii
     envelope = 1 - 10 * u**3 + 15 * u**4 - 6 * u**5
-    assert energy == pytest.approx(14.399645 * 64 / 0.1 * screening * envelope, rel=1e-6)
+    assert energy == pytest.approx(14.399645 * 64 / 0.2 * screening * envelope, rel=1e-6)
     assert forces[0, 0] < -1000 < 1000 < forces[1, 0]
 
 
@@ -129,3 +130,52 @@ def test_a_shorter_cutoff_of_an_atom_ends_its_share() -> None:
     energies = pair(first, first, distance, cutoffs)
     assert energies[0] == 0
     assert energies[1] != 0
+
+
+@pytest.mark.parametrize("kind", ["perovskite", "fcc", "diamond"])
+def test_pairs_that_cancel_by_symmetry_have_no_potential(kind: str) -> None:
+    """Columns of 1e-17 of the fit got coefficients of 1e17, and pair energies of 1e16 eV."""
+    rng = np.random.default_rng(0)
+    places, numbers, lattice = {
+        "perovskite": (
+            [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+            [56, 22, 8, 8, 8],
+            4.0 * np.eye(3),
+        ),
+        "fcc": ([[0, 0, 0]], [29], 3.6 * (1 - np.eye(3)) / 2),
+        "diamond": ([[0, 0, 0], [0.25, 0.25, 0.25]], [14, 14], 5.4 * (1 - np.eye(3)) / 2),
+    }[kind]
+    frames = []
+    for _ in range(20):
+        cell = lattice * (1 + 0.02 * rng.normal())
+        positions = np.array(places) @ cell
+        if kind == "perovskite":
+            positions = positions + 0.05 * rng.normal(size=positions.shape)
+        forces = rng.normal(size=positions.shape) * (1.0 if kind == "perovskite" else 1e-4)
+        frames.append(
+            Structure(
+                np.array(numbers),
+                positions,
+                cell,
+                np.ones(3, dtype=bool),
+                labels=Labels(forces=forces, energy=-1.0),
+            )
+        )
+    elements = sorted(set(numbers))
+    pair = PairBaseline(elements, 5.0, 8).double()
+    pair.fit(frames, elements)
+    assert float(pair.coefficients.abs().max()) < 100.0
+    assert max(abs(energy) for energy, _ in pair.evaluate(frames, elements)) < 100.0
+
+
+def test_rows_of_some_atoms_are_those_of_all() -> None:
+    some = planted()
+    frames = molecules(60)
+    listed = pair_baseline._listed(frames, ELEMENTS, CUTOFF)
+    part = listed.of_some_atoms(100)
+    assert len(part.counted) == 100
+    matrix, _, repelled = some._equations(part)
+    every, _, all_repelled = some._equations(listed)
+    rows = (3 * part.counted[:, None] + np.arange(3)).ravel()
+    assert abs(matrix - every[rows]).max() < 1e-12
+    assert np.allclose(repelled, all_repelled[part.counted])

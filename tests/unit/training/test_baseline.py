@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import scalewise
+from scalewise.core.errors import InputError
 from scalewise.data.structure import Labels, Structure
 from scalewise.models.density.settings import NetworkSettings
+from scalewise.training import baseline
 from scalewise.training.baseline import fit_baseline
 from support import salt_frame, untrained
 
@@ -73,3 +75,37 @@ def test_the_pair_potential_leaves_smaller_forces() -> None:
     assert fit_baseline(frames, (11, 17), NETWORK).energy_scale < (
         0.8 * fit_baseline(frames, (11, 17), without).energy_scale
     )
+
+
+def test_isolated_atoms_are_taken_from_many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crystal of one atom per cell came first, and hid the isolated atom of its composition."""
+    frames = bound(40)
+    crystal = Structure(
+        np.array([11]),
+        np.zeros((1, 3)),
+        3.7 * np.eye(3),
+        np.ones(3, dtype=bool),
+        labels=Labels(forces=np.zeros((1, 3)), energy=-1104.0),
+    )
+    monkeypatch.setattr(baseline, "COMPARED_ATOMS", 16)
+    found = fit_baseline([crystal, *frames], (11, 17), NETWORK)
+    assert found.composition.energies.tolist() == pytest.approx([-1100.0, -1700.0])
+
+
+def test_some_frames_have_every_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forces of every second frame: a stride of two met none of them."""
+    frames = [
+        replace(f, labels=replace(f.labels, forces=None)) if k % 2 == 0 else f
+        for k, f in enumerate(bound(40)[:40])
+    ]
+    monkeypatch.setattr(baseline, "COMPARED_ATOMS", 80)
+    some = baseline._some(frames)
+    assert sum(f.labels.forces is not None for f in some) >= 10
+    assert len(some) < 40
+
+
+def test_atoms_at_one_place_are_named() -> None:
+    frames = bound(6)
+    twice = replace(frames[1], positions=np.zeros_like(frames[1].positions))
+    with pytest.raises(InputError, match="are 0 Å apart"):
+        fit_baseline([frames[0], twice, *frames[2:]], (11, 17), NETWORK)

@@ -102,7 +102,12 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_processes_of_torchrun_equal_one(tmp_path: Path) -> None:
-    write_structures(tmp_path / "dft.xyz", frames())
+    """Of frames that lack labels, too: terms are means over all that have them."""
+    some = [
+        replace(f, labels=replace(f.labels, energy=None)) if k % 3 == 0 else f
+        for k, f in enumerate(frames())
+    ]
+    write_structures(tmp_path / "dft.xyz", some)
     found = torchrun(tmp_path, "batch_size=2", "steps=6", "--out", "two")
     assert found.returncode == 0, found.stderr
     assert found.stdout.count("Written: two/model") == 1
@@ -209,6 +214,13 @@ def test_groups_that_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         join_group(settings())
 
 
+def test_srun_is_told_to_say_how_many_processes_a_node_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match="6 processes, 1 nodes and no --ntasks-per-node"):
+        join_group(settings())
+
+
 class Telling(Silent):
     """Sends a signal after six steps."""
 
@@ -309,6 +321,18 @@ def test_a_bad_frame_is_named_at_its_step(tmp_path: Path) -> None:
     assert [next(steps).names[0] for _ in range(5)][-1] == "memory, frame 4"
     with pytest.raises(InputError, match=r"memory, frame 5(.|\n)*atoms 0 and 1"):
         next(steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [4, 5, 13])
+def test_a_bad_frame_of_any_process_is_named(number: int, tmp_path: Path) -> None:
+    """The first process waited for the other, which had left, and told of its connection."""
+    broken = frames()
+    broken[number].positions[1] = broken[number].positions[0] + 0.01
+    view = write_shards(tmp_path / "shards", broken)
+    words = ("processes=2", "batch_size=2", "network.pair_baseline=false")
+    with pytest.raises(InputError, match=f"memory, frame {number}"):
+        trained(tmp_path / "out", view, *words)
 
 
 def test_the_baseline_is_fitted_to_some_of_many_frames(

@@ -16,6 +16,7 @@ from scalewise.models.gradients import Derivatives
 from scalewise.training.dataset import Batch, frames_per_step, join, prepare
 from scalewise.training.loss import LossBalance, huber, loss_terms
 from scalewise.training.settings import LossSettings
+from scalewise.training.state import MEMORY, TrainingProgress
 from support import salt_frame
 
 NETWORK = NetworkSettings(cutoff=4.0, charges=False)
@@ -69,9 +70,10 @@ def test_balance_does_not_depend_on_the_size_of_a_term() -> None:
     shares = []
     for scale, stress in ((1.0, 0.01), (10.0, 0.01), (1.0, 3.0)):
         batch = sample(scale=scale, stress=stress)
-        balance = LossBalance.of([batch], settings)
         terms, _ = loss_terms(zero(batch), batch, settings.delta)
-        parts = np.array(balance.factors(terms.tolist())) * np.array(terms.tolist())
+        parts = np.array(LossBalance.of(settings).factors(terms.tolist())) * np.array(
+            terms.tolist()
+        )
         shares.append(parts / parts[0])
     assert shares[0].tolist() == pytest.approx([1.0, 0.1, 0.2])
     assert shares[1].tolist() == pytest.approx(shares[0].tolist())
@@ -80,7 +82,7 @@ def test_balance_does_not_depend_on_the_size_of_a_term() -> None:
 
 def test_factors_are_the_gradient_of_the_weighted_logarithms() -> None:
     """At the running means, d/dL_k of sum w log L is w / L; forces keep their own size."""
-    balance = LossBalance(nothing=(1.0, 1.0, 1.0), weights=(1.0, 0.1, 0.2))
+    balance = LossBalance.of(LossSettings(forces=1.0, energy=0.1, stress=0.2))
     terms = (0.3, 0.02, 0.5)
     factors = balance.factors(terms)
     slopes = [w / t for w, t in zip(balance.weights, terms, strict=True)]
@@ -88,17 +90,46 @@ def test_factors_are_the_gradient_of_the_weighted_logarithms() -> None:
 
 
 def test_terms_without_labels_are_left_out() -> None:
-    batch = sample(energy=None, stress=None)
-    balance = LossBalance.of([batch], LossSettings())
-    assert balance.used == (True, False, False)
+    balance = LossBalance.of(LossSettings())
     assert balance.factors((0.3, 0.0, 0.0)) == [1.0, 0.0, 0.0]
-    assert balance.geometric_mean((0.3, 0.0, 0.0)) == pytest.approx(0.3)
+    assert balance.factors((0.0, 0.3, 0.0)) == [0.0, 0.1, 0.0]
+    assert balance.geometric_mean((0.3, 0.0, 0.0), (2, 0, 0)) == pytest.approx(0.3)
+
+
+def test_forces_that_vanish_by_symmetry_are_no_measure() -> None:
+    """Labels of 1e-15 eV/Å shrank the gradient of the energies by 1e29: nothing was learned."""
+    factors = LossBalance.of(LossSettings()).factors((5e-29, 2.7, 6.0))
+    assert factors[1] == pytest.approx(0.1)
+    assert factors[2] * 6.0 == pytest.approx(factors[1] * 2.7)
+    assert factors[0] < 1e8
+
+
+def test_validation_tells_small_errors_apart() -> None:
+    """Below 1 meV/Å all errors were the same, so that the best model was not kept."""
+    balance = LossBalance.of(LossSettings())
+    errors = torch.tensor([5e-4, 2e-4])
+    coarse, fine = (
+        balance.geometric_mean((e, e / 10, 0.0), (1, 1, 0)) for e in huber(errors, 0.01).tolist()
+    )
+    assert fine < coarse
 
 
 def test_geometric_mean_is_weighted() -> None:
-    balance = LossBalance(nothing=(1.0, 1.0, 0.0), weights=(1.0, 0.5, 1.0))
-    found = balance.geometric_mean((0.2, 0.01, 0.0))
+    balance = LossBalance.of(LossSettings(forces=1.0, energy=0.5, stress=1.0))
+    found = balance.geometric_mean((0.2, 0.01, 0.0), (3, 1, 0))
     assert found == pytest.approx(math.exp((math.log(0.2) + 0.5 * math.log(0.01)) / 1.5))
+
+
+def test_running_means_start_where_a_label_is_first_seen() -> None:
+    """One label in thousands of frames was not looked at, and its term left out."""
+    progress = TrainingProgress()
+    progress.count_terms((0.4, 0.0, 0.0))
+    assert progress.terms == (0.4, 0.0, 0.0)
+    progress.step = 1000
+    progress.count_terms((0.0, 7.0, 0.0))
+    assert progress.terms == (0.4, 7.0, 0.0)
+    progress.count_terms((0.9, 7.0, 0.0))
+    assert progress.terms == pytest.approx((0.4 + MEMORY * 0.5, 7.0, 0.0))
 
 
 def test_steps_have_about_a_hundred_atoms() -> None:

@@ -33,13 +33,14 @@ from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
 from scalewise.models.density.radial import bessel, envelope
+from scalewise.models.graph import check_apart
 
 #: Universal screening function: weights and rates, and the length of which a is made, Å.
 SCREENING: Final = ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162))
 SCREENING_LENGTH: Final = 0.46850
 POWER: Final = 0.23
-#: Damping of the fit, over the squares of its columns: with 1e-5 and 1e-3 forces of acetylacetone
-#: at 300 K predict those at 600 K alike, with 1e-8 worse.
+#: Damping of the fit, over the summed squares of what single pairs exert: with 1e-5 and 1e-3 forces
+#: of acetylacetone at 300 K predict those at 600 K alike, with 1e-8 worse.
 DAMPING: Final = 1e-4
 #: Atoms that the fit looks at, at most, and steps of its iteration.
 FITTED_ATOMS: Final = 10_000
@@ -104,10 +105,14 @@ class PairBaseline(nn.Module):
         return rate, COULOMB_CONSTANT * one * other, reach
 
     def fit(self, frames: Sequence[Structure], elements: Sequence[int]) -> None:
-        """Fit the coefficients to labelled forces, by damped least squares.
+        r"""Fit the coefficients w to labelled forces F, by damped least squares.
 
-        Frames without forces are left out; of many, evenly spread ones are taken that have about
-        ``FITTED_ATOMS`` atoms together.
+        .. math:: \min_w |F - A w|^2 + \lambda \sum_k s_k^2 w_k^2, \qquad
+           s_k^2 = \sum_\mathrm{pairs} (\mathrm{d}(f b_k) / \mathrm{d}r)^2
+
+        with λ = ``DAMPING``. Where the forces of pairs cancel by symmetry, as those of an atom with
+        its own images do, columns of A vanish, but not s: such coefficients stay zero. Frames
+        without forces are left out; of many atoms, about ``FITTED_ATOMS`` are taken.
 
         Parameters
         ----------
@@ -119,17 +124,17 @@ class PairBaseline(nn.Module):
         Raises
         ------
         InputError
-            As :func:`scalewise.data.neighbors.build`.
+            As :func:`scalewise.models.graph.build`.
         """
         labelled = [f for f in frames if f.labels.forces is not None]
         atoms = sum(len(f.numbers) for f in labelled)
         chosen = labelled[:: max(1, -(-atoms // FITTED_ATOMS))]
         if not chosen:
             return
-        matrix, repelled = self._equations(_listed(chosen, elements, self.cutoff))
-        wanted = np.concatenate([f.labelled_forces for f in chosen]) - repelled
-        norms = np.sqrt(np.asarray(matrix.power(2).sum(axis=0)).ravel())
-        scale = np.where(norms > 0.0, 1.0 / np.maximum(norms, 1e-30), 0.0)
+        listed = _listed(chosen, elements, self.cutoff).of_some_atoms(FITTED_ATOMS)
+        matrix, squares, repelled = self._equations(listed)
+        wanted = np.concatenate([f.labelled_forces for f in chosen])[listed.counted] - repelled
+        scale = np.where(squares > 0.0, 1.0 / np.sqrt(np.maximum(squares, 1e-30)), 0.0)
         scaled = matrix @ diags_array(scale)
         solved = lsqr(scaled, wanted.ravel(), damp=float(np.sqrt(DAMPING)), iter_lim=ITERATIONS)[0]
         found = torch.from_numpy((solved * scale).reshape(self.coefficients.shape))
@@ -145,7 +150,7 @@ class PairBaseline(nn.Module):
         Raises
         ------
         InputError
-            As :func:`scalewise.data.neighbors.build`.
+            As :func:`scalewise.models.graph.build`.
         """
         found: list[tuple[float, np.ndarray]] = []
         for part in _parts(frames):
@@ -189,27 +194,33 @@ class PairBaseline(nn.Module):
             bare * (falling * screened + ending * (slope - screened / r)),
         )
 
-    def _equations(self, listed: _Listed) -> tuple[csr_array, np.ndarray]:
-        """Forces as linear functions of the coefficients, and those of repulsion [atoms, 3]."""
+    def _equations(self, listed: _Listed) -> tuple[csr_array, np.ndarray, np.ndarray]:
+        """Forces as linear functions of coefficients, sums of squares, repulsion [counted, 3]."""
         kinds, _, size = self.coefficients.shape
         _, slopes = self._basis(listed.distance)
         _, repelled = self._repelled(listed)
         low = torch.minimum(listed.first, listed.second).numpy()
         high = torch.maximum(listed.first, listed.second).numpy()
         column = ((low * kinds + high) * size)[:, None, None] + np.arange(size)
-        row = (3 * listed.atom)[:, None, None] + np.arange(3)[:, None]
+        row = (3 * listed.row)[:, None, None] + np.arange(3)[:, None]
         values = listed.direction[:, :, None] * slopes.numpy()[:, None, :]
         row, column = np.broadcast_arrays(row, column)
         matrix = coo_array(
             (values.ravel(), (row.ravel(), column.ravel())),
-            shape=(3 * listed.atoms, self.coefficients.numel()),
+            shape=(3 * len(listed.counted), self.coefficients.numel()),
         )
-        return matrix.tocsr(), listed.forces(repelled)
+        squares = np.bincount(
+            column[:, 0].ravel(), weights=slopes.numpy().ravel() ** 2, minlength=matrix.shape[1]
+        )
+        return matrix.tocsr(), squares, listed.forces(repelled)[listed.counted]
 
 
 @dataclass(frozen=True, eq=False)
 class _Listed:
-    """Pairs of several structures, from both ends: elements, distance, first atom, direction."""
+    """Pairs of several structures, from both ends: elements, distance, first atom, direction.
+
+    ``counted`` are the atoms whose pairs are all there.
+    """
 
     first: Tensor
     second: Tensor
@@ -217,6 +228,28 @@ class _Listed:
     atom: Int[np.ndarray, " pairs"]
     direction: Float[np.ndarray, "pairs 3"]
     atoms: int
+    counted: Int[np.ndarray, " counted"]
+
+    @property
+    def row(self) -> Int[np.ndarray, " pairs"]:
+        """The place of the first atom among those that are counted."""
+        return np.searchsorted(self.counted, self.atom)
+
+    def of_some_atoms(self, most: int) -> _Listed:
+        """Pairs of some atoms with all their neighbors: the matrix of a fit has rows for them."""
+        if self.atoms <= most:
+            return self
+        counted = np.sort(np.random.default_rng(0).choice(self.atoms, most, replace=False))
+        kept = np.isin(self.atom, counted)
+        return _Listed(
+            first=self.first[torch.from_numpy(kept)],
+            second=self.second[torch.from_numpy(kept)],
+            distance=self.distance[torch.from_numpy(kept)],
+            atom=self.atom[kept],
+            direction=self.direction[kept],
+            atoms=self.atoms,
+            counted=counted,
+        )
 
     def forces(self, slope: Tensor) -> Float[np.ndarray, "atoms 3"]:
         """Forces of pair energies with these slopes, eV/Å."""
@@ -227,6 +260,8 @@ class _Listed:
 
 def _listed(frames: Sequence[Structure], elements: Sequence[int], cutoff: float) -> _Listed:
     pairs = [build(f, cutoff, full=True, images=True) for f in frames]
+    for frame, listed in zip(frames, pairs, strict=True):
+        check_apart(frame, listed)
     types = [np.searchsorted(np.asarray(elements), f.numbers) for f in frames]
     starts = np.cumsum([0, *(len(t) for t in types)])
     distance = np.concatenate([p.distance for p in pairs])
@@ -239,17 +274,20 @@ def _listed(frames: Sequence[Structure], elements: Sequence[int], cutoff: float)
         atom=np.concatenate([p.i + s for p, s in zip(pairs, starts[:-1], strict=True)]),
         direction=np.concatenate([p.vector for p in pairs]) / distance[:, None],
         atoms=int(starts[-1]),
+        counted=np.arange(starts[-1]),
     )
 
 
 def _parts(frames: Sequence[Structure]) -> Iterator[list[Structure]]:
     """Structures in turn, about ``FITTED_ATOMS`` atoms at a time."""
     part: list[Structure] = []
+    atoms = 0
     for frame in frames:
         part.append(frame)
-        if sum(len(f.numbers) for f in part) >= FITTED_ATOMS:
+        atoms += len(frame.numbers)
+        if atoms >= FITTED_ATOMS:
             yield part
-            part = []
+            part, atoms = [], 0
     if part:
         yield part
 

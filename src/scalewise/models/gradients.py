@@ -83,8 +83,8 @@ class Evaluator:
     network
         Its own weights serve when a call brings none.
     compiled
-        Use ``torch.compile``: the first call then takes about two minutes, later ones less time than
-        without (benchmarks/speed.py).
+        Use ``torch.compile``: the first call then takes about two minutes, later ones less time
+        than without (benchmarks/speed.py).
     """
 
     def __init__(

@@ -40,7 +40,7 @@ class Measured:
     seconds
         Of energy, forces and stress with a neighbor list that exists [rungs, frames].
     neighbors
-        Mean number of neighbors of an atom [rungs].
+        Mean number of neighbors of an atom [rungs]; no number where a model does not say.
     """
 
     errors: Float[np.ndarray, "rungs atoms 3"]
@@ -118,7 +118,8 @@ def measure(
             seconds[k, at] = time.perf_counter() - start
             errors[k].append(found.forces - frame.labelled_forces)
             if found.cutoffs is None and rung.cutoff is None:
-                continue  # how far it sees is not known
+                counts[k] = np.nan  # how far it sees is not known
+                continue
             used = (
                 np.full(len(frame.numbers), rung.cutoff) if found.cutoffs is None else found.cutoffs
             )

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.calculators.lj import LennardJones
 
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.scan import run_command, scan_cutoffs
@@ -23,6 +24,7 @@ from scalewise.data import neighbors
 from scalewise.data.reading import read_structures
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
+from scalewise.models.adapters.ase_calculator import AseModel
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import build
@@ -392,6 +394,17 @@ def test_a_potential_of_one_scale_is_compared_with_the_ladder_there(
         command(tmp_path / "single", data, ScanSettings(check_units=False))
     with pytest.raises(InputError, match=r"'cutoffs': 2\.5 Å.*from 3 to 4\.5"):
         command(trained, data, ScanSettings(cutoffs=(2.5, 4.0), check_units=False))
+
+
+def test_a_single_model_of_unknown_reach_has_no_number_of_neighbors(trained: Path) -> None:
+    """It was said to have none at all."""
+    ladder: Potential = checkpoint.read(trained / "model")
+    settings = ScanSettings(cutoffs=(3.0, 4.5), block=1, bootstrap=100)
+    single = AseModel(LennardJones(sigma=2.5, rc=4.0))
+    report = scan_cutoffs(ladder, labelled(20)[12:], settings=settings, singles=(single,))
+    assert report.body["scales"][0]["neighbors"] > 0
+    assert report.body["scales"][-1]["neighbors"] is None
+    assert "–" in report.table()
 
 
 def test_single_potentials_in_memory_are_compared_by_name(trained: Path, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ def _describe(
             "single": rung.name or None,
             "cutoff": rung.cutoff,
             "long": rung.long_range,
-            "neighbors": measured.neighbors[k],
+            "neighbors": None if np.isnan(measured.neighbors[k]) else measured.neighbors[k],
             "cost": each[k],
         }
         for k, rung in enumerate(rungs)

@@ -64,7 +64,7 @@ def _worth(k: int, results: Section) -> list[str]:
         "" if whole["ratio"] is None else f"{whole['ratio']:.3f}",
         _interval(whole["ratio_interval"]),
         "–" if k == results["reference"] else whole["longer"]["answer"],
-        f"{scale['neighbors']:.0f}",
+        "–" if scale["neighbors"] is None else f"{scale['neighbors']:.0f}",
         f"{scale['cost']:.0f}",
     ]
 

@@ -129,7 +129,7 @@ def judge_references(frames: Sequence[Structure]) -> list[Finding]:
                 "note",
                 "energies",
                 f"isolated atoms give reference energies (eV): {listed}{rest}",
-                "scalewise train takes them exactly, and keeps these frames for training. Take "
+                "scalewise train counts energies from them, and trains on these frames. Take "
                 "them out where they were computed with other settings than the rest.",
             )
         )

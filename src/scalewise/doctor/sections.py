@@ -12,7 +12,7 @@ from scalewise.core.errors import InputError
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
-from scalewise.doctor.energies import Offsets, describe_offsets
+from scalewise.doctor.energies import LISTED, Offsets, describe_offsets
 from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import MEASURED, CostModel, forecast
 from scalewise.doctor.geometry import NeighborCounts
@@ -21,8 +21,6 @@ from scalewise.training.step_time import time_step
 
 #: Formula units that a sentence names.
 NAMED: Final = 4
-#: Compositions that doctor.json lists, those with most frames.
-LISTED: Final = 100
 
 
 def describe_composition(

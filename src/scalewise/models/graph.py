@@ -1,8 +1,8 @@
 """Frames as the network sees them: padded, distance-sorted neighbor lists of one or more frames.
 
 A padded list makes a sum over neighbors a batched matrix product. Every pair is listed from both
-ends, and ``reverse`` leads from one to the other. Sorted by distance, the list of a smaller cutoff
-is a prefix of the list of a larger one.
+ends, and ``reverse_neighbor_index`` leads from one to the other. Sorted by distance, the list of a
+smaller cutoff is a prefix of the list of a larger one.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class Graph:
         periodicity, and without charges.
     cutoff
         Å; every pair closer than this is listed.
+    largest_system
+        Atoms of the system that has most.
     mesh
         Whether electrostatics is quicker on a mesh, for this single system.
     partial

@@ -22,8 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scalewise.models import electrostatics, truncation
 from scalewise.models.density.blocks import directly, joined, received, split, split_described
+from scalewise.models.density.charge_energies import (
+    long_range_energies,
+    neutralised,
+    short_range_energies,
+)
 from scalewise.models.density.layers import DegreeLinear, FieldSum, LayerOutput, ProductLayer
 from scalewise.models.density.pair_baseline import PairBaseline
 from scalewise.models.density.radial import at_most, bessel, envelope
@@ -33,8 +37,6 @@ from scalewise.models.electronegativity import first_charges
 from scalewise.models.graph import Graph, neighbor_vectors
 from scalewise.models.scale import ORDER, ResolvedScale, condition
 
-#: Atoms in the long range below which a frame has none: only keeps 0/0 away.
-TINY = 1e-6
 #: Å on either side of the first layer's own range over which a cutoff passes it.
 PASSING = 0.25
 #: Neighbors of an atom in condensed matter at common cutoffs; sets the size of densities only.
@@ -222,8 +224,8 @@ class DensityNetwork(nn.Module):
             return AtomicProperties(energies, none, nothing, scale.cutoffs)
         raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.atom_types]
         charges = neutralised(raw, graph, scale.long_range)
-        energies = energies + self._near(graph, positions, cell, charges)
-        smeared = self._long_range(graph, positions, cell, charges)
+        energies = energies + short_range_energies(graph, positions, cell, charges, s)
+        smeared = long_range_energies(graph, positions, cell, charges, s.smearing)
         return AtomicProperties(energies, charges, smeared, scale.cutoffs)
 
     def nearest(self, graph: Graph, positions: Tensor, cell: Tensor) -> Tensor:
@@ -351,54 +353,6 @@ class DensityNetwork(nn.Module):
         field = (field + self.constant * scalars).transpose(0, 1)
         return torch.bmm(angular.transpose(1, 2), field)
 
-    def _near(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
-        """Energy of charges with their neighbors, less that of smeared charges [atoms]."""
-        s = self.settings
-        first, second = graph.edge_index
-        vector = positions[second] - positions[first]
-        lattice = graph.edge_cell_shift[:, None].to(cell.dtype)
-        vector = vector + torch.bmm(lattice, cell[graph.system_index[first]])[:, 0]
-        distance = torch.sqrt((vector * vector).sum(dim=-1)).to(charges.dtype)
-        products = charges[first] * charges[second]
-        pairs = electrostatics.short_range(distance, products, s.smearing)
-        half = 0.5 * pairs * envelope(distance, distance.new_tensor(s.cutoff))
-        shared = torch.zeros_like(charges).index_add(0, first, half).index_add(0, second, half)
-        return shared - electrostatics.self_energy(charges, s.smearing)
-
-    def _long_range(self, graph: Graph, positions: Tensor, cell: Tensor, charges: Tensor) -> Tensor:
-        smearing = self.settings.smearing
-        axes = None
-        if graph.partial or (graph.isolated and graph.kvectors[0].numel()):
-            axes, cell = (
-                graph.periodic_axes,
-                truncation.strained(cell, graph.cell, graph.periodic_axes),
-            )
-        if len(graph.cell) == 1:
-            if graph.mesh and not torch.compiler.is_compiling():
-                energy = electrostatics.particle_mesh(positions, charges, cell[0], smearing, axes)
-                return energy[None]
-            r, q = positions[None], charges[None]
-        else:
-            r, q = self._padded(graph, positions, charges)
-        if not graph.isolated:
-            return electrostatics.ewald(r, q, cell, graph.kvectors, smearing, axes)
-        alone = electrostatics.open_boundary(r, q, smearing)
-        if axes is None:
-            return alone
-        waved = electrostatics.ewald(r, q, cell, graph.kvectors, smearing, axes)
-        return torch.where(axes == 0, alone, waved)
-
-    @staticmethod
-    def _padded(graph: Graph, positions: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions and charges by frame, [frames, places, ...], zero in empty places."""
-        slot = graph.system_index * graph.largest_system + graph.index_in_system
-        padded_charges = charges.new_zeros(len(graph.cell) * graph.largest_system)
-        padded_positions = positions.new_zeros(len(graph.cell) * graph.largest_system, 3)
-        padded_charges = padded_charges.index_put((slot,), charges)
-        padded_positions = padded_positions.index_put((slot,), positions)
-        frames = len(graph.cell)
-        return padded_positions.reshape(frames, -1, 3), padded_charges.reshape(frames, -1)
-
 
 def _readout(inputs: int) -> nn.Linear:
     """A linear layer that starts with small energies; the composition has the large ones."""
@@ -406,19 +360,3 @@ def _readout(inputs: int) -> nn.Linear:
     nn.init.normal_(layer.weight, std=0.05)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def neutralised(raw: Tensor, graph: Graph, share: Tensor) -> Tensor:
-    r"""Charges that sum to the total charge of every frame [atoms].
-
-    .. math:: q_i = \lambda_i (q_i' + \mu), \qquad
-       \mu = \frac{Q - \sum_j \lambda_j q_j'}{\sum_j \lambda_j}
-
-    with the atoms' shares λ in the long range: one constant shifts the charges of a frame. Where no
-    atom has a share, all charges are zero.
-    """
-    zero = raw.new_zeros(len(graph.cell))
-    total = zero.index_add(0, graph.system_index, share * raw)
-    weight = zero.index_add(0, graph.system_index, share)
-    shift = (graph.total_charge - total) / torch.clamp(weight, min=TINY)
-    return share * (raw + shift[graph.system_index])

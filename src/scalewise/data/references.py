@@ -1,12 +1,14 @@
-"""Isolated atoms: structures whose energies are references of their elements."""
+"""Isolated atoms, whose energies are references of their elements; and charges of frames."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Structure, heights
 
 #: Height (Å) from which a cell keeps an atom away from its images: crystals of one atom per cell
@@ -14,7 +16,7 @@ from scalewise.data.structure import Structure, heights
 FAR: Final = 8.0
 #: What files call such frames under ``config_type``, in lower case and without signs between words.
 NAMES: Final = frozenset({"isolatedatom", "isolatedatoms", "singleatom", "freeatom", "atom"})
-#: Frame keys of the total charge (e): ions are no references.
+#: Frame keys of the total charge (e), of which the first one counts: ions are no references.
 CHARGES: Final = ("total_charge", "charge")
 
 
@@ -44,6 +46,11 @@ def reference_energies(structures: Sequence[Structure]) -> dict[int, float]:
     """Energy (eV) of the neutral isolated atom of each element that has one, by atomic number.
 
     Of several, such as those of several spins, the lowest.
+
+    Raises
+    ------
+    InputError
+        As :func:`total_charge`.
     """
     found: dict[int, float] = {}
     for structure in structures:
@@ -55,5 +62,28 @@ def reference_energies(structures: Sequence[Structure]) -> dict[int, float]:
     return dict(sorted(found.items()))
 
 
+def total_charge(structure: Structure) -> float:
+    """The frame's key ``total_charge`` or ``charge``, e; zero without.
+
+    Raises
+    ------
+    InputError
+        Something else than a finite number.
+    """
+    key = next((k for k in CHARGES if k in structure.info), CHARGES[-1])
+    value = structure.info.get(key, 0.0)
+    try:
+        charge = float(value)
+    except (TypeError, ValueError):
+        charge = math.nan
+    if not math.isfinite(charge):
+        raise InputError(
+            f"{structure.where}, key '{key}'",
+            shown(value, 60),
+            "It must be a number, the charge in e.",
+        )
+    return charge
+
+
 def _charged(structure: Structure) -> bool:
-    return any(abs(float(structure.info.get(key, 0.0))) > 1e-6 for key in CHARGES)
+    return abs(total_charge(structure)) > 1e-6

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
 from scalewise.data.neighbors import build
+from scalewise.data.references import CHARGES, total_charge
 from scalewise.data.structure import Structure
 from scalewise.data.units import suspicions
 from scalewise.doctor.composition import EnergyFit, robust_score
@@ -19,8 +20,6 @@ from scalewise.doctor.findings import Finding, Severity
 
 #: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
 LIMIT: Final = 6.0
-#: Keys under which frames carry their total charge (e).
-CHARGE_KEYS: Final = ("total_charge", "charge")
 #: Å up to which neighbors pull at an atom, and the share of their pull that rounding leaves.
 REACH: Final = 6.0
 SYMMETRIC: Final = 1e-4
@@ -220,15 +219,21 @@ def _force_outliers(frames: Sequence[Structure]) -> list[Outlier]:
 
 
 def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
-    """Total charges, where frames carry them."""
-    key = next((k for k in CHARGE_KEYS if any(k in f.info for f in frames)), None)
+    """Total charges, where frames carry them.
+
+    Raises
+    ------
+    InputError
+        A charge that is no number.
+    """
+    key = next((k for k in CHARGES if any(k in f.info for f in frames)), None)
     if key is None:
         return {"key": None, "values_e": {}, "without": len(frames)}, []
     values: dict[str, int] = {}
     charged = []
     for k, frame in enumerate(frames):
-        if key in frame.info:
-            value = float(frame.info[key])
+        if any(name in frame.info for name in CHARGES):
+            value = total_charge(frame)
             values[f"{value:g}"] = values.get(f"{value:g}", 0) + 1
             if abs(value) > 1e-6:
                 charged.append(k)

@@ -14,9 +14,10 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from scalewise.core.errors import InputError, shown
+from scalewise.data.references import total_charge
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.graph import Graph, build, moved_to, total_charge
+from scalewise.models.graph import Graph, build, moved_to
 from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Scale

@@ -7,7 +7,6 @@ is a prefix of the list of a larger one.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Final, NamedTuple
@@ -20,6 +19,7 @@ from torch import Tensor
 from scalewise.core.errors import InputError
 from scalewise.core.files import check_memory
 from scalewise.data import neighbors
+from scalewise.data.references import total_charge
 from scalewise.data.structure import Structure
 from scalewise.models.electrostatics import plan, wave_numbers
 from scalewise.models.truncation import box
@@ -315,27 +315,6 @@ def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
     for axis in range(3):
         key = key * width + (image[:, axis] + low)
     return np.argsort(key, kind="stable")
-
-
-def total_charge(frame: Structure) -> float:
-    """The frame's key ``total_charge`` or ``charge``, e; zero without.
-
-    Raises
-    ------
-    InputError
-        Something else than a finite number.
-    """
-    key = "total_charge" if "total_charge" in frame.info else "charge"
-    value = frame.info.get(key, 0.0)
-    try:
-        charge = float(value)
-    except (TypeError, ValueError):
-        charge = math.nan
-    if not math.isfinite(charge):
-        raise InputError(
-            f"{frame.where}, key '{key}'", f"{value!r}", "It must be a number, the charge in e."
-        )
-    return charge
 
 
 def check_elements(frame: Structure, elements: Sequence[int]) -> None:

@@ -41,6 +41,9 @@ POWER: Final = 0.23
 #: Damping of the fit, over the squares of its columns: with 1e-5 and 1e-3 forces of acetylacetone
 #: at 300 K predict those at 600 K alike, with 1e-8 worse.
 DAMPING: Final = 1e-4
+#: Share of a column that must be left when an atom's neighbors cancel, or it is damped as if it had
+#: so much: an atom and its own images push each other nowhere, but for rounding (1e-16).
+CANCELLED: Final = 1e-3
 #: Atoms that the fit looks at, at most, and steps of its iteration.
 FITTED_ATOMS: Final = 10_000
 ITERATIONS: Final = 200
@@ -126,10 +129,11 @@ class PairBaseline(nn.Module):
         chosen = labelled[:: max(1, -(-atoms // FITTED_ATOMS))]
         if not chosen:
             return
-        matrix, repelled = self._equations(_listed(chosen, elements, self.cutoff))
+        matrix, gross, repelled = self._equations(_listed(chosen, elements, self.cutoff))
         wanted = np.concatenate([f.labelled_forces for f in chosen]) - repelled
         norms = np.sqrt(np.asarray(matrix.power(2).sum(axis=0)).ravel())
-        scale = np.where(norms > 0.0, 1.0 / np.maximum(norms, 1e-30), 0.0)
+        least = np.maximum(norms, CANCELLED * gross)
+        scale = np.where(least > 0.0, 1.0 / np.maximum(least, 1e-30), 0.0)
         scaled = matrix @ diags_array(scale)
         solved = lsqr(scaled, wanted.ravel(), damp=float(np.sqrt(DAMPING)), iter_lim=ITERATIONS)[0]
         found = torch.from_numpy((solved * scale).reshape(self.coefficients.shape))
@@ -189,8 +193,11 @@ class PairBaseline(nn.Module):
             bare * (falling * screened + ending * (slope - screened / r)),
         )
 
-    def _equations(self, listed: _Listed) -> tuple[csr_array, np.ndarray]:
-        """Forces as linear functions of the coefficients, and those of repulsion [atoms, 3]."""
+    def _equations(self, listed: _Listed) -> tuple[csr_array, np.ndarray, np.ndarray]:
+        """Forces as linear functions of the coefficients, and those of repulsion [atoms, 3].
+
+        Between them, the norms of the columns as if no neighbors of an atom cancelled each other.
+        """
         kinds, _, size = self.coefficients.shape
         _, slopes = self._basis(listed.distance)
         _, repelled = self._repelled(listed)
@@ -200,11 +207,12 @@ class PairBaseline(nn.Module):
         row = (3 * listed.atom)[:, None, None] + np.arange(3)[:, None]
         values = listed.direction[:, :, None] * slopes.numpy()[:, None, :]
         row, column = np.broadcast_arrays(row, column)
+        columns = self.coefficients.numel()
         matrix = coo_array(
-            (values.ravel(), (row.ravel(), column.ravel())),
-            shape=(3 * listed.atoms, self.coefficients.numel()),
+            (values.ravel(), (row.ravel(), column.ravel())), shape=(3 * listed.atoms, columns)
         )
-        return matrix.tocsr(), listed.forces(repelled)
+        gross = np.bincount(column.ravel(), weights=values.ravel() ** 2, minlength=columns)
+        return matrix.tocsr(), np.sqrt(gross), listed.forces(repelled)
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,5 +92,5 @@ def test_counts() -> None:
 def test_a_charge_that_is_no_number_is_refused_by_name(charge: object) -> None:
     atom = replace(structure([1], -13.0), info={"charge": charge})
     for read in (reference_energies, check_charges):
-        with pytest.raises(InputError, match="key 'charge': .* a number, the charge in e"):
+        with pytest.raises(InputError, match=r"key 'charge': .* a number, the charge in e"):
             read([atom])

@@ -57,8 +57,8 @@ def test_fit_predicts_forces_of_a_pair_potential_it_has_not_seen() -> None:
 
 
 def test_an_atom_whose_neighbors_are_its_own_images_has_no_coefficients_of_rounding() -> None:
-    # one oxygen in a cell smaller than the cutoff: its images pull at it from all sides equally, and
-    # no force says anything of pairs of oxygen
+    # one oxygen in a cell smaller than the cutoff: its images pull at it from all sides equally,
+    # and no force says anything of pairs of oxygen
     rng = np.random.default_rng(4)
     grid = 2.6 * np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1.0]]) / 2
     frames = [

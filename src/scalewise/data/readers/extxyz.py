@@ -42,7 +42,7 @@ _NEEDED: Final = {
 }
 #: Six numbers in Voigt's order under keys of which ASE reads nine.
 _SIX: Final = re.compile(
-    r"""(?<!\S)((?:stress|virial)\s*=\s*["'{])((?:\s*[^\s"'}]+){6})(?=\s*["'}])"""
+    r"""(?<!\S)((?:stress|virial)\s*=\s*["'{]\s*)((?:[^\s"'}]+\s+){5}[^\s"'}]+)(?=\s*["'}])"""
 )
 #: Places of nine components in these six: xx, yy, zz, yz, xz, xy.
 _NINE: Final = (0, 5, 4, 5, 1, 3, 4, 3, 2)

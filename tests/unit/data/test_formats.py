@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import ase
+import ase.db
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -279,6 +281,42 @@ def test_folders_without_known_files_are_refused(tmp_path: Path) -> None:
         read_file(tmp_path)
 
 
+def test_files_of_other_programs_are_no_members(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    write_outcar(tmp_path / "OUTCAR", frames)
+    others = {
+        "OUTCAR_notes.txt": "of no kind",
+        "outcar.py": "print()",
+        "OUTCAR_2": "",
+        "pom.xml": "<project><modules/></project>",
+        "input.data": "LAMMPS data file\n\n2 atoms\n",
+        "Thumbs.db": "of no kind",
+    }
+    for name, text in others.items():
+        (tmp_path / name).write_text(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        connection.execute("create table other (id integer)")
+    assert [f.name for f in files_of(tmp_path)] == ["OUTCAR"]
+    assert len(read_file(tmp_path)) == 2
+    with pytest.raises(InputError, match="no ionic step"):
+        read_file(tmp_path / "pom.xml")
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    for name in ("elsewhere/one", "data/two"):
+        (tmp_path / name).mkdir(parents=True)
+        write_outcar(tmp_path / name / "OUTCAR", frames)
+    folder = tmp_path / "data"
+    targets = {"again": "../elsewhere/one", "one": "../elsewhere/one", "loop": ".", "up": ".."}
+    for name, target in {**targets, "within": "two"}.items():
+        (folder / name).symlink_to(target, target_is_directory=True)
+    names = [str(f.relative_to(folder)) for f in files_of(folder)]
+    assert names == ["again/OUTCAR", "two/OUTCAR"]
+    found = read_structures(folder, check_units=False)
+    assert [f.info["source_file"] for f in found] == [n for n in names for _ in range(2)]
+
+
 def test_the_hash_of_a_folder_is_that_of_what_is_read(tmp_path: Path) -> None:
     frames = structures(2, alike=True)
     write_outcar(tmp_path / "OUTCAR", frames)
@@ -293,8 +331,6 @@ def test_the_hash_of_a_folder_is_that_of_what_is_read(tmp_path: Path) -> None:
 
 
 def test_a_database_is_left_alone_where_it_is_none(tmp_path: Path) -> None:
-    import sqlite3
-
     path = tmp_path / "a.db"
     with sqlite3.connect(path) as connection:
         connection.execute("create table other (id integer)")
@@ -304,6 +340,48 @@ def test_a_database_is_left_alone_where_it_is_none(tmp_path: Path) -> None:
         read_file(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_arrays_of_a_database_that_were_stored_as_lists_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with ase.db.connect(str(path)) as rows:
+        for k, forces in enumerate((np.full((2, 3), 0.5), [[0.5] * 3] * 2)):
+            atoms = ase.Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+            rows.write(atoms, dft_energy=-k, data={"dft_forces": forces})
+    found = read_structures(path)
+    assert [f.labels.energy for f in found] == [0, -1]
+    for frame in found:
+        np.testing.assert_array_equal(frame.labels.forces, np.full((2, 3), 0.5))
+
+
+@pytest.mark.parametrize("wrong", ["r ", "X ", ""])
+def test_elements_that_vasp_misspells_are_those_of_their_potentials(
+    wrong: str, tmp_path: Path
+) -> None:
+    frames = structures(1, alike=True)
+    text = vasprun(frames).replace(
+        "<rc><c>Na</c><c>   1</c></rc>", f"<rc><c>{wrong}</c><c> 1</c></rc>"
+    )
+    text = text.replace("<rc><c>O </c><c>   1<", "<rc><c>O </c><c>   2<")
+    text = text.replace("<rc><c>H </c><c>   1<", "<rc><c>H </c><c>   3<")
+    path = tmp_path / "vasprun.xml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="where an element belongs"):
+        read_file(path)
+    kinds = "".join(f"<rc><c>1</c><c>PAW_PBE {s}_sv 07Sep2000</c></rc>" for s in ("Na", "O", "H"))
+    kinds = f'<array name="atomtypes"><set>{kinds}</set></array></atominfo>'
+    path.write_text(text.replace("</atominfo>", kinds))
+    (image,) = read_file(path)
+    np.testing.assert_array_equal(image.numbers, frames[0].numbers)
+
+
+def test_exponents_of_fortran(tmp_path: Path) -> None:
+    path = tmp_path / "input.data"
+    path.write_text("begin\natom 1D0 0 0 H 0D0 0 0 0 1.0D-01\nenergy -0.5d+00\ncharge 0\nend\n")
+    (image,) = read_file(path)
+    assert image.positions[0, 0] == pytest.approx(0.529177, abs=1e-6)
+    assert image.info["REF_energy"] == pytest.approx(-13.605693, abs=1e-5)
+    assert image.arrays["REF_forces"][0, 2] == pytest.approx(5.1422067, abs=1e-5)
 
 
 def test_units_of_runner_and_its_charges(tmp_path: Path) -> None:

@@ -296,6 +296,7 @@ def test_files_of_other_programs_are_no_members(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
         connection.execute("create table other (id integer)")
+    np.savez(tmp_path / "cache.npz", values=np.ones(3))
     assert [f.name for f in files_of(tmp_path)] == ["OUTCAR"]
     assert len(read_file(tmp_path)) == 2
     with pytest.raises(InputError, match="no ionic step"):
@@ -380,6 +381,31 @@ def test_exponents_of_fortran(tmp_path: Path) -> None:
     assert image.positions[0, 0] == pytest.approx(0.529177, abs=1e-6)
     assert image.info["REF_energy"] == pytest.approx(-13.605693, abs=1e-5)
     assert image.arrays["REF_forces"][0, 2] == pytest.approx(5.1422067, abs=1e-5)
+
+
+def test_units_of_archives(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    kcal = 0.0433641
+    arrays = {"coords": np.ones((2, 1, 3)), "nuclear_charges": np.array([8], dtype=np.uint8)}
+    arrays |= {"energies": np.array([1.0, 2.0]), "forces": np.full((2, 1, 3), 3.0)}
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"key 'e_unit'.*numpy\.savez\(.*e_unit='kcal/mol'"):
+        read_file(path)
+    np.savez(path, **arrays, old_indices=np.arange(2))  # rMD17
+    found = read_file(path)
+    assert [a.info["REF_energy"] for a in found] == pytest.approx([kcal, 2 * kcal], rel=1e-5)
+    assert found[1].arrays["REF_forces"] == pytest.approx(np.full((1, 3), 3 * kcal), rel=1e-5)
+    assert found[0].positions.tolist() == [[1, 1, 1]]
+    assert not found[0].pbc.any()
+    lattice = np.array([[9.0, 1, 0], [0, 9, 0], [0, 0, 9]])  # vectors are columns
+    np.savez(path, **arrays, e_unit="eV", r_unit="Ang", lattice=lattice)
+    (first, _) = read_file(path)
+    np.testing.assert_array_equal(first.cell[1], [1, 9, 0])
+    assert first.info["REF_energy"] == 1.0
+    for key, value in {"e_unit": "Ry", "forces": np.ones(5), "nuclear_charges": [1.5]}.items():
+        np.savez(path, **{**arrays, "e_unit": "eV", key: value})
+        with pytest.raises(InputError, match=r"'Ry'.*Known units|(forces|elements) of shape"):
+            read_file(path)
 
 
 def test_units_of_runner_and_its_charges(tmp_path: Path) -> None:

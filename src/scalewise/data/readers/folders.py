@@ -13,6 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.quantities import FILE_KEY
 from scalewise.data.readers import deepmd
 from scalewise.data.readers.ase_files import is_database, read_database
+from scalewise.data.readers.molecules import is_archive, read_archive
 from scalewise.data.readers.opening import SUFFIXES, opened
 from scalewise.data.readers.outcar import read_outcar
 from scalewise.data.readers.runner import read_input_data
@@ -83,7 +84,7 @@ def _is_of(path: Path, reader: Reader) -> bool:
     looks = _LOOKS.get(reader)
     try:
         return looks is None or looks(path)
-    except (OSError, InputError):
+    except Exception:  # its reader says what is wrong
         return True
 
 
@@ -112,6 +113,7 @@ _LOOKS: Final[dict[Reader, Callable[[Path], bool]]] = {
     read_vasprun: _is_vasprun,
     read_input_data: _is_input_data,
     read_database: is_database,
+    read_archive: is_archive,
 }
 
 

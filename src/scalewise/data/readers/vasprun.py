@@ -41,8 +41,8 @@ def read_vasprun(path: Path) -> list[ase.Atoms]:
             raise InputError(
                 str(path),
                 f"not whole XML after {len(images)} steps ({error})",
-                "Was the run or a copy of it cut off? Give its OUTCAR (in a folder, it is read once "
-                "this file is gone), or close the file after the last </calculation> with "
+                "Was the run or a copy of it cut off? Give its OUTCAR (in a folder, it is read "
+                "once this file is gone), or close the file after the last </calculation> with "
                 "</modeling>.",
             ) from None
     if not images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from torch import Tensor
@@ -16,6 +17,9 @@ from scalewise.models.density.pair_baseline import PairBaseline
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.potential import Potential
 
+#: Forces over energies (per Å), root mean squares, up to which frames are crystals whose atoms no
+#: force moves: of liquids, molecules and rattled crystals it is 0.35 and more.
+NO_FORCES: Final = 1e-3
 #: Atoms of the frames whose labels are compared with the pair potential, beside one frame of each
 #: composition.
 COMPARED_ATOMS = 50_000
@@ -76,7 +80,7 @@ def fit_baseline(
         left, coefficients = _left(_some(frames), pair, elements), pair.coefficients
     composition = CompositionModel.fit(left, elements)
     shift = _binding(left, composition)
-    return TrainingBaseline(composition, _scale(left, composition), coefficients, shift)
+    return TrainingBaseline(composition, _scale(left, composition, shift), coefficients, shift)
 
 
 def _binding(frames: Sequence[Structure], composition: CompositionModel) -> float:
@@ -147,27 +151,35 @@ def _left(
     return found
 
 
-def _scale(frames: Sequence[Structure], composition: CompositionModel) -> float:
+def _scale(frames: Sequence[Structure], composition: CompositionModel, shift: float) -> float:
     """The scale of the energies, eV: root mean square of a force component (per Å).
 
-    Without forces, of energies above the composition model, or of virials, per atom as if atoms
-    were independent: over the root of their number.
+    Without forces, or where symmetry leaves none of them, of energies above the composition model
+    and the mean binding energy, or of virials, per atom as if atoms were independent: over the root
+    of their number.
     """
-    forces = [f.labels.forces for f in frames if f.labels.forces is not None]
-    if forces:
-        return float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) or 1.0
+    forces = [f.labels.forces.ravel() for f in frames if f.labels.forces is not None]
+    pushed = _root_mean_square(forces)
     energies = [
-        (f.labels.energy - composition.energy(f.numbers)) / np.sqrt(len(f.numbers))
+        np.atleast_1d(
+            (f.labels.energy - composition.energy(f.numbers)) / np.sqrt(len(f.numbers))
+            - shift * np.sqrt(len(f.numbers))
+        )
         for f in frames
-        if f.labels.energy is not None
+        if f.labels.energy is not None and not is_isolated_atom(f)
     ]
     virials = [
-        f.labels.stress * f.volume / np.sqrt(len(f.numbers))
+        f.labels.stress.ravel() * f.volume / np.sqrt(len(f.numbers))
         for f in frames
         if f.labels.stress is not None and f.volume is not None
     ]
-    found = np.sqrt(np.mean(np.square(energies))) if energies else 0.0
+    other = _root_mean_square(energies)
     # energies that their composition explains teach no scale
-    if found < 1e-6 and virials:
-        found = np.sqrt(np.mean(np.square(virials)))
-    return float(found) if found >= 1e-6 else 1.0
+    if other < 1e-6:
+        other = _root_mean_square(virials)
+    found = pushed if pushed > NO_FORCES * other else other
+    return found if found >= 1e-6 else 1.0
+
+
+def _root_mean_square(values: Sequence[np.ndarray]) -> float:
+    return float(np.sqrt(np.mean(np.concatenate(values) ** 2))) if values else 0.0

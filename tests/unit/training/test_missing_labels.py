@@ -168,11 +168,11 @@ def test_the_scale_of_energies_without_forces(frames: list[Structure]) -> None:
     composition = CompositionModel((11, 17), np.zeros(2), np.zeros((0, 2)))
     energies = [only(f, ["energy"]) for f in frames]
     meant = np.sqrt(np.mean([f.labels.energy**2 / 8 for f in energies]))
-    assert _scale(energies, composition) == pytest.approx(meant)
-    assert _scale(frames, composition) == pytest.approx(
+    assert _scale(energies, composition, 0.0) == pytest.approx(meant)
+    assert _scale(frames, composition, 0.0) == pytest.approx(
         np.sqrt(np.mean(np.concatenate([f.labelled_forces for f in frames]) ** 2))
     )
-    assert _scale([only(f, ["stress"]) for f in frames], composition) > 0
+    assert _scale([only(f, ["stress"]) for f in frames], composition, 0.0) > 0
 
 
 def test_nothing_to_learn_from_is_refused(frames: list[Structure]) -> None:

@@ -48,6 +48,7 @@ def adopt(
     single = frame_keys(images)
     present = {*columns, *single} & {*DEFAULTS.values()}
     names: dict[LabelName, tuple[str, ...]] = {}
+    taken = []
     for name, default in DEFAULTS.items():
         if getattr(keys, name) != default or name in keys.named or default in present:
             continue
@@ -56,26 +57,34 @@ def adopt(
         if found:
             _check_common(source, images, name, found, keys)
             names[name] = tuple(found)
+            taken += _described(images, name, found)
     rename(images, names)
-    if names:
+    if taken:
         lacking = [key for key in DEFAULTS.values() if key not in present]
-        taken = ", ".join(_describe(name, found) for name, found in names.items())
-        progress.message(f"no frame has {' or '.join(lacking)}: read {taken}")
+        progress.message(f"no frame has {' or '.join(lacking)}: read {', '.join(taken)}")
     return names
 
 
-def _describe(name: LabelName, found: Sequence[str]) -> str:
-    how = " (-virial / volume)" * any("virial" in key.lower() for key in found)
-    return f"{PLURAL[name]} from {' or '.join(repr(key) for key in found)}{how}"
+def _described(images: Sequence[ase.Atoms], name: LabelName, found: Sequence[str]) -> list[str]:
+    """What is read of a label, where frames have it."""
+    firsts = {_first(image, name, found) for image in images}
+    used = [key for key in found if key in firsts]
+    how = " (-virial / volume)" * any("virial" in key.lower() for key in used)
+    return [f"{PLURAL[name]} from {' or '.join(map(repr, used))}{how}"] if used else []
+
+
+def _first(image: ase.Atoms, name: LabelName, found: Sequence[str]) -> str | None:
+    """The key under which a frame has a label."""
+    return next((key for key in found if _value(image, name, key) is not None), None)
 
 
 def rename(images: Sequence[ase.Atoms], names: Mapping[LabelName, Sequence[str]]) -> None:
     """Put labels that :func:`adopt` found under other names under the default keys."""
     for name, found in names.items():
         for image in images:
-            values = (_value(image, name, key) for key in found)
-            value = next((v for v in values if v is not None), None)
-            if value is not None:
+            key = _first(image, name, found)
+            if key is not None:
+                value = _value(image, name, key)
                 (image.arrays if name == "forces" else image.info)[DEFAULTS[name]] = value
 
 

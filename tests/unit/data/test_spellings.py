@@ -182,6 +182,23 @@ def test_a_file_with_a_default_key_follows_it(tmp_path: Path) -> None:
     assert first.labels.stress is None
 
 
+def test_a_virial_beside_its_stress_is_no_contradiction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [with_results(s) for s in structures()]
+    for image, s in zip(images, structures(), strict=True):
+        del image.calc.results["free_energy"]
+        image.calc.results["energy"] = s.labels.energy
+        image.info["virial"] = virial(s)
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    check(tmp_path / "a.xyz", capsys, "stresses from 'stress'")
+    for image in images:
+        image.info["virial"] = -image.info["virial"]
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    with pytest.raises(InputError, match=r"'stress', 'virial' differ.*data\.stress_key=stress"):
+        read_structures(tmp_path / "a.xyz", KEYS)
+
+
 def test_a_virial_of_a_molecule_is_no_stress(tmp_path: Path) -> None:
     images = [with_results(s) for s in structures(periodic=False)]
     for image in images:

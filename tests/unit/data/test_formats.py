@@ -218,6 +218,17 @@ def test_a_folder_of_deepmd_that_does_not_fit(spoil, message: str, tmp_path: Pat
         read_structures(path)
 
 
+def test_text_of_deepmd_is_to_be_converted(tmp_path: Path) -> None:
+    write_deepmd(tmp_path / "a", structures(2, alike=True))
+    for part in (tmp_path / "a").glob("set.*"):
+        shutil.rmtree(part)
+    with pytest.raises(InputError, match=r"no folder set\.\* in it\. Give a folder"):
+        read_file(tmp_path / "a")
+    (tmp_path / "a/coord.raw").write_text("0 0 0\n")
+    with pytest.raises(InputError, match=r"Make set\.\* of the files \*\.raw"):
+        read_file(tmp_path / "a")
+
+
 def test_arrays_that_would_run_code_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "water"
     write_deepmd(path, structures(alike=True))

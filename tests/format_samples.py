@@ -268,6 +268,20 @@ def runner(frames: Sequence[Structure]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_archive(path: Path, frames: Sequence[Structure]) -> None:
+    """As sGDML writes: kcal/mol and bohr, by their names."""
+    kcal = 4184 / 1.602176634e-19 / 6.02214076e23
+    np.savez(
+        path,
+        z=frames[0].numbers,
+        R=np.array([f.positions for f in frames]) / BOHR,
+        E=np.array([energy(f) for f in frames]) / kcal,
+        F=np.array([f.labelled_forces for f in frames]) * BOHR / kcal,
+        e_unit="kcal/mol",
+        r_unit="bohr",
+    )
+
+
 def write_as_shards(path: Path, frames: Sequence[Structure]) -> None:
     write_shards(path, frames)
 
@@ -305,6 +319,7 @@ FORMATS: dict[str, tuple[str, Write, dict[str, bool], float]] = {
     "deepmd, mixed": ("water", write_mixed, {}, 1e-9),
     "RuNNer": ("input.data", write_runner, {"stress": False}, 2e-6),
     "RuNNer, open": ("input.data", write_runner, {"periodic": False}, 2e-6),
+    "npz": ("a.npz", write_archive, {"alike": True, "periodic": False}, 1e-5),
     "shards": ("data", write_as_shards, {}, 1e-12),
     "shards, open": ("data", write_as_shards, {"periodic": False}, 1e-12),
     "folder": ("runs", write_folder, {}, 1e-6),

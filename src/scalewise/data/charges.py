@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from scalewise.core.errors import InputError
+from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Structure
 
 #: Frame keys of the total charge, e; the first that is there counts.
@@ -30,7 +30,7 @@ def total_charge(frame: Structure) -> float:
         charge = math.nan
     if not math.isfinite(charge):
         raise InputError(
-            f"{frame.where}, key '{key}'", f"{value!r}", "It must be a number, the charge in e."
+            f"{frame.where}, key '{key}'", shown(value, 60), "It must be a number, the charge in e."
         )
     return charge
 

@@ -4,49 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Self
+from typing import Any, Self
 
 import ase
 import numpy as np
 
 from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.progress import Progress
-from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY
 from scalewise.core.settings import Settings
-
-LabelName = Literal["forces", "energy", "stress"]
-DEFAULTS: Final[Mapping[LabelName, str]] = {
-    "forces": FORCES_KEY,
-    "energy": ENERGY_KEY,
-    "stress": STRESS_KEY,
-}
-PLURAL: Final[Mapping[LabelName, str]] = {
-    "forces": "forces",
-    "energy": "energies",
-    "stress": "stresses",
-}
-#: What programs call the labels of a frame, in lower case. Virials are those of a frame, in eV.
-SPELLINGS: Final[Mapping[LabelName, frozenset[str]]] = {
-    "forces": frozenset({"force", "forces", "ref_force", "dft_force", "dft_forces"}),
-    "energy": frozenset(
-        {"energy", "free_energy", "dft_energy", "total_energy", "totenergy", "potential_energy"}
-        | {"etot", "toten"}
-    ),
-    "stress": frozenset(
-        {"stress", "dft_stress", "virial", "virials", "ref_virial", "dft_virial", "dft_virials"}
-    ),
-}
-
-
-def spells(name: LabelName, key: str) -> bool:
-    """Whether a key is what programs call a label, in upper or lower case.
-
-    Examples
-    --------
-    >>> spells("energy", "Energy"), spells("stress", "ref_STRESS"), spells("forces", "energy")
-    (True, True, False)
-    """
-    return key.lower() in SPELLINGS[name] or key.lower() == DEFAULTS[name].lower()
+from scalewise.data.label_names import PLURAL, UNITS, LabelName, resembles, spells
 
 
 @dataclass(frozen=True)
@@ -176,14 +143,15 @@ def check_present(
                 f"no frame has it; frame keys: {', '.join(known) or 'none'}",
                 f"Correct {option}, or leave it out.{did_you_mean(key, known)}",
             )
-        usual = [k for k in known if spells(name, k)]
-        if usual:
-            listed = " and ".join(f"'{k}'" for k in usual)
-            fit = [k for k in usual if "virial" not in k.lower()]
-            one = "it" if len(usual) == 1 else "one"
-            hint = f"; if {one} is what is meant, give {option}={fit[0]}" if fit else ""
+        others = _others(name, images)
+        if others:
+            listed = " and ".join(f"'{k}'" for k in others)
+            fit = [k for k in others if "virial" not in k.lower()]
+            one = "it" if len(others) == 1 else "one"
+            meant = f"; if {one} is what is meant, in {UNITS[name]}, give {option}="
             progress.message(
-                f"no {PLURAL[name]} are read: no frame has '{key}', but the file has {listed}{hint}"
+                f"no {PLURAL[name]} are read: no frame has '{key}', but the file has {listed}"
+                + (meant + fit[0] if fit else "")
             )
 
 
@@ -195,4 +163,21 @@ def frame_keys(images: Sequence[ase.Atoms]) -> list[str]:
         for key, value in {**results, **image.info}.items():
             if not (np.ndim(value) == 2 and np.shape(value)[0] == len(image) != 3):
                 found[str(key)] = None
+    return list(found)
+
+
+def _others(name: LabelName, images: Sequence[ase.Atoms]) -> list[str]:
+    """Keys that may be the label in place of one that no frame has, the likeliest alone."""
+    known = frame_keys(images)
+    for like in (spells, resembles):
+        if found := [key for key in known if like(name, key)]:
+            return found
+    return _single_numbers(images) if name == "energy" else []
+
+
+def _single_numbers(images: Sequence[ase.Atoms]) -> list[str]:
+    """Frame keys that hold one number with decimals each."""
+    found: dict[str, None] = {}
+    for image in images:
+        found |= {str(k): None for k, v in image.info.items() if isinstance(v, float | np.floating)}
     return list(found)

@@ -19,15 +19,14 @@ from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
 from scalewise.core.wording import count
 from scalewise.data import units
 from scalewise.data.keys import (
-    DEFAULTS,
-    PLURAL,
     LabelKeys,
-    LabelName,
     check_forces,
     check_present,
     frame_columns,
+    frame_keys,
     frame_value,
 )
+from scalewise.data.label_names import DEFAULTS, PLURAL, LabelName, spells
 from scalewise.data.readers import hash_file, iterate_file, read_file
 from scalewise.data.readers.extxyz import write_images
 from scalewise.data.shard_writing import write_shards
@@ -167,18 +166,27 @@ def convert_images(
     check_forces(source, images, keys)
     frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
     check_present(source, images, keys, progress)
-    _say_missing(frames, progress)
+    _say_missing(frames, images, keys, progress)
     if keys.check_units:
         _refuse_units(frames, keys, names)
     return frames
 
 
-def _say_missing(frames: Sequence[Structure], progress: Progress) -> None:
-    """Tell of labels that some frames have, and others lack."""
-    for name in ("forces", "energy", "stress"):
-        missing = sum(getattr(frame.labels, name) is None for frame in frames)
-        if 0 < missing < len(frames):
-            progress.message(f"{missing} of {count(len(frames), 'frame')} have no {name}")
+def _say_missing(
+    frames: Sequence[Structure], images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress
+) -> None:
+    """Tell of labels that some frames have and others lack, and what these have in their place."""
+    for name in DEFAULTS:
+        lacking = [k for k, frame in enumerate(frames) if getattr(frame.labels, name) is None]
+        if not 0 < len(lacking) < len(frames):
+            continue
+        without = [images[k] for k in lacking]
+        known = frame_keys(without)
+        if name == "forces":
+            known = list(dict.fromkeys(c for image in without for c in frame_columns(image)))
+        others = [repr(key) for key in known if spells(name, key) and key != getattr(keys, name)]
+        also = f", but {' and '.join(others)}, which is not read" if others else ""
+        progress.message(f"{len(lacking)} of {count(len(frames), 'frame')} have no {name}{also}")
 
 
 def without_labels(*, check_units: bool = True) -> LabelKeys:
@@ -298,7 +306,7 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
 
 
 def _refuse_units(
-    frames: Sequence[Structure], keys: LabelKeys, names: Mapping[LabelName, str]
+    frames: Sequence[Structure], keys: LabelKeys, names: Mapping[LabelName, Sequence[str]]
 ) -> None:
     """Refuse the first thing about units that looks wrong."""
     named: dict[str, str | None] = {
@@ -306,7 +314,7 @@ def _refuse_units(
         "forces": keys.forces,
         "energy": keys.energy,
         "stress": keys.stress,
-        **{str(name): key for name, key in names.items()},
+        **{str(name): "' or '".join(found) for name, found in names.items()},
     }
     found = units.suspicions(frames, keys.stress) if keys.any else units.suspect_lengths(frames)
     for one in found:

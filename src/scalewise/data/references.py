@@ -7,7 +7,6 @@ from typing import Final
 
 import numpy as np
 
-from scalewise.core.errors import InputError
 from scalewise.data.charges import total_charge
 from scalewise.data.structure import Structure, heights
 
@@ -43,21 +42,18 @@ def is_isolated_atom(structure: Structure) -> bool:
 def reference_energies(structures: Sequence[Structure]) -> dict[int, float]:
     """Energy (eV) of the neutral isolated atom of each element that has one, by atomic number.
 
-    Of several, such as those of several spins, the lowest.
+    Of several, such as those of several spins, the lowest; ions are no references.
+
+    Raises
+    ------
+    InputError
+        As :func:`scalewise.data.charges.total_charge`.
     """
     found: dict[int, float] = {}
     for structure in structures:
         energy = structure.labels.energy
-        if energy is None or not is_isolated_atom(structure) or not _neutral(structure):
+        if energy is None or not is_isolated_atom(structure) or abs(total_charge(structure)) > 1e-6:
             continue
         number = int(structure.numbers[0])
         found[number] = min(energy, found.get(number, np.inf))
     return dict(sorted(found.items()))
-
-
-def _neutral(structure: Structure) -> bool:
-    """Whether it is known to be; ions are no references, nor what has no number as its charge."""
-    try:
-        return abs(total_charge(structure)) < 1e-6
-    except InputError:
-        return False

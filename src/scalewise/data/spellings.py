@@ -3,7 +3,7 @@
 ASE writes ``energy``, ``forces`` and ``stress``; NEP and GPUMD ``energy``, ``force`` and
 ``virial``, in upper or lower case. Where no frame of a file has any of the default keys, these are
 taken in their place, and it is said. A file that has one of the default keys follows them: what
-else it holds may be predictions.
+else it holds may be predictions, unless its name says otherwise, as ``REF_virials`` does.
 """
 
 from __future__ import annotations
@@ -16,16 +16,8 @@ import numpy as np
 
 from scalewise.core.errors import InputError
 from scalewise.core.progress import Progress
-from scalewise.data.keys import (
-    DEFAULTS,
-    PLURAL,
-    LabelKeys,
-    LabelName,
-    frame_columns,
-    frame_keys,
-    frame_value,
-    spells,
-)
+from scalewise.data.keys import LabelKeys, frame_columns, frame_keys, frame_value
+from scalewise.data.label_names import DEFAULTS, PLURAL, LabelName, spells, spells_reference
 
 #: Relative and absolute difference (eV, eV/Å, eV/Å³) up to which two keys hold the same: files
 #: print four digits of a virial, and more of others.
@@ -38,69 +30,79 @@ _SAME: Final[dict[LabelName, tuple[float, float]]] = {
 
 def adopt(
     source: str, images: Sequence[ase.Atoms], keys: LabelKeys, progress: Progress
-) -> dict[LabelName, str]:
+) -> dict[LabelName, tuple[str, ...]]:
     """Put labels with other names under the default keys, where no frame has one of these.
 
     Returns
     -------
     dict
-        The names that were found in their place.
+        The names that were found in their place: several, where frames differ in them.
 
     Raises
     ------
     InputError
-        Several names for one label whose values differ: which one is meant, the user must say.
+        Several names for one label whose values differ in a frame: which one is meant, the user
+        must say.
     """
-    columns = dict.fromkeys(k for image in images for k in frame_columns(image))
+    columns = list(dict.fromkeys(k for image in images for k in frame_columns(image)))
     single = frame_keys(images)
-    if {*columns, *single} & {*DEFAULTS.values()}:
-        return {}
-    names: dict[LabelName, str] = {}
+    present = {*columns, *single} & {*DEFAULTS.values()}
+    names: dict[LabelName, tuple[str, ...]] = {}
     taken = []
     for name, default in DEFAULTS.items():
-        if getattr(keys, name) != default or name in keys.named:
+        if getattr(keys, name) != default or name in keys.named or default in present:
             continue
-        found = [k for k in (columns if name == "forces" else single) if spells(name, k)]
-        if not found:
-            continue
-        key = found[0] if len(found) == 1 else _common(source, images, name, found, keys)
-        names[name] = key
-        how = " (-virial / volume)" * ("virial" in key.lower())
-        taken.append(f"{PLURAL[name]} from '{key}'{how}")
+        fits = spells_reference if present else spells
+        found = [k for k in (columns if name == "forces" else single) if fits(name, k)]
+        if found:
+            _check_common(source, images, name, found, keys)
+            names[name] = tuple(found)
+            taken += _described(images, name, found)
     rename(images, names)
     if taken:
-        progress.message(f"no frame has {' or '.join(DEFAULTS.values())}: read {', '.join(taken)}")
+        lacking = [key for key in DEFAULTS.values() if key not in present]
+        progress.message(f"no frame has {' or '.join(lacking)}: read {', '.join(taken)}")
     return names
 
 
-def rename(images: Sequence[ase.Atoms], names: Mapping[LabelName, str]) -> None:
+def _described(images: Sequence[ase.Atoms], name: LabelName, found: Sequence[str]) -> list[str]:
+    """What is read of a label, where frames have it."""
+    firsts = {_first(image, name, found) for image in images}
+    used = [key for key in found if key in firsts]
+    how = " (-virial / volume)" * any("virial" in key.lower() for key in used)
+    return [f"{PLURAL[name]} from {' or '.join(map(repr, used))}{how}"] if used else []
+
+
+def _first(image: ase.Atoms, name: LabelName, found: Sequence[str]) -> str | None:
+    """The key under which a frame has a label."""
+    return next((key for key in found if _value(image, name, key) is not None), None)
+
+
+def rename(images: Sequence[ase.Atoms], names: Mapping[LabelName, Sequence[str]]) -> None:
     """Put labels that :func:`adopt` found under other names under the default keys."""
-    for name, key in names.items():
+    for name, found in names.items():
         for image in images:
-            value = _value(image, name, key)
-            if value is not None:
+            key = _first(image, name, found)
+            if key is not None:
+                value = _value(image, name, key)
                 (image.arrays if name == "forces" else image.info)[DEFAULTS[name]] = value
 
 
-def _common(
+def _check_common(
     source: str, images: Sequence[ase.Atoms], name: LabelName, found: list[str], keys: LabelKeys
-) -> str:
-    """The first of several keys, if all hold the same in every frame."""
+) -> None:
+    """Assert that keys of one label hold the same wherever a frame has several of them."""
     relative, absolute = _SAME[name]
     for image in images:
-        values = [_value(image, name, key) for key in found]
-        first, others = values[0], values[1:]
-        if all(value is None for value in values):
-            continue
-        if first is None or not all(
-            other is not None
-            and np.shape(other) == np.shape(first)
-            and np.allclose(other, first, rtol=relative, atol=absolute)
-            for other in others
+        values = [v for key in found if (v := _value(image, name, key)) is not None]
+        if not all(
+            np.shape(other) == np.shape(values[0])
+            and np.allclose(other, values[0], rtol=relative, atol=absolute)
+            for other in values[1:]
         ):
             break
     else:
-        return found[0]
+        return
     option = keys.options[name]
     usable = [key for key in found if "virial" not in key.lower()]
     hint = f", such as {option}={usable[-1]}" if usable else ""

@@ -298,7 +298,8 @@ def check_cell(cell: np.ndarray, pbc: np.ndarray, where: str) -> None:
     span, unit = [("length", "Å"), ("area", "Å²"), ("volume", "Å³")][len(edges) - 1]
     if volume < SMALLEST_VOLUME:
         along = "" if pbc.all() else f" along pbc={''.join('FT'[int(p)] for p in pbc)}"
-        raise InputError(key, f"periodic{along}, but the cell has no {span}", "Write the cell.")
+        remedy = "Write the cell or, of a molecule, that nothing is periodic: pbc=FFF in extxyz."
+        raise InputError(key, f"periodic{along}, but the cell has no {span}", remedy)
     shortest = float(edges.min())
     if shortest < SHORTEST_EDGE:
         raise InputError(

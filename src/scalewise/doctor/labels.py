@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
-from scalewise.data.charges import CHARGE_KEYS
+from scalewise.data.charges import CHARGE_KEYS, total_charge
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
 from scalewise.data.units import suspicions
@@ -219,15 +219,21 @@ def _force_outliers(frames: Sequence[Structure]) -> list[Outlier]:
 
 
 def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
-    """Total charges, where frames carry them."""
+    """Total charges, where frames carry them.
+
+    Raises
+    ------
+    InputError
+        A charge that is no number.
+    """
     key = next((k for k in CHARGE_KEYS if any(k in f.info for f in frames)), None)
     if key is None:
         return {"key": None, "values_e": {}, "without": len(frames)}, []
     values: dict[str, int] = {}
     charged = []
     for k, frame in enumerate(frames):
-        if key in frame.info:
-            value = float(frame.info[key])
+        if any(name in frame.info for name in CHARGE_KEYS):
+            value = total_charge(frame)
             values[f"{value:g}"] = values.get(f"{value:g}", 0) + 1
             if abs(value) > 1e-6:
                 charged.append(k)

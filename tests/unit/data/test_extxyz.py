@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import pytest
 from ase.build import bulk
 
 from scalewise.core.errors import InputError
 from scalewise.data.readers.extxyz import read_images
+from scalewise.data.reading import read_structures
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,92 @@ def test_names_that_mean_something_to_ase_are_names(tmp_path: Path, text: str) -
     path = tmp_path / "run@3:a=b.xyz"
     path.write_text(text)
     assert len(read_images(path)) == 6
+
+
+def written(path: Path, comment: str, *rows: str) -> Path:
+    """One frame: by default a cell of 8 Å with OH."""
+    rows = rows or ("H 1 2 3 0.1 0.2 0.3", "O 1.97 2 3 -0.1 -0.2 -0.3")
+    path.write_text("\n".join([str(len(rows)), comment, *rows, ""]))
+    return path
+
+
+CELL = 'Lattice="8 0 0 0 8 0 0 0 8"'
+COLUMNS = "Properties=species:S:1:pos:R:3:forces:R:3"
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("TTF", "TTF"),
+        ('"FFF"', "FFF"),
+        ("T,F,F", "TFF"),
+        ("110", "TTF"),
+        ('"T T F"', "TTF"),
+        ('"1 0 1"', "TFT"),
+        ("[T, T, F]", "TTF"),
+        ("false", "FFF"),
+        ("1", "TTT"),
+        ("T", "TTT"),
+    ],
+)
+def test_periodicity_is_what_is_written(tmp_path: Path, value: str, meant: str) -> None:
+    (image,) = read_images(written(tmp_path / "a.xyz", f"{CELL} {COLUMNS} pbc={value}"))
+    assert "".join("FT"[int(p)] for p in image.pbc) == meant
+
+
+@pytest.mark.parametrize("value", ["xy", "yes", '"T T"', '"2 0 0"', '""'])
+def test_periodicity_that_is_none_is_refused(tmp_path: Path, value: str) -> None:
+    path = written(tmp_path / "a.xyz", f"{CELL} {COLUMNS} pbc={value}")
+    with pytest.raises(InputError, match=r"line 2, key 'pbc': .* pbc=\"T T F\""):
+        read_images(path)
+
+
+def test_six_components_are_in_the_order_of_voigt(tmp_path: Path) -> None:
+    for key, quotes in {"stress": '""', "virial": "''", "STRESS": "{}"}.items():
+        value = f"{quotes[0]}1 2 3 4 5 6{quotes[1]}"
+        path = written(tmp_path / "a.xyz", f"{CELL} {COLUMNS} {key}={value} energy=-1.5")
+        (frame,) = read_structures(path, stress="REF_stress", check_units=False)
+        meant = np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3.0]])
+        scale = -1 / 8**3 if key == "virial" else 1.0
+        np.testing.assert_allclose(frame.labels.stress, scale * meant)
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        "PROPERTIES=SPECIES:S:1:POS:R:3:FORCE:R:3",
+        'Properties="Species:S:1:Pos:R:3:forces:R:3"',
+        "properties=species:S:1:positions:R:3:Forces:R:3",
+        "Properties=symbols:S:1:pos:R:3:force:R:3",
+    ],
+)
+def test_columns_in_other_cases(tmp_path: Path, properties: str) -> None:
+    (frame,) = read_structures(written(tmp_path / "a.xyz", f"{CELL} {properties} Energy=-1.5"))
+    assert frame.symbols == ["H", "O"]
+    np.testing.assert_allclose(frame.positions[1], [1.97, 2, 3])
+    np.testing.assert_allclose(frame.labels.forces[1], [-0.1, -0.2, -0.3])
+    assert frame.labels.energy == -1.5
+
+
+def test_columns_in_another_order(tmp_path: Path) -> None:
+    comment = f"{CELL} Properties=id:I:1:forces:R:3:Z:I:1:pos:R:3"
+    (frame,) = read_structures(written(tmp_path / "a.xyz", comment, "7 .1 .2 .3 8 1 2 3"))
+    assert frame.symbols == ["O"]
+    np.testing.assert_allclose(frame.positions, [[1, 2, 3]])
+    np.testing.assert_allclose(frame.labels.forces, [[0.1, 0.2, 0.3]])
+
+
+@pytest.mark.parametrize("names", ["species:S:1:position:R:3", "element:S:1:pos:R:3"])
+def test_columns_without_which_atoms_would_lie_at_the_origin_are_asked_for(
+    tmp_path: Path, names: str
+) -> None:
+    path = written(tmp_path / "a.xyz", f"{CELL} Properties={names}:forces:R:3")
+    with pytest.raises(InputError, match=r"line 2: .* without .*Call their column (pos|species)"):
+        read_images(path)
+
+
+@pytest.mark.parametrize("name", ["D", "H1", "Na+", "1", "Du"])
+def test_names_that_are_no_elements_are_said(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path / "a.xyz", f"{CELL} {COLUMNS}", f"{name} 1 2 3 0.1 0.2 0.3")
+    with pytest.raises(InputError, match=rf"an atom called '{re.escape(name)}'.* write H for deut"):
+        read_images(path)

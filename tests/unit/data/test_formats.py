@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import ase
+import ase.db
 import numpy as np
 import pytest
 from ase.build import bulk
@@ -216,6 +218,17 @@ def test_a_folder_of_deepmd_that_does_not_fit(spoil, message: str, tmp_path: Pat
         read_structures(path)
 
 
+def test_text_of_deepmd_is_to_be_converted(tmp_path: Path) -> None:
+    write_deepmd(tmp_path / "a", structures(2, alike=True))
+    for part in (tmp_path / "a").glob("set.*"):
+        shutil.rmtree(part)
+    with pytest.raises(InputError, match=r"no folder set\.\* in it\. Give a folder"):
+        read_file(tmp_path / "a")
+    (tmp_path / "a/coord.raw").write_text("0 0 0\n")
+    with pytest.raises(InputError, match=r"Make set\.\* of the files \*\.raw"):
+        read_file(tmp_path / "a")
+
+
 def test_arrays_that_would_run_code_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "water"
     write_deepmd(path, structures(alike=True))
@@ -279,6 +292,43 @@ def test_folders_without_known_files_are_refused(tmp_path: Path) -> None:
         read_file(tmp_path)
 
 
+def test_files_of_other_programs_are_no_members(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    write_outcar(tmp_path / "OUTCAR", frames)
+    others = {
+        "OUTCAR_notes.txt": "of no kind",
+        "outcar.py": "print()",
+        "OUTCAR_2": "",
+        "pom.xml": "<project><modules/></project>",
+        "input.data": "LAMMPS data file\n\n2 atoms\n",
+        "Thumbs.db": "of no kind",
+    }
+    for name, text in others.items():
+        (tmp_path / name).write_text(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "jobs.db")) as connection:
+        connection.execute("create table other (id integer)")
+    np.savez(tmp_path / "cache.npz", values=np.ones(3))
+    assert [f.name for f in files_of(tmp_path)] == ["OUTCAR"]
+    assert len(read_file(tmp_path)) == 2
+    with pytest.raises(InputError, match="no ionic step"):
+        read_file(tmp_path / "pom.xml")
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    frames = structures(2, alike=True)
+    for name in ("elsewhere/one", "data/two"):
+        (tmp_path / name).mkdir(parents=True)
+        write_outcar(tmp_path / name / "OUTCAR", frames)
+    folder = tmp_path / "data"
+    targets = {"again": "../elsewhere/one", "one": "../elsewhere/one", "loop": ".", "up": ".."}
+    for name, target in {**targets, "within": "two"}.items():
+        (folder / name).symlink_to(target, target_is_directory=True)
+    names = [str(f.relative_to(folder)) for f in files_of(folder)]
+    assert names == ["again/OUTCAR", "two/OUTCAR"]
+    found = read_structures(folder, check_units=False)
+    assert [f.info["source_file"] for f in found] == [n for n in names for _ in range(2)]
+
+
 def test_the_hash_of_a_folder_is_that_of_what_is_read(tmp_path: Path) -> None:
     frames = structures(2, alike=True)
     write_outcar(tmp_path / "OUTCAR", frames)
@@ -293,8 +343,6 @@ def test_the_hash_of_a_folder_is_that_of_what_is_read(tmp_path: Path) -> None:
 
 
 def test_a_database_is_left_alone_where_it_is_none(tmp_path: Path) -> None:
-    import sqlite3
-
     path = tmp_path / "a.db"
     with sqlite3.connect(path) as connection:
         connection.execute("create table other (id integer)")
@@ -304,6 +352,71 @@ def test_a_database_is_left_alone_where_it_is_none(tmp_path: Path) -> None:
         read_file(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_arrays_of_a_database_that_were_stored_as_lists_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with ase.db.connect(str(path)) as rows:
+        for k, forces in enumerate((np.full((2, 3), 0.5), [[0.5] * 3] * 2)):
+            atoms = ase.Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+            rows.write(atoms, dft_energy=-k, data={"dft_forces": forces})
+    found = read_structures(path)
+    assert [f.labels.energy for f in found] == [0, -1]
+    for frame in found:
+        np.testing.assert_array_equal(frame.labels.forces, np.full((2, 3), 0.5))
+
+
+@pytest.mark.parametrize("wrong", ["r ", "X ", ""])
+def test_elements_that_vasp_misspells_are_those_of_their_potentials(
+    wrong: str, tmp_path: Path
+) -> None:
+    frames = structures(1, alike=True)
+    text = vasprun(frames).replace("<rc><c>Na</c>", f"<rc><c>{wrong}</c>")
+    text = text.replace("<rc><c>O </c><c>   1<", "<rc><c>O </c><c>   2<")
+    text = text.replace("<rc><c>H </c><c>   1<", "<rc><c>H </c><c>   3<")
+    path = tmp_path / "vasprun.xml"
+    path.write_text(text)
+    with pytest.raises(InputError, match="where an element belongs"):
+        read_file(path)
+    kinds = "".join(f"<rc><c>1</c><c>PAW_PBE {s}_sv 07Sep2000</c></rc>" for s in ("Na", "O", "H"))
+    kinds = f'<array name="atomtypes"><set>{kinds}</set></array></atominfo>'
+    path.write_text(text.replace("</atominfo>", kinds))
+    (image,) = read_file(path)
+    np.testing.assert_array_equal(image.numbers, frames[0].numbers)
+
+
+def test_exponents_of_fortran(tmp_path: Path) -> None:
+    path = tmp_path / "input.data"
+    path.write_text("begin\natom 1D0 0 0 H 0D0 0 0 0 1.0D-01\nenergy -0.5d+00\ncharge 0\nend\n")
+    (image,) = read_file(path)
+    assert image.positions[0, 0] == pytest.approx(0.529177, abs=1e-6)
+    assert image.info["REF_energy"] == pytest.approx(-13.605693, abs=1e-5)
+    assert image.arrays["REF_forces"][0, 2] == pytest.approx(5.1422067, abs=1e-5)
+
+
+def test_units_of_archives(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    kcal = 0.0433641
+    arrays = {"coords": np.ones((2, 1, 3)), "nuclear_charges": np.array([8], dtype=np.uint8)}
+    arrays |= {"energies": np.array([1.0, 2.0]), "forces": np.full((2, 1, 3), 3.0)}
+    np.savez(path, **arrays)
+    with pytest.raises(InputError, match=r"key 'e_unit'.*numpy\.savez\(.*e_unit='kcal/mol'"):
+        read_file(path)
+    np.savez(path, **arrays, old_indices=np.arange(2))  # rMD17
+    found = read_file(path)
+    assert [a.info["REF_energy"] for a in found] == pytest.approx([kcal, 2 * kcal], rel=1e-5)
+    assert found[1].arrays["REF_forces"] == pytest.approx(np.full((1, 3), 3 * kcal), rel=1e-5)
+    assert found[0].positions.tolist() == [[1, 1, 1]]
+    assert not found[0].pbc.any()
+    lattice = np.array([[9.0, 1, 0], [0, 9, 0], [0, 0, 9]])  # vectors are columns
+    np.savez(path, **arrays, e_unit="eV", r_unit="Ang", lattice=lattice)
+    (first, _) = read_file(path)
+    np.testing.assert_array_equal(first.cell[1], [1, 9, 0])
+    assert first.info["REF_energy"] == 1.0
+    for key, value in {"e_unit": "Ry", "forces": np.ones(5), "nuclear_charges": [1.5]}.items():
+        np.savez(path, **{**arrays, "e_unit": "eV", key: value})
+        with pytest.raises(InputError, match=r"'Ry'.*Known units|(forces|elements) of shape"):
+            read_file(path)
 
 
 def test_units_of_runner_and_its_charges(tmp_path: Path) -> None:

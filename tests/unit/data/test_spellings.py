@@ -56,6 +56,8 @@ def check(path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> None:
         ("energy", "virial", "forces"),
         ("ENERGY", "virials", "Forces"),
         ("total_energy", "VIRIAL", "dft_forces"),
+        ("energy_ev", "virials", "forces_eV_A"),
+        ("E_tot", "ref_virials", "reference_force"),
     ],
 )
 def test_the_spelling_of_nep(
@@ -70,6 +72,67 @@ def test_the_spelling_of_nep(
         f"energies from '{energy}'",
         f"stresses from '{virial}' (-virial / volume)",
     )
+
+
+def test_virials_beside_reference_forces_are_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nep(tmp_path / "a.xyz", "REF_energy", "REF_virials", "REF_forces")
+    found = read_structures(tmp_path / "a.xyz", KEYS, check_units=False, progress=Messages())
+    for read, meant in zip(found, structures(), strict=True):
+        np.testing.assert_allclose(read.labels.stress, meant.labels.stress, atol=1e-7)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no frame has REF_stress: read stresses from 'REF_virials' (-virial / volume)" in said
+
+
+def test_frames_may_differ_in_the_names_of_their_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = ""
+    for k, words in enumerate([("Energy", "virial", "force"), ("energy", "virials", "forces")]):
+        nep(tmp_path / f"{k}.xyz", *words)
+        text += (tmp_path / f"{k}.xyz").read_text()
+    (tmp_path / "a.xyz").write_text(text)
+    found = read_structures(tmp_path / "a.xyz", KEYS, check_units=False, progress=Messages())
+    for read, meant in zip(found, structures() * 2, strict=True):
+        assert read.labels.energy == pytest.approx(meant.labels.energy)
+        np.testing.assert_allclose(read.labels.forces, meant.labels.forces, atol=1e-8)
+        np.testing.assert_allclose(read.labels.stress, meant.labels.stress, atol=1e-7)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "forces from 'force' or 'forces', energies from 'Energy' or 'energy'" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("energy_Ha", "has 'energy_Ha'; if it is what is meant, in eV, give data.energy_key="),
+        ("MACE_energy", "has 'MACE_energy'; if it"),
+        ("U0", "has 'U0'; if it"),
+    ],
+)
+def test_energies_that_are_not_read_are_said(
+    key: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nep(tmp_path / "a.xyz", key, "stress_GPa", "forces")
+    found = read_structures(tmp_path / "a.xyz", KEYS, check_units=False, progress=Messages())
+    assert all(f.labels.energy is None and f.labels.stress is None for f in found)
+    said = " ".join(capsys.readouterr().out.split())
+    assert message in said
+    assert "has 'stress_GPa'; if it is what is meant, in eV/Å³, give data.stress_key=" in said
+
+
+def test_labels_of_other_names_beside_default_keys_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nep(tmp_path / "0.xyz", "energy", "virial", "forces")
+    nep(tmp_path / "1.xyz", "REF_energy", "virial", "REF_forces")
+    text = "".join((tmp_path / f"{k}.xyz").read_text() for k in range(2))
+    (tmp_path / "a.xyz").write_text(text)
+    found = read_structures(tmp_path / "a.xyz", KEYS, check_units=False, progress=Messages())
+    assert [f.labels.energy is None for f in found] == 3 * [True] + 3 * [False]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 of 6 frames have no forces, but 'forces', which is not read" in said
+    assert "3 of 6 frames have no energy, but 'energy', which is not read" in said
 
 
 def of_ase(path: Path, free: float = 0.0) -> None:
@@ -117,6 +180,23 @@ def test_a_file_with_a_default_key_follows_it(tmp_path: Path) -> None:
     (first, *_) = read_structures(tmp_path / "a.xyz", KEYS, check_units=False)
     assert first.labels.energy is None
     assert first.labels.stress is None
+
+
+def test_a_virial_beside_its_stress_is_no_contradiction(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [with_results(s) for s in structures()]
+    for image, s in zip(images, structures(), strict=True):
+        del image.calc.results["free_energy"]
+        image.calc.results["energy"] = s.labels.energy
+        image.info["virial"] = virial(s)
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    check(tmp_path / "a.xyz", capsys, "stresses from 'stress'")
+    for image in images:
+        image.info["virial"] = -image.info["virial"]
+    ase.io.write(tmp_path / "a.xyz", images, format="extxyz")
+    with pytest.raises(InputError, match=r"'stress', 'virial' differ.*data\.stress_key=stress"):
+        read_structures(tmp_path / "a.xyz", KEYS)
 
 
 def test_a_virial_of_a_molecule_is_no_stress(tmp_path: Path) -> None:

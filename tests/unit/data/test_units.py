@@ -203,6 +203,16 @@ def test_forces_in_other_units(made, factor: float, words: str) -> None:
     assert any(p.split(": .*")[0] in text and p.split(": .*")[1] in text for p in pattern), text
 
 
+@pytest.mark.parametrize("made", [crystals, molecules, alloys])
+@pytest.mark.parametrize("energies", [True, False])
+def test_gradients_are_no_forces(made, energies: bool) -> None:
+    labels = [f.labels if energies else replace(f.labels, energy=None, stress=None) for f in made()]
+    turned = [
+        replace(f, labels=replace(x, forces=-x.forces)) for f, x in zip(made(), labels, strict=True)
+    ]
+    assert "forces: atoms that are close pull at each other" in said(turned)
+
+
 def test_positions_in_bohr_and_nanometres() -> None:
     def bohr(f: Structure) -> Structure:
         forces = f.labelled_forces * BOHR / HARTREE

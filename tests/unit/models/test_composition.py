@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from scalewise.core.errors import InputError
 from scalewise.data.references import is_isolated_atom, reference_energies
 from scalewise.data.structure import Labels, Structure
+from scalewise.doctor.labels import check_charges
 from scalewise.models.composition import CompositionModel, count, count_all
 
 BOX = 12.0 * np.eye(3)
@@ -82,3 +86,11 @@ def test_what_an_isolated_atom_is() -> None:
 def test_counts() -> None:
     assert count(np.array([8, 1, 1]), (1, 8)).tolist() == [2, 1]
     assert count_all([np.array([8, 26]), np.zeros(0, dtype=int)], (8,)).tolist() == [[1], [0]]
+
+
+@pytest.mark.parametrize("charge", ["neutral", [1.0, 2.0], np.nan, None])
+def test_a_charge_that_is_no_number_is_refused_by_name(charge: object) -> None:
+    atom = replace(structure([1], -13.0), info={"charge": charge})
+    for read in (reference_energies, check_charges):
+        with pytest.raises(InputError, match=r"key 'charge': .* a number, the charge in e"):
+            read([atom])

@@ -57,6 +57,30 @@ def test_fit_predicts_forces_of_a_pair_potential_it_has_not_seen() -> None:
     assert np.sqrt(((found - wanted) ** 2).mean()) < 0.02 * np.sqrt((wanted**2).mean())
 
 
+def test_an_atom_whose_neighbors_are_its_own_images_has_no_coefficients_of_rounding() -> None:
+    # one oxygen in a cell smaller than the cutoff: its images pull at it from all sides equally,
+    # and no force says anything of pairs of oxygen
+    rng = np.random.default_rng(4)
+    grid = 2.6 * np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1.0]]) / 2
+    frames = [
+        Structure(
+            np.array([8, 1, 1, 1]),
+            grid + rng.uniform(-0.05, 0.05, (4, 3)),
+            2.6 * np.eye(3),
+            np.ones(3, dtype=bool),
+        )
+        for _ in range(8)
+    ]
+    pair, fitted = planted(), PairBaseline(ELEMENTS, CUTOFF, 4).double()
+    fitted.fit(labelled(frames, pair), ELEMENTS)
+    assert fitted.coefficients[1, 1].abs().max() < 1e-6
+    for (energy, forces), (_, wanted) in zip(
+        fitted.evaluate(frames, ELEMENTS), pair.evaluate(frames, ELEMENTS), strict=True
+    ):
+        assert abs(energy) < 1e4
+        assert np.abs(forces - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
 def test_forces_are_the_derivative_of_the_energy() -> None:
     pair, (frame,) = planted(), molecules(1)
     _, forces = pair.evaluate([frame], ELEMENTS)[0]

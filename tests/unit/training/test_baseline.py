@@ -51,6 +51,37 @@ def test_isolated_atoms_fix_the_composition_and_binding_is_the_shift() -> None:
     assert found.shift == pytest.approx(np.mean(energies) / 8 + 1400.0, abs=1.0)
 
 
+def stretched(force: float) -> list[Structure]:
+    """Crystals of one atom in a cell, with energies of a parabola, +-0.04 eV on average."""
+    return [
+        Structure(
+            np.array([11]),
+            np.zeros((1, 3)),
+            (3.4 + 0.05 * k) * np.eye(3),
+            np.ones(3, dtype=bool),
+            index=k,
+            labels=Labels(np.full((1, 3), force), 0.01 * (k - 4.5) ** 2, None),
+        )
+        for k in range(10)
+    ]
+
+
+@pytest.mark.parametrize("force", [0.0, 1e-16, 1e-6])
+def test_where_symmetry_leaves_no_forces_energies_give_the_scale(force: float) -> None:
+    network = NETWORK.model_copy(update={"pair_baseline": False})
+    energies = np.array([f.labels.energy for f in stretched(force)])
+    found = fit_baseline(stretched(force), (11,), network)
+    assert found.energy_scale == pytest.approx(energies.std())
+
+
+def test_forces_give_the_scale_beside_binding_energies() -> None:
+    network = NETWORK.model_copy(update={"pair_baseline": False})
+    frames = bound(12, energy=-400.0)
+    forces = np.concatenate([f.labelled_forces for f in frames])
+    found = fit_baseline(frames, (11, 17), network)
+    assert found.energy_scale == pytest.approx(np.sqrt(np.mean(forces**2)))
+
+
 def test_an_untrained_network_has_the_shift() -> None:
     """After a step of no length, energies are within those of one atom, not hundreds of eV off."""
     frames = bound(12)

@@ -28,6 +28,7 @@ from scalewise.data.readers import (
     deepmd,
     extxyz,
     folders,
+    molecules,
     outcar,
     runner,
     vasprun,
@@ -214,6 +215,7 @@ def _fits(name: str, word: str) -> bool:
 register_reader(every_suffix(".xyz", ".extxyz"), extxyz.read_images)
 register_reader(".traj", ase_files.read_trajectory)
 register_reader(".db", ase_files.read_database)
+register_reader(".npz", molecules.read_archive)
 register_reader("OUTCAR", outcar.read_outcar)
 register_reader(every_suffix(".xml"), vasprun.read_vasprun)
 register_reader("input.data", runner.read_input_data)

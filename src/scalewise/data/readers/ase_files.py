@@ -71,6 +71,15 @@ def read_database(path: Path) -> list[ase.Atoms]:
     return images
 
 
+def is_database(path: Path) -> bool:
+    """Whether a file is a database with ASE's table, and not one of another program."""
+    try:
+        _check_tables(path)
+    except sqlite3.Error:
+        return False
+    return True
+
+
 def _check_tables(path: Path) -> None:
     """Ask for the table of frames, and write nothing: ASE would make one where there is none."""
     address = f"{path.resolve().as_uri()}?mode=ro"
@@ -81,12 +90,21 @@ def _check_tables(path: Path) -> None:
 def _of_row(row: Any) -> ase.Atoms:
     atoms = row.toatoms()
     for name, value in {**row.key_value_pairs, **row.data}.items():
-        of_atoms = np.ndim(value) in (1, 2) and len(value) == len(atoms) and name != STRESS_KEY
-        if of_atoms and name not in atoms.arrays and isinstance(value, np.ndarray):
-            atoms.arrays[name] = value
+        rows = _rows(value, len(atoms)) if name != STRESS_KEY else None
+        if rows is not None and name not in atoms.arrays:
+            atoms.arrays[name] = rows
         else:
             atoms.info[name] = value
     return _with_results(atoms)
+
+
+def _rows(value: Any, atoms: int) -> np.ndarray | None:
+    """An array with a number, or several, of each atom; or none: lists are such only if nested."""
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        with contextlib.suppress(ValueError):
+            value = np.asarray(value)
+    right = isinstance(value, np.ndarray) and value.ndim in (1, 2) and len(value) == atoms
+    return value if right else None
 
 
 def _with_results(atoms: ase.Atoms) -> ase.Atoms:

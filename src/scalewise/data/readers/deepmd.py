@@ -52,7 +52,9 @@ def read_deepmd(path: Path) -> list[ase.Atoms]:
     periodic = not (path / "nopbc").exists()
     sets = _sets(path)
     if not sets:
-        raise InputError(str(path), "no folder set.* in it", GIVE)
+        raw = (path / "coord.raw").exists()
+        remedy = "Make set.* of the files *.raw with raw_to_set.sh of DeePMD-kit." if raw else GIVE
+        raise InputError(str(path), "no folder set.* in it", remedy)
     return [image for part in sets for image in _frames(part, kinds, names, periodic)]
 
 

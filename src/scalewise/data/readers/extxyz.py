@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import ase
 import ase.io.extxyz
+import numpy as np
 
 from scalewise.core.errors import InputError, cut, shown
 from scalewise.core.files import check_regular
@@ -29,8 +30,26 @@ _COUNT: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 _VECTORS: Final = ("VEC1", "VEC2", "VEC3")
 _AGAIN: Final = "Write the file again, for example with ASE."
 _GIVE: Final = "Give the path of an extxyz file."
-#: Keys that ASE knows in one spelling; NEP, whose words may be written in any, writes others.
+#: Keys and columns that ASE knows in one spelling; NEP, whose words may be written in any, writes
+#: others.
 _SPELLED: Final = ("Lattice", "Properties", "pbc")
+_COLUMNS: Final = ("species", "pos")
+#: What a frame cannot do without, and what ASE calls it; without a word, it puts all atoms at the
+#: origin, or makes them dummies.
+_NEEDED: Final = {
+    "positions": ("pos", "positions"),
+    "elements": ("species", "symbols", "Z", "numbers"),
+}
+#: Six numbers in Voigt's order under keys of which ASE reads nine.
+_SIX: Final = re.compile(
+    r"""(?<!\S)((?:stress|virial)\s*=\s*["'{]\s*)((?:[^\s"'}]+\s+){5}[^\s"'}]+)(?=\s*["'}])"""
+)
+#: Places of nine components in these six: xx, yy, zz, yz, xz, xy.
+_NINE: Final = (0, 5, 4, 5, 1, 3, 4, 3, 2)
+#: Three letters in a word, of which ASE makes a truth; it takes them apart.
+_LETTERS: Final = re.compile(
+    r"""(?<!\S)pbc\s*=\s*["']?([TF01])[,;]?([TF01])[,;]?([TF01])["']?(?!\S)"""
+)
 
 
 def read_images(path: Path) -> list[ase.Atoms]:
@@ -104,7 +123,7 @@ def _frames(path: Path, lines: _Numbered, size: float) -> Iterator[tuple[int, li
         # an atom has two bytes at least: a symbol and the end of the line
         rows = list(islice(lines, atoms + 1)) if 2 * atoms <= size else []
         if len(rows) < atoms + 1:
-            there = f"holds {max(len(rows) - 1, 0)}" if rows else f"has {size} bytes"
+            there = f"holds {max(len(rows) - 1, 0)}" if rows else f"has {size:.0f} bytes"
             raise InputError(
                 f"{path}, line {start}",
                 f"{atoms} atoms declared for frame {found}, but the file {there}",
@@ -118,11 +137,22 @@ def _frames(path: Path, lines: _Numbered, size: float) -> Iterator[tuple[int, li
 
 
 def _spelled(comment: str) -> str:
-    """The comment with the keys of ASE as ASE spells them."""
+    """The comment with the keys, columns and values that ASE knows as ASE writes them."""
     for key in _SPELLED:
         if re.search(rf"(?<!\S){key}\s*=", comment) is None:
             comment = re.sub(rf"(?i)(?<!\S){key}(?=\s*=)", key, comment, count=1)
-    return comment
+    for column in _COLUMNS:
+        if re.search(rf"[=:\"']{column}:", comment) is None:
+            before = r"(?<!\S)(Properties\s*=\s*\S*?(?<=[=:\"']))"
+            comment = re.sub(
+                rf"{before}(?i:{column})(?=:[A-Z]:\d)", rf"\1{column}", comment, count=1
+            )
+    comment = _SIX.sub(lambda found: found[1] + _nine(found[2].split()), comment)
+    return _LETTERS.sub(r'pbc="\1 \2 \3"', comment)
+
+
+def _nine(six: list[str]) -> str:
+    return " ".join(six[k] for k in _NINE)
 
 
 def _count(path: Path, line: str, number: int, before: int) -> int:
@@ -163,6 +193,7 @@ def _declared(path: Path, number: int, comment: str) -> int | None:
         raise InputError(
             f"{path}, line {number}", f"not readable as extxyz ({cut(reason, 200)})", _AGAIN
         ) from error
+    _check_periodicity(f"{path}, line {number}", parsed.get("pbc", True))
     properties = parsed.get("Properties")
     if properties is None:
         return None
@@ -176,7 +207,22 @@ def _declared(path: Path, number: int, comment: str) -> int | None:
             f"Properties={cut(properties, 80)}",
             "It must list name:type:columns of each property, such as species:S:1:pos:R:3.",
         )
+    for what, names in _NEEDED.items():
+        if not set(names) & set(fields[::3]):
+            raise InputError(
+                f"{path}, line {number}",
+                f"Properties={cut(properties, 80)} without {what}",
+                f"Call their column {names[0]}, as in species:S:1:pos:R:3.",
+            )
     return sum(int(w) for w in widths)
+
+
+def _check_periodicity(where: str, value: Any) -> None:
+    """Assert that ASE makes of the key what it says: any other word is true."""
+    found = np.asarray(value)
+    if found.dtype.kind not in "bi" or found.shape not in ((), (3,)) or set(found.flat) - {0, 1}:
+        there = shown(found.tolist(), 60)
+        raise InputError(f"{where}, key 'pbc'", there, 'Write it as pbc="T T F", an axis each.')
 
 
 def _vectors(lines: _Numbered) -> Iterator[str]:
@@ -197,9 +243,14 @@ def _parsed(path: Path, frame: int, start: int, lines: list[str]) -> ase.Atoms:
             warnings.simplefilter("ignore")
             (image,) = ase.io.extxyz.read_extxyz(io.StringIO("".join(lines)), slice(None))
     except Exception as error:  # ASE raises a dozen kinds for malformed text
+        at = f"{path}, frame {frame} (line {start})"
+        name = str(error.args[0]) if isinstance(error, KeyError) and error.args else None
+        if name in " ".join(lines[2:]).split():
+            remedy = "Every atom must be an element: write H for deuterium, and C for C1."
+            raise InputError(at, f"an atom called {shown(name, 60)}", remedy) from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"{path}, frame {frame} (line {start})",
+            at,
             f"not readable as extxyz ({cut(reason, 200)})",
             _AGAIN,
         ) from error

@@ -12,21 +12,27 @@ import ase
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import FILE_KEY
 from scalewise.data.readers import deepmd
-from scalewise.data.readers.opening import SUFFIXES
+from scalewise.data.readers.ase_files import is_database, read_database
+from scalewise.data.readers.molecules import is_archive, read_archive
+from scalewise.data.readers.opening import SUFFIXES, opened
 from scalewise.data.readers.outcar import read_outcar
+from scalewise.data.readers.runner import read_input_data
 from scalewise.data.readers.vasprun import read_vasprun
 
 Reader = Callable[[Path], list[ase.Atoms]]
 Find = Callable[[Path], Reader | None]
+#: Bytes of a file that tell which program it is from.
+LOOKED_AT: Final = 4096
 GIVE: Final = "Give a folder with files whose names a reader knows, such as OUTCAR or *.extxyz."
 
 
 def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
     """What is read below a folder: files, and folders of DeePMD-kit.
 
-    Names that begin with a dot are left out; and, beside the same file uncompressed, a compressed
-    one. A run of VASP leaves ``OUTCAR`` and ``vasprun.xml``: beside the second, which has more
-    digits, the first is left out.
+    Names that begin with a dot are left out; what is of another program than its name says; and,
+    beside the same file uncompressed, a compressed one. A run of VASP leaves ``OUTCAR`` and
+    ``vasprun.xml``: beside the second, which has more digits, the first is left out. Links to
+    folders are followed, each folder once.
 
     Raises
     ------
@@ -43,19 +49,72 @@ def _walk(folder: Path, find: Find) -> Iterator[tuple[Path, Reader]]:
     def refuse(error: OSError) -> None:
         raise InputError(str(error.filename), error.strerror or str(error), GIVE) from None
 
-    for where, below, names in os.walk(folder, onerror=refuse):
+    root = folder.resolve()
+    linked: list[Path] = []
+    for where, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         place = Path(where)
         if deepmd.is_system(place):
             below.clear()
             yield place, deepmd.read_deepmd
             continue
-        below[:] = [name for name in below if not name.startswith(".")]
+        plain = sorted(name for name in below if not name.startswith("."))
+        below[:] = [name for name in plain if not _is_known(place / name, root, linked)]
         here = [place / n for n in names if not n.startswith(".") and not _is_copy(n, names)]
         readers = [(path, reader) for path in here if (reader := find(path)) is not None]
+        readers = [(path, reader) for path, reader in readers if _is_of(path, reader)]
         runs = {_run_of(path, "vasprun") for path, reader in readers if reader is read_vasprun}
         for path, reader in readers:
             if reader is not read_outcar or _run_of(path, "outcar") not in runs:
                 yield path, reader
+
+
+def _is_known(path: Path, root: Path, linked: list[Path]) -> bool:
+    """Whether a path links to a folder that is read without it: loops, and two links to one."""
+    if not path.is_symlink():
+        return False
+    meant = path.resolve()
+    if any(meant.is_relative_to(known) or known.is_relative_to(meant) for known in (root, *linked)):
+        return True
+    linked.append(meant)
+    return False
+
+
+def _is_of(path: Path, reader: Reader) -> bool:
+    """Whether a file is of the program that its name says; what cannot be opened seems to be."""
+    looks = _LOOKS.get(reader)
+    try:
+        return looks is None or looks(path)
+    except Exception:  # its reader says what is wrong
+        return True
+
+
+def _is_outcar(path: Path) -> bool:
+    return b"vasp" in _beginning(path).lower()
+
+
+def _is_vasprun(path: Path) -> bool:
+    return "vasprun" in path.name.lower() or b"<modeling" in _beginning(path)
+
+
+def _is_input_data(path: Path) -> bool:
+    lines = _beginning(path).decode("utf-8-sig", "replace").splitlines()
+    words = [line.split()[0] for line in lines if line.strip() and not line.strip().startswith("#")]
+    return words[:1] == ["begin"]
+
+
+def _beginning(path: Path) -> bytes:
+    with opened(path, GIVE, encoding=None) as stream:
+        return bytes(stream.read(LOOKED_AT))
+
+
+#: Names that other programs use, too, and what tells their files apart.
+_LOOKS: Final[dict[Reader, Callable[[Path], bool]]] = {
+    read_outcar: _is_outcar,
+    read_vasprun: _is_vasprun,
+    read_input_data: _is_input_data,
+    read_database: is_database,
+    read_archive: is_archive,
+}
 
 
 def _is_copy(name: str, names: list[str]) -> bool:

@@ -48,7 +48,7 @@ def read_outcar(path: Path) -> list[ase.Atoms]:
         raise InputError(
             str(path),
             "no ionic step with positions, forces and energy",
-            f"Did the run end before its first one? {GIVE}",
+            "Did the run end before its first one? Leave it out, or give that of another run.",
         )
     return images
 

@@ -7,6 +7,7 @@ the frame becomes ``total_charge``; charges of atoms that are not all zero, ``RE
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
@@ -107,7 +108,8 @@ def _frame(path: Path, start: int, block: list[tuple[int, list[str], str]]) -> a
 
 def _numbers(path: Path, number: int, text: str, words: list[str], count: int) -> np.ndarray:
     try:
-        values = np.array([float(word) for word in words[:count]])
+        # Fortran writes 1.0D-01
+        values = np.array([float(re.sub("[dD]", "e", word)) for word in words[:count]])
     except ValueError:
         values = np.zeros(0)
     if len(values) != count or not np.isfinite(values).all():

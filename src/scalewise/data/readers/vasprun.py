@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 
 import ase
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 
 from scalewise.core.errors import InputError, shown
 from scalewise.data.readers.labels import set_labels
@@ -41,11 +41,14 @@ def read_vasprun(path: Path) -> list[ase.Atoms]:
             raise InputError(
                 str(path),
                 f"not whole XML after {len(images)} steps ({error})",
-                "Was the run or a copy of it cut off? Give its OUTCAR, or close the file after "
-                "the last </calculation> with </modeling>.",
+                "Was the run or a copy of it cut off? Give its OUTCAR (in a folder, it is read "
+                "once this file is gone), or close the file after the last </calculation> with "
+                "</modeling>.",
             ) from None
     if not images:
-        raise InputError(str(path), "no ionic step with positions, forces and energy", GIVE)
+        raise InputError(
+            str(path), "no ionic step with positions, forces and energy", f"Leave it out. {GIVE}"
+        )
     return images
 
 
@@ -81,12 +84,30 @@ def _steps(path: Path, stream: IO[bytes]) -> Iterator[ase.Atoms]:
 def _kinds(path: Path, element: ET.Element) -> np.ndarray:
     rows = element.findall("array[@name='atoms']/set/rc")
     names = [(row[0].text or "").strip() if len(row) else "" for row in rows]
-    odd = [name for name in names if name not in atomic_numbers]
+    potentials = _potentials(element)
+    for k, row in enumerate(rows):
+        # some versions write 'r' for Zr and 'X' for Xe; the potential of the kind says what it is
+        if names[k] not in chemical_symbols[1:] and len(row) > 1:
+            names[k] = potentials.get((row[1].text or "").strip(), names[k])
+    odd = [name for name in names if name not in chemical_symbols[1:]]
     if odd or not names:
         raise InputError(
-            f"{path}, atominfo", shown(odd[:1]), "Every atom must be an element: remove others."
+            f"{path}, atominfo",
+            f"{shown(odd[0]) if odd else 'no atom'} where an element belongs",
+            "Every atom must be an element.",
         )
     return np.array([atomic_numbers[name] for name in names])
+
+
+def _potentials(element: ET.Element) -> dict[str, str]:
+    """Elements of the potentials, such as Zr of PAW_PBE Zr_sv, by the number of their kind."""
+    found = {}
+    for k, row in enumerate(element.findall("array[@name='atomtypes']/set/rc"), 1):
+        words = (row[-1].text or "").split() if len(row) else []
+        symbol = words[1].partition("_")[0] if len(words) > 1 else ""
+        if symbol in chemical_symbols[1:]:
+            found[str(k)] = symbol
+    return found
 
 
 def _step(
@@ -128,6 +149,8 @@ def _row(where: str | Path, element: ET.Element, count: int, what: str) -> np.nd
         values = np.full(1, np.nan)
     if len(values) != count or not np.isfinite(values).all():
         raise InputError(
-            str(where), f"{shown(' '.join(words), 60)} where {what} belongs", "Remove the step."
+            str(where),
+            f"{shown(' '.join(words), 60)} where numbers of {what} belong",
+            "Remove the step.",
         )
     return values

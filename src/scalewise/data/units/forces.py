@@ -36,6 +36,10 @@ WEAK: Final = 0.7
 NOBLE: Final = (2, 10, 18, 36, 54, 86)
 #: Bonds are compared that are as near to the median of their kind: those of dimers are others.
 BAND: Final = 0.12
+#: Correlation of push and length from which gradients are suspected in the place of forces; right
+#: forces have -0.65 and less where bonds are not stretched beyond so many times their radii.
+REVERSED: Final = 0.6
+UNSTRETCHED: Final = 1.06
 #: Length over covalent radii below which nuclei repel each other: nothing is said of such bonds.
 WALL: Final = 0.75
 
@@ -81,7 +85,10 @@ class _Stiffness:
 
 
 def _stiffness(bonds: Sequence[Bonds]) -> list[_Stiffness]:
-    """Kinds of bonds whose push follows their length: a quarter of its variance at least."""
+    """Kinds of bonds whose push follows their length: a quarter of its variance at least.
+
+    Where it grows with the length, force constants are negative.
+    """
     kind, length, push = (np.concatenate(part) for part in zip(*bonds, strict=True))
     found = []
     for first, second in np.unique(kind, axis=0).tolist():
@@ -90,8 +97,8 @@ def _stiffness(bonds: Sequence[Bonds]) -> list[_Stiffness]:
         if len(r) < 20 or r.std() < 0.003 * r.mean() or f.std() == 0.0:
             continue
         correlation, slope = np.corrcoef(r, f)[0, 1], np.cov(r, f)[0, 1] / r.var(ddof=1)
-        if correlation < -0.5:
-            ratio = r.mean() / (covalent_radii[first] + covalent_radii[second])
+        ratio = r.mean() / (covalent_radii[first] + covalent_radii[second])
+        if correlation < -0.5 or (correlation > REVERSED and WALL < ratio < UNSTRETCHED):
             found.append(_Stiffness((first, second), len(r), r.mean(), ratio, -slope))
     return found
 
@@ -109,9 +116,24 @@ def suspect_forces(frames: Sequence[Structure]) -> list[Suspicion]:
     typical = float(np.median(sizes[sizes > 0]))
     looked = sample(frames)
     bonds = [shortest_bonds(f) for f in looked]
-    known = _stiffness(bonds)
-    found = _of_stiffness(known) if known else _of_size(typical, bonds)
+    related = _stiffness(bonds)
+    known = [s for s in related if s.constant > 0]
+    found = _of_sign(related) or (_of_stiffness(known) if known else _of_size(typical, bonds))
     return found or _mixed_sizes(frames, sizes, typical) or _mixed_stiffness(looked, bonds)
+
+
+def _of_sign(related: Sequence[_Stiffness]) -> list[Suspicion]:
+    firm = [s for s in related if not set(s.kind) & set(NOBLE)]
+    pulled = sum(s.count for s in firm if s.constant < 0)
+    if pulled <= 3 * sum(s.count for s in firm if s.constant > 0):
+        return []
+    return [
+        Suspicion(
+            "forces",
+            "atoms that are close pull at each other, and those that are farther apart push: the "
+            "sign seems to be the other one (gradients of the energy look like this)",
+        )
+    ]
 
 
 def _of_size(typical: float, bonds: Sequence[Bonds]) -> list[Suspicion]:

@@ -28,7 +28,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
 
-SCHEMA: Final = 6
+SCHEMA: Final = 7
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
 #: Before the names of the weights of an adaptive cutoff.
@@ -83,6 +83,11 @@ def _without_pair_baseline(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "network": {"pair_baseline": False, **document["network"]}}
 
 
+def _without_smoothness(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 7 may damp the shorter waves of its radial functions; before, none were."""
+    return {**document, "network": {"radial_smoothness": 0.0, **document["network"]}}
+
+
 #: From schema n to n + 1, on the content of model.json.
 UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _without_adaptive_cutoff,
@@ -90,6 +95,7 @@ UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     3: _without_inner,
     4: _with_old_names,
     5: _without_pair_baseline,
+    6: _without_smoothness,
 }
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 

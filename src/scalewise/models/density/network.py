@@ -314,7 +314,7 @@ class DensityNetwork(nn.Module):
         s = self.settings
         vector = neighbor_vectors(part, part.system_index, rows, positions, cell, part.dtype)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
-        waves = bessel(distance, s.cutoff, s.num_bessel)
+        waves = bessel(distance, s.cutoff, s.num_bessel, s.radial_smoothness)
         ending = envelope(distance, cutoffs[rows, None], s.cutoff_width)
         radial = first = waves * ending[..., None]
         if s.first_layer_cutoff is not None:

@@ -52,13 +52,23 @@ def at_most(cutoff: Tensor, longest: float, width: float) -> Tensor:
     return cutoff - 2.0 * width * passed
 
 
-def bessel(distance: Tensor, longest: float, size: int) -> Tensor:
+def bessel(distance: Tensor, longest: float, size: int, smoothness: float = 0.0) -> Tensor:
     r"""Spherical Bessel functions of order zero [..., size].
 
-    .. math:: b_n(r) = \sqrt{2 / r_\mathrm{max}}\, \sin(n \pi r / r_\mathrm{max}) / r
+    .. math:: b_n(r) = c\, n^{-p} \sqrt{2 / r_\mathrm{max}}\, \sin(n \pi r / r_\mathrm{max}) / r
+
+    with the ``smoothness`` p and a constant c that keeps the mean square of the factors
+    :math:`c\, n^{-p}` at one. At p = 1 all functions have one height at the origin. Weights of
+    one size then make functions whose shorter waves are smaller: nearly the prior of a linear
+    atomic cluster expansion [1]_.
+
+    .. [1] D. P. Kovács et al., J. Chem. Theory Comput. 17, 7696 (2021).
 
     After J. Gasteiger, J. Groß, S. Günnemann, ICLR 2020 (DimeNet).
     """
     order = torch.arange(1, size + 1, dtype=distance.dtype, device=distance.device)
     waves = torch.sin(distance[..., None] * (order * (math.pi / longest)))
+    if smoothness:
+        factors = order**-smoothness
+        waves = waves * (factors / torch.sqrt((factors * factors).mean()))
     return waves * (math.sqrt(2.0 / longest) / distance)[..., None]

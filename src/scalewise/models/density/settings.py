@@ -78,6 +78,13 @@ class NetworkSettings(Settings):
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     num_bessel: int = Field(8, ge=1, le=256, description="Bessel functions")
+    radial_smoothness: float = Field(
+        1.0,
+        ge=0,
+        le=4,
+        description="p of the factors n^-p of the Bessel functions: with a higher one, what is "
+        "learned is smoother in the distance, and needs more steps",
+    )
     pair_baseline: bool = Field(
         True,
         description="repulsion of nuclei and a pair potential fitted to the forces, which the "

@@ -4,8 +4,8 @@ python benchmarks/accuracy.py [SET...] [--minutes M] [--seeds 0,1,2] [--out DIR]
 
 Sets: acetylacetone, aspirin, ethanol, aspirin50 (its first 50 frames), silicon, lithium, salt; all
 of them without a name. Each is trained with `scalewise train FILE --minutes M processes=2 seed=S
-data.split_key=split`, on an idle machine, and scored on every role but train and valid. Further words go to the training.
-The errors are printed as a table and written to `accuracy.json` in DIR.
+data.split_key=split`, on an idle machine, and scored on every role but train and valid. Further
+words go to the training. The errors are printed as a table and written to `accuracy.json` in DIR.
 """
 
 from __future__ import annotations

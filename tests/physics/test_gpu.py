@@ -20,8 +20,8 @@ from scalewise.models.protocol import Prediction
 from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
+from scalewise.training.job import Job
 from scalewise.training.settings import TrainSettings
-from scalewise.training.trainer import Job
 from support import salt_frame, untrained
 
 pytestmark = [

@@ -261,6 +261,20 @@ def join(samples: Sequence[Batch]) -> Batch:
     return replace(samples[0], graph=batch([s.graph for s in samples]), names=names, **joined)
 
 
+def in_batches(members: Sequence[int], size: int) -> list[list[int]]:
+    """Divide samples into batches of a size; a last one that is alone goes to the one before.
+
+    Examples
+    --------
+    >>> in_batches(range(7), 3)
+    [[0, 1, 2], [3, 4, 5, 6]]
+    """
+    found = [list(members[k : k + size]) for k in range(0, len(members), size)]
+    if size > 1 and len(found) > 1 and len(found[-1]) == 1:
+        found[-2:] = [found[-2] + found[-1]]
+    return found
+
+
 def epoch_batches(
     count: int, *, seed: int, epoch: int, batch_size: int, rank: int = 0, processes: int = 1
 ) -> Iterator[list[int]]:

@@ -25,9 +25,10 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress, closing
 from scalewise.core.running import Group, group
+from scalewise.training.job import Job
 from scalewise.training.settings import TrainSettings
 from scalewise.training.stopping import Stop
-from scalewise.training.trainer import Job, Trainer
+from scalewise.training.trainer import Trainer
 
 #: How long processes of a group wait for the first one: reading 10^7 frames of text takes hours.
 PATIENCE: Final = timedelta(hours=12)

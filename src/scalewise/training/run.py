@@ -39,9 +39,10 @@ from scalewise.reporting.experiments import Request
 from scalewise.training.baseline import TrainingBaseline, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.distributed import follow, join_group, leading, run
+from scalewise.training.job import Job
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
-from scalewise.training.trainer import STATE, Job
+from scalewise.training.trainer import STATE
 
 #: Force error over that of predicting no force, above which a potential has learned little.
 LITTLE = 0.5

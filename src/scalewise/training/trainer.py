@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,17 +21,22 @@ from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights
 from scalewise.models.potential import Potential
-from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.compiling import compiled_by_all, compiles
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
-from scalewise.training.dataset import Batch, TrainingSamples, epoch_batches, join, prefetched
+from scalewise.training.dataset import (
+    Batch,
+    epoch_batches,
+    in_batches,
+    join,
+    prefetched,
+)
+from scalewise.training.job import Job, build_network
 from scalewise.training.log import Log
 from scalewise.training.loss import ErrorSums, LossBalance, loss_terms
 from scalewise.training.muon import Muon
 from scalewise.training.optimizers import make_optimizers
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
-from scalewise.training.settings import TrainSettings
 from scalewise.training.state import State
 from scalewise.training.stopping import SIGNALS, Stop
 from scalewise.training.together import raise_together, reduced, step_together
@@ -44,20 +47,6 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 MODEL, STATE = "model", "state.safetensors"
 #: Frames with a label, in the mean over processes, that are none: only keeps 0/0 away.
 TINY = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """What every process is given; ``batch_size`` is the number of frames of its steps."""
-
-    settings: TrainSettings
-    train: TrainingSamples
-    valid: TrainingSamples
-    baseline: TrainingBaseline
-    digest: str
-    out: Path
-    initial_weights: dict[str, Tensor] | None = None
-    batch_size: int = 1
 
 
 @dataclass
@@ -78,7 +67,7 @@ class Trainer:
         settings, job = self.job.settings, self.job
         self.balance = LossBalance.of(settings.loss)
         _seed(settings.seed)
-        network, self.network = _build(job)
+        network, self.network = build_network(job)
         network.energy_scale.fill_(job.baseline.energy_scale)
         if network.pair_baseline is not None and job.baseline.coefficients is not None:
             network.pair_baseline.coefficients.copy_(job.baseline.coefficients)
@@ -298,12 +287,17 @@ class Trainer:
         errors = [ErrorSums.none() for _ in scales]
         # sums of the terms, numbers of frames with each label, seconds and cost of the cutoffs
         total = torch.zeros(8, dtype=torch.float64)
-        wrong = None
-        try:
-            self._measure(list(scales.values()), errors, total)
-        except InputError as error:
-            wrong = error
+        started, wrong = self.clock.seconds, None
+        # what was compiled for training would be compiled again for use without gradients
+        with torch.set_grad_enabled(self.evaluator.compiled):
+            try:
+                for sample in prefetched(self.job.valid, self._validated_here()):
+                    for drawn, seen in zip(scales.values(), errors, strict=True):
+                        total += self._measured(sample, drawn, seen)
+            except InputError as error:
+                wrong = error
         raise_together(self.fabric, wrong)
+        total[6] = (self.clock.seconds - started) / self.fabric.world_size
         if self.fabric.world_size > 1:
             errors = [ErrorSums(reduced(self.fabric, e.sums, "sum")) for e in errors]
             total = reduced(self.fabric, total, "sum")
@@ -336,33 +330,29 @@ class Trainer:
         self.progress.advance(self._fraction(), report)
         self._save()
 
-    def _measure(
-        self, scales: Sequence[ScaleDraw], errors: Sequence[ErrorSums], total: Tensor
-    ) -> None:
-        """Add up this process's share of the validation frames."""
-        started = self.clock.seconds
-        rank, processes = self.fabric.global_rank, self.fabric.world_size
-        share = ([k] for k in range(rank, len(self.job.valid), processes))
-        # what was compiled for training would be compiled again for use without gradients
-        with torch.set_grad_enabled(self.evaluator.compiled):
-            for sample in prefetched(self.job.valid, share):
-                moved = sample.to(self.fabric.device)
-                for drawn, seen in zip(scales, errors, strict=True):
-                    there, found = self._found(moved, drawn, self.state.average)
-                    seen.add(found, there)
-                    terms, counts = loss_terms(found, there, self.job.settings.loss.delta)
-                    cost = 0.0
-                    if drawn.adaptive:
-                        at = found.cutoffs.detach()
-                        cost = float(neighbors_cost(there.graph, there.positions, at))
-                    sums = (terms.detach() * counts).tolist()
-                    total += total.new_tensor([*sums, *counts.tolist(), 0.0, cost])
-        total[6] = (self.clock.seconds - started) / processes
+    def _validated_here(self) -> list[list[int]]:
+        """Batches of this process's share of the validation frames."""
+        share = range(self.fabric.global_rank, len(self.job.valid), self.fabric.world_size)
+        # compiled code is for batches as those of the steps: one frame alone is another program
+        return in_batches(share, self.job.batch_size if self.evaluator.compiled else 1)
+
+    def _measured(self, sample: Batch, drawn: ScaleDraw, seen: ErrorSums) -> Tensor:
+        """Add up errors of some frames; return what else a validation adds up [8]."""
+        moved = sample.to(self.fabric.device)
+        there, found = self._found(moved, drawn, self.state.average)
+        seen.add(found, there)
+        terms, counts = loss_terms(found, there, self.job.settings.loss.delta)
+        cost = 0.0
+        if drawn.adaptive:
+            at = found.cutoffs.detach()
+            cost = len(there.names) * float(neighbors_cost(there.graph, there.positions, at))
+        sums = (terms.detach() * counts).tolist()
+        return torch.tensor([*sums, *counts.tolist(), 0.0, cost], dtype=torch.float64)
 
     def _write_model(self, errors: dict[str, float]) -> None:
         if not self.fabric.is_global_zero:
             return
-        network, whole = _build(self.job)
+        network, whole = build_network(self.job)
         state = {**self.network.state_dict(), **self.state.average}
         whole.load_state_dict({k: v.detach().cpu() for k, v in state.items()})
         info = {
@@ -381,17 +371,6 @@ class Trainer:
     def _save(self) -> None:
         if self.fabric.is_global_zero:
             self.state.write(self.job.out / STATE, self.job.digest)
-
-
-def _build(job: Job) -> tuple[DensityNetwork, DensityNetwork | AdaptiveNetwork]:
-    """A network with fresh weights; the second has the adaptive cutoff around it, if any."""
-    network, route = (
-        DensityNetwork(job.settings.network, job.baseline.composition.elements),
-        job.settings.adaptive_cutoff,
-    )
-    if route is None:
-        return network, network
-    return network, AdaptiveNetwork(network, AdaptiveCutoff.of(network, route.adaptive_cutoff))
 
 
 def _copies(network: nn.Module) -> dict[str, Tensor]:

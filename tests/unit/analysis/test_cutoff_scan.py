@@ -36,11 +36,11 @@ from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.cutoff_penalty import BLUR, neighbors_cost, update_multiplier
 from scalewise.training.dataset import prepare
 from scalewise.training.distributed import run
+from scalewise.training.job import Job
 from scalewise.training.run import split_for, train_in
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.settings import TrainSettings
 from scalewise.training.state import TrainingProgress
-from scalewise.training.trainer import Job
 from support import once, salt_frame, untrained
 
 LADDER = ("network.ladder=[3.0,4.5,long]",)

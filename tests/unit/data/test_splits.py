@@ -204,6 +204,24 @@ def test_given_roles_are_kept_and_near_duplicates_are_still_groups() -> None:
     assert split.shares == {}
 
 
+def test_roles_that_are_not_used_are_mentioned() -> None:
+    """Published errors are of the official roles: who does not take them should know it."""
+    words = ["training", "training", "val", "test600"]
+    structures = [
+        replace(s, info={"name": "train", "split": words[k % 4]}) for k, s in enumerate(twins(4, 3))
+    ]
+    said: list[str] = []
+    make_split(structures, progress=Messages(said.append))
+    (line,) = said
+    assert "key 'split' (6 train, 3 valid, 3 test600), which are not used: split_key=split" in line
+    said.clear()
+    make_split(structures, role_key="split", progress=Messages(said.append))
+    make_split([replace(s, info={"split": 3}) for s in structures], progress=Messages(said.append))
+    some = [*structures[:-1], replace(structures[-1], info={"name": "train"})]
+    make_split(some, progress=Messages(said.append))
+    assert said == []
+
+
 def test_without_a_test_there_is_no_such_role() -> None:
     assert make_split(twins(20, 2), test=0.0).roles == ("train", "valid")
 

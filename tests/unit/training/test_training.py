@@ -27,16 +27,18 @@ from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
+from scalewise.models.gradients import Evaluator
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
 from scalewise.training.dataset import Batch, epoch_batches, prepare
 from scalewise.training.distributed import run
+from scalewise.training.job import Job
 from scalewise.training.loss import huber
 from scalewise.training.muon import Muon, orthogonal
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
-from scalewise.training.trainer import MODEL, STATE, Job, Trainer
+from scalewise.training.trainer import MODEL, STATE, Trainer
 from support import salt_frame, untrained
 
 WORDS = (
@@ -408,6 +410,17 @@ def test_a_compiler_gets_a_quarter_of_the_budget(
     assert not trainer.evaluator.compiled
     assert "training without torch.compile: not done within 0 s" in caplog.text
     assert "a thousand lines" not in caplog.text
+
+
+def test_a_compiled_training_validates_in_batches_as_those_of_its_steps(tmp_path: Path) -> None:
+    """One frame alone is another program: compiling it took as long again."""
+    fabric = Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(fabric, job(tmp_path, "steps=4", "compile=always", "batch_size=2"))
+    batches = trainer._validated_here()
+    assert sorted(k for members in batches for k in members) == list(range(len(trainer.job.valid)))
+    assert all(len(members) >= 2 for members in batches)
+    trainer.evaluator = Evaluator(trainer.network)
+    assert all(len(members) == 1 for members in trainer._validated_here())
 
 
 def test_a_run_that_is_told_to_end_saves_its_step_and_goes_on(tmp_path: Path) -> None:

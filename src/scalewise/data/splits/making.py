@@ -17,7 +17,7 @@ from scalewise.data.shards import ShardedStructures, numbers_of
 from scalewise.data.split_settings import SplitSettings
 from scalewise.data.splits.dealing import deal_groups, divide_large
 from scalewise.data.splits.identity import DataFile, identify
-from scalewise.data.splits.reading import read_groups, read_roles
+from scalewise.data.splits.reading import find_roles, read_groups, read_roles
 from scalewise.data.splits.split import Split
 from scalewise.data.splits.time import follows_time
 from scalewise.data.structure import Structure
@@ -67,7 +67,8 @@ def make_split(
     data
         What the structures are, where it is known; default: :func:`identify` tells.
     progress
-        Told where structures could only be cut into blocks.
+        Told where structures could only be cut into blocks, and where they have roles that are not
+        used.
 
     Raises
     ------
@@ -102,6 +103,7 @@ def make_split(
         roles, shares = read_roles(structures, settings.role_key), {}
         dealt = f"frame key '{settings.role_key}'"
     else:
+        _mention_roles(structures, progress)
         shares = settings.shares
         composition = [tuple(np.bincount(n).tolist()) for n in numbers_of(structures)]
         elements = [frozenset(n.tolist()) for n in numbers_of(structures)]
@@ -119,6 +121,19 @@ def make_split(
         made={"group": grouped, "role": dealt},
         role=tuple(roles),
         group=tuple(group.tolist()),
+    )
+
+
+def _mention_roles(structures: Sequence[Structure], progress: Progress) -> None:
+    """Say that the structures bring roles along: published errors are of those."""
+    found = find_roles(structures)
+    if found is None:
+        return
+    key, counts = found
+    told = ", ".join(f"{n} {role}" for role, n in counts.items())
+    progress.message(
+        f"frames have roles under the key '{key}' ({told}), which are not used: split_key={key} "
+        f"takes them, or data.split_key={key} of a training"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Final
 
@@ -44,6 +45,34 @@ def read_roles(structures: Sequence[Structure], key: str) -> list[str]:
         A structure without the key.
     """
     return [SYNONYMS.get(v, v) for v in read_key(structures, key)]
+
+
+def find_roles(structures: Sequence[Structure]) -> tuple[str, dict[str, int]] | None:
+    """A frame key that says of every structure whether it is to train on, and how many are of each.
+
+    Its values are words, of which one is ``train`` and another ``valid`` or ``test``, or what
+    others call these.
+    """
+    infos = iter(infos_of(structures))
+    first = next(infos, {})
+    counts = {
+        key: Counter([SYNONYMS.get(value, value)])
+        for key, value in first.items()
+        if isinstance(value, str)
+    }
+    for info in infos:
+        for key in list(counts):
+            value = info.get(key)
+            if isinstance(value, str):
+                counts[key][SYNONYMS.get(value, value)] += 1
+            else:
+                del counts[key]
+        if not counts:
+            return None
+    for key, found in counts.items():
+        if "train" in found and {"valid", "test"} & found.keys():
+            return key, dict(found)
+    return None
 
 
 def read_key(structures: Sequence[Structure], key: str) -> list[str]:

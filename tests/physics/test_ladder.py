@@ -106,7 +106,7 @@ def test_the_energy_bends_nowhere_while_a_cutoff_passes_the_first_layer(
     assert inner is not None
     graph = potential.graph(frame)
 
-    cutoffs = np.arange(inner - 0.4, inner + 0.4, 0.005)
+    cutoffs = np.arange(inner - 0.4, inner + 0.4, 0.0025)
     energies = np.array(
         [
             potential.evaluate_graph(graph, frame.positions, Scale(float(c))).energy.item()

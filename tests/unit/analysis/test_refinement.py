@@ -236,7 +236,9 @@ def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
 ) -> None:
     found = generous
     paths = found.save(tmp_path)
-    names = ["refine.json", "refine.txt", "refine.png", "refine.svg", "model"]
+    # a frame is drawn where scales differ
+    drawn = ["scales.png", "scales.svg"] * (len(found.body["pool"]["scales"]) > 1)
+    names = ["refine.json", "refine.txt", "refine.png", "refine.svg", *drawn, "model"]
     assert [p.name for p in paths] == names
     results = json.loads((tmp_path / "refine.json").read_text())["body"]
     assert results["choice"] == {

@@ -30,11 +30,13 @@ def compared_atoms(frame: Structure, elements: Iterable[str] | None) -> Bool[np.
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """The compared atoms of frames of one composition: one array per property."""
+    """The compared atoms of frames of one composition: one array per property.
+
+    ``coordinates`` are fractional where frames are periodic, else Å; ``cells`` Å.
+    """
 
     numbers: Int[np.ndarray, " atoms"]
-    positions: Float[np.ndarray, "frames atoms 3"]
-    fractions: Float[np.ndarray, "frames atoms 3"]
+    coordinates: Float[np.ndarray, "frames atoms 3"]
     cells: Float[np.ndarray, "frames 3 3"]
     pbc: Bool[np.ndarray, " 3"]
 
@@ -49,18 +51,19 @@ class Stack:
     ) -> Stack:
         """Stack frames whose atoms are in the same order, or sort them by element."""
         first = frames[0].numbers[compared_atoms(frames[0], elements)]
-        positions = np.empty((len(frames), len(first), 3))
+        places = np.empty((len(frames), len(first), 3))
         for k, frame in enumerate(frames):
             chosen = np.flatnonzero(compared_atoms(frame, elements))
             if sort:
                 chosen = chosen[np.argsort(frame.numbers[chosen], kind="stable")]
-            positions[k] = frame.positions[chosen]
+            places[k] = frame.positions[chosen]
         cells, pbc = np.stack([f.lattice for f in frames]), frames[0].pbc
         if pbc.any():  # along open axes no two atoms are apart by half of the cell
-            extents = np.linalg.norm(np.ptp(positions, axis=1), axis=1)
+            extents = np.linalg.norm(np.ptp(places, axis=1), axis=1)
             cells[:, ~pbc] *= 1.0 + 2.0 * float(extents.max())
-        fractions = positions @ np.linalg.inv(cells) if pbc.any() else positions
-        return cls(np.sort(first) if sort else first, positions, fractions, cells, pbc)
+        if pbc.any():
+            np.matmul(places, np.linalg.inv(cells), out=places)
+        return cls(np.sort(first) if sort else first, places, cells, pbc)
 
     @property
     def strain_features(self) -> Float[np.ndarray, "frames components"]:
@@ -95,7 +98,7 @@ def displacements(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarra
 
 def _moved(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pairs"]:
     """Under the minimum image, without a common translation, and with the strain."""
-    delta = stack.fractions[a] - stack.fractions[b]
+    delta = stack.coordinates[a] - stack.coordinates[b]
     drift = np.angle(np.exp(2j * np.pi * delta).mean(axis=1)) / (2 * np.pi)
     delta -= drift[:, None]
     delta -= np.rint(delta)
@@ -111,8 +114,8 @@ def _superposed(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray,
 
     d^2 = (|A|^2 + |B|^2 - 2 sum of the singular values of A^T B) / N.
     """
-    first = stack.positions[a] - stack.positions[a].mean(axis=1, keepdims=True)
-    second = stack.positions[b] - stack.positions[b].mean(axis=1, keepdims=True)
+    first = stack.coordinates[a] - stack.coordinates[a].mean(axis=1, keepdims=True)
+    second = stack.coordinates[b] - stack.coordinates[b].mean(axis=1, keepdims=True)
     overlap = np.linalg.svd(first.transpose(0, 2, 1) @ second, compute_uv=False).sum(axis=1)
     square = np.sum(first**2, axis=(1, 2)) + np.sum(second**2, axis=(1, 2)) - 2 * overlap
     found: np.ndarray = np.sqrt(np.maximum(square, 0.0) / first.shape[1])

@@ -11,9 +11,16 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from scalewise.data.candidates import ALL_PAIRS, Pairs, near_pairs, nearest_pairs, project
+from scalewise.data.candidates import (
+    ALL_PAIRS,
+    Pairs,
+    every_pair,
+    near_pairs,
+    nearest_pairs,
+    project,
+)
 from scalewise.data.displacement import Stack, compared_atoms, displacements
-from scalewise.data.matching import matched_displacements, similar_pairs
+from scalewise.data.matching import density_waves, matched_displacements, similar_pairs
 from scalewise.data.structure import Structure
 
 #: Members of a group that stand for it when groups are compared, and rounds of that comparison.
@@ -117,14 +124,15 @@ def _in_order(
 ) -> Links:
     """Pairs of frames whose atoms are in the same order."""
     stack = Stack.of(frames, elements)
-    found = [_close(stack, near_pairs(stack, distance, kind), distance)]
-    if len(frames) > ALL_PAIRS:
-        places = project(stack)
-        for _ in range(ROUNDS):
-            links = _close(stack, _between_groups(places, found, distance), distance)
-            if not len(links[0]):
-                break
-            found.append(links)
+    if len(frames) <= ALL_PAIRS:
+        return _close(stack, every_pair(len(frames)), distance)
+    places = project(stack)
+    found = [_close(stack, near_pairs(places, distance, kind), distance)]
+    for _ in range(ROUNDS):
+        links = _close(stack, _between_groups(places, found, distance), distance)
+        if not len(links[0]):
+            break
+        found.append(links)
     return _joined(found)
 
 
@@ -157,12 +165,13 @@ def _close(stack: Stack, pairs: Pairs, distance: float) -> Links:
 
 def _reordered(stack: Stack, distance: float, members: np.ndarray, known: Sequence[Links]) -> Links:
     """Pairs that are found only after matching atoms."""
-    a, b = similar_pairs(stack)
+    waves = density_waves(stack)
+    a, b = similar_pairs(stack, waves)
     size = int(members.max()) + 1
     first, second, _ = _joined(known)
     seen = np.minimum(first, second) * size + np.maximum(first, second)
     new = ~np.isin(members[a] * size + members[b], seen)
-    (a, b), apart = matched_displacements(stack, (a[new], b[new]), distance)
+    (a, b), apart = matched_displacements(stack, waves, (a[new], b[new]), distance)
     return a, b, apart
 
 

@@ -27,10 +27,12 @@ CHUNK: Final = 4096
 
 
 def matched_displacements(
-    stack: Stack, pairs: Pairs, distance: float
+    stack: Stack,
+    waves: Complex[np.ndarray, "frames elements waves"],
+    pairs: Pairs,
+    distance: float,
 ) -> tuple[Pairs, Float[np.ndarray, " pairs"]]:
     """The pairs closer than ``distance`` (Å) after an assignment of atoms, and how close."""
-    waves = _density_waves(stack)
     kept, apart = [], []
     for a, b in zip(*(p.tolist() for p in pairs), strict=True):
         cell = 0.5 * (stack.cells[a] + stack.cells[b])
@@ -48,9 +50,9 @@ def matched_displacements(
     return (a, b), np.array(apart)
 
 
-def similar_pairs(stack: Stack) -> Pairs:
+def similar_pairs(stack: Stack, waves: Complex[np.ndarray, "frames elements waves"]) -> Pairs:
     """Pairs whose waves have nearly the same heights: blind to order and translation."""
-    heights = np.abs(_density_waves(stack)).reshape(len(stack.cells), -1)
+    heights = np.abs(waves).reshape(len(stack.cells), -1)
     n = len(heights)
     most, places = CANDIDATES, heights
     if n > ALL_PAIRS:  # a tree of many dimensions is no faster than all pairs
@@ -72,18 +74,21 @@ def similar_pairs(stack: Stack) -> Pairs:
     return unique_pairs([(a[near], b[near])], n)
 
 
-def _density_waves(stack: Stack) -> Complex[np.ndarray, "frames elements waves"]:
-    """sum_i exp(2 pi i n f_i) / sqrt(N) per element, for the 13 shortest n (and -n)."""
+def density_waves(stack: Stack) -> Complex[np.ndarray, "frames elements waves"]:
+    """sum_i exp(2 pi i n f_i) / sqrt(N) per element, for the 13 shortest n (and -n).
+
+    In single precision: they only choose what is compared.
+    """
     grid = [
         (x, y, z) for x in (0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) > (0, 0, 0)
     ]
     n = np.array(sorted(grid, key=lambda v: (sum(c * c for c in v), [-c for c in v])))
     found = []
-    for start in range(0, len(stack.fractions), CHUNK):
-        phases = np.exp(2j * np.pi * (stack.fractions[start : start + CHUNK] @ n.T))
+    for start in range(0, len(stack.coordinates), CHUNK):
+        phases = np.exp(2j * np.pi * (stack.coordinates[start : start + CHUNK] @ n.T))
         parts = [phases[:, stack.numbers == e].sum(axis=1) for e in np.unique(stack.numbers)]
-        found.append(np.stack(parts, axis=1) / np.sqrt(len(stack.numbers)))
-    return np.concatenate(found)
+        found.append(np.stack(parts, axis=1, dtype=np.complex64, casting="same_kind"))
+    return np.concatenate(found) / np.float32(np.sqrt(len(stack.numbers)))
 
 
 def _match(
@@ -92,13 +97,13 @@ def _match(
     """Root-mean-square displacement (Å) after assigning atoms of one element to each other."""
     metric = cell @ cell.T
     for _ in range(2):  # the second time with the translation that the first assignment shows
-        moved = stack.fractions[b] + drift
+        moved = stack.coordinates[b] + drift
         delta = np.empty_like(moved)
         for element in np.unique(stack.numbers):
             mine = stack.numbers == element
             gap = [
                 p[:, None] - q
-                for p, q in zip(stack.fractions[a][mine].T, moved[mine].T, strict=True)
+                for p, q in zip(stack.coordinates[a][mine].T, moved[mine].T, strict=True)
             ]
             for plane in gap:
                 plane -= np.rint(plane)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -190,7 +191,12 @@ def explain(schema: type[Settings], where: str, error: ValidationError) -> Input
     place = f"{where}, key '{key}'" if key else where
     if first["type"] == "extra_forbidden":
         known = _keys_at(schema, path[:-1])
-        hint = did_you_mean(path[-1].replace("-", "_"), known)
+        meant = _elsewhere(schema, [*path, *_names(first["input"])])
+        hint = (
+            did_you_mean(path[-1].replace("-", "_"), known)
+            if meant is None
+            else f" Did you mean '{meant}'?"
+        )
         return InputError(place, "no such key", f"Known keys: {', '.join(known)}.{hint}")
     if first["type"] == "value_error":
         return InputError(place, str(first["ctx"]["error"]), "Correct the setting.")
@@ -211,6 +217,35 @@ def _known_path(schema: type[Settings], error: Any) -> list[str]:
         if known or (error["type"] == "extra_forbidden" and part == error["loc"][-1]):
             path.append(word)
     return path
+
+
+def _names(value: Any) -> list[str]:
+    """Names on the way to what is in the end given in ``a.b.c=value``."""
+    found = []
+    while isinstance(value, dict) and len(value) == 1:
+        ((key, value),) = value.items()
+        found.append(str(key))
+    return found
+
+
+def _elsewhere(schema: type[Settings], names: Sequence[str]) -> str | None:
+    """A setting of these names under fewer names, or the only one of the last name."""
+    known = list(_paths(schema))
+    for k in range(1, len(names)):
+        if (shorter := ".".join(names[k:])) in known:
+            return shorter
+    same = [path for path in known if path.rpartition(".")[2] == names[-1]]
+    return same[0] if len(same) == 1 else None
+
+
+def _paths(schema: type[Settings]) -> Iterator[str]:
+    """Dotted keys of all settings, those in settings included; not those of entries of lists."""
+    for name, field in schema.model_fields.items():
+        yield name
+        if typing.get_origin(field.annotation) is tuple:
+            continue
+        for inner in _nested(field.annotation):
+            yield from (f"{name}.{path}" for path in _paths(inner))
 
 
 def _keys_at(schema: type[Settings], path: Sequence[str]) -> list[str]:

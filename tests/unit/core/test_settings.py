@@ -52,6 +52,9 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         (["regimes=odd"], r"key 'regimes': got 'odd'"),
         (["views=[]"], "once"),
         (["seed={"], "not valid YAML"),
+        (["concentration=1"], r"'concentration'.*Did you mean 'solution.concentration'"),
+        (["study.solution.seed=3"], r"key 'study'.*Did you mean 'solution.seed'"),
+        (["belw=3"], r"key 'belw': no such key[^?]*$"),
     ],
 )
 def test_mistakes_are_explained(words: list[str], message: str) -> None:

@@ -1,11 +1,12 @@
-"""Training on a million frames: time to the first step, time of a step, memory of every process.
+"""A million frames: time and memory of the doctor, and of every process of a training.
 
     python benchmarks/million_frames.py [--frames 1000000] [--steps 1000] [--processes 2]
 
 Frames of 16 atoms with random positions are written as shards (about 0.9 GB for a million) to a
-temporary folder, and a small network is trained on them by processes that torchrun starts, as on
-several nodes. Prints seconds of each part, from the start of the processes on, and the largest
-resident memory of each process, in which mapped arrays are counted.
+temporary folder. The doctor looks at them (unless ``--no-doctor`` leaves it out), and a
+small network is trained on them by processes that torchrun starts, as on several nodes. Prints
+seconds of each part, from the start of the processes on, and the largest resident memory of
+each process, in which mapped arrays are counted. With ``--steps 0`` nothing is trained.
 """
 
 from __future__ import annotations
@@ -70,6 +71,18 @@ def trained(words: list[str]) -> None:
     print(f"process {os.environ.get('RANK', '0')}: {peak:.2f} GiB at most", flush=True)
 
 
+def examine(data: Path, out: Path) -> None:
+    """Run the doctor."""
+    started = time.time()
+    command = [sys.executable, "-m", "scalewise.cli", "doctor", str(data), "split_key=split"]
+    subprocess.run([*command, "--out", str(out)], check=True)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"doctor: {time.time() - started:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of CPU, "
+        f"{used.ru_maxrss / 2**20:.2f} GiB at most"
+    )
+
+
 def measure(data: Path, out: Path, steps: int, processes: int) -> None:
     """Start the processes, and wait for them."""
     started = time.time()
@@ -96,14 +109,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=None, help="of the temporary files")
+    parser.add_argument("--no-doctor", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.folder) as temporary:
         data, start = Path(temporary) / "data", time.time()
         write_shards(data, frames(given.frames))
         size = sum(f.stat().st_size for f in data.rglob("*.npy")) / 1e9
         print(f"{given.frames} frames written in {time.time() - start:.1f} s, {size:.2f} GB")
-        ConsoleProgress().message(f"training on {given.processes} processes")
-        measure(data, Path(temporary) / "out", given.steps, given.processes)
+        if not given.no_doctor:
+            examine(data, Path(temporary) / "doctor")
+        if given.steps:
+            ConsoleProgress().message(f"training on {given.processes} processes")
+            measure(data, Path(temporary) / "out", given.steps, given.processes)
 
 
 if __name__ == "__main__":

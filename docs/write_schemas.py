@@ -44,7 +44,11 @@ MAPS: Final = {
 }
 #: What may be null though numbers with a fraction always may.
 NULLABLE: Final = {
-    "doctor": ("charges.key", "energies", "noise.hidden[].grid", "noise.hidden[].pairs"),
+    "doctor": (
+        *("cells.density_atoms_per_cubic_angstrom", "cells.lowest_height_angstrom"),
+        *("charges.key", "closest[].frame", "energies", "forecast.measured"),
+        *("noise.hidden[].grid", "noise.hidden[].pairs", "split.roles[].twin_in_train"),
+    ),
     "evaluation": (
         *("roles[].energy", "roles[].stress", "roles[].unbroken", "model.elements"),
         *("model.parameters", "model.dtype"),

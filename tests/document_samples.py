@@ -67,16 +67,41 @@ def split() -> Split:
 
 
 def doctor(_: Path) -> list[Report]:
-    """Of a split that is made, of one that leaks, and of labels with noise of every kind."""
+    """Of a split that is made, one that leaks, labels with noise of every kind, and few labels.
+
+    Molecules have no cell, atoms far apart no distance, and some frames one label only.
+    """
     settings = {"neighbor_frames": 4, "cutoffs": (3.0, 5.0)}
     every = (
         (structures(), {}),
         (structures(), {"split_key": "role"}),
         (noisy(), {"duplicate_distance": 0.1}),
+        *((few, {}) for few in little()),
     )
     return [
         scalewise.diagnose_data(frames, DoctorSettings.model_validate({**settings, **more}))
         for frames, more in every
+    ]
+
+
+def little() -> list[list[Structure]]:
+    """A molecule, a slab, atoms far apart, an atom; with one label each."""
+    rng = np.random.default_rng(0)
+    numbers, cell, none = np.array([8, 1, 1]), np.zeros((3, 3)), np.zeros(3, dtype=bool)
+    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    apart = np.array([[0.0, 0.0, 0.0], [9.0, 0.0, 0.0], [0.0, 9.0, 0.0]])
+
+    def frames(places: np.ndarray, count: int, pbc: np.ndarray, **labels: Any) -> list[Structure]:
+        moved = [places + 0.02 * rng.standard_normal(places.shape) for _ in range(count)]
+        kinds, box = numbers[: len(places)], cell + 10.0 * np.diag(pbc)
+        return [Structure(kinds, at, box, pbc, labels=Labels(**labels)) for at in moved]
+
+    forces = rng.standard_normal((3, 3))
+    return [
+        frames(water, 8, none, forces=forces - forces.mean(axis=0)),
+        frames(water, 8, np.array([True, True, False]), energy=-10.0),
+        frames(apart, 8, none, energy=-10.0),
+        frames(water[:1], 1, none, energy=-10.0),
     ]
 
 

@@ -107,7 +107,7 @@ class ConsoleProgress:
         self._bar(fraction)
         if report:
             forces, energy = report.get("forces_mae"), report.get("energy_mae")
-            parts = [f"{100 * fraction:3.0f} %"]
+            parts = [f"{100 * min(fraction, 1.0):3.0f} %"]
             parts += [f"forces {forces:.1f} meV/Å"] if forces is not None else []
             parts += [f"energy {energy:.2f} meV/atom"] if energy is not None else []
             self._line(f"valid at {', '.join(parts)}")

@@ -21,11 +21,14 @@ CHUNK: Final = 500_000
 
 
 def compared_atoms(frame: Structure, elements: Iterable[str] | None) -> Bool[np.ndarray, " atoms"]:
-    """Atoms of these elements; by default all but hydrogen, or all where nothing else is."""
+    """Atoms of these elements; by default all but hydrogen, or all where the others have no shape.
+
+    One atom is everywhere the same, and two are when they may be turned.
+    """
     if elements is not None:
         return np.isin(frame.numbers, [atomic_numbers[e] for e in elements])
     heavy: np.ndarray = frame.numbers != 1
-    return heavy if heavy.any() else np.ones_like(heavy)
+    return heavy if heavy.sum() > (1 if frame.pbc.any() else 2) else np.ones_like(heavy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from scalewise.data.candidates import (
 )
 from scalewise.data.displacement import Stack, compared_atoms, displacements
 from scalewise.data.matching import density_waves, matched_displacements, similar_pairs
+from scalewise.data.shards import take
 from scalewise.data.structure import Structure
 
 #: Members of a group that stand for it when groups are compared, and rounds of that comparison.
@@ -86,7 +87,7 @@ def find_duplicates(
 
     Up to 256 frames of one composition are all compared with each other. Of more, each is compared
     with its nearest ones in eight principal components, so that time and memory grow in proportion
-    to the frames.
+    to the frames, and what is in one group already is not matched.
 
     Parameters
     ----------
@@ -95,7 +96,8 @@ def find_duplicates(
     distance
         Largest root-mean-square displacement of a pair, in Å.
     elements
-        Elements that are compared; default: all but hydrogen (all, where there is nothing else).
+        Elements that are compared; default: all but hydrogen, or all where one atom at most is
+        heavier (of isolated molecules, two).
     roles
         Of the frames: each is compared with its nearest ones of every role, so that twins between
         roles are found where a role has many.
@@ -109,12 +111,12 @@ def find_duplicates(
             continue
         parts = _classes([frames[k].numbers.tobytes() for k in members])
         found = [
-            _renamed(_in_order([frames[k] for k in part], compared, distance, kinds[part]), part)
+            _renamed(_in_order(take(frames, part), compared, distance, kinds[part]), part)
             for part in (members[p] for p in parts if len(p) > 1)
         ]
         ordered += found
         if frames[members[0]].pbc.any():
-            stack = Stack.of([frames[k] for k in members], compared, sort=True)
+            stack = Stack.of(take(frames, members), compared, sort=True)
             matched.append(_renamed(_reordered(stack, distance, members, found), members))
     return _collect(ordered, matched, len(frames))
 
@@ -171,6 +173,9 @@ def _reordered(stack: Stack, distance: float, members: np.ndarray, known: Sequen
     first, second, _ = _joined(known)
     seen = np.minimum(first, second) * size + np.maximum(first, second)
     new = ~np.isin(members[a] * size + members[b], seen)
+    if len(members) > ALL_PAIRS:  # an assignment takes a millisecond, and one group is one already
+        group = _components(first, second, size)
+        new &= group[members[a]] != group[members[b]]
     (a, b), apart = matched_displacements(stack, waves, (a[new], b[new]), distance)
     return a, b, apart
 

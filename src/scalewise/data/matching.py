@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
@@ -22,6 +22,8 @@ UNLIKE_SHARE: Final = 0.5
 #: Matched atoms may move by this share of their spacing (density^(-1/3)). Two unrelated frames of
 #: liquid water match at 0.6 of it, because with free choice some atom is always near.
 MATCHED_SHARE: Final = 0.4
+#: Pairs of atoms that are compared at once: some ten megabytes.
+COMPONENTS: Final = 300_000
 #: Frames whose waves are formed at once.
 CHUNK: Final = 4096
 
@@ -33,21 +35,19 @@ def matched_displacements(
     distance: float,
 ) -> tuple[Pairs, Float[np.ndarray, " pairs"]]:
     """The pairs closer than ``distance`` (Å) after an assignment of atoms, and how close."""
-    kept, apart = [], []
-    for a, b in zip(*(p.tolist() for p in pairs), strict=True):
-        cell = 0.5 * (stack.cells[a] + stack.cells[b])
-        volume = abs(np.linalg.det(cell)) * 0.5 ** np.count_nonzero(~stack.pbc)
-        spacing = (volume / len(stack.numbers)) ** (1 / 3)
-        limit = min(distance, MATCHED_SHARE * spacing)
-        # the three longest waves carry the translation in their phases
-        turn = np.sum(waves[a, :, :3] * waves[b, :, :3].conj(), axis=0)
-        starts = (np.zeros(3), np.angle(turn) / (2 * np.pi))
-        found = min(_match(stack, a, b, cell, drift, limit) for drift in starts)
-        if found < limit:
-            kept.append((a, b))
-            apart.append(found)
-    a, b = np.array(kept, dtype=np.int64).reshape(-1, 2).T
-    return (a, b), np.array(apart)
+    a, b = pairs
+    cell = 0.5 * (stack.cells[a] + stack.cells[b])
+    volume = np.abs(np.linalg.det(cell)) * 0.5 ** np.count_nonzero(~stack.pbc)
+    limit = np.minimum(distance, MATCHED_SHARE * (volume / len(stack.numbers)) ** (1 / 3))
+    # the three longest waves carry the translation in their phases
+    turn = np.sum(waves[a, :, :3] * waves[b, :, :3].conj(), axis=1)
+    best = np.full(len(a), np.inf)
+    for drift in (np.zeros((len(a), 3)), np.angle(turn) / (2 * np.pi)):
+        for k in np.flatnonzero(_may_match(stack, pairs, cell, drift, limit)).tolist():
+            found = _match(stack, int(a[k]), int(b[k]), cell[k], drift[k], float(limit[k]))
+            best[k] = min(best[k], found)
+    near = best < limit
+    return (a[near], b[near]), best[near]
 
 
 def similar_pairs(stack: Stack, waves: Complex[np.ndarray, "frames elements waves"]) -> Pairs:
@@ -89,6 +89,35 @@ def density_waves(stack: Stack) -> Complex[np.ndarray, "frames elements waves"]:
         parts = [phases[:, stack.numbers == e].sum(axis=1) for e in np.unique(stack.numbers)]
         found.append(np.stack(parts, axis=1, dtype=np.complex64, casting="same_kind"))
     return np.concatenate(found) / np.float32(np.sqrt(len(stack.numbers)))
+
+
+def _may_match(
+    stack: Stack, pairs: Pairs, cell: np.ndarray, drift: np.ndarray, limit: np.ndarray
+) -> Bool[np.ndarray, " pairs"]:
+    """Whether giving every atom its nearest is cheap enough: no assignment is cheaper."""
+    found = np.ones(len(limit), dtype=bool)
+    atoms = len(stack.numbers)
+    step = max(1, COMPONENTS // atoms**2)
+    for start in range(0, len(limit), step):
+        part = slice(start, start + step)
+        first = stack.coordinates[pairs[0][part]]
+        second = stack.coordinates[pairs[1][part]] + drift[part, None]
+        metric = (cell[part] @ cell[part].transpose(0, 2, 1))[:, :, :, None, None]
+        cheapest = np.zeros(len(first))
+        for element in np.unique(stack.numbers):
+            mine = stack.numbers == element
+            gap = first[:, mine, None] - second[:, None, mine]
+            gap -= np.rint(gap)
+            x, y, z = np.moveaxis(gap, -1, 0)
+            cost = (
+                metric[:, 0, 0] * x * x
+                + metric[:, 1, 1] * y * y
+                + metric[:, 2, 2] * z * z
+                + 2 * (metric[:, 0, 1] * x * y + metric[:, 0, 2] * x * z + metric[:, 1, 2] * y * z)
+            )
+            cheapest += cost.min(axis=2).sum(axis=1)
+        found[part] = cheapest <= 2 * limit[part] ** 2 * atoms
+    return found
 
 
 def _match(

@@ -21,7 +21,7 @@ class SplitSettings(Settings):
         1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
     )
     duplicate_elements: tuple[str, ...] | None = Field(
-        None, description="elements compared; default: all but hydrogen"
+        None, description="elements compared; default: all but hydrogen, where others have a shape"
     )
 
     @model_validator(mode="after")

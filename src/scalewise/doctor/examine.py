@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,8 +16,9 @@ from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
 from scalewise.data.readers import reader_for
 from scalewise.data.readers.extxyz import read_images
-from scalewise.data.reading import read_structures
+from scalewise.data.reading import read_or_shard
 from scalewise.data.references import is_isolated_atom
+from scalewise.data.shards import take
 from scalewise.data.splits import DataFile, Split, make_split, read_roles
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, compose, fit_energies
@@ -93,7 +96,7 @@ def diagnose_data(
     InputError
         A named key or element that is not in the structures.
     """
-    return _diagnose(list(structures), settings or DoctorSettings(), None, progress, cost)
+    return _diagnose(structures, settings or DoctorSettings(), None, progress, cost)
 
 
 def _diagnose(
@@ -114,7 +117,7 @@ def _diagnose(
     labels = _examine_labels(frames, composition, twins, np.array(split.group), settings)
     geometry = _examine_geometry(frames, composition, settings)
     findings += labels.pop("findings") + geometry.pop("findings")
-    training = [frames[k] for k in split.members("train")]
+    training = take(frames, np.array(split.members("train"), dtype=np.int64))
     sections = {
         **labels,
         "duplicates": describe_twins(twins),
@@ -140,11 +143,14 @@ def run_command(request: Request) -> Report:
     settings, progress = request.settings, request.progress
     progress.message(f"Reading {path}")
     keys = LabelKeys.of(settings)
-    structures = read_structures(path, keys, check_units=False, progress=progress)
-    # the splitting would read the file once more to see that it holds these structures
-    plain = reader_for(path) is read_images
-    data = DataFile.of(path, len(structures)) if plain else None
-    return _diagnose(structures, settings, data, progress, None)
+    with tempfile.TemporaryDirectory() as folder:
+        structures = read_or_shard(
+            path, replace(keys, check_units=False), Path(folder) / "data", progress=progress
+        )
+        # the splitting would read the file once more to see that it holds these structures
+        plain = reader_for(path) is read_images
+        data = DataFile.of(path, len(structures)) if plain else None
+        return _diagnose(structures, settings, data, progress, None)
 
 
 def _examine_labels(
@@ -156,13 +162,12 @@ def _examine_labels(
 ) -> dict[str, Any]:
     labels, missing = count_labels(frames)
     described, rank = describe_composition(frames, composition)
-    bound = [k for k, f in enumerate(frames) if not is_isolated_atom(f)]
-    fitted, fit, labelled = _fit(frames, bound)
+    fitted, fit, labelled = _fit(frames)
     offsets = None if fit is None else find_offsets(fitted, fit)
     outliers, extreme = find_outliers(frames, fit, labelled)
-    known = [k for k, f in enumerate(frames) if f.labels.forces is not None]
-    part = composition if len(known) in (0, len(frames)) else compose([frames[k] for k in known])
-    forced = [frames[k] for k in known]
+    known = np.flatnonzero([f.labels.forces is not None for f in frames])
+    forced = take(frames, known)
+    part = composition if len(known) in (0, len(frames)) else compose(forced)
     noise = estimate_noise(forced, part, group[known], settings.seed)
     hidden = find_hidden_noise(frames, twins, group)
     charges, charged = check_charges(frames)
@@ -234,13 +239,17 @@ def _split(
     return split, section, judge_split(split, leaks, twins, frames, settings)
 
 
-def _fit(
-    frames: Sequence[Structure], bound: Sequence[int]
-) -> tuple[Composition, EnergyFit | None, np.ndarray]:
+def _fit(frames: Sequence[Structure]) -> tuple[Composition, EnergyFit | None, np.ndarray]:
     """The fit of the frames that have an energy, without isolated atoms: these are off the line."""
-    labelled = np.array([k for k in bound if frames[k].labels.energy is not None], dtype=np.int64)
-    composition = compose([frames[k] for k in (labelled if len(labelled) else [0])])
+    energies = np.array(
+        [
+            np.nan if f.labels.energy is None or is_isolated_atom(f) else f.labels.energy
+            for f in frames
+        ]
+    )
+    labelled = np.flatnonzero(~np.isnan(energies))
+    composition = compose(take(frames, labelled if len(labelled) else np.zeros(1, dtype=np.int64)))
     if len(labelled) <= composition.rank:
         return composition, None, labelled
-    energies = np.array([frames[k].labels.energy for k in labelled], dtype=float)
+    energies = energies[labelled]
     return composition, fit_energies(composition, energies, LIMIT), labelled

@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition
-from scalewise.statistics.bootstrap import group_weights
+from scalewise.statistics.bootstrap import iterate_weights
 
 #: Net forces below this, times the root of the number of atoms (eV/Å), are rounding of the file.
 ROUNDING: Final = 2e-5
@@ -299,5 +299,5 @@ def _bootstrap(
     if n < FEWEST_GROUPS:
         return None
     # how often a frame was drawn is its weight
-    found = [sums.estimate(w[index], variance) for w in group_weights(n, seed, resamples)]
+    found = [sums.estimate(w[index], variance) for w in iterate_weights(n, seed, resamples)]
     return np.array([f[0] for f in found]), np.array([f[1] for f in found])

@@ -78,14 +78,6 @@ def judge_noise(
     removed = int((~noise.informative).sum())
     if removed:
         untold = removed == len(noise.informative) and not findings
-        looked = [
-            word
-            for word, could in (
-                ("waves of an integration grid", any(e.grid_reach is not None for e in hidden)),
-                ("noise between near-duplicates", any(e.pairs is not None for e in hidden)),
-            )
-            if could
-        ]
         findings.append(
             Finding(
                 "note",
@@ -93,7 +85,7 @@ def judge_noise(
                 f"labels sum to zero in {count(removed, 'frame')} of {len(noise.informative)}"
                 + "; how noisy they are cannot be told" * untold,
                 "The code removed the net force (or makes none): these frames say nothing about "
-                "label noise by it." + (_looked_for(looked) if untold else ""),
+                "label noise by it." + (_looked_for(hidden) if untold else ""),
             )
         )
     loud = [e for e in noise.elements if e.certain > NOTABLE]
@@ -121,17 +113,31 @@ def judge_noise(
     return findings
 
 
-def _looked_for(kinds: Sequence[str]) -> str:
-    if not kinds:
-        return (
-            " Waves of an integration grid need 40 frames of one cell or more, and noise between "
-            "near-duplicates needs 20 pairs of them: neither could be looked for."
+def _looked_for(hidden: Sequence[HiddenNoise]) -> str:
+    """What was looked for in vain, and how large it may be all the same."""
+    told = []
+    waves = [(e.grid_reach, e.name) for e in hidden if e.grid_reach is not None]
+    if waves:
+        told.append(
+            " Waves of an integration grid were looked for and not found: they would show above "
+            + _named(waves)
         )
-    named = " and ".join(kinds)
-    return (
-        f" {named[0].upper()}{named[1:]} were looked for and not found: noise below what these "
-        "show may be there."
-    )
+    pairs = [(e.pairs[2], e.name) for e in hidden if e.pairs is not None]
+    if pairs:
+        told.append(" Near-duplicates allow noise up to " + _named(pairs))
+    if not told:
+        return (
+            " Waves of an integration grid need frames of one cell in 40 groups that are "
+            "independent of each other, and noise between near-duplicates needs 20 pairs so close "
+            "that their forces are hardly different: neither could be looked for."
+        )
+    return ".".join(told) + "."
+
+
+def _named(found: Sequence[tuple[float, str]]) -> str:
+    """Sizes (eV/Å) of elements, the largest first."""
+    shown = [f"{1e3 * size:.3g} ({name})" for size, name in sorted(found, reverse=True)[:MOST]]
+    return f"{', '.join(shown)} meV/Å"
 
 
 def _loud_element(element: ElementNoise) -> Finding:
@@ -154,23 +160,39 @@ def _judge_hidden(hidden: Sequence[HiddenNoise]) -> list[Finding]:
     if not found:
         return []
     named = "; ".join(
-        f"{e.name}, at least {1e3 * e.at_least:.2g}"
-        + (f" (a wave of {e.spacing:.3g} Å)" if e.spacing and e.grid else "")
+        f"{e.name}, at least {1e3 * e.at_least:.3g}"
+        + (f" (a wave of {e.spacing:.3g} Å)" if _by_wave(e) else "")
         for e in found[:MOST]
     )
     more = f"; and {len(found) - MOST} more" if len(found) > MOST else ""
-    waves = any(e.grid for e in found)
+    waves = [e.name for e in found if _by_wave(e)]
+    others = [e.name for e in found if not _by_wave(e)]
     return [
         Finding(
             "warning" if found[0].at_least > NOTABLE else "note",
             "noise",
             "force labels seem to carry noise that no model can learn, in meV/Å per component: "
             f"{named}{more}",
-            ("They depend on the place in the cell: a coarse integration grid. " if waves else "")
-            + ("" if waves else "Frames that are nearly the same differ in their forces. ")
+            f"Forces on {_some(waves)} depend on the place in the cell: a coarse integration "
+            "grid. "
+            * bool(waves)
+            + f"Frames that are nearly the same differ in the forces on {_some(others)}. "
+            * bool(others)
             + "Weigh these labels less, or recompute them tighter.",
         )
     ]
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"{', '.join(names[:MOST])}{more}"
+
+
+def _by_wave(element: HiddenNoise) -> bool:
+    """Whether the waves of an element tell more of its noise than near-duplicates do."""
+    grid, pairs = (found[1] if found else 0.0 for found in (element.grid, element.pairs))
+    return grid > 0 and grid >= pairs
 
 
 def _loud_elements(loud: list[ElementNoise]) -> Finding:

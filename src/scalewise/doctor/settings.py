@@ -24,7 +24,7 @@ class DoctorSettings(Settings):
         1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
     )
     duplicate_elements: tuple[str, ...] | None = Field(
-        None, description="elements compared; default: all but hydrogen"
+        None, description="elements compared; default: all but hydrogen, where others have a shape"
     )
     group_key: str | None = Field(
         None, description="frame key of groups that must not be split; default: near-duplicates"

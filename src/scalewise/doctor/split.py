@@ -16,6 +16,7 @@ from scalewise.data.splits import (
     Division,
     Split,
     divide_large,
+    find_roles,
     follows_time,
     say_untrained,
     untrained_elements,
@@ -26,6 +27,8 @@ from scalewise.doctor.settings import DoctorSettings
 
 #: Share of the frames in one group from which a set is one molecule, crystal or trajectory.
 ONE_WHOLE: Final = 0.9
+#: Times the usual distance of training frames from which frames of a role lie beyond these.
+FARTHER: Final = 1.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +59,7 @@ def judge_split(
     settings: DoctorSettings,
 ) -> list[Finding]:
     """Return what is wrong with a split of these frames."""
-    findings = []
+    findings = _offer_roles(frames, settings)
     group = np.array(split.group)
     given = bool(settings.group_key or settings.split_key)
     division = None if given else divide_large(twins)
@@ -97,19 +100,38 @@ def judge_split(
     return findings
 
 
+def _offer_roles(frames: Sequence[Structure], settings: DoctorSettings) -> list[Finding]:
+    """Say that frames bring roles along that nobody asked for: published errors are of those."""
+    found = find_roles(frames) if settings.split_key is None else None
+    if found is None:
+        return []
+    key, counts = found
+    told = ", ".join(f"{n} {role}" for role, n in counts.items())
+    return [
+        Finding(
+            "note",
+            "split",
+            f"frames have roles under the key '{key}' ({told}), which the split here leaves out",
+            f"Look at them with split_key={key}; scalewise train takes them with "
+            f"data.split_key={key}.",
+        )
+    ]
+
+
 def _say_blocks(
     division: Division, n: int, frames: Sequence[Structure], settings: DoctorSettings
 ) -> Finding:
-    most = len(division.members) > LARGE_GROUP * n and division.cut == 1
+    every = "all" if len(division.members) == n else "most of"
+    named = f"{every} {n}" if division.cut == 1 else f"{n}"
     chain = "one group" if division.cut == 1 else f"{division.cut} groups"
     time = follows_time(frames, division.members)
     return Finding(
         "note",
         "split",
-        f"{'most of ' if most else ''}{n} frames chain up to {chain} of near-duplicates (below "
+        f"{named} frames chain up to {chain} of near-duplicates (below "
         f"{settings.duplicate_distance:g} Å): {'it was' if division.cut == 1 else 'they were'} cut "
-        f"into {count(division.blocks, 'block')} of frames that follow each other, without gaps"
-        + ("" if time else "; they are in no order of time"),
+        f"into {count(division.blocks, 'block')} of frames that follow each other, or are hardly "
+        "different, without gaps" + ("" if time else "; they are in no order of time"),
         "Errors on its test blocks are those between known frames, not beyond them. Name "
         "independent parts with group_key, or roles with split_key, if there are any.",
     )
@@ -158,8 +180,8 @@ def _say_leaks(
             "split",
             f"all frames resemble one another, and so do roles: {near} of frames to train on are "
             f"{shares} ({pair})",
-            "This is the nature of one molecule, crystal or trajectory, and no fault of the split: "
-            "errors are those between known frames, not beyond them.",
+            "This is the nature of one molecule, crystal or trajectory, and no fault of the split. "
+            + _say_known(twins, split, sorted(seen, key=split.roles.index)),
         )
     return Finding(
         "warning",
@@ -169,6 +191,27 @@ def _say_leaks(
         "group_key for a split by near-duplicates, or lower duplicate_distance if these frames are "
         "independent.",
     )
+
+
+def _say_known(twins: Duplicates, split: Split, roles: Sequence[str]) -> str:
+    """Of which roles frames are as near to those to train on as these are to each other."""
+    train = np.array(split.role) == "train"
+    nearest = np.full(len(train), np.inf)
+    for one, other in ((twins.first, twins.second), (twins.second, twins.first)):
+        known = train[other]
+        np.minimum.at(nearest, one[known], twins.distance[known])
+    usual = {role: float(np.median(nearest[split.members(role)])) for role in ("train", *roles)}
+    beyond = [r for r in roles if usual[r] > FARTHER * usual["train"]]
+    within = [r for r in roles if r not in beyond]
+    told = [f"errors on {' and '.join(within)} are those between known frames"] * bool(within)
+    told += [
+        f"frames of {r} are farther from those to train on (median "
+        + (f"{usual[r]:.2g} Å" if np.isfinite(usual[r]) else "none so near")
+        + f") than these from each other ({usual['train']:.2g} Å)"
+        for r in beyond
+    ]
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _more_for(settings: DoctorSettings) -> str:

@@ -14,6 +14,7 @@ so groups that a short trajectory gives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,8 +57,17 @@ def group_weights(
     Every bootstrap of the package draws here, so that the same seed draws the same groups
     everywhere.
     """
+    return np.array(list(iterate_weights(groups, seed, resamples)))
+
+
+def iterate_weights(
+    groups: int, seed: int, resamples: int
+) -> Iterator[Float[np.ndarray, " groups"]]:
+    """The rows of :func:`group_weights` one after the other, for more groups than fit together."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(groups, np.full(groups, 1.0 / groups), size=resamples).astype(float)
+    share = np.full(groups, 1.0 / groups)
+    for _ in range(resamples):
+        yield rng.multinomial(groups, share).astype(float)
 
 
 def student(

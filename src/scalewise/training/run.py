@@ -182,7 +182,13 @@ def _prepared(
     split.check_count(structures)
     digest = _digest(settings, split)
     if (out / STATE).is_file():
-        check_state(out / STATE, digest)  # before anything of that run is written over
+        # before anything of that run is written over
+        before = read_progress(out / STATE, check_state(out / STATE, digest))
+        progress.message(
+            f"nothing left to train: {out} ended after step {before.step}"
+            if before.finished
+            else f"going on after step {before.step}"
+        )
     missing = [role for role in ("train", "valid") if role not in split.role]
     if missing:
         raise InputError(

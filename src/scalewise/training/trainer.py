@@ -333,8 +333,9 @@ class Trainer:
     def _validated_here(self) -> list[list[int]]:
         """Batches of this process's share of the validation frames."""
         share = range(self.fabric.global_rank, len(self.job.valid), self.fabric.world_size)
-        # compiled code is for batches as those of the steps: one frame alone is another program
-        return in_batches(share, self.job.batch_size if self.evaluator.compiled else 1)
+        # as those of the steps: molecules one by one take three times as long, and compiled code
+        # is for no other
+        return in_batches(share, self.job.batch_size)
 
     def _measured(self, sample: Batch, drawn: ScaleDraw, seen: ErrorSums) -> Tensor:
         """Add up errors of some frames; return what else a validation adds up [8]."""

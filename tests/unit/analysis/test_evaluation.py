@@ -252,6 +252,18 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
         chosen(noisy, frames, EvaluateSettings(role=("tets",)), tmp_path / "model")
 
 
+def test_roles_that_are_not_scored_are_named(noisy: Path, tmp_path: Path) -> None:
+    frames = read_structures(noisy, check_units=False)
+    split = split_of(noisy, 20)
+    role = tuple("hot" if k == 19 else r for k, r in enumerate(split.role))
+    split.model_copy(update={"role": role}).save(tmp_path / "split.json")
+    choice = chosen(noisy, frames, EvaluateSettings(), tmp_path / "model")
+    assert choice.how == "roles of split.json beside the model; not scored: hot"
+    for roles in (("test", "hot"), ("all",)):
+        choice = chosen(noisy, frames, EvaluateSettings(role=roles), tmp_path / "model")
+        assert choice.how == "roles of split.json beside the model"
+
+
 def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
     noisy: Path, tmp_path: Path
 ) -> None:

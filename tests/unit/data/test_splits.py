@@ -204,6 +204,17 @@ def test_given_roles_are_kept_and_near_duplicates_are_still_groups() -> None:
     assert split.shares == {}
 
 
+def test_blocks_end_where_given_roles_do() -> None:
+    """A block across a border made frames of a test seem to be in a group that is trained on."""
+    structures = [
+        replace(s, info={"role": "train" if k < 25 else "test"}) for k, s in enumerate(twins(1, 50))
+    ]
+    split = make_split(structures, role_key="role")
+    assert "cut into" in split.made["group"]
+    assert split.leaking_groups() == ()
+    assert len(set(split.group)) >= 20
+
+
 def test_roles_that_are_not_used_are_mentioned() -> None:
     """Published errors are of the official roles: who does not take them should know it."""
     words = ["training", "training", "val", "test600"]
@@ -213,7 +224,9 @@ def test_roles_that_are_not_used_are_mentioned() -> None:
     said: list[str] = []
     make_split(structures, progress=Messages(said.append))
     (line,) = said
-    assert "key 'split' (6 train, 3 valid, 3 test600), which are not used: split_key=split" in line
+    assert (
+        "key 'split' (6 train, 3 valid, 3 test600), which are not used: give data.split_key" in line
+    )
     said.clear()
     make_split(structures, role_key="split", progress=Messages(said.append))
     make_split([replace(s, info={"split": 3}) for s in structures], progress=Messages(said.append))

@@ -18,6 +18,7 @@ from ase.data import chemical_symbols
 from rich.console import Console
 
 from scalewise.core.errors import InputError
+from scalewise.data import duplicates
 from scalewise.data.duplicates import find_duplicates
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import Split
@@ -450,10 +451,11 @@ def trajectory(frames: int, steps: float = 0.05) -> list[Structure]:
 def test_a_trajectory_of_one_molecule_is_split_by_blocks_of_time() -> None:
     report = diagnose(trajectory(400), DoctorSettings(cutoffs=(3.0,), duplicate_distance=2.0))
     split = split_of(report)
-    text = "cut into 20 blocks of frames that follow each other, without gaps"
+    text = "cut into 20 blocks of frames that follow each other"
     assert text in split.made["group"]
+    assert text in found(report, "split")
     assert "no order of time" not in split.made["group"]
-    assert "note: most of 400 frames chain up to one group of near-dup" in found(report, "split")
+    assert "note: all 400 frames chain up to one group of near-dup" in found(report, "split")
     assert split.group == tuple(k // 20 for k in range(400))
     for role, share in {"train": 0.75, "valid": 0.1, "test": 0.15}.items():
         assert len(split.members(role)) == pytest.approx(400 * share, abs=20)
@@ -478,6 +480,49 @@ def test_roles_of_one_molecule_are_alike_and_leak_nothing() -> None:
     twins = report.body["split"]["roles"][2]["twin_in_train"]
     assert 0 < twins <= 100
     assert f"{twins} of 100 frames of test ({twins}%)" in finding["found"]
+
+
+def test_roles_that_lie_beyond_the_training_are_told_from_those_between() -> None:
+    """At any distance that chains a molecule up, hotter frames are near-duplicates, too."""
+    settings = DoctorSettings(split_key="split", cutoffs=(3.0,), duplicate_distance=3.0)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(400)
+    frames = [trajectory(400, 0.02)[k] for k in order]
+    frames[300:] = [move(f, 0.4, k) for k, f in enumerate(frames[300:])]
+    roles = ["train"] * 200 + ["valid"] * 20 + ["test"] * 80 + ["hot"] * 100
+    report = diagnose(frames, settings, split=roles)
+    (finding,) = [f for f in report.body["findings"] if f["subject"] == "split"]
+    assert (
+        "Errors on valid and test are those between known frames; frames of hot are farther"
+        in (finding["remedy"])
+    )
+
+
+def test_official_roles_are_offered() -> None:
+    frames = [solution(k) for k in range(9)]
+    roles = ["train"] * 5 + ["valid"] * 2 + ["test"] * 2
+    report = diagnose(frames, DoctorSettings(cutoffs=(3.0,)), fold=roles)
+    assert "roles under the key 'fold' (5 train, 2 valid, 2 test)" in found(report, "split")
+    asked = diagnose(frames, DoctorSettings(cutoffs=(3.0,), split_key="fold"), fold=roles)
+    assert "roles under the key" not in found(asked, "split")
+
+
+def test_molecules_whose_heavy_atoms_have_no_shape_are_compared_by_all_atoms() -> None:
+    """One oxygen is always at one place: all frames of water were copies of one."""
+    rng = np.random.default_rng(0)
+    water = np.array([[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])
+    frames = [
+        Structure(
+            np.array([8, 1, 1]),
+            water + 0.1 * rng.standard_normal((3, 3)),
+            np.zeros((3, 3)),
+            np.zeros(3, dtype=bool),
+            labels=Labels(np.zeros((3, 3)), -14.0),
+        )
+        for _ in range(40)
+    ]
+    assert (find_duplicates(frames, 1.0).distance > 1e-3).all()
+    assert set(split_of(diagnose(frames)).roles) == {"train", "valid", "test"}
 
 
 def test_two_groups_are_cut_so_that_every_role_has_frames() -> None:
@@ -519,7 +564,7 @@ def test_nothing_but_twins_cannot_be_split() -> None:
     first = solution(0)
     text = found(diagnose([move(first, 0.1, k) for k in range(5)]), "split")
     assert "cut into 5 blocks of frames that follow each other" in text
-    assert "most of 5 frames chain up" in text
+    assert "all 5 frames chain up" in text
 
 
 @pytest.mark.parametrize(
@@ -691,6 +736,19 @@ def test_twins_are_found_among_more_frames_than_are_all_compared(pbc: bool) -> N
         assert result.group[300 + k] == result.group[n]
     assert len(np.unique(result.group[[7, *range(330, 370)]])) == 1
     assert len(np.unique(result.group)) == 300
+
+
+def test_what_chains_up_is_not_matched_among_many_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An assignment takes a millisecond: of a million frames of one crystal, half an hour."""
+    matched: list[int] = []
+
+    def count(stack: object, waves: object, pairs: tuple, distance: float) -> tuple:
+        matched.append(len(pairs[0]))
+        return (pairs[0][:0], pairs[1][:0]), np.zeros(0)
+
+    monkeypatch.setattr(duplicates, "matched_displacements", count)
+    find_duplicates([move(solution(0), 0.2, k) for k in range(300)], 1.0)
+    assert matched == [0]
 
 
 def test_two_crowds_that_touch_are_one_group() -> None:

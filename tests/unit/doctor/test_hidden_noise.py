@@ -12,14 +12,20 @@ import pytest
 from scalewise.data.duplicates import find_duplicates
 from scalewise.data.reading import read_structures
 from scalewise.data.structure import Labels, Structure
+from scalewise.doctor.composition import compose
 from scalewise.doctor.examine import diagnose_data
 from scalewise.doctor.hidden_noise import HiddenNoise, find_hidden_noise, find_rounding
+from scalewise.doctor.noise import NetForceNoise
+from scalewise.doctor.noise_report import judge_noise
 from scalewise.doctor.settings import DoctorSettings
 
 EDGE = 8.0
 SITES = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), -1).reshape(-1, 3) * EDGE / 3
 NUMBERS = np.array([11, 17] * 13 + [11])
 SHARED = Path(os.environ.get("SCALEWISE_DATA", Path(__file__).parents[4] / "shared/data"))
+
+
+NOTHING = NetForceNoise((), (), np.zeros(0, dtype=bool), 0.0)
 
 
 def springs(rng: np.random.Generator) -> np.ndarray:
@@ -189,6 +195,29 @@ def test_what_cannot_be_learnt_is_said() -> None:
     assert {row["at_least"] for row in rows.values()} == {0.0}
     text = " ".join(f["found"] for f in quiet.body["findings"] if f["subject"] == "noise")
     assert "cannot be told" in text
+    (advice,) = [f["remedy"] for f in quiet.body["findings"] if "cannot be told" in f["found"]]
+    reach = sorted(((row["grid_seen_from"], e) for e, row in rows.items()), reverse=True)
+    seen = ", ".join(f"{size:.3g} ({element})" for size, element in reach)
+    assert f"not found: they would show above {seen} meV/Å." in advice
+
+
+def test_what_is_from_the_grid_and_what_is_not_are_told_apart() -> None:
+    waves = HiddenNoise("Na", (0.09, 0.08, 0.1), 0.046, 0.02, None)
+    pairs = HiddenNoise("Cl", None, None, 0.02, (0.06, 0.013, 0.08))
+    (finding,) = judge_noise(NOTHING, [waves, pairs], compose(liquid(0.0)))
+    assert "Na, at least 80 (a wave of 0.046 Å); Cl, at least 13" in finding.found
+    assert "Forces on Na depend on the place in the cell" in finding.remedy
+    assert "Frames that are nearly the same differ in the forces on Cl." in finding.remedy
+
+
+def test_why_nothing_could_be_looked_for_is_said() -> None:
+    removed = NetForceNoise((), (), np.zeros(9, dtype=bool), 0.0)
+    nothing = judge_noise(removed, [HiddenNoise("O", None, None, None, None)], compose(liquid(0.0)))
+    assert "neither could be looked for" in nothing[0].remedy
+    pairs = judge_noise(
+        removed, [HiddenNoise("O", None, None, None, (0.05, 0.0, 0.12))], compose(liquid(0.0))
+    )
+    assert "Near-duplicates allow noise up to 120 (O) meV/Å." in pairs[0].remedy
 
 
 def test_sodium_in_salt_water_bears_the_grid_of_its_calculation() -> None:

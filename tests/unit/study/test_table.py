@@ -47,18 +47,21 @@ def test_names_that_look_like_markup_are_printed_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("without", "words"),
     [
-        ("not needed", "and long range does not either"),
-        ("needed", "with long range; long range is needed"),
-        ("cannot tell", "with long range; whether without it is not known"),
+        (("not needed", "not needed"), "and long range does not either"),
+        (("needed", "needed"), "with long range; long range is needed"),
+        (("needed", "not needed"), "with long range; without it, from 5 Å on"),
+        (("needed", "cannot tell"), "with long range; whether without it is not known"),
+        (("cannot tell", "cannot tell"), "with long range; whether without it is not known"),
+        (("not needed", "needed"), "with long range; long range is needed"),
     ],
 )
 def test_a_curve_says_whether_its_long_range_is_part_of_the_answer(
-    without: str, words: str
+    without: tuple[str, str], words: str
 ) -> None:
     scales = [
         {"single": None, "cutoff": c, "long": long} for long in (False, True) for c in (3.0, 5.0)
     ]
-    answers = [without, without, "not needed", "not needed"]
+    answers = [*without, "not needed", "not needed"]
     subset = {"enough": 3.0, "scales": [{"longer": {"answer": a}} for a in answers]}
     results = {"scales": scales, "reference": 3}
     line = curve_table._enough(results, subset, 1.0)

@@ -93,16 +93,26 @@ def _enough(results: Section, subset: Section, pays: float) -> str:
     line = f"from {enough:g} Å on, nothing longer saves {pays:g} %"
     if not longest["long"]:
         return f"{line} (up to {longest['cutoff']:g} Å)"
-    answers = {
-        row["longer"]["answer"]
+    without = sorted(
+        (scale["cutoff"], row["longer"]["answer"])
         for scale, row in zip(results["scales"], subset["scales"], strict=True)
-        if scale["single"] is None and not scale["long"] and scale["cutoff"] >= enough
-    }
-    if not answers:
+        if scale["single"] is None and not scale["long"]
+    )
+    if not without:
         return f"{line} (up to {longest['cutoff']:g} Å, with long range)"
-    if answers == {"not needed"}:
+    alone = None
+    for cutoff, answer in reversed(without):
+        if answer != "not needed":
+            break
+        alone = cutoff
+    if alone is not None and alone <= enough:
         return f"{line} (up to {longest['cutoff']:g} Å), and long range does not either"
-    known = "long range is needed" if "needed" in answers else "whether without it is not known"
+    if alone is not None:
+        known = f"without it, from {alone:g} Å on"
+    elif without[-1][1] == "needed":
+        known = "long range is needed"
+    else:
+        known = "whether without it is not known"
     return f"{line} (up to {longest['cutoff']:g} Å, with long range; {known})"
 
 

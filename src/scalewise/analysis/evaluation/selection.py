@@ -232,7 +232,11 @@ def select_frames(
     if source.unread is not None and split is None:
         warnings += (f"{source.unread}: frames of the training may be among these",)
     data = identify(structures) if split is None else split.data
-    return FrameSelection(data, members, group, source.how, grouped, warnings)
+    left = [] if split is None or EVERY in roles else [r for r in split.roles if r not in roles]
+    how = source.how
+    if further := [r for r in left if r not in ("train", "valid")]:
+        how += f"; not scored: {', '.join(further)}"
+    return FrameSelection(data, members, group, how, grouped, warnings)
 
 
 def _with_labels(

@@ -13,7 +13,7 @@ from scalewise.data.splits.dealing import (
 from scalewise.data.splits.identity import DataFile, identify
 from scalewise.data.splits.making import make_split
 from scalewise.data.splits.nested import SPARE, reduced
-from scalewise.data.splits.reading import read_groups, read_key, read_roles
+from scalewise.data.splits.reading import find_roles, read_groups, read_key, read_roles
 from scalewise.data.splits.split import ROLES, Split
 from scalewise.data.splits.time import follows_time
 from scalewise.data.splits.trajectories import LEFT_OUT, by_group, by_trajectory
@@ -31,6 +31,7 @@ __all__ = [
     "by_trajectory",
     "deal_groups",
     "divide_large",
+    "find_roles",
     "follows_time",
     "hash_file",
     "identify",

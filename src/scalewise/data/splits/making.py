@@ -61,7 +61,7 @@ def make_split(
     duplicate_distance
         Root-mean-square displacement below which structures are near-duplicates, Å.
     duplicate_elements
-        Elements that are compared; default: all but hydrogen.
+        Elements that are compared; see :func:`find_duplicates`.
     duplicates
         Near-duplicates that were found with these settings; default: they are looked for.
     data
@@ -132,8 +132,8 @@ def _mention_roles(structures: Sequence[Structure], progress: Progress) -> None:
     key, counts = found
     told = ", ".join(f"{n} {role}" for role, n in counts.items())
     progress.message(
-        f"frames have roles under the key '{key}' ({told}), which are not used: split_key={key} "
-        f"takes them, or data.split_key={key} of a training"
+        f"frames have roles under the key '{key}' ({told}), which are not used: give "
+        f"data.split_key={key} in train and prove, split_key={key} elsewhere"
     )
 
 
@@ -171,6 +171,12 @@ def _group(
     division = divide_large(duplicates)
     if not division.blocks:
         return division.group, made
+    group = division.group
+    if settings.role_key is not None:
+        # a block is what is alike by its place in the file: it ends where its role does
+        names, role = np.unique(read_roles(structures, settings.role_key), return_inverse=True)
+        parted = np.isin(np.arange(len(group)), division.members)
+        group = np.unique(group * (len(names) + 1) + parted * (role + 1), return_inverse=True)[1]
     what = "the largest group" if division.cut == 1 else f"the {division.cut} largest groups"
     cut = f"cut into {division.blocks} blocks of frames that follow each other, without gaps"
     made += f", {what} {cut}"
@@ -183,4 +189,4 @@ def _group(
             + ("" if time else "they are in no order of time, and ")
             + "test errors are those between known frames, not beyond them"
         )
-    return division.group, made
+    return group, made

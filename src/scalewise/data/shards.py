@@ -23,6 +23,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, Literal, overload
@@ -154,14 +155,22 @@ class ShardedStructures(Sequence[Structure]):
         """Read one structure; of a slice, nothing is read yet."""
         if isinstance(key, slice):
             return self.take(np.arange(len(self))[key])
-        arrays, k, frame = self._find(key)
-        start, end = (int(v) for v in arrays["offsets"][k : k + 2])
-        source, index = (int(v) for v in arrays["origins"][k])
+        return self._read(*self._find(key))
+
+    def __iter__(self) -> Iterator[Structure]:
+        """Read one structure after the other."""
+        for arrays, members, start in self._by_shard():
+            for k in members.tolist():
+                yield self._read(arrays, k, start + k)
+
+    def _read(self, arrays: dict[str, np.ndarray], k: int, frame: int) -> Structure:
+        """Read structure k of a shard, which is one of the whole folder."""
+        source, index = arrays["origins"][k].tolist()
 
         def part(name: str, at: slice | int) -> Any:
             return np.array(arrays[name][at]) if name in arrays else None
 
-        atoms = slice(start, end)
+        atoms = slice(*arrays["offsets"][k : k + 2].tolist())
         places = part("places", atoms)
         return Structure(
             numbers=arrays["numbers"][atoms].astype(np.int64),
@@ -215,24 +224,25 @@ class ShardedStructures(Sequence[Structure]):
 
     def numbers(self) -> Iterator[np.ndarray]:
         """Atomic numbers of one structure after the other, without reading anything else."""
-        for arrays, members in self._by_shard():
+        for arrays, members, _ in self._by_shard():
             values, offsets = np.array(arrays["numbers"]), np.array(arrays["offsets"])
             ends = zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True)
             yield from (values[start:end] for start, end in ends)
 
     def infos(self) -> Iterator[dict[str, Any]]:
         """``info`` of one structure after the other, without reading anything else."""
-        for arrays, members in self._by_shard():
+        for arrays, members, _ in self._by_shard():
             yield from (_info(arrays, k) for k in members.tolist())
 
-    def _by_shard(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        """Arrays of one shard after the other, and the numbers there of members that follow."""
+    def _by_shard(self) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, int]]:
+        """Arrays of one shard after the other, numbers there of members that follow, its start."""
         frames = np.arange(self._starts[-1]) if self.members is None else self.members
         shards = np.searchsorted(self._starts, frames, side="right") - 1
         for part in np.split(np.arange(len(frames)), np.flatnonzero(np.diff(shards)) + 1):
             if len(part):
                 shard = int(shards[part[0]])
-                yield self._arrays(shard), frames[part] - self._starts[shard]
+                start = self._starts[shard]
+                yield self._arrays(shard), frames[part] - start, start
 
 
 def take(frames: Sequence[Structure], numbers: np.ndarray) -> Sequence[Structure]:
@@ -339,8 +349,15 @@ def _info(arrays: Mapping[str, np.ndarray], k: int) -> dict[str, Any]:
     start, end = arrays["info_offsets"][k : k + 2]
     if start == end:
         return {}
-    found = json.loads(arrays["info"][start:end].tobytes())  # what json.dumps has written
+    found = _parsed(arrays["info"][start:end].tobytes())
     return {key: np.array(v) if isinstance(v, list) else v for key, v in found.items()}
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: bytes) -> Mapping[str, Any]:
+    """Read what json.dumps has written: few words, the same in many frames."""
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def array_file(folder: Path, shard: int, name: str) -> Path:

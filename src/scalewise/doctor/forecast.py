@@ -69,7 +69,7 @@ def forecast(
     atoms: float,
     pairs: float,
     most_pairs: float,
-    epochs: int = 50,
+    epochs: int = 100,
     cost: CostModel = MEASURED,
 ) -> Forecast:
     """Forecast time and memory of training in one process.

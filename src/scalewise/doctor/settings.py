@@ -40,7 +40,7 @@ class DoctorSettings(Settings):
         description="Å, at which neighbors are counted",
     )
     neighbor_frames: Count = Field(200, description="frames drawn for that count, at most")
-    epochs: Count = Field(50, description="of the forecast")
+    epochs: Count = Field(100, description="of the forecast, as many as train has by default")
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")

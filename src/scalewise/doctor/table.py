@@ -190,7 +190,8 @@ def _noise(noise: Section, shown: Sequence[str]) -> Block | None:
         table.add_row(name, _figure(row["sigma_of_sum"]), _ends(row["interval"]), f"{floor}*")
     table.add_section()
     for row in (r for r in noise["elements"] if r["element"] in shown):
-        sigma, floor = _figure(row["sigma"]), _figure(row["mae_floor"])
+        told = row["interval"] is None or row["interval"][0] > 0
+        sigma, floor = _figure(row["sigma"]), _figure(row["mae_floor"]) if told else "–"
         table.add_row(row["element"], sigma, _ends(row["interval"]), floor)
     shared = "* if the atoms of a unit share it evenly" if units else ""
     more = _of_more(len(noise["elements"]) + len(units), table.row_count)

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+from torch.fx.experimental import _config as config
 
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.network import AtomicProperties, DensityNetwork
-from scalewise.models.graph import Graph
+from scalewise.models.graph import Graph, collected, spread
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.scale import ResolvedScale
 
@@ -111,7 +113,7 @@ class Evaluator:
         found = torch.func.functional_call(
             self.network, (weights, self._buffers), (graph, moved, cell, scale)
         )
-        energy = found.long_range_energies.index_add(0, graph.system_index, found.energies)
+        energy = _energies(graph, found)
         return energy.sum(), (energy, found)
 
     def _predict(
@@ -123,7 +125,7 @@ class Evaluator:
             moved, cell = _strained(graph, *inputs)
             block = BLOCK if len(positions) >= BLOCKS_FROM else None
             found = self.network(graph, moved, cell, scale, block=block)
-            energy = found.long_range_energies.index_add(0, graph.system_index, found.energies)
+            energy = _energies(graph, found)
             gradient, virial = torch.autograd.grad(energy.sum(), inputs)
         return _derivatives(energy, found, gradient, virial).detach()
 
@@ -158,8 +160,23 @@ class Evaluator:
         if eager and weights is None and not torch.is_grad_enabled():
             return self._predict(graph, positions, strain, scale)
         own = dict(self.network.named_parameters()) if weights is None else dict(weights)
-        (gradient, virial), (_, (energy, found)) = self._call(positions, strain, own, graph, scale)
+        with _any_sizes() if self.compiled else nullcontext():
+            (gradient, virial), (_, (energy, found)) = self._call(
+                positions, strain, own, graph, scale
+            )
         return _derivatives(energy, found, gradient, virial)
+
+
+def _any_sizes() -> AbstractContextManager[None]:
+    """Compile no program that needs sizes to be equal which happen to be."""
+    found: AbstractContextManager[None] = config.patch(use_duck_shape=False)  # type: ignore[attr-defined]  # made at import
+    return found
+
+
+def _energies(graph: Graph, found: AtomicProperties) -> Tensor:
+    """Energy of each system, eV [systems]."""
+    own = collected(found.energies, graph.system_index, len(graph.cell))
+    return found.long_range_energies + own
 
 
 def _derivatives(
@@ -171,7 +188,8 @@ def _derivatives(
 
 
 def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
-    moved = positions + torch.bmm(strain[graph.system_index], positions[..., None])[..., 0]
+    of_atoms = spread(strain, graph.system_index)
+    moved = positions + torch.bmm(of_atoms, positions[..., None])[..., 0]
     return moved, graph.cell + graph.cell @ strain.transpose(1, 2)
 
 

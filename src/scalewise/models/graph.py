@@ -349,6 +349,20 @@ def check_apart(frame: Structure, pairs: neighbors.Pairs) -> None:
         )
 
 
+def spread(values: Tensor, system_index: Tensor) -> Tensor:
+    """Values of systems [systems, ...] for the atoms, or pairs, that are in them [atoms, ...]."""
+    if len(values) == 1:  # the compiler fails on lookups of one row: their derivative adds to it
+        return values.expand(len(system_index), *values.shape[1:])
+    return values[system_index]
+
+
+def collected(values: Tensor, system_index: Tensor, systems: int) -> Tensor:
+    """Sums over the atoms of each system, of values of the atoms [atoms]."""
+    if systems == 1:
+        return values.sum(dim=0, keepdim=True)
+    return values.new_zeros(systems).index_add(0, system_index, values)
+
+
 def neighbor_vectors(
     lists: Graph | Lists,
     system_index: Tensor,
@@ -376,5 +390,5 @@ def neighbor_vectors(
         Of the result.
     """
     apart = positions[lists.neighbor_index] - positions[rows, None]
-    apart = apart + torch.bmm(lists.cell_shift.to(cell.dtype), cell[system_index])
+    apart = apart + torch.bmm(lists.cell_shift.to(cell.dtype), spread(cell, system_index))
     return torch.where(lists.mask[..., None], apart.to(dtype), FAR)

@@ -106,6 +106,14 @@ class Trainer:
         progress = self.state.progress
         if self.evaluator.compiled and not progress.finished:
             self._compile()
+        # a batch that the program is not for is one step: it would take minutes to compile for it
+        with torch.compiler.set_stance("eager_on_recompile"):
+            self._train()
+        if self.stop.asked:  # in the last step: what comes after the training is not begun
+            raise self.stop.error
+
+    def _train(self) -> None:
+        progress = self.state.progress
         while not progress.finished:
             batches = prefetched(self.job.train, self._deal(progress.epoch))
             # frames in memory were looked at before
@@ -126,8 +134,6 @@ class Trainer:
                 progress.epoch += 1
                 self._save()
         self._save()
-        if self.stop.asked:  # in the last step: what comes after the training is not begun
-            raise self.stop.error
 
     def _told(self) -> KeyboardInterrupt:
         """What to raise where any process was told to end; all wait until the state is saved."""

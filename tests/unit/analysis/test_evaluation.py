@@ -239,7 +239,7 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
     choice = chosen(noisy, frames, EvaluateSettings(), tmp_path / "model")
     assert choice.members["test"].tolist() == [k for k in range(20) if k % 4 >= 2]
     assert choice.how == "roles of split.json beside the model"
-    assert choice.grouped == "groups of the split"
+    assert choice.grouped == "5 groups of the split"
     assert choice.warnings == ()
     both = chosen(noisy, frames, EvaluateSettings(role=("valid", "all")), tmp_path / "model")
     assert len(both.members["all"]) == len(both.scored) == 20

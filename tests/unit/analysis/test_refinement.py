@@ -14,10 +14,17 @@ import torch
 
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool
-from scalewise.analysis.refinement.refine import refine_cutoffs, run_command
+from scalewise.analysis.refinement.refine import (
+    _choose,
+    _frontier,
+    _one,
+    refine_cutoffs,
+    run_command,
+)
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.errors import InputError
+from scalewise.core.progress import SILENT
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import Split, make_split
 from scalewise.data.structure import Structure
@@ -75,6 +82,27 @@ class Planted:
         return float(share @ lengths) / self.longest, share / self.longest
 
 
+class Rugged(Planted):
+    """A minimum near the middle that loses 7 %, and next to no error from 5 Å on."""
+
+    groups = 2
+
+    def _losses(self, lengths: np.ndarray) -> np.ndarray:
+        near = 0.07 + 0.1 * (lengths - 4.0) ** 2
+        return np.array(self.share) * (1.0 + np.where(lengths < 4.6, near, self._tail(lengths)))
+
+    def _tail(self, lengths: np.ndarray) -> np.ndarray:
+        return 0.106 * np.exp(-(lengths - 4.6) / 0.15)
+
+    def gradient(
+        self, lengths: np.ndarray, which: list[int], start: ScaleErrors, beyond: np.ndarray
+    ) -> np.ndarray:
+        near, far = 0.2 * (lengths - 4.0), -self._tail(lengths) / 0.15
+        slope = np.array(self.share) * np.where(lengths < 4.6, near, far)
+        whole = slope / self._losses(np.full(2, self.longest)).sum()
+        return whole + 4.0 * (beyond > 0) * slope / np.array(self.share)
+
+
 def refined(optima: tuple[float, ...], share: tuple[float, ...], price: float = 0.0) -> CutoffPool:
     fit, check = (Planted(optima, share, seed) for seed in (0, 1))
     refiner = LadderRefiner(steps=30)
@@ -113,6 +141,36 @@ def test_a_rare_element_that_would_lose_too_much_gets_its_own_scale() -> None:
 def test_what_the_data_cannot_tell_apart_stays_one() -> None:
     pool = refined((4.0, 4.02), (0.5, 0.5))
     assert len(pool.scales) == 1
+
+
+def test_a_minimum_near_the_middle_keeps_no_pool() -> None:
+    """From the middle of the ladder, pools of all prices stayed there: none was allowed."""
+    fit, check, both = (Rugged((0.0, 0.0), (0.5, 0.5), seed) for seed in (0, 1, 2))
+    settings = RefineSettings()
+    uniform = [_one(both, c) for c in np.linspace(3.0, 6.0, 6).tolist()]
+    found = _frontier(fit, check, both, uniform, settings, SILENT)
+    chosen = _choose(found, settings)
+    assert chosen is not None
+    assert chosen.excess <= settings.tolerance
+    assert 4.9 < chosen.state.pool.scales[0] < 5.4
+
+
+def test_the_price_is_raised_where_the_first_pool_is_allowed() -> None:
+    fit, check, both = (Rugged((0.0, 0.0), (0.5, 0.5), seed) for seed in (0, 1, 2))
+    settings = RefineSettings(largest_penalty=0.001, penalties=1)
+    uniform = [_one(both, c) for c in np.linspace(3.0, 6.0, 6).tolist()]
+    found = _frontier(fit, check, both, uniform, settings, SILENT)
+    assert found[0].state.price > settings.largest_penalty
+    chosen = _choose(found, settings)
+    first = next(f for f in found if f.state.price == settings.largest_penalty)
+    assert chosen.errors.neighbors.sum() < first.errors.neighbors.sum()
+
+
+def test_the_cheapest_that_is_allowed_is_chosen_single_or_not() -> None:
+    both = Rugged((0.0, 0.0), (0.5, 0.5), 2)
+    every = [_one(both, c) for c in (6.0, 4.0, 5.2, 5.4)]
+    assert _choose(every, RefineSettings()) is every[2]
+    assert _choose(every[1:2], RefineSettings()) is None
 
 
 def test_history_says_what_was_tried() -> None:
@@ -249,7 +307,7 @@ def test_refine_writes_a_potential_that_gives_every_atom_its_scale(
         "roles": ["test"],
     }
     assert results["chosen"] is not None
-    assert results["frontier"][0]["price"] == 0.32
+    assert 0.32 in [line["price"] for line in results["frontier"]]
     pool = results["pool"]
     frame = labelled(1)[0]
     cutoffs = checkpoint.read(tmp_path / "model").predict(frame).cutoffs

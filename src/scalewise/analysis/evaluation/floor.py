@@ -45,7 +45,8 @@ class NoiseFloor:
         r"""Error that a perfect model has on these atoms, meV/Å.
 
         ``rmse_floor`` :math:`\langle \sigma^2 \rangle^{1/2}` holds for noise of any shape,
-        ``mae_floor`` :math:`\sqrt{2/\pi}\, \langle \sigma \rangle` for Gaussian noise.
+        ``mae_floor`` :math:`\sqrt{2/\pi}\, \langle \sigma \rangle` for Gaussian noise. Where the
+        interval begins at zero there is no floor to name: both are None, the interval is not.
         """
         names = ("mae_floor", "rmse_floor", "rmse_floor_interval")
         if not self.sigma or not len(numbers):
@@ -57,13 +58,18 @@ class NoiseFloor:
         sigma = np.array([self.sigma[z] for z in listed])
         ends = [self.interval[z] for z in listed]
         known = [end for end in ends if end is not None]
+        # of several elements all at their ends: wider than need be, never too narrow
+        interval = (
+            (1e3 * np.sqrt(share @ np.array(known) ** 2)).tolist()
+            if len(known) == len(ends)
+            else None
+        )
+        if interval is not None and interval[0] <= 0.0:
+            return dict(zip(names, (None, None, interval), strict=True))
         values = (
             1e3 * MEAN_ABSOLUTE * float(share @ sigma),
             1e3 * float(np.sqrt(share @ sigma**2)),
-            # of several elements all at their ends: wider than need be, never too narrow
-            (1e3 * np.sqrt(share @ np.array(known) ** 2)).tolist()
-            if len(known) == len(ends)
-            else None,
+            interval,
         )
         return dict(zip(names, values, strict=True))
 

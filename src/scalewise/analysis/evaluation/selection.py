@@ -236,7 +236,8 @@ def select_frames(
     how = source.how
     if further := [r for r in left if r not in ("train", "valid")]:
         how += f"; not scored: {', '.join(further)}"
-    return FrameSelection(data, members, group, how, grouped, warnings)
+    drawn = len(np.unique(group[np.unique(np.concatenate(list(members.values())))]))
+    return FrameSelection(data, members, group, how, f"{drawn} {grouped}", warnings)
 
 
 def _with_labels(
@@ -273,7 +274,8 @@ def _group(
     frames: Sequence[Structure], settings: SelectionSettings, manifest: Split | None
 ) -> tuple[np.ndarray, str]:
     if settings.group_key is not None:
-        return read_groups(frames, settings.group_key), f"frame key '{settings.group_key}'"
+        group = read_groups(frames, settings.group_key)
+        return group, f"values of the frame key '{settings.group_key}'"
     if manifest is not None and len(set(manifest.group)) < len(manifest.group):
         return np.array(manifest.group), "groups of the split"
     # neighbors in a trajectory are alike, and groups of one frame do not know that

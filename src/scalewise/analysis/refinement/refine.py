@@ -1,8 +1,10 @@
 """The fewest and cheapest scales of a trained ladder that lose hardly any accuracy.
 
-Pools are refined at falling prices of the neighbors, each from the one before: a frontier of error
-against cost. The knobs, "at most 1 % worse" or "at most 100 µs per atom", choose from it; between
-the last pool that they allow and the first that they do not, the price is halved in again.
+Pools are refined at falling prices of the neighbors, each from the best that is known at its price:
+a pool before, or one cutoff for all. They are a frontier of error against cost. The knobs, "at most
+1 % worse" or "at most 100 µs per atom", choose from it and from single cutoffs; between the last
+pool that they allow and the first that they do not, the price is halved in again, and where they
+allow the first, it is raised.
 """
 
 from __future__ import annotations
@@ -26,7 +28,13 @@ from scalewise.analysis.evaluation.selection import (
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool, group_names
-from scalewise.analysis.refinement.refiner import LadderRefiner, RefinementState, refine_pool, value
+from scalewise.analysis.refinement.refiner import (
+    LadderRefiner,
+    RefinementState,
+    refine_pool,
+    value,
+    value_of,
+)
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.analysis.rungs import Rung, check_range, measure
 from scalewise.core.errors import InputError
@@ -52,7 +60,11 @@ UNITS: Final = {
 }
 #: How often the price is halved in between two pools, one allowed, one not.
 HALVINGS: Final = 2
-#: Uniform cutoffs that are drawn beside the pools.
+#: Å by which scales may differ and be one.
+TOGETHER: Final = 0.02
+#: How often the price is raised where the first pool is allowed, and by how much.
+RAISES, RAISED = 3, 4.0
+#: Cutoffs for all atoms that pools start from, that may be chosen, and that are drawn beside pools.
 UNIFORM: Final = 6
 
 
@@ -136,14 +148,18 @@ def refine_cutoffs(
     progress.message(
         f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}"
     )
-    found = _frontier(fit, check, both, settings, progress)
-    allowed = [f for f in found if f.allowed(settings)]
-    chosen = _choose(allowed, settings) if allowed else None
-    refiner = _refiner(settings)
+    uniform = [_one(both, c) for c in np.linspace(both.shortest, both.longest, UNIFORM).tolist()]
+    found = _frontier(fit, check, both, uniform, settings, progress)
+    chosen = _choose(found, settings)
     price = found[-1].state.price if chosen is None else chosen.state.price
-    starts = [*np.linspace(both.shortest, both.longest, UNIFORM).tolist()]
+    starts = [f.state.pool.scales[0] for f in uniform]
     starts += [] if chosen is None else list(chosen.state.pool.scales)
-    single = _best_single(fit, check, both, refiner, price, starts)
+    single = _best_single(fit, check, both, _refiner(settings), price, starts)
+    # the longest scale itself is what is left where nothing is chosen
+    singles = [_one(both, single, price), *(_one(both, f, price) for f in starts[: UNIFORM - 1])]
+    if (best := _choose([*found, *singles], settings)) is not None and best is not chosen:
+        chosen, single = best, best.state.pool.scales[0]
+        found = sorted([*found, best], key=lambda f: -f.state.price)
     pool = CutoffPool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
     progress.message(f"Scoring on {len(scored.subsample(settings.frames))} frames; {scored.how}")
     routed = both.routed(pool.lengths())
@@ -160,7 +176,7 @@ def refine_cutoffs(
         "warnings": [*scored.warnings, *_warnings(chosen, found, settings)],
         "groups": list(names),
         "frontier": [_describe(f) for f in found],
-        "uniform": _uniform(both),
+        "uniform": [_uniform(f) for f in uniform],
         "chosen": None if chosen is None else found.index(chosen),
         "pool": _pool(pool),
         "single": single,
@@ -225,15 +241,32 @@ def _refiner(settings: RefineSettings) -> LadderRefiner:
     return LadderRefiner(settings.steps, settings.batch_size, settings.most, settings.seed)
 
 
+def _one(both: Objective, cutoff: float, price: float = 0.0) -> _Found:
+    """One cutoff for all atoms, Å, that was not refined."""
+    pool = CutoffPool.single(cutoff, both.groups)
+    return _Found(
+        RefinementState(pool, price, done=True), both.errors(pool.lengths()), both.reference
+    )
+
+
 def _frontier(
-    fit: Objective, check: Objective, both: Objective, settings: RefineSettings, progress: Progress
+    fit: Objective,
+    check: Objective,
+    both: Objective,
+    uniform: Sequence[_Found],
+    settings: RefineSettings,
+    progress: Progress,
 ) -> list[_Found]:
-    """Pools at falling prices, then at prices between the last one allowed and its neighbor."""
+    """Pools at falling prices, then at prices between the last one allowed and its neighbor.
+
+    J has several minima: each pool starts from the best of what is known.
+    """
     refiner = _refiner(settings)
-    pool = CutoffPool.single(0.5 * (both.shortest + both.longest), both.groups)
     found: list[_Found] = []
 
-    def add(price: float, start: CutoffPool) -> _Found:
+    def add(price: float) -> _Found:
+        known = [*found, *uniform]
+        start = min(known, key=lambda f: value_of(f.errors, both, price)).state.pool
         state = refine_pool(fit, check, refiner, start, price)
         new = _Found(state, both.errors(state.pool.lengths()), both.reference)
         found.append(new)
@@ -245,7 +278,13 @@ def _frontier(
         return new
 
     for k in range(settings.penalties):
-        pool = add(settings.largest_penalty * 0.5**k, pool).state.pool
+        add(settings.largest_penalty * 0.5**k)
+    for k in range(RAISES if settings.microseconds is None else 0):
+        dearest = min(found, key=lambda f: -f.state.price)
+        at_end = dearest.state.pool.scales[-1] <= both.shortest + TOGETHER
+        if at_end or not dearest.allowed(settings):
+            break
+        add(settings.largest_penalty * RAISED ** (k + 1))
     for _ in range(HALVINGS):
         found.sort(key=lambda f: -f.state.price)
         last = next((k for k, f in enumerate(found) if f.allowed(settings)), None)
@@ -255,7 +294,7 @@ def _frontier(
         if last is None or last == 0:
             break
         before, after = found[last - 1].state, found[last].state
-        add(math.sqrt(before.price * after.price), before.pool)
+        add(math.sqrt(before.price * after.price))
     found.sort(key=lambda f: -f.state.price)
     return found
 
@@ -283,10 +322,12 @@ def _best_single(
     return min((start, moved.scales[0]), key=cost)
 
 
-def _choose(allowed: Sequence[_Found], settings: RefineSettings) -> _Found:
+def _choose(found: Sequence[_Found], settings: RefineSettings) -> _Found | None:
+    """Of what is allowed the cheapest, or what errs least; of equals the first."""
+    allowed = [f for f in found if f.allowed(settings)]
     if settings.microseconds is not None:
-        return min(allowed, key=lambda f: f.excess)
-    return min(allowed, key=lambda f: f.errors.neighbors.sum())
+        return min(allowed, key=lambda f: f.excess, default=None)
+    return min(allowed, key=lambda f: f.errors.neighbors.sum(), default=None)
 
 
 def _warnings(
@@ -327,14 +368,10 @@ def _line(line: Any) -> dict[str, Any]:
     return {**asdict(line), "pool": _pool(line.pool)}
 
 
-def _uniform(both: Objective) -> list[dict[str, float]]:
+def _uniform(found: _Found) -> dict[str, float]:
     """Error and neighbors where all atoms have one cutoff, on the frames scales are found on."""
-    found = []
-    for cutoff in np.linspace(both.shortest, both.longest, UNIFORM):
-        errors = both.errors(np.full(both.groups, cutoff))
-        error, _, neighbors = errors.over(both.reference)
-        found.append({"cutoff": float(cutoff), "error": error, "neighbors": neighbors})
-    return found
+    error, _, neighbors = found.errors.over(found.longest)
+    return {"cutoff": found.state.pool.scales[0], "error": error, "neighbors": neighbors}
 
 
 def _score(

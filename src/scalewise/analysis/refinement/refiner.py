@@ -218,9 +218,13 @@ def _beyond(
 
 def value(judged: Judged, pool: CutoffPool, price: float) -> float:
     """J of a pool on some frames."""
-    found, longest = judged.errors(pool.lengths()), judged.reference
+    return value_of(judged.errors(pool.lengths()), judged, price)
+
+
+def value_of(found: ScaleErrors, judged: Judged, price: float) -> float:
+    """J of what a pool does on some frames."""
     one = np.ones(len(found.neighbors))
-    return float(_value(one, found, longest, price, judged.worst))
+    return float(_value(one, found, judged.reference, price, judged.worst))
 
 
 def _value(

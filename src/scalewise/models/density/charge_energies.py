@@ -8,7 +8,7 @@ from torch import Tensor
 from scalewise.models import electrostatics, truncation
 from scalewise.models.density.radial import envelope
 from scalewise.models.density.settings import NetworkSettings
-from scalewise.models.graph import Graph
+from scalewise.models.graph import Graph, collected, spread
 
 #: Atoms in the long range below which a frame has none: only keeps 0/0 away.
 TINY = 1e-6
@@ -23,11 +23,11 @@ def neutralised(raw: Tensor, graph: Graph, share: Tensor) -> Tensor:
     with the atoms' shares λ in the long range: one constant shifts the charges of a frame. Where no
     atom has a share, all charges are zero.
     """
-    zero = raw.new_zeros(len(graph.cell))
-    total = zero.index_add(0, graph.system_index, share * raw)
-    weight = zero.index_add(0, graph.system_index, share)
+    systems = len(graph.cell)
+    total = collected(share * raw, graph.system_index, systems)
+    weight = collected(share, graph.system_index, systems)
     shift = (graph.total_charge - total) / torch.clamp(weight, min=TINY)
-    return share * (raw + shift[graph.system_index])
+    return share * (raw + spread(shift, graph.system_index))
 
 
 def short_range_energies(
@@ -37,7 +37,7 @@ def short_range_energies(
     first, second = graph.edge_index
     vector = positions[second] - positions[first]
     lattice = graph.edge_cell_shift[:, None].to(cell.dtype)
-    vector = vector + torch.bmm(lattice, cell[graph.system_index[first]])[:, 0]
+    vector = vector + torch.bmm(lattice, spread(cell, graph.system_index[first]))[:, 0]
     distance = torch.sqrt((vector * vector).sum(dim=-1)).to(charges.dtype)
     products = charges[first] * charges[second]
     pairs = electrostatics.short_range(distance, products, settings.smearing)

@@ -222,11 +222,17 @@ class DensityNetwork(nn.Module):
             nothing = energies.new_zeros(len(graph.cell))
             none = torch.zeros_like(energies)
             return AtomicProperties(energies, none, nothing, scale.cutoffs)
-        raw = self.charge(last.scalars)[:, 0] + self.element_charge[graph.atom_types]
+        raw = self.charge(last.scalars)[:, 0] + self._element_charges(graph.atom_types)
         charges = neutralised(raw, graph, scale.long_range)
         energies = energies + short_range_energies(graph, positions, cell, charges, s)
         smeared = long_range_energies(graph, positions, cell, charges, s.smearing)
         return AtomicProperties(energies, charges, smeared, scale.cutoffs)
+
+    def _element_charges(self, atom_types: Tensor) -> Tensor:
+        """What the elements bring to the charges of atoms, e [atoms]."""
+        if len(self.elements) == 1:  # the compiler fails on lookups in tables of one number
+            return self.element_charge.expand(len(atom_types))
+        return self.element_charge[atom_types]
 
     def nearest(self, graph: Graph, positions: Tensor, cell: Tensor) -> Tensor:
         """Invariants of the first layer at the shortest cutoff [atoms, hidden].

@@ -16,7 +16,7 @@ from scalewise.models import electrostatics
 from scalewise.models import gradients as derivative
 from scalewise.models.density.spherical import Harmonics, SphereGrid, harmonics
 from scalewise.models.gradients import Evaluator
-from scalewise.models.graph import build
+from scalewise.models.graph import build, collected, spread
 from scalewise.models.graph_operations import batch, trim_edges
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.potential import Potential
@@ -252,6 +252,54 @@ def test_compiled_gradients_equal_eager_ones() -> None:
             gradients.append(torch.autograd.grad(loss, list(weights.values())))
         for name, expected, got in zip(weights, *gradients, strict=True):
             torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-10, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's compiler uses what torch left
+@pytest.mark.parametrize("systems", [1, 2])
+def test_one_program_serves_cells_of_one_element_and_of_any_size(systems: int) -> None:
+    """Equal sizes of the first batch were taken for needed: minutes of compiling in every step.
+
+    And on several threads the compiler failed on lookups in tables of one row.
+    """
+    potential = untrained(elements=(18,), channels=2, hidden=3, num_bessel=3, l_max=1, layers=1)
+    network = potential.network.requires_grad_(True)
+    weights = dict(network.named_parameters())
+    compiled, eager = Evaluator(network, compiled=True), Evaluator(network)
+    stance, threads = "default", torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for atoms, edges in ((8, (8.0, 8.0, 8.0)), (8, (8.0, 9.0, 13.0)), (6, (12.0, 7.0, 8.0))):
+            cell = np.diag(edges)
+            frames = [
+                replace(
+                    salt_frame(seed=k, n=atoms, box=min(edges)),
+                    numbers=np.full(atoms, 18),
+                    cell=cell,
+                )
+                for k in range(systems)
+            ]
+            graph = batch([potential.graph(f) for f in frames])
+            positions = torch.tensor(np.concatenate([f.positions for f in frames]))
+            with torch.compiler.set_stance(stance):
+                got = compiled(graph, positions, weights=weights)
+                torch.autograd.grad(got.forces.pow(2).sum(), [network.source])
+            expected = eager(graph, positions, weights=weights)
+            torch.testing.assert_close(got.forces, expected.forces, rtol=1e-8, atol=1e-10)
+            stance = "fail_on_recompile"
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("systems", [1, 3])
+def test_values_of_systems_reach_their_atoms_and_come_back(systems: int) -> None:
+    rng = torch.Generator().manual_seed(0)
+    index = torch.randint(systems, (7,), generator=rng)
+    values = torch.rand(systems, 3, 3, generator=rng)
+    torch.testing.assert_close(spread(values, index), values[index], rtol=0, atol=0)
+    atoms = torch.rand(7, generator=rng)
+    expected = torch.stack([atoms[index == k].sum() for k in range(systems)])
+    torch.testing.assert_close(collected(atoms, index, systems), expected)
 
 
 def test_freed_memory_stays_where_the_c_library_allows_it() -> None:

@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from scalewise.core.errors import InputError, shown
 from scalewise.core.files import replacing
 from scalewise.core.progress import SILENT, Progress
-from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY
+from scalewise.core.quantities import MOLECULE_KEY, PLACE_KEY, STRESS_KEY
 from scalewise.core.wording import count
 from scalewise.data import units
 from scalewise.data.keys import (
@@ -71,7 +71,7 @@ def read_structures(
         and that no frame has; several names of which each may be meant; values that are not finite;
         a cell without volume; units that look wrong, unless ``check_units`` is off.
     """
-    keys = replace(keys or LabelKeys(adopt=True), **changes)
+    keys = replace(keys or LabelKeys(stress=STRESS_KEY, adopt=True), **changes)
     return convert_images(read_file(path), str(path), keys, progress)
 
 

@@ -41,11 +41,13 @@ def print_refined(results: Section, console: Console) -> None:
     console.print(table)
     one = len(pool["scales"]) == 1 and results["settings"]["most"] > 1
     if one and results["chosen"] is not None:
-        console.print("One scale for all: at this price, two were not shown to be better.")
+        console.print("One scale for all: no pool of several was shown to be cheaper.")
     longest = [v for v in results["model"]["ladder"] if v != "long"][-1]
+    itself = pool["scales"] == [results["single"]]
+    best = "the pool itself" if itself else f"the best found at price {results['price']:.3g}"
     text = (
-        f"longest: {longest:g} Å for all; single: {results['single']:.2f} Å for all, the best "
-        f"found at price {results['price']:.3g}; intervals over {results['choice']['groups']}"
+        f"longest: {longest:g} Å for all; single: {results['single']:.2f} Å for all, {best}; "
+        f"intervals over {results['choice']['groups']}"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     for warning in results["warnings"]:

@@ -12,15 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from scalewise.analysis.refinement.frontier import choose, find_frontier, one_scale
 from scalewise.analysis.refinement.objective import Objective, ScaleErrors
 from scalewise.analysis.refinement.pool import CutoffPool
-from scalewise.analysis.refinement.refine import (
-    _choose,
-    _frontier,
-    _one,
-    refine_cutoffs,
-    run_command,
-)
+from scalewise.analysis.refinement.refine import refine_cutoffs, run_command
 from scalewise.analysis.refinement.refiner import LadderRefiner, refine_pool, value
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.core.errors import InputError
@@ -147,9 +142,9 @@ def test_a_minimum_near_the_middle_keeps_no_pool() -> None:
     """From the middle of the ladder, pools of all prices stayed there: none was allowed."""
     fit, check, both = (Rugged((0.0, 0.0), (0.5, 0.5), seed) for seed in (0, 1, 2))
     settings = RefineSettings()
-    uniform = [_one(both, c) for c in np.linspace(3.0, 6.0, 6).tolist()]
-    found = _frontier(fit, check, both, uniform, settings, SILENT)
-    chosen = _choose(found, settings)
+    uniform = [one_scale(both, c) for c in np.linspace(3.0, 6.0, 6).tolist()]
+    found = find_frontier(fit, check, both, uniform, settings, SILENT)
+    chosen = choose(found, settings)
     assert chosen is not None
     assert chosen.excess <= settings.tolerance
     assert 4.9 < chosen.state.pool.scales[0] < 5.4
@@ -158,19 +153,19 @@ def test_a_minimum_near_the_middle_keeps_no_pool() -> None:
 def test_the_price_is_raised_where_the_first_pool_is_allowed() -> None:
     fit, check, both = (Rugged((0.0, 0.0), (0.5, 0.5), seed) for seed in (0, 1, 2))
     settings = RefineSettings(largest_penalty=0.001, penalties=1)
-    uniform = [_one(both, c) for c in np.linspace(3.0, 6.0, 6).tolist()]
-    found = _frontier(fit, check, both, uniform, settings, SILENT)
+    uniform = [one_scale(both, c) for c in np.linspace(3.0, 6.0, 6).tolist()]
+    found = find_frontier(fit, check, both, uniform, settings, SILENT)
     assert found[0].state.price > settings.largest_penalty
-    chosen = _choose(found, settings)
+    chosen = choose(found, settings)
     first = next(f for f in found if f.state.price == settings.largest_penalty)
     assert chosen.errors.neighbors.sum() < first.errors.neighbors.sum()
 
 
 def test_the_cheapest_that_is_allowed_is_chosen_single_or_not() -> None:
     both = Rugged((0.0, 0.0), (0.5, 0.5), 2)
-    every = [_one(both, c) for c in (6.0, 4.0, 5.2, 5.4)]
-    assert _choose(every, RefineSettings()) is every[2]
-    assert _choose(every[1:2], RefineSettings()) is None
+    every = [one_scale(both, c) for c in (6.0, 4.0, 5.2, 5.4)]
+    assert choose(every, RefineSettings()) is every[2]
+    assert choose(every[1:2], RefineSettings()) is None
 
 
 def test_history_says_what_was_tried() -> None:

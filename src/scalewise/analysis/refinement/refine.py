@@ -9,9 +9,8 @@ allow the first, it is raised.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import numpy as np
@@ -26,15 +25,16 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.refinement.objective import Objective, ScaleErrors
-from scalewise.analysis.refinement.pool import CutoffPool, group_names
-from scalewise.analysis.refinement.refiner import (
-    LadderRefiner,
-    RefinementState,
-    refine_pool,
-    value,
-    value_of,
+from scalewise.analysis.refinement.frontier import (
+    EvaluatedPool,
+    best_single,
+    choose,
+    find_frontier,
+    one_scale,
+    refiner_of,
 )
+from scalewise.analysis.refinement.objective import Objective
+from scalewise.analysis.refinement.pool import CutoffPool, group_names
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.analysis.rungs import Rung, check_range, measure
 from scalewise.core.errors import InputError
@@ -58,33 +58,8 @@ UNITS: Final = {
     "mae": "meV/Å, mean over components",
     "interval": "95 %, over groups of frames",
 }
-#: How often the price is halved in between two pools, one allowed, one not.
-HALVINGS: Final = 2
-#: Å by which scales may differ and be one.
-TOGETHER: Final = 0.02
-#: How often the price is raised where the first pool is allowed, and by how much.
-RAISES, RAISED = 3, 4.0
 #: Cutoffs for all atoms that pools start from, that may be chosen, and that are drawn beside pools.
 UNIFORM: Final = 6
-
-
-@dataclass(frozen=True)
-class _Found:
-    """A pool with what it does on all frames that scales are found on."""
-
-    state: RefinementState
-    errors: ScaleErrors
-    longest: ScaleErrors
-
-    @property
-    def excess(self) -> float:
-        return self.errors.over(self.longest)[0] - 1.0
-
-    def allowed(self, settings: RefineSettings) -> bool:
-        if settings.microseconds is not None:
-            return self.errors.microseconds <= settings.microseconds
-        worst = float(self.errors.over(self.longest)[1].max()) - 1.0
-        return self.excess <= settings.tolerance and worst <= settings.worst
 
 
 def refine_cutoffs(
@@ -148,16 +123,19 @@ def refine_cutoffs(
     progress.message(
         f"Finding scales of {', '.join(names)} on {counts[0]} frames, deciding on {counts[1]}"
     )
-    uniform = [_one(both, c) for c in np.linspace(both.shortest, both.longest, UNIFORM).tolist()]
-    found = _frontier(fit, check, both, uniform, settings, progress)
-    chosen = _choose(found, settings)
+    uniform = [
+        one_scale(both, c) for c in np.linspace(both.shortest, both.longest, UNIFORM).tolist()
+    ]
+    found = find_frontier(fit, check, both, uniform, settings, progress)
+    chosen = choose(found, settings)
     price = found[-1].state.price if chosen is None else chosen.state.price
     starts = [f.state.pool.scales[0] for f in uniform]
     starts += [] if chosen is None else list(chosen.state.pool.scales)
-    single = _best_single(fit, check, both, _refiner(settings), price, starts)
+    single = best_single(fit, check, both, refiner_of(settings), price, starts)
     # the longest scale itself is what is left where nothing is chosen
-    singles = [_one(both, single, price), *(_one(both, f, price) for f in starts[: UNIFORM - 1])]
-    if (best := _choose([*found, *singles], settings)) is not None and best is not chosen:
+    others = [replace(f, state=replace(f.state, price=price)) for f in uniform[:-1]]
+    singles = [one_scale(both, single, price), *others]
+    if (best := choose([*found, *singles], settings)) is not None and best is not chosen:
         chosen, single = best, best.state.pool.scales[0]
         found = sorted([*found, best], key=lambda f: -f.state.price)
     pool = CutoffPool.single(both.longest, both.groups) if chosen is None else chosen.state.pool
@@ -237,101 +215,8 @@ def _objectives(
     return whole.only(first), whole.only(~first), whole
 
 
-def _refiner(settings: RefineSettings) -> LadderRefiner:
-    return LadderRefiner(settings.steps, settings.batch_size, settings.most, settings.seed)
-
-
-def _one(both: Objective, cutoff: float, price: float = 0.0) -> _Found:
-    """One cutoff for all atoms, Å, that was not refined."""
-    pool = CutoffPool.single(cutoff, both.groups)
-    return _Found(
-        RefinementState(pool, price, done=True), both.errors(pool.lengths()), both.reference
-    )
-
-
-def _frontier(
-    fit: Objective,
-    check: Objective,
-    both: Objective,
-    uniform: Sequence[_Found],
-    settings: RefineSettings,
-    progress: Progress,
-) -> list[_Found]:
-    """Pools at falling prices, then at prices between the last one allowed and its neighbor.
-
-    J has several minima: each pool starts from the best of what is known.
-    """
-    refiner = _refiner(settings)
-    found: list[_Found] = []
-
-    def add(price: float) -> _Found:
-        known = [*found, *uniform]
-        start = min(known, key=lambda f: value_of(f.errors, both, price)).state.pool
-        state = refine_pool(fit, check, refiner, start, price)
-        new = _Found(state, both.errors(state.pool.lengths()), both.reference)
-        found.append(new)
-        shown = ", ".join(f"{s:.2f}" for s in state.pool.scales)
-        progress.message(
-            f"price {price:.3g}: {shown} Å, error {100 * new.excess:+.1f} %, neighbors "
-            f"{100 * new.errors.over(both.reference)[2]:.0f} % of the longest scale's"
-        )
-        return new
-
-    for k in range(settings.penalties):
-        add(settings.largest_penalty * 0.5**k)
-    for k in range(RAISES if settings.microseconds is None else 0):
-        dearest = min(found, key=lambda f: -f.state.price)
-        at_end = dearest.state.pool.scales[-1] <= both.shortest + TOGETHER
-        if at_end or not dearest.allowed(settings):
-            break
-        add(settings.largest_penalty * RAISED ** (k + 1))
-    for _ in range(HALVINGS):
-        found.sort(key=lambda f: -f.state.price)
-        last = next((k for k, f in enumerate(found) if f.allowed(settings)), None)
-        if settings.microseconds is not None:  # short scales are allowed, long ones are not
-            flags = [f.allowed(settings) for f in found]
-            last = flags.index(False) if False in flags else None
-        if last is None or last == 0:
-            break
-        before, after = found[last - 1].state, found[last].state
-        add(math.sqrt(before.price * after.price))
-    found.sort(key=lambda f: -f.state.price)
-    return found
-
-
-def _best_single(
-    fit: Objective,
-    check: Objective,
-    both: Objective,
-    refiner: LadderRefiner,
-    price: float,
-    starts: Sequence[float],
-) -> float:
-    """The one cutoff, Å, with the lowest J: the best of some starts, or where it moves from there.
-
-    J has several minima: moved from one end of the ladder alone, a cutoff may stay there.
-    """
-
-    def cost(cutoff: float) -> float:
-        return value(both, CutoffPool.single(cutoff, both.groups), price)
-
-    start = min(starts, key=cost)
-    moved = refiner.move(
-        fit, check, CutoffPool.single(start, both.groups), price, 2 * refiner.steps
-    )
-    return min((start, moved.scales[0]), key=cost)
-
-
-def _choose(found: Sequence[_Found], settings: RefineSettings) -> _Found | None:
-    """Of what is allowed the cheapest, or what errs least; of equals the first."""
-    allowed = [f for f in found if f.allowed(settings)]
-    if settings.microseconds is not None:
-        return min(allowed, key=lambda f: f.excess, default=None)
-    return min(allowed, key=lambda f: f.errors.neighbors.sum(), default=None)
-
-
 def _warnings(
-    chosen: _Found | None, found: Sequence[_Found], settings: RefineSettings
+    chosen: EvaluatedPool | None, found: Sequence[EvaluatedPool], settings: RefineSettings
 ) -> list[str]:
     if chosen is not None:
         return []
@@ -352,7 +237,7 @@ def _pool(pool: CutoffPool) -> dict[str, Any]:
     return {"scales": list(pool.scales), "members": [list(m) for m in pool.members]}
 
 
-def _describe(found: _Found) -> dict[str, Any]:
+def _describe(found: EvaluatedPool) -> dict[str, Any]:
     error, elements, neighbors = found.errors.over(found.longest)
     return {
         "price": found.state.price,
@@ -368,7 +253,7 @@ def _line(line: Any) -> dict[str, Any]:
     return {**asdict(line), "pool": _pool(line.pool)}
 
 
-def _uniform(found: _Found) -> dict[str, float]:
+def _uniform(found: EvaluatedPool) -> dict[str, float]:
     """Error and neighbors where all atoms have one cutoff, on the frames scales are found on."""
     error, _, neighbors = found.errors.over(found.longest)
     return {"cutoff": found.state.pool.scales[0], "error": error, "neighbors": neighbors}

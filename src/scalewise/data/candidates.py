@@ -1,4 +1,4 @@
-"""Pairs of frames worth comparing, in time that grows in proportion to the frames."""
+"""Pairs of frames worth comparing, in time that grows a little faster than the frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMPONENTS: Final = 8
 SAMPLE: Final = 1000
 #: Of the search for the nearest: what is nearer than 1 / (1 + SLACK) of the farthest one found is
 #: found for certain. In eight dimensions an exact search takes n^1.7, and five times as long among
-#: 50,000; of 5000 frames moved by 0.21 Å, two are missed (benchmarks/doctor.py).
+#: 50,000; of 5000 frames there that are moved by 0.21 Å, one is missed (benchmarks/doctor.py).
 SLACK: Final = 1.0
 #: Distances within a molecule, or vectors to atoms further on in the list, that describe an atom.
 LINKS: Final = 4

@@ -86,8 +86,8 @@ def find_duplicates(
     reordered *and* rotated frame is not found.
 
     Up to 256 frames of one composition are all compared with each other. Of more, each is compared
-    with its nearest ones in eight principal components, so that time and memory grow in proportion
-    to the frames, and what is in one group already is not matched.
+    with its nearest ones in eight principal components, so that time grows little faster than the
+    frames, and what is in one group already is not matched.
 
     Parameters
     ----------

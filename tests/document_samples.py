@@ -17,6 +17,7 @@ from report_samples import study
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
 from scalewise.analysis.evaluation.settings import EvaluateSettings
+from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.locality.reference import AseReference
 from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.refinement.settings import RefineSettings
@@ -58,6 +59,15 @@ def structures() -> tuple[Structure, ...]:
         labels = Labels(forces, told.energy, told.stress)
         found.append(replace(frame, labels=labels, info=info))
     return tuple(found)
+
+
+@cache
+def salts() -> list[Structure]:
+    """The noise of each element is known where its share differs from frame to frame."""
+    return [
+        replace(s, numbers=np.where(np.arange(8) < 1 + k % 7, 11, 17))
+        for k, s in enumerate(structures())
+    ]
 
 
 @cache
@@ -123,12 +133,12 @@ def noisy() -> list[Structure]:
 
 
 def evaluation(_: Path) -> list[Report]:
-    """Of two roles, with every label, with forces alone, and without forces."""
+    """Of two roles, with every label, with forces alone, without forces, and of other salts."""
     settings = EvaluateSettings(role=("valid", "test"), device="cpu", bins=3, bootstrap=200)
     model = potential(ladder=False)
     bare = [replace(s, labels=Labels(s.labelled_forces)) for s in structures()]
     calm = [replace(s, labels=replace(s.labels, forces=None)) for s in structures()]
-    every = (structures(), bare, calm)
+    every = (structures(), bare, calm, salts())
     return [scalewise.evaluate(model, frames, split(), settings) for frames in every]
 
 
@@ -139,6 +149,26 @@ def curve(folder: Path) -> list[Report]:
     found = scalewise.scan_cutoffs(potential(), structures(), split(), settings, singles=[single])
     model = {**found.body["model"], "folder": str(folder / "model")}
     return [found, replace(found, body={**found.body, "model": model})]
+
+
+def forks(folder: Path) -> list[Report]:
+    """Of a ladder that knows how its errors fell, and of one that does not."""
+    network = {"pair_baseline": False, **SIZES}
+    settings = ForkComparisonSettings(points=2, steps=2, workers=1, bootstrap=100, device="cpu")
+    found = []
+    for validations in (8, 1):
+        ladder = scalewise.train(
+            salts(),
+            split(),
+            ladder=scalewise.Ladder([3, 4], long_range=True),
+            network=network,
+            steps=8,
+            validations=validations,
+            device="cpu",
+        )
+        out = folder / str(validations)
+        found.append(scalewise.compare_forks(ladder, salts(), split(), settings, out))
+    return found
 
 
 def refine(_: Path) -> list[Report]:
@@ -198,6 +228,7 @@ def locality(folder: Path) -> list[Report]:
 MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "evaluation": evaluation,
     "curve": curve,
+    "forks": forks,
     "refine": refine,
     "prove": prove,
     "locality": locality,

@@ -44,12 +44,14 @@ _PUBLIC = {
     # what scales are worth
     "evaluate": "analysis.evaluation.evaluate",
     "scan_cutoffs": "analysis.cutoff_scan.scan",
+    "compare_forks": "analysis.forks.run",
     "refine_cutoffs": "analysis.refinement.refine",
     "attribute_error": "analysis.attribution.run",
     "bound_locality": "analysis.locality.run",
     "audit_predictions": "study.run",
     "EvaluateSettings": "analysis.evaluation.settings",
     "ScanSettings": "analysis.cutoff_scan.settings",
+    "ForkComparisonSettings": "analysis.forks.settings",
     "RefineSettings": "analysis.refinement.settings",
     "AttributionSettings": "analysis.attribution.settings",
     "LocalitySettings": "analysis.locality.settings",
@@ -94,6 +96,8 @@ if TYPE_CHECKING:
     from scalewise.analysis.cutoff_scan.settings import ScanSettings as ScanSettings
     from scalewise.analysis.evaluation.evaluate import evaluate as evaluate
     from scalewise.analysis.evaluation.settings import EvaluateSettings as EvaluateSettings
+    from scalewise.analysis.forks.run import compare_forks as compare_forks
+    from scalewise.analysis.forks.settings import ForkComparisonSettings as ForkComparisonSettings
     from scalewise.analysis.locality.reference import AseReference as AseReference
     from scalewise.analysis.locality.reference import SolutionReference as SolutionReference
     from scalewise.analysis.locality.run import bound_locality as bound_locality

@@ -41,6 +41,7 @@ SALT = [salt_frame(0), isolated(salt_frame(1, n=6))]
         pytest.param(
             {"ladder": [3.0, 5.0], "adaptive_cutoff": {"by": "environment"}}, id="adaptive cutoff"
         ),
+        pytest.param({"ladder": [3.0, 5.0, "long"], "fork": {"cutoff": 4.0}}, id="fork"),
     ],
 )
 def test_a_potential(settings: dict[str, Any]) -> None:

@@ -89,20 +89,22 @@ class Potential:
     @property
     def ladder(self) -> tuple[float | str, ...]:
         """Scales that it was trained for: cutoffs, Å, then perhaps ``"long"``; empty for one."""
-        return self.network.settings.ladder
+        settings = self.network.settings
+        return settings.ladder if settings.fork is None else ()
 
     @property
     def cutoff_range(self) -> tuple[float, float]:
         """Shortest and longest cutoff that it was trained for, Å."""
-        return self.network.settings.shortest_cutoff, self.network.settings.cutoff
+        settings = self.network.settings
+        return self.cutoff if settings.fork else settings.shortest_cutoff, self.cutoff
 
     @property
     def long_range(self) -> LongRange:
         """Whether it has long-range electrostatics."""
         settings = self.network.settings
-        if settings.long_range_optional:
+        if settings.long_range_optional and settings.fork is None:
             return LongRange.OPTIONAL
-        return LongRange.ALWAYS if settings.charges else LongRange.NONE
+        return LongRange.ALWAYS if settings.own_scale[1] else LongRange.NONE
 
     def receptive_field(self, scale: Scale) -> float:
         """Distance (Å) beyond which an atom has no influence on the force on another.
@@ -177,7 +179,7 @@ class Potential:
     @property
     def cutoff(self) -> float:
         """Longest cutoff of an atom, Å."""
-        return self.network.settings.cutoff
+        return self.network.settings.own_scale[0]
 
     def to(
         self,
@@ -276,7 +278,8 @@ class Potential:
             if focused is not None:
                 graph, order = focused
                 places, cutoff = places[order], cutoff[order]
-        share = torch.ones_like(cutoff) if long and network.charges else None
+        acts = long and network.own_scale[1]
+        share = torch.ones_like(cutoff) if acts else None
         resolved: ResolvedScale | AdaptiveScale = ResolvedScale(cutoff, share)
         if near is not None:
             resolved = AdaptiveScale(near if order is None else reordered(near, order), share)

@@ -280,6 +280,32 @@ EXPERIMENTS: Final = (
         ),
     ),
     Experiment(
+        "fork",
+        r"""Say which range the system needs: each scale of a ladder goes on alone, for equal steps.
+
+    [bold]scalewise fork runs/ladder dft.xyz[/bold]  four cutoffs, two seeds each, a tenth of the
+    ladder's steps
+
+    [bold]scalewise fork runs/ladder dft.xyz cutoffs=\[4,5,6] share=0.2 workers=2[/bold]
+
+    Writes forks.json, figures/ and the potentials of all forks below --out.
+
+    Interrupted, it continues.""",
+        settings=f"{_A}.forks.settings:ForkComparisonSettings",
+        run=f"{_A}.forks.run:run_command",
+        out="runs/fork",
+        model=True,
+        example="scalewise fork runs/train dft.xyz",
+        continues=True,
+        document=Document(
+            "forks",
+            "forks",
+            1,
+            f"{_A}.forks.table:print_forks",
+            f"{_A}.forks.figure:figures_of",
+        ),
+    ),
+    Experiment(
         "refine",
         r"""Find the fewest and cheapest scales of a ladder that lose hardly any accuracy.
 

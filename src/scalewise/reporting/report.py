@@ -40,8 +40,8 @@ class Report:
     Attributes
     ----------
     kind
-        Which analysis: ``curve``, ``evaluation``, ``refine``, ``prove``, ``locality``, ``doctor``,
-        ``study``.
+        Which analysis: ``curve``, ``evaluation``, ``forks``, ``refine``, ``prove``, ``locality``,
+        ``doctor``, ``study``.
     body
         What was found; plain numbers, texts, lists and dictionaries.
     settings
@@ -116,7 +116,8 @@ class Report:
         subset
             ``all``, an element or a regime; :attr:`subsets` lists them.
         question
-            Of a cutoff scan: none, whether the longest scale is needed beyond the shortest cutoff.
+            Of a cutoff scan: none, whether the longest scale is needed beyond the shortest cutoff;
+            of forks, ``system`` or ``now``: the same at the end of training, or at this budget.
             Of an attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``; of a study:
             the view. Default: the first.
 
@@ -360,7 +361,11 @@ def _verdicts(subset: Mapping[str, Any]) -> dict[str, Verdict]:
     """Verdicts of one subset, by question."""
     if "verdicts" in subset:
         return {v["question"]: _verdict(v) for v in subset["verdicts"]}
-    longer = [s["longer"] for s in subset.get("scales", ()) if "longer" in s]
+    scales = subset.get("scales", ())
+    system = [s["system"] for s in scales if "system" in s]
+    if system:
+        return {"system": _verdict(system[0]), "now": _verdict(scales[0]["now"])}
+    longer = [s["longer"] for s in scales if "longer" in s]
     return {"longer": _verdict(longer[0])} if longer else {}
 
 

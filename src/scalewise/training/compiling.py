@@ -24,7 +24,8 @@ COMPILE_SHARE: Final = 0.25
 
 def compiles(settings: TrainSettings) -> bool:
     """Whether a training with these settings compiles its steps."""
-    if settings.compile != "auto" or settings.network.ladder:
+    network = settings.network
+    if settings.compile != "auto" or (network.ladder and network.fork is None):
         # the steps of a ladder have many shapes: how often they are compiled again is not measured
         return settings.compile == "always"
     return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()

@@ -23,7 +23,7 @@ from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, build
-from scalewise.models.graph_operations import batch
+from scalewise.models.graph_operations import batch, trim_edges
 
 #: Atoms of a step: one of 15 costs what one of 60 does (benchmarks/speed.py), and larger batches
 #: make fewer steps.
@@ -145,6 +145,10 @@ class TrainingSamples(Sequence[Batch]):
             smearing=network.smearing if network.charges else 0.0,
             near=network.first_layer_cutoff,
         )
+        if network.fork is not None and network.fork.cutoff < graph.cutoff:
+            # not built so short: the pairs of the electrostatics are those of the ladder
+            positions = torch.as_tensor(frame.positions, dtype=torch.float64)
+            graph = trim_edges(graph, positions, network.fork.cutoff)
         return _sample(frame, graph.to(dtype=self.dtype), self.composition, self.dtype)
 
 

@@ -24,6 +24,13 @@ COLUMNS = (
     ),
 )
 
+#: Columns that a potential keeps of its training, and of how many validations.
+HISTORY: Final = (
+    *("step", "seconds", "train_loss", "valid_loss", "forces_mae", "energy_mae"),
+    *("forces_mae_middle", "forces_mae_shortest"),
+)
+VALIDATIONS: Final = 100
+
 #: Bytes of the largest log: a validation is a line.
 LARGEST: Final = 64 << 20
 
@@ -43,6 +50,20 @@ def read_lines(path: Path, remedy: str) -> list[dict[str, str] | None]:
     return [
         dict(zip(columns, p, strict=True)) if known and _whole(p, columns) else None for p in parts
     ]
+
+
+def history(path: Path) -> dict[str, list[float]]:
+    """The validations of a run, for its potential: steps and errors, by column of its log.
+
+    Of more than ``VALIDATIONS`` validations, as many are kept, the last one among them.
+    """
+    rows = [row for row in read_lines(path, "Train again.") if row is not None]
+    kept = rows[:: -max(1, -(-len(rows) // VALIDATIONS))][::-1]
+    return {
+        name: [float(row[name]) for row in kept]
+        for name in HISTORY
+        if kept and all(row.get(name) for row in kept)
+    }
 
 
 def _whole(values: list[str], columns: list[str]) -> bool:

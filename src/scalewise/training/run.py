@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from scalewise.training.baseline import TrainingBaseline, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.distributed import follow, join_group, leading, run
 from scalewise.training.job import Job
+from scalewise.training.log import history
 from scalewise.training.settings import DataSettings, TrainSettings
 from scalewise.training.state import TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE
@@ -166,8 +168,19 @@ def train_in(
 
 def _trained(job: Job, progress: Progress, fabric: Fabric | None = None) -> Path:
     run(job, progress, fabric)
+    _keep_history(job.out)
     _judge_error(job.out / "model", job.valid.frames, progress)
     return job.out / "model"
+
+
+def _keep_history(out: Path) -> None:
+    """Let the potential know how its errors fell: what its scales are worth depends on that."""
+    document = read_json(out / "model" / checkpoint.MODEL, "Train again.")
+    if "history" in document.get("info", {}):
+        return
+    potential = checkpoint.read(out / "model")
+    info = {**potential.info, "history": history(out / "log.csv")}
+    checkpoint.write(out / "model", replace(potential, info=info))
 
 
 def _prepared(
@@ -286,12 +299,23 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
             f"another network than that of {settings.start}",
             "Leave it out: a training that starts from a potential keeps its network.",
         )
-    if settings.adaptive_cutoff is not None and not network.ladder:
+    if settings.adaptive_cutoff is not None and not first.ladder:
         raise InputError(
             str(settings.start),
-            f"a potential of one scale, {network.cutoff:g} Å",
+            f"a potential of one scale, {first.cutoff:g} Å",
             "An adaptive cutoff needs a potential that was trained over a ladder (--ladder).",
         )
+    if settings.fork is not None:
+        if not first.ladder:
+            raise InputError(
+                str(settings.start),
+                f"a potential of one scale, {first.cutoff:g} Å",
+                "A fork needs a potential that was trained over a ladder (--ladder).",
+            )
+        try:
+            network = network.forked(settings.fork)
+        except ValidationError as error:
+            raise explain(NetworkSettings, "key 'fork'", error) from None
     return settings.model_copy(update={"network": network}), first
 
 

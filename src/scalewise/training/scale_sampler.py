@@ -46,6 +46,9 @@ class ScaleDraw:
 def draw_scale(settings: TrainSettings, step: int) -> ScaleDraw:
     """Draw the scale of a step, the same in every process and every session."""
     network, rungs, seed = settings.network, settings.scale_sampling, settings.seed
+    if network.fork is not None:
+        cutoff, long = network.own_scale
+        return ScaleDraw(cutoff, None, long)
     kind, place, off, routed = np.random.default_rng((seed, 1, step)).random(4)
     long = network.charges and not (network.long_range_optional and off < rungs.without_long)
     low, high = network.shortest_cutoff, network.cutoff
@@ -88,9 +91,9 @@ def at_scale(
 def validation_scales(settings: TrainSettings) -> dict[str, ScaleDraw]:
     """The scales that a validation looks at, by the ends of their names in the log."""
     network = settings.network
-    long = network.charges
-    found = {"": ScaleDraw(network.cutoff, None, long)}
-    if network.ladder:
+    cutoff, long = network.own_scale
+    found = {"": ScaleDraw(cutoff, None, long)}
+    if network.ladder and network.fork is None:
         found["_middle"] = ScaleDraw(0.5 * (network.shortest_cutoff + network.cutoff), None, long)
         off = network.long_range_optional and settings.scale_sampling.without_long > 0
         found["_shortest"] = ScaleDraw(network.shortest_cutoff, None, long and not off)

@@ -10,7 +10,11 @@ from pydantic import Field, model_validator
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.settings import Count, Fraction, Settings
 from scalewise.data.split_settings import SplitSettings
-from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
+from scalewise.models.density.settings import (
+    AdaptiveCutoffSettings,
+    ForkSettings,
+    NetworkSettings,
+)
 
 
 class DataSettings(Settings):
@@ -127,7 +131,7 @@ class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
 class TrainSettings(Settings):
     """Training: data, network, budget, optimiser, machine."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"steps"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"steps", "fork"})
 
     seed: int = Field(0, ge=0)
     data: DataSettings = DataSettings()
@@ -140,6 +144,10 @@ class TrainSettings(Settings):
         "for it",
     )
     start: Path | None = Field(None, description="folder of a potential to start from")
+    fork: ForkSettings | None = Field(
+        None,
+        description="the one scale of the ladder of `start` to go on with, such as `fork.cutoff=4`",
+    )
     freeze: bool = Field(
         False, description="keep the network of `start`, train the adaptive cutoff alone"
     )
@@ -192,6 +200,11 @@ class TrainSettings(Settings):
         if self.adaptive_cutoff is not None and self.compile == "always":
             raise ValueError(
                 "an adaptive cutoff is trained without torch.compile: leave compile out"
+            )
+        if self.fork is not None and (self.start is None or self.adaptive_cutoff is not None):
+            raise ValueError(
+                "fork goes on with one scale of a ladder that was trained: give start, and leave "
+                "adaptive_cutoff out"
             )
         if self.freeze and (self.start is None or self.adaptive_cutoff is None):
             raise ValueError(

@@ -12,13 +12,13 @@ import ase.io
 import numpy as np
 import pytest
 
-from scalewise.analysis.attribution.error_cache import absolute_errors
 from scalewise.analysis.attribution.error_table import Scored
+from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.questions import changes, ranges
 from scalewise.analysis.attribution.run import attribute_error, run_command
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import plan
-from scalewise.analysis.attribution.verdict import Change, judge, limit, log_ratio
+from scalewise.analysis.error_cache import absolute_errors
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.reading import read_structures
@@ -26,6 +26,7 @@ from scalewise.data.splits import DataFile, Split, reduced
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.reporting.experiments import Request
+from scalewise.statistics.changes import Change, judge, log_ratio
 from scalewise.statistics.verdict import Verdict
 from scalewise.training.run import split_for
 from support import salt_frame, untrained
@@ -276,7 +277,7 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     # equal work: as many steps on fewer frames
     assert {int(text.splitlines()[-1].split(",")[0]) for text in logs.values()} == {16}
     monkeypatch.setattr("scalewise.analysis.attribution.run.train_in", forbidden)
-    monkeypatch.setattr("scalewise.analysis.attribution.error_cache.measure", forbidden)
+    monkeypatch.setattr("scalewise.analysis.error_cache.measure", forbidden)
     monkeypatch.chdir(tmp_path)
     again = attribute_error(read_structures(file, check_units=False), None, settings, Path())
     assert again.body["subsets"] == report.body["subsets"]

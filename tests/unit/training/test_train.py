@@ -208,3 +208,38 @@ def test_wrong_structures_are_refused(
         trained([*structures, *structures], split)
     with pytest.raises(InputError, match="keeps its network"):
         trained(structures, split, initial=ladder, ladder=sw.Ladder([3, 5]))
+
+
+def test_a_fork_is_trained_at_one_scale_of_a_ladder(
+    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    short: dict[str, Any] = {"steps": 4, "device": "cpu", "initial": ladder}
+    fork = sw.train(structures, split, fork={"cutoff": 3.5, "long_range": False}, **short)
+    assert fork.ladder == ()
+    assert fork.cutoff_range == (3.5, 3.5)
+    assert fork.long_range is sw.LongRange.NONE
+    with pytest.raises(InputError, match=r"at most 3\.5 Å"):
+        fork.predict(structures[0], cutoffs=4.0)
+    # no weight has moved: it is the ladder at that scale
+    still = {**short, "learning_rate": 1e-12, "adam_rate": 1e-12}
+    scale = sw.Scale(3.5, long_range=False)
+    for given in ({"cutoff": 3.5, "long_range": False}, {"cutoff": 3.5}):
+        same = sw.train(structures, split, fork=given, out=tmp_path / str(len(given)), **still)
+        scale = sw.Scale(3.5, long_range=given.get("long_range", True))
+        one, other = same.predict(structures[0]), ladder.evaluate(structures[:1], scale)[0]
+        np.testing.assert_allclose(one.forces, other.forces, atol=1e-6)
+    read = sw.load_potential(tmp_path / "1", device="cpu")
+    assert read.cutoff_range == (3.5, 3.5)
+    assert read.long_range is sw.LongRange.ALWAYS
+
+
+def test_a_fork_needs_a_ladder_and_one_of_its_scales(
+    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split
+) -> None:
+    with pytest.raises(InputError, match=r"fork\.cutoff=5 Å is not on the ladder, from 3 to 4 Å"):
+        sw.train(structures, split, initial=ladder, fork={"cutoff": 5.0}, steps=1)
+    with pytest.raises(InputError, match="give start"):
+        sw.train(structures, split, ladder=LADDER, fork={"cutoff": 3.5}, steps=1)
+    single = untrained((11, 17), layers=1)
+    with pytest.raises(InputError, match="a potential of one scale"):
+        sw.train(structures, split, initial=single, fork={"cutoff": 3.5}, steps=1)

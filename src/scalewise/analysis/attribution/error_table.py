@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from scalewise.analysis.attribution.verdict import Change, between
 from scalewise.analysis.rungs import Rung
 from scalewise.statistics.bootstrap import group_sums
+from scalewise.statistics.changes import Change, between
 
 #: Set-up to the errors of its replicas [scales, atoms].
 Absolute = Mapping[str, Sequence[Float[np.ndarray, "scales atoms"]]]

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from scalewise.analysis.attribution.error_table import Scored
+from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
-from scalewise.analysis.attribution.verdict import Change, judge, limit
 from scalewise.analysis.evaluation.floor import NoiseFloor
+from scalewise.statistics.changes import Change, judge
 from scalewise.statistics.verdict import Verdict
 
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from scalewise.analysis.attribution.error_cache import absolute_errors
 from scalewise.analysis.attribution.error_table import Absolute, Scored, place
 from scalewise.analysis.attribution.questions import ScalePlaces, again, describe, questions
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import Training, plan
+from scalewise.analysis.error_cache import absolute_errors
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.selection import subsample
 from scalewise.analysis.evaluation.subsets import regime_members, symbol

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,8 +51,17 @@ class AdaptiveCutoffSettings(Settings):
         return self
 
 
+class ForkSettings(Settings):
+    """The one scale of a ladder that a network goes on to be trained for alone."""
+
+    cutoff: Length = Field(description="Å, within the ladder")
+    long_range: bool = Field(True, description="with long range, where the ladder has any")
+
+
 class NetworkSettings(Settings):
     """The density network: its cutoff, its size and its long range."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"fork"})
 
     preset: Literal["small", "medium", "large"] = Field(
         "medium", description="fills in channels, hidden and layers where they are not given"
@@ -98,6 +107,12 @@ class NetworkSettings(Settings):
         description="Å; shorter waves belong to the pair sum; default: cutoff / 4",
     )
 
+    fork: ForkSettings | None = Field(
+        None,
+        description="the one scale of the ladder that the network was trained for in the end; "
+        "`fork` of train sets it",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: Any) -> Any:
@@ -126,6 +141,8 @@ class NetworkSettings(Settings):
     def _consistent(self) -> NetworkSettings:
         if self.ladder:
             self._check_ladder()
+        if self.fork is not None:
+            self._check_fork(self.fork)
         if self.cutoff_width is not None and self.cutoff_width > self.shortest_cutoff:
             raise ValueError(
                 f"cutoff_width={self.cutoff_width:g} Å is longer than the shortest cutoff, "
@@ -174,6 +191,34 @@ class NetworkSettings(Settings):
                 f"ladder={shown} and charges={self.charges} contradict each other: `long` at the "
                 "end of the ladder is what turns charges on"
             )
+
+    def _check_fork(self, fork: ForkSettings) -> None:
+        if not self.ladder:
+            raise ValueError("fork: a network without a ladder has one scale already")
+        if not self.shortest_cutoff <= fork.cutoff <= self.cutoff:
+            raise ValueError(
+                f"fork.cutoff={fork.cutoff:g} Å is not on the ladder, from "
+                f"{self.shortest_cutoff:g} to {self.cutoff:g} Å"
+            )
+
+    def forked(self, fork: ForkSettings) -> NetworkSettings:
+        """The same network, to be trained for one scale of its ladder alone.
+
+        Raises
+        ------
+        ValidationError
+            No ladder, or a cutoff that is not on it.
+        """
+        return NetworkSettings.model_validate(
+            {**self.model_dump(exclude_unset=True), "fork": fork.model_dump()}
+        )
+
+    @property
+    def own_scale(self) -> tuple[float, bool]:
+        """Cutoff (Å) of all atoms where none is given, and whether long range acts there."""
+        if self.fork is None:
+            return self.cutoff, self.charges
+        return self.fork.cutoff, self.charges and self.fork.long_range
 
     @property
     def cutoffs(self) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-r"""What the last step of each kind has saved, with an interval, and whether it was needed.
+r"""What a step has saved, with an interval over test frames and trainings.
 
 Every question compares two errors, before a step and after it: a longer cutoff, long range, twice
 the frames, twice the channels, scales that differ between atoms. With the errors
@@ -47,8 +47,7 @@ class Change:
 def log_ratio(change: Change, weight: np.ndarray) -> np.ndarray:
     """The mean log ratio with groups counted by a weight [..., groups]."""
     after, before = (weight @ v.T for v in (change.after, change.before))
-    found: np.ndarray = np.log(after / before).mean(axis=-1)
-    return found
+    return np.asarray(np.log(after / before).mean(axis=-1))
 
 
 def between(values: Float[np.ndarray, " replicas"]) -> tuple[float, int]:
@@ -103,20 +102,3 @@ def _answered(found: Verdict, p: float | None, min_gain: float, alpha: float) ->
         return found
     answer = decide(found.gain, found.high, p, min_gain=min_gain, alpha=alpha)
     return replace(found, answer=answer, p=p)
-
-
-def limit(verdicts: Sequence[Verdict]) -> str | None:
-    """What limits the error now: the needed remedy that saves most, if it is known which.
-
-    None where nothing is needed, or where the runner-up among all questions may save more.
-    """
-    needed = [v for v in verdicts if v.answer is Answer.NEEDED]
-    if not needed:
-        return None
-    best = max(needed, key=lambda v: v.gain or 0.0)
-    others = [v for v in verdicts if v is not best]
-    unknown = any(v.gain is None for v in others)
-    beaten = all(
-        (v.gain or 0.0) < (best.low or 0.0) and (v.high or 0.0) < (best.gain or 0.0) for v in others
-    )
-    return best.question if beaten and not unknown else None

@@ -1,0 +1,86 @@
+"""What the forks say of some of the atoms: at this budget, and of the system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from scalewise.analysis.cutoff_scan.range import shortest_enough
+from scalewise.analysis.forks.settings import ForkComparisonSettings
+from scalewise.analysis.learning import Learning, decide_for_system
+from scalewise.models.density.settings import ForkSettings
+from scalewise.statistics.bootstrap import group_sums
+from scalewise.statistics.changes import Change, between, judge
+from scalewise.statistics.verdict import Answer, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Absolute errors of the forces, eV/Å, summed over components.
+
+    Attributes
+    ----------
+    forks
+        Of each seed and scale [replicas, scales, atoms].
+    ladder
+        Of the potential that was forked [scales, atoms].
+    block
+        Group of each atom.
+    """
+
+    forks: Float[np.ndarray, "replicas scales atoms"]
+    ladder: Float[np.ndarray, "scales atoms"]
+    block: Int[np.ndarray, " atoms"]
+
+    def only(self, member: np.ndarray) -> Errors:
+        """The same for some of the atoms."""
+        return Errors(self.forks[..., member], self.ladder[:, member], self.block[member])
+
+    def changes(self, longest: int) -> dict[str, Change]:
+        """From each other scale to the longest; forks of one seed are paired."""
+        sums = self.forks.sum(axis=2)
+        others = [k for k in range(sums.shape[1]) if k != longest]
+        spread = [between(np.log(sums[:, longest] / sums[:, k])) for k in others]
+        groups = np.stack([[group_sums(e, self.block) for e in of] for of in self.forks])
+        return {str(k): Change(groups[:, k], groups[:, longest], spread) for k in others}
+
+
+def judge_subset(
+    errors: Errors,
+    scales: Sequence[ForkSettings],
+    learning: Learning | None,
+    settings: ForkComparisonSettings,
+) -> dict[str, Any]:
+    """Errors and answers of every scale for some of the atoms."""
+    longest = max(range(len(scales)), key=lambda k: (scales[k].long_range, scales[k].cutoff))
+    given: dict[str, Any] = {"min_gain": settings.min_gain, "alpha": settings.alpha}
+    found = judge(
+        errors.changes(longest), seed=settings.seed, resamples=settings.bootstrap, **given
+    )
+    now = {int(v.question): v for v in found}
+    now[longest] = Verdict(Answer.NOT_NEEDED, 0.0, 0.0, 0.0, 1.0)
+    system = {k: decide_for_system(v, learning, **given) for k, v in now.items()}
+    system[longest] = now[longest]
+    each = 1e3 / 3.0 * errors.forks.mean(axis=2)
+    ladder = 1e3 / 3.0 * errors.ladder.mean(axis=1)
+    with_long = [k for k, s in enumerate(scales) if s.long_range]
+    return {
+        "scales": [
+            {
+                "mae": float(each[:, k].mean()),
+                "each": each[:, k].tolist(),
+                "ladder": float(ladder[k]),
+                "now": now[k].record(),
+                "system": {**system[k].record(), "reason": system[k].reason},
+            }
+            for k in range(len(scales))
+        ],
+        "reference": longest,
+        "enough": shortest_enough(
+            [scales[k].cutoff for k in with_long], [system[k] for k in with_long]
+        ),
+    }

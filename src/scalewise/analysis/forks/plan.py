@@ -1,0 +1,140 @@
+"""The forks of a ladder: which scales, which seeds, and how each is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from scalewise.analysis.forks.settings import ForkComparisonSettings
+from scalewise.analysis.rungs import check_range
+from scalewise.core.errors import InputError
+from scalewise.data.structure import Structure
+from scalewise.models.density.settings import ForkSettings
+from scalewise.models.potential import Potential
+from scalewise.models.protocol import LongRange
+from scalewise.training.dataset import frames_per_step
+from scalewise.training.settings import TrainSettings
+
+#: Settings of the ladder's training that its forks do not take over.
+OWN: Final = frozenset(
+    {
+        *("data", "network", "adaptive_cutoff", "start", "fork", "freeze", "scale_sampling"),
+        *("minutes", "steps", "epochs", "processes", "patience", "tensorboard", "compile"),
+    }
+)
+#: Of each fork.
+VALIDATIONS: Final = 4
+
+
+@dataclass(frozen=True)
+class Fork:
+    """One training at one scale; the place of the scale among all, and which seed."""
+
+    scale: int
+    replica: int
+    folder: Path
+    settings: TrainSettings
+
+
+def scales_of(potential: Potential, settings: ForkComparisonSettings) -> list[ForkSettings]:
+    """Cutoffs with long range, then the longest without, where that is optional.
+
+    Raises
+    ------
+    InputError
+        A potential of one scale; a cutoff that is not on its ladder.
+    """
+    shortest, longest = check_range(potential)
+    given = settings.cutoffs
+    if given is None:
+        # rounding may go beyond the ends
+        even = np.linspace(shortest, longest, settings.points).round(2)
+        given = tuple(float(v) for v in np.clip(even, shortest, longest))
+    for cutoff in given:
+        if not shortest <= cutoff <= longest:
+            raise InputError(
+                "key 'cutoffs'",
+                f"{cutoff:g} Å",
+                f"The potential's ladder goes from {shortest:g} to {longest:g} Å.",
+            )
+    found = [ForkSettings(cutoff=cutoff) for cutoff in given]
+    if potential.long_range is LongRange.OPTIONAL:
+        found.append(ForkSettings(cutoff=given[-1], long_range=False))
+    return found
+
+
+def plan(
+    potential: Potential,
+    trained_on: Sequence[Structure],
+    settings: ForkComparisonSettings,
+    scales: Sequence[ForkSettings],
+    out: Path,
+) -> list[Fork]:
+    """List all forks; the first seed of every scale first.
+
+    Raises
+    ------
+    InputError
+        The potential does not say how it was trained.
+    """
+    ladder = training_of(potential)
+    steps = settings.steps or max(1, round(settings.share * steps_of(potential)))
+    size = ladder.batch_size or frames_per_step(trained_on, ladder.processes)
+    common = {
+        **ladder.model_dump(exclude=set(OWN)),
+        "start": out / "ladder",
+        "steps": steps,
+        "validations": VALIDATIONS,
+        "batch_size": size * ladder.processes,
+        "learning_rate": settings.rate * ladder.learning_rate,
+        "adam_rate": settings.rate * ladder.adam_rate,
+        "compile": "never",
+        "device": settings.device,
+    }
+    return [
+        Fork(
+            k,
+            replica,
+            out / "forks" / f"{name_of(scale)}-{replica}",
+            TrainSettings.model_validate(
+                {**common, "fork": scale.model_dump(), "seed": ladder.seed + 1 + replica}
+            ),
+        )
+        for replica in range(settings.seeds)
+        for k, scale in enumerate(scales)
+    ]
+
+
+def name_of(scale: ForkSettings) -> str:
+    """Such as ``4.5`` or ``4.5-local``, for a folder."""
+    return f"{scale.cutoff:g}" + "-local" * (not scale.long_range)
+
+
+def training_of(potential: Potential) -> TrainSettings:
+    """Settings of the training that made a potential.
+
+    Raises
+    ------
+    InputError
+        It does not say.
+    """
+    given: Any = potential.info.get("settings")
+    try:
+        return TrainSettings.model_validate(given)
+    except ValidationError:
+        raise InputError(
+            f"model {potential.name}",
+            "it does not say how it was trained",
+            "Give a potential of `scalewise train --ladder`: its forks are trained like it.",
+        ) from None
+
+
+def steps_of(potential: Potential) -> int:
+    """Steps of the training that made a potential."""
+    history = potential.info.get("history") or {}
+    return int((history.get("step") or [potential.info.get("step", 1)])[-1])

@@ -1,0 +1,249 @@
+"""Train the forks, score them, and judge what range the system needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float
+
+from scalewise.analysis.error_cache import absolute_errors
+from scalewise.analysis.evaluation.floor import NoiseFloor
+from scalewise.analysis.evaluation.predict import known
+from scalewise.analysis.evaluation.selection import (
+    SplitSource,
+    model_folder,
+    read_selection,
+    select_frames,
+)
+from scalewise.analysis.evaluation.subsets import named_subsets
+from scalewise.analysis.forks.judging import Errors, judge_subset
+from scalewise.analysis.forks.plan import Fork, plan, scales_of, steps_of
+from scalewise.analysis.forks.settings import ForkComparisonSettings
+from scalewise.analysis.learning import Learning
+from scalewise.core.errors import InputError
+from scalewise.core.files import write_json
+from scalewise.core.jobs import run_jobs, usable_cores
+from scalewise.core.progress import SILENT, Progress
+from scalewise.core.wording import count
+from scalewise.data.splits import Split
+from scalewise.data.structure import Structure
+from scalewise.models.density.settings import ForkSettings
+from scalewise.models.description import ladder_of
+from scalewise.models.opening import open_potential
+from scalewise.models.potential import Potential
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
+from scalewise.training.run import train_in
+from scalewise.training.trainer import STATE
+
+UNITS: Final = {
+    "cutoff": "Å",
+    "mae, each, ladder": "meV/Å, mean over components; of the forks, of each fork, of the ladder",
+    "now": "whether the longest scale is needed at this budget: answer, gain (share of the error)",
+    "system": "the same at the end of training on these frames",
+    "enough": "Å, the shortest cutoff beyond which nothing longer is needed by the system",
+    "fall": "logarithm of the error at half of the ladder's steps over that at their end",
+    "least": "share of its error that a training without end keeps at least",
+    "interval": "95 %, over groups of frames and trainings",
+}
+
+
+#: Errors of the frames that are scored, beside each model.
+SCORED: Final = "scored"
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What the processes of the forks need."""
+
+    structures: Sequence[Structure]
+    split: Split
+    scored: Sequence[Structure]
+    device: str
+
+
+def compare_forks(
+    model: Potential,
+    structures: Sequence[Structure],
+    split: Split | SplitSource | None = None,
+    settings: ForkComparisonSettings | None = None,
+    out: Path | str = "runs/fork",
+    *,
+    progress: Progress = SILENT,
+) -> Report:
+    """Train scales of a ladder alone for equal steps, and say which range the system needs.
+
+    Parameters
+    ----------
+    model
+        A potential that was trained over a ladder.
+    structures
+        With labelled forces, eV/Å: those it was trained on, and others to score.
+    split
+        Roles of the structures; forks are trained on the training frames.
+    settings
+        Which scales, how long, which frames.
+    out
+        Forks go below ``out/forks``; those that are there are used again.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``forks``; ``verdict("all")`` says whether the longest scale is needed beyond
+        the shortest cutoff.
+
+    Raises
+    ------
+    InputError
+        A potential of one scale, or one that does not say how it was trained; no split;
+        structures without labelled forces; a loss that is not finite.
+    """
+    settings, out = settings or ForkComparisonSettings(), Path(out)
+    scales = scales_of(model, settings)
+    frames = list(structures)
+    source = split if isinstance(split, SplitSource) else SplitSource.given(split)
+    choice = select_frames(frames, settings, source)
+    roles = source.trained_on or source.split
+    if roles is None:
+        raise InputError(
+            "split",
+            f"nothing says which frames to train on ({source.how})",
+            "Give split=split.json, or split_key=... if a frame key holds the roles.",
+        )
+    model.save(out / "ladder")
+    chosen = choice.subsample(settings.frames)
+    scored = known(model, [frames[k] for k in chosen])
+    trained_on = [frames[k] for k in roles.members("train")]
+    forks = plan(model, trained_on, settings, scales, out)
+    shared = _Shared(frames, roles, scored, settings.device)
+    progress.message(_forecast(forks, model, len(scored)))
+    each = _train(shared, forks, settings, progress)
+    errors = Errors(
+        each,
+        _ladder_errors(out / "ladder", scored, scales, settings.device),
+        np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
+    )
+    learning = Learning.of(model.info)
+    floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
+    numbers = np.concatenate([f.numbers for f in scored])
+    body = {
+        "model": {"name": model.name, "ladder": ladder_of(model)},
+        "choice": {
+            "roles": list(choice.members),
+            "scored": len(scored),
+            "how": choice.how,
+            "groups": choice.grouped,
+        },
+        "warnings": list(choice.warnings),
+        "training": {
+            "steps": steps_of(model),
+            "fork_steps": forks[0].settings.steps,
+            "seeds": settings.seeds,
+            "fall": None if learning is None else learning.fall,
+            "least": None if learning is None else learning.least,
+            "seconds": None if learning is None else learning.seconds,
+        },
+        "scales": [
+            {"cutoff": s.cutoff, "long": s.long_range and model.network.settings.charges}
+            for s in scales
+        ],
+        "forks": [{"scale": f.scale, "replica": f.replica, "folder": str(f.folder)} for f in forks],
+        "subsets": [
+            {"kind": kind, "name": name, "atoms": int(member.sum())}
+            | floor.beside(numbers[member])
+            | judge_subset(errors.only(member), scales, learning, settings)
+            for kind, name, member in named_subsets(scored, settings.ions)
+        ],
+    }
+    write_json(out / "settings.json", settings.model_dump(mode="json"))
+    return Report.made(
+        "forks",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(choice.data),
+    )
+
+
+def _forecast(forks: Sequence[Fork], model: Potential, scored: int) -> str:
+    """What is about to be trained, and what it costs."""
+    steps = forks[0].settings.steps or 0
+    done = sum((f.folder / STATE).is_file() for f in forks)
+    there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
+    share = len(forks) * steps / steps_of(model)
+    return (
+        f"{count(len(forks), 'fork')} of {count(steps, 'step')} each, {share:.2g} times the steps "
+        f"of the ladder's training{there}; then {count(scored, 'frame')} are scored"
+    )
+
+
+def _train(
+    shared: _Shared, forks: Sequence[Fork], settings: ForkComparisonSettings, progress: Progress
+) -> Float[np.ndarray, "replicas scales atoms"]:
+    """Errors of all forks, trained where they are not yet."""
+    workers = settings.workers or (1 if settings.device == "cuda" else usable_cores())
+    done = _Counted(run_jobs(_fork, shared, forks, workers), len(forks))
+    found: dict[tuple[int, int], np.ndarray] = {}
+    for k, errors in progress.track(done, "Training forks"):
+        found[forks[k].replica, forks[k].scale] = errors
+    scales = 1 + max(f.scale for f in forks)
+    return np.stack([np.stack([found[r, k] for k in range(scales)]) for r in range(settings.seeds)])
+
+
+def _fork(shared: _Shared, fork: Fork) -> Float[np.ndarray, " atoms"]:
+    """Train a fork, or go on with it, and return its errors."""
+    train_in(shared.structures, shared.split, fork.settings, fork.folder)
+    assert fork.settings.fork is not None
+    cutoffs = [fork.settings.fork.cutoff]
+    _, errors = absolute_errors(fork.folder, shared.scored, cutoffs, SCORED, device=shared.device)
+    found: np.ndarray = errors[0]
+    return found
+
+
+def _ladder_errors(
+    folder: Path, scored: Sequence[Structure], scales: Sequence[ForkSettings], device: str
+) -> Float[np.ndarray, "scales atoms"]:
+    """Errors of the ladder that is forked, at the scales of its forks."""
+    cutoffs = sorted({s.cutoff for s in scales})
+    rungs, errors = absolute_errors(folder, scored, cutoffs, SCORED, device=device)
+    has_long = any(rung.long_range for rung in rungs)
+    places = [(rung.cutoff, rung.long_range) for rung in rungs]
+    found: np.ndarray = errors[
+        [places.index((s.cutoff, s.long_range and has_long)) for s in scales]
+    ]
+    return found
+
+
+@dataclass
+class _Counted(Collection[tuple[int, np.ndarray]]):
+    """Results that are still to come, with their number."""
+
+    items: Iterator[tuple[int, np.ndarray]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        return self.items
+
+    def __contains__(self, item: object) -> bool:
+        return False  # nothing is kept
+
+
+def run_command(request: Request) -> Report:
+    """Run ``scalewise fork``: the potential, the file and its split are read here."""
+    settings = request.settings
+    potential = open_potential(request.model, device=settings.device)
+    scales_of(potential, settings)  # complains before anything is read
+    folder = model_folder(request.model)
+    structures, source = read_selection(folder, request.files[0], settings, request.progress)
+    return compare_forks(
+        potential, structures, source, settings, request.out, progress=request.progress
+    )

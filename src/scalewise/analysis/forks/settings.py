@@ -1,0 +1,47 @@
+"""Settings of ``scalewise fork``."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from scalewise.analysis.evaluation.settings import SelectionSettings
+from scalewise.core.settings import Count, Fraction, Length
+
+
+class ForkComparisonSettings(SelectionSettings):
+    """Which scales go on alone, for how long, and what is asked of them."""
+
+    cutoffs: tuple[Length, ...] | None = Field(
+        None, description="Å, rising; default: `points` of them, evenly over the ladder"
+    )
+    points: int = Field(4, ge=2, description="cutoffs, where they are not given")
+    share: float = Field(
+        0.1, gt=0, le=10, description="steps of each fork, over those of the ladder's training"
+    )
+    steps: Count | None = Field(None, description="steps of each fork, instead of `share`")
+    seeds: int = Field(
+        2, ge=2, description="forks of each scale: the luck of training is in the intervals"
+    )
+    rate: float = Field(
+        0.5, gt=0, le=10, description="learning rates, over those of the ladder's training"
+    )
+    workers: Count | None = Field(
+        None, description="forks that are trained at a time; default: as many as there are cores"
+    )
+    frames: Count | None = Field(
+        None, description="score so many of the frames at most, evenly spread; default: all"
+    )
+    min_gain: float = Field(
+        0.03, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
+    )
+    alpha: Fraction = Field(
+        0.05, description="probability of a wrong `needed` among the scales of one subset"
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> ForkComparisonSettings:
+        if self.cutoffs is not None and sorted(set(self.cutoffs)) != list(self.cutoffs):
+            raise ValueError(f"cutoffs={list(self.cutoffs)} must rise, each one given once")
+        if self.cutoffs is not None and len(self.cutoffs) < 2:
+            raise ValueError(f"cutoffs={list(self.cutoffs)}: two at least are compared")
+        return self

@@ -1,0 +1,114 @@
+"""The terminal's view of forks.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from scalewise.core.wording import count
+
+Section = Mapping[str, Any]
+
+
+def print_forks(results: Section, console: Console) -> None:
+    """Print errors and answers of all atoms, then what each element and regime needs."""
+    training, whole = results["training"], results["subsets"][0]
+    console.print("\nWhat range the system needs", style="bold", highlight=False)
+    text = (
+        f"Forces of {count(results['choice']['scored'], 'frame')} "
+        f"({', '.join(results['choice']['roles'])}), MAE in meV/Å; each scale went on alone for "
+        f"{training['fork_steps']} steps, {training['seeds']} times"
+    )
+    console.print(text, style="dim", markup=False, highlight=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    columns = ("scale", "ladder", "alone", "longest saves", "95 %", "at the end", "longer")
+    for k, column in enumerate(columns):
+        table.add_column(column, justify="right" if k else "left", no_wrap=True)
+    for k, scale in enumerate(results["scales"]):
+        table.add_row(*_row(scale, whole["scales"][k], last=k == whole["reference"]))
+    console.print(table)
+    _print_learning(results, console)
+    pays = 100 * results["settings"]["min_gain"]
+    for subset in results["subsets"]:
+        console.print(_answer(results, subset, pays), markup=False, highlight=False)
+    text = (
+        f"longest saves: share of the error, at this budget; at the end: what it may be when the "
+        f"network has learned all that these frames tell; longer: whether the longest scale is "
+        f"needed, to save {pays:g} %; intervals over {results['choice']['groups']} and the luck of "
+        "training"
+    )
+    console.print(text, style="dim", markup=False, highlight=False)
+    for warning in results["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def name_of(scale: Section) -> str:
+    """Such as ``4.50 Å + long``."""
+    return f"{scale['cutoff']:.2f} Å" + " + long" * scale["long"]
+
+
+def _row(scale: Section, row: Section, *, last: bool) -> list[str]:
+    errors = [name_of(scale), f"{row['ladder']:.3g}", f"{row['mae']:.3g}"]
+    if last:
+        return [*errors, "–", "–", "–", "–"]
+    now, system = row["now"], row["system"]
+    gain = "" if now["gain"] is None else f"{100 * now['gain']:.1f} %"
+    return [*errors, gain, _percent(now), _percent(system), system["answer"]]
+
+
+def _percent(verdict: Section) -> str:
+    if verdict["low"] is None:
+        return ""
+    return f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}"
+
+
+def _print_learning(results: Section, console: Console) -> None:
+    training = results["training"]
+    if training["fall"] is None:
+        text = "How far the ladder's training had come is not known: nothing is said of the system."
+    else:
+        saved = 100 * (1 - 2.718281828459045 ** -training["fall"])
+        left = 100 * (1 - training["least"])
+        text = (
+            f"In the second half of the ladder's {training['steps']} steps its error fell by "
+            f"{saved:.0f} %: without end, training may lower it by {left:.0f} % more."
+        )
+    console.print(text, markup=False, highlight=False)
+
+
+def _answer(results: Section, subset: Section, pays: float) -> str:
+    """What is known of the range that some of the atoms need."""
+    scales, rows = results["scales"], subset["scales"]
+    longest = subset["reference"]
+    enough = subset["enough"]
+    parts = []
+    if enough is not None and enough < scales[longest]["cutoff"]:
+        parts.append(f"from {enough:g} Å on, no longer cutoff saves {pays:g} %")
+    else:
+        short = [
+            k for k, s in enumerate(scales) if s["long"] == scales[longest]["long"] and k != longest
+        ]
+        needed = [k for k in short if rows[k]["system"]["answer"] == "needed"]
+        if needed:
+            parts.append(f"more than {max(scales[k]['cutoff'] for k in needed):g} Å is needed")
+        open_ = [k for k in short if rows[k]["system"]["answer"] == "cannot tell"]
+        if open_:
+            first = open_[-1]
+            parts.append(
+                f"whether {scales[first]['cutoff']:g} Å is enough is not known "
+                f"({rows[first]['system']['reason']})"
+            )
+    without = [k for k, s in enumerate(scales) if s["long"] != scales[longest]["long"]]
+    for k in without:
+        answer = rows[k]["system"]["answer"]
+        said = {"needed": "long range is needed", "not needed": "long range is not needed"}
+        parts.append(
+            said.get(
+                answer, f"whether long range is needed is not known ({rows[k]['system']['reason']})"
+            )
+        )
+    return f"{subset['name']}: {'; '.join(parts) or 'nothing is known'}"

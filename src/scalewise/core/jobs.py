@@ -1,0 +1,120 @@
+"""Independent jobs, one after the other or in several processes: the results are the same.
+
+A job is a picklable object, and the function that does it depends on the job and on what all jobs
+share, and on nothing else. Each job runs with one thread, wherever it runs. A process may die at
+any moment, such as for lack of memory: the jobs that it had are done again, by others.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Final, TypeVar
+
+from scalewise.core.errors import InputError
+
+S = TypeVar("S")
+J = TypeVar("J")
+R = TypeVar("R")
+
+#: Times in a row that processes may die before any finishes a job.
+DEATHS: Final = 3
+#: What all jobs of this process share.
+_SHARED: list[Any] = []
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_jobs(
+    function: Callable[[S, J], R], shared: S, jobs: Sequence[J], workers: int
+) -> Iterator[tuple[int, R]]:
+    """Do all jobs; yield the number of each and its result as they are done.
+
+    Parameters
+    ----------
+    function
+        Does a job: ``function(shared, job)``. It can be imported by its name.
+    shared
+        What all jobs need; it goes to each process once.
+    jobs
+        What is to be done.
+    workers
+        Processes; with one, all is done in this one.
+
+    Raises
+    ------
+    InputError
+        As the function; processes that die again and again.
+    """
+    if workers == 1 or len(jobs) < 2:
+        for k, job in enumerate(jobs):
+            yield k, _with_one_thread(function, shared, job)
+        return
+    left, deaths = set(range(len(jobs))), 0
+    while left:
+        before = len(left)
+        try:
+            for k, found in _pooled(function, shared, jobs, sorted(left), workers):
+                left.discard(k)
+                yield k, found
+        except BrokenProcessPool as error:
+            deaths = deaths + 1 if len(left) == before else 0
+            if deaths == DEATHS:
+                raise InputError(
+                    "workers",
+                    f"{workers} processes, which die again and again ({error})",
+                    "They may lack memory: give fewer workers.",
+                ) from error
+
+
+def _pooled(
+    function: Callable[[S, J], R], shared: S, jobs: Sequence[J], numbers: list[int], workers: int
+) -> Iterator[tuple[int, R]]:
+    """Do some of the jobs in processes, which end with this generator."""
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        min(workers, len(numbers)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_share,
+        initargs=(shared,),
+    )
+    try:
+        futures = {pool.submit(_do, function, jobs[k]): k for k in numbers}
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()  # a training saves its state, and goes on there the next time
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _share(shared: Any) -> None:
+    _SHARED[:] = [shared]
+
+
+def _do(function: Callable[[Any, J], R], job: J) -> R:
+    return _with_one_thread(function, _SHARED[0], job)
+
+
+def _with_one_thread(function: Callable[[S, J], R], shared: S, job: J) -> R:
+    torch = sys.modules.get("torch")
+    if torch is None:  # the function does without
+        return function(shared, job)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(shared, job)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,232 @@
+"""Each scale of a ladder goes on alone, and what range the system needs is judged there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import scalewise as sw
+from scalewise.analysis.forks.judging import Errors, judge_subset
+from scalewise.analysis.learning import Learning, at_end, decide_for_system, settled_after
+from scalewise.core.errors import InputError
+from scalewise.models.density.settings import ForkSettings
+from scalewise.statistics.verdict import Answer, Verdict
+from support import salt_frame, untrained
+
+SMALL: dict[str, Any] = {"channels": 4, "hidden": 6, "layers": 1, "l_max": 2, "num_bessel": 4}
+SETTINGS: dict[str, Any] = {"steps": 3, "workers": 1, "bootstrap": 100, "device": "cpu"}
+
+# -- the end of training ---------------------------------------------------------------------------
+
+
+def test_at_the_end_of_training_a_gain_is_what_it_is() -> None:
+    for gain in (-0.1, 0.0, 0.2, 0.6):
+        np.testing.assert_allclose(at_end(gain, gain, 1.0), (gain, gain), atol=1e-9)
+
+
+def test_what_is_not_learned_yet_hides_a_gain_and_may_be_mistaken_for_one() -> None:
+    # the error of the longest scale falls to a half, and what the other misses stays
+    hidden = 1.0 - np.sqrt(0.5**2 / (0.5**2 + 0.9**-2 - 1.0))
+    low, high = at_end(0.1, 0.1, 0.5)
+    assert low == pytest.approx(0.1) or low < 0.1
+    assert high > hidden > 0.1
+    low, high = at_end(0.02, 0.02, 0.5)
+    assert low < 0.0 < 0.02 < high
+    ends = np.array([at_end(0.02, 0.03, least) for least in (1.0, 0.9, 0.7, 0.4, 0.1)])
+    assert (np.diff(ends[:, 0]) <= 0).all()
+    assert (np.diff(ends[:, 1]) >= 0).all()
+
+
+def history(errors: list[float], steps: list[int] | None = None) -> dict[str, Any]:
+    steps = steps or [100 * (k + 1) for k in range(len(errors))]
+    return {"history": {"step": steps, "forces_mae": errors, "seconds": [1.0 * s for s in steps]}}
+
+
+def test_the_fall_of_an_error_over_the_last_doubling() -> None:
+    power = [1000.0 / (k + 1) for k in range(8)]
+    found = Learning.of(history(power))
+    assert found is not None
+    assert found.fall == pytest.approx(np.log(2.0))
+    assert found.least == pytest.approx(0.5**3)
+    assert (found.steps, found.seconds) == (800, 800.0)
+    assert found.after(2).least == pytest.approx(np.exp(-3.0 * 0.75**2 * np.log(2.0)))
+    risen = Learning.of(history([40.0, 30.0, 20.0, 20.0, 21.0, 22.0, 23.0, 24.0]))
+    assert risen is not None
+    assert risen.fall == 0.0  # the best weights are kept
+    assert risen.least == 1.0
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        {},
+        {"history": None},
+        {"history": {"step": [1, 2, 3, 4]}},
+        history([3.0, 2.0, 1.0]),
+        history([3.0, 2.0, 1.0, 1.0], [70, 80, 90, 100]),
+        history([3.0, 0.0, 1.0, 1.0]),
+    ],
+)
+def test_too_little_is_known_of_a_training(info: dict[str, Any]) -> None:
+    assert Learning.of(info) is None
+
+
+def test_the_answer_for_the_system() -> None:
+    given = {"min_gain": 0.03, "alpha": 0.05}
+    needed = Verdict(Answer.NEEDED, 0.3, 0.25, 0.35, 0.001)
+    alike = Verdict(Answer.NOT_NEEDED, 0.0, -0.01, 0.01, 0.5)
+    done, early, late = (Learning(1000, fall) for fall in (0.0, 0.5, 0.05))
+    assert decide_for_system(needed, done, **given).answer is Answer.NEEDED
+    assert decide_for_system(alike, done, **given).answer is Answer.NOT_NEEDED
+    assert decide_for_system(needed, early, **given).answer is Answer.NEEDED
+    found = decide_for_system(alike, early, **given)
+    assert found.answer is Answer.CANNOT_TELL
+    assert found.reason == "the network is still learning"
+    longer = settled_after(alike, late, **given)
+    assert longer is not None
+    found = decide_for_system(alike, late, **given)
+    assert f"a training {longer.steps // 1000} times as long" in found.reason
+    # a small gain that is certain today may be one of learning
+    small = Verdict(Answer.NEEDED, 0.05, 0.04, 0.06, 0.001)
+    assert decide_for_system(small, early, **given).answer is Answer.CANNOT_TELL
+    assert decide_for_system(small, done, **given).answer is Answer.NEEDED
+    wide = Verdict(Answer.CANNOT_TELL, 0.0, -0.2, 0.2, 0.5)
+    assert "more test frames or seeds" in decide_for_system(wide, done, **given).reason
+    assert "not known" in decide_for_system(needed, None, **given).reason
+    assert "too few groups" in decide_for_system(Verdict(Answer.CANNOT_TELL), done, **given).reason
+
+
+# -- judging ---------------------------------------------------------------------------------------
+
+
+def errors(ratios: list[float], *, seed: int = 0, luck: float = 0.01) -> Errors:
+    """Errors of scales that are ratios of those of the last one, in groups of ten atoms."""
+    rng = np.random.default_rng(seed)
+    base = rng.exponential(size=300)
+    noise = np.exp(luck * rng.standard_normal((2, len(ratios), 1)))
+    own = np.exp(0.1 * rng.standard_normal((2, len(ratios), 300)))
+    forks = np.array(ratios)[:, None] * base * noise * own
+    return Errors(forks, forks[0], np.arange(300) // 10)
+
+
+def test_what_is_planted_is_found() -> None:
+    scales = [ForkSettings(cutoff=c) for c in (3.0, 4.0, 5.0, 6.0)]
+    settings = sw.ForkComparisonSettings(min_gain=0.05)
+    done = Learning(1000, 0.0)
+    found = judge_subset(errors([1.5, 1.2, 1.0, 1.0]), scales, done, settings)
+    answers = [s["system"]["answer"] for s in found["scales"]]
+    assert answers == ["needed", "needed", "not needed", "not needed"]
+    assert found["enough"] == 5.0
+    assert found["reference"] == 3
+    early = judge_subset(errors([1.5, 1.2, 1.0, 1.0]), scales, Learning(1000, 0.4), settings)
+    answers = [s["system"]["answer"] for s in early["scales"]]
+    assert answers == ["needed", "needed", "cannot tell", "not needed"]
+    assert early["enough"] == 6.0
+    assert early["scales"][2]["now"]["answer"] == "not needed"
+
+
+def test_the_luck_of_seeds_is_in_the_intervals() -> None:
+    scales = [ForkSettings(cutoff=c) for c in (3.0, 6.0)]
+    widths = []
+    for luck in (0.0, 0.1):
+        found = judge_subset(
+            errors([1.1, 1.0], luck=luck), scales, None, sw.ForkComparisonSettings()
+        )
+        now = found["scales"][0]["now"]
+        widths.append(now["high"] - now["low"])
+    assert widths[1] > 3 * widths[0]
+
+
+# -- trainings -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def structures() -> list[sw.Structure]:
+    teacher = untrained(seed=7, layers=1, cutoff=4.0)
+    frames = [salt_frame(seed=k, n=8, box=8.5, index=k) for k in range(12)]
+    found = [teacher.predict(f) for f in frames]
+    return [
+        replace(f, info={"part": k}, labels=sw.Labels(p.forces, p.energy, p.stress))
+        for k, (f, p) in enumerate(zip(frames, found, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def split(structures: list[sw.Structure]) -> sw.Split:
+    return sw.make_split(structures, valid=0.2, test=0.3, group_key="part")
+
+
+@pytest.fixture(scope="module")
+def ladder(structures: list[sw.Structure], split: sw.Split) -> sw.Potential:
+    rungs = sw.Ladder([3, 4], long_range=True)
+    return sw.train(
+        structures, split, ladder=rungs, steps=10, network=SMALL, validations=10, device="cpu"
+    )
+
+
+def test_forks_of_a_small_ladder(
+    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    settings = sw.ForkComparisonSettings(cutoffs=(3.0, 3.5, 4.0), **SETTINGS)
+    report = sw.compare_forks(ladder, structures, split, settings, tmp_path)
+    body = report.body
+    assert [(s["cutoff"], s["long"]) for s in body["scales"]] == [
+        *((3.0, True), (3.5, True), (4.0, True)),
+        (4.0, False),
+    ]
+    assert body["training"]["steps"] == 10
+    assert body["training"]["fall"] is not None
+    whole = body["subsets"][0]
+    assert whole["reference"] == 2
+    # the potentials are there, of one scale each, and have the errors of the report
+    fork = sw.load_potential(tmp_path / "forks" / "3.5-1", device="cpu")
+    assert fork.cutoff_range == (3.5, 3.5)
+    test = [structures[k] for k in split.members("test")]
+    wrong = [
+        np.abs(p.forces - s.labels.forces) for p, s in zip(fork.evaluate(test), test, strict=True)
+    ]
+    assert whole["scales"][1]["each"][1] == pytest.approx(1e3 * np.concatenate(wrong).mean())
+    assert report.verdict("all", "now").answer in tuple(Answer)
+    assert "What range the system needs" in report.table()
+    report.save(tmp_path)
+    assert sw.Report.load(tmp_path).body == body
+    # again: nothing is trained
+    before = (tmp_path / "forks" / "3.5-1" / "model" / "model.json").stat().st_mtime_ns
+    assert sw.compare_forks(ladder, structures, split, settings, tmp_path).body == body
+    assert (tmp_path / "forks" / "3.5-1" / "model" / "model.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_does(
+    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    found = [
+        sw.compare_forks(
+            ladder,
+            structures,
+            split,
+            sw.ForkComparisonSettings(points=2, **{**SETTINGS, "workers": workers}),
+            tmp_path / str(workers),
+        ).body["subsets"]
+        for workers in (1, 2)
+    ]
+    assert found[0] == found[1]
+
+
+def test_forks_of_what_has_none(
+    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="one scale"):
+        sw.compare_forks(untrained((11, 17)), structures, split, out=tmp_path)
+    bare = untrained((11, 17), ladder=(3.0, 4.0), layers=1)
+    with pytest.raises(InputError, match="does not say how it was trained"):
+        sw.compare_forks(bare, structures, split, out=tmp_path)
+    with pytest.raises(InputError, match="nothing says which frames to train on"):
+        sw.compare_forks(ladder, structures, out=tmp_path)
+    beyond = sw.ForkComparisonSettings(cutoffs=(3.0, 5.0))
+    with pytest.raises(InputError, match="5 Å"):
+        sw.compare_forks(ladder, structures, split, beyond, tmp_path)

@@ -29,6 +29,12 @@ from scalewise.models.potential import Potential
 from scalewise.reporting.report import Report
 from support import salt_frame, untrained
 
+#: Of a training that fell to a half with every doubling.
+HISTORY: dict[str, Any] = {
+    "step": [100, 200, 400, 800],
+    "forces_mae": [80.0, 40.0, 20.0, 10.0],
+    "seconds": [1.0, 2.0, 4.0, 8.0],
+}
 SIZES: dict[str, Any] = {"channels": 4, "hidden": 8, "layers": 1, "l_max": 2, "num_bessel": 4}
 
 
@@ -146,7 +152,8 @@ def curve(folder: Path) -> list[Report]:
     """Of a ladder beside a potential of one scale, as the library and as the command make it."""
     settings = ScanSettings(points=2, bootstrap=200, device="cpu")
     single = potential(ladder=False)
-    found = scalewise.scan_cutoffs(potential(), structures(), split(), settings, singles=[single])
+    ladder = replace(potential(), info={"history": HISTORY})
+    found = scalewise.scan_cutoffs(ladder, salts(), split(), settings, singles=[single])
     model = {**found.body["model"], "folder": str(folder / "model")}
     return [found, replace(found, body={**found.body, "model": model})]
 

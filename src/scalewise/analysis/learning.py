@@ -34,6 +34,9 @@ from scalewise.statistics.verdict import Answer, Verdict
 DECAY: Final = 0.75
 #: Share by which what is not learned yet differs between scales.
 UNEVEN: Final = 0.1
+#: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
+#: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
+RUNG: Final = (1.45, 1.25)
 #: Doublings of a training that are worth naming.
 DOUBLINGS: Final = 8
 
@@ -104,6 +107,18 @@ def at_end(low: float, high: float, least: float) -> tuple[float, float]:
     return float(ends[0].min()), float(ends[1].max())
 
 
+def of_rungs(now: Verdict) -> Verdict:
+    """A gain between rungs of a ladder as one between potentials of one scale each.
+
+    Its interval holds what rungs may be off by; where that leaves no gain for certain, ``p`` is 1.
+    """
+    if now.low is None or now.high is None:
+        return now
+    high, low = RUNG
+    ends = 1.0 - (1.0 - now.low) * high, 1.0 - (1.0 - now.high) / low
+    return replace(now, low=ends[0], high=ends[1], p=now.p if ends[0] > 0.0 else 1.0)
+
+
 def decide_for_system(
     now: Verdict, learning: Learning | None, *, min_gain: float, alpha: float
 ) -> Verdict:
@@ -170,3 +185,26 @@ def _reason(now: Verdict, learning: Learning, min_gain: float, alpha: float) -> 
         return "the network is still learning"
     times = longer.steps // learning.steps
     return f"the network is still learning: a training {times} times as long would settle it"
+
+
+def describe(learning: Learning | None) -> dict[str, Any]:
+    """The section of a document that says how far the training had come."""
+    names = ("steps", "seconds", "fall", "least")
+    return {n: None if learning is None else getattr(learning, n) for n in names}
+
+
+def sentence(section: Mapping[str, Any]) -> str:
+    """The section in words."""
+    if section["fall"] is None:
+        return "How far the training had come is not known."
+    saved, left = 100 * (1 - np.exp(-section["fall"])), 100 * (1 - section["least"])
+    if left < 1:
+        return (
+            f"The network has learned what these frames tell: in the second half of its "
+            f"{section['steps']} steps its error did not fall."
+        )
+    return (
+        f"The network is still learning: its error fell by {saved:.0f} % in the second half of its "
+        f"{section['steps']} steps, and a training without end may take up to {left:.0f} % of what "
+        "is left."
+    )

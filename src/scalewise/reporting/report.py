@@ -116,8 +116,9 @@ class Report:
         subset
             ``all``, an element or a regime; :attr:`subsets` lists them.
         question
-            Of a cutoff scan: none, whether the longest scale is needed beyond the shortest cutoff;
-            of forks, ``system`` or ``now``: the same at the end of training, or at this budget.
+            Of a cutoff scan and of forks: ``system``, whether the system needs the longest scale
+            beyond the shortest cutoff; of a scan also ``longer``, whether this potential does, of
+            forks ``now``, whether it does at this budget.
             Of an attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``; of a study:
             the view. Default: the first.
 
@@ -361,12 +362,9 @@ def _verdicts(subset: Mapping[str, Any]) -> dict[str, Verdict]:
     """Verdicts of one subset, by question."""
     if "verdicts" in subset:
         return {v["question"]: _verdict(v) for v in subset["verdicts"]}
-    scales = subset.get("scales", ())
-    system = [s["system"] for s in scales if "system" in s]
-    if system:
-        return {"system": _verdict(system[0]), "now": _verdict(scales[0]["now"])}
-    longer = [s["longer"] for s in scales if "longer" in s]
-    return {"longer": _verdict(longer[0])} if longer else {}
+    own = [s for s in subset.get("scales", ()) if "system" in s]
+    names = ("system", "now", "longer")
+    return {name: _verdict(own[0][name]) for name in names if own and name in own[0]}
 
 
 def _verdict(record: Mapping[str, Any]) -> Verdict:

@@ -179,7 +179,7 @@ def test_forks_of_a_small_ladder(
         (4.0, False),
     ]
     assert body["training"]["steps"] == 10
-    assert body["training"]["fall"] is not None
+    assert body["learning"]["fall"] is not None
     whole = body["subsets"][0]
     assert whole["reference"] == 2
     # the potentials are there, of one scale each, and have the errors of the report

@@ -71,7 +71,7 @@ def test_the_envelope_says_what_it_is(scan: Report) -> None:
     assert list(found) == [
         *("kind", "schema", "scalewise", "settings", "provenance", "units", "body")
     ]
-    assert (found["kind"], found["schema"]) == ("curve", 2)
+    assert (found["kind"], found["schema"]) == ("curve", 3)
     assert set(found["provenance"]["versions"]) == {"numpy", "torch", "ase"}
     assert set(found["provenance"]["data"]) == {"file", "sha256", "frames"}
     assert found["provenance"]["data"]["frames"] == 26
@@ -114,10 +114,11 @@ def test_only_a_report_that_made_a_potential_has_one(scan: Report) -> None:
 
 def test_verdict_of_a_curve(scan: Report) -> None:
     assert scan.subsets[:3] == ["all", "Na", "Cl"]
-    first = scan.body["subsets"][0]["scales"][0]["longer"]
-    for found in (scan.verdict(), scan.verdict("all"), scan.verdict("all", "longer")):
+    first = scan.body["subsets"][0]["scales"][0]
+    for found in (scan.verdict(), scan.verdict("all"), scan.verdict("all", "system")):
         assert isinstance(found, Verdict)
-        assert found.record() == first
+        assert {**found.record(), "reason": found.reason} == first["system"]
+    assert scan.verdict("all", "longer").record() == first["longer"]
     assert isinstance(scan.verdict("Na").answer, Answer)
 
 

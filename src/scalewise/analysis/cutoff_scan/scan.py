@@ -20,12 +20,14 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
+from scalewise.analysis.learning import Learning, decide_for_system, describe, of_rungs
 from scalewise.analysis.rungs import Measured, Rung, check_range, ladder_rungs, measure
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.description import ladder_of, machine
 from scalewise.models.opening import checked_model, open_model
+from scalewise.models.potential import Potential
 from scalewise.models.protocol import InteratomicPotential, LongRange
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
@@ -37,7 +39,8 @@ UNITS: Final = {
     "mae, rmse": "meV/Å, mean over components",
     "ratio": "MAE over that of the longest scale",
     "over_single": "MAE of the ladder over that of a potential trained for this scale alone",
-    "longer": "whether the longest scale is needed: answer, gain (share of the error), p",
+    "longer": "whether this potential needs its longest scale: answer, gain (share of the error)",
+    "system": "whether the system needs it, as far as a ladder tells",
     "enough": "Å, the shortest cutoff beyond which nothing longer is needed",
     "cost": "µs/atom, energy, forces and stress with a neighbor list that exists",
     "interval": "95 %, over groups of frames",
@@ -74,8 +77,8 @@ def scan_cutoffs(
     Returns
     -------
     Report
-        Of the kind ``curve``; ``verdict("all")`` says whether the longest scale is needed beyond
-        the shortest cutoff.
+        Of the kind ``curve``; ``verdict("all")`` says whether the system needs the longest scale
+        beyond the shortest cutoff, ``verdict("all", "longer")`` whether this potential does.
 
     Raises
     ------
@@ -97,11 +100,13 @@ def scan_cutoffs(
         f"Predicting {len(scored)} of {len(frames)} frames at {len(rungs)} scales; {choice.how}"
     )
     measured = measure(scored, rungs, progress)
+    learning = Learning.of(model.info) if isinstance(model, Potential) else None
     subjects = _Subjects(
         scored,
         choice.group[chosen],
         NoiseFloor.estimate(frames, choice.group, settings.seed),
         Resampling(settings.seed, settings.bootstrap),
+        learning,
     )
     body = {
         "model": {"name": model.name, "ladder": ladder_of(model)},
@@ -112,6 +117,7 @@ def scan_cutoffs(
             "groups": choice.grouped,
         },
         "warnings": list(choice.warnings),
+        "learning": describe(learning),
         "scales": _describe(rungs, measured, scored),
         "reference": _reference(rungs),
         "subsets": subjects.score(measured, rungs, settings),
@@ -196,6 +202,7 @@ class _Subjects:
     group: np.ndarray
     floor: NoiseFloor
     resampling: Resampling
+    learning: Learning | None
 
     def score(
         self, measured: Measured, rungs: Sequence[Rung], settings: ScanSettings
@@ -238,13 +245,28 @@ class _Subjects:
             row = score(errors[k], block, self.resampling)
             row |= self._ratio("ratio", absolute[k], absolute[longest], block)
             if not rung.name:
-                row["longer"] = verdicts[own_scales.index(k)].record()
+                verdict = verdicts[own_scales.index(k)]
+                row["longer"] = verdict.record()
+                row["system"] = self._system(verdict, settings, longest=k == longest)
             else:
                 own = next((m for m, other in enumerate(rungs) if _same(other, rung)), None)
                 if own is not None:
                     row |= self._ratio("over_single", absolute[own], absolute[k], block)
             found.append(row)
         return found
+
+    def _system(
+        self, verdict: Verdict, settings: ScanSettings, *, longest: bool
+    ) -> dict[str, Any]:
+        """What the answer of a rung says of the system."""
+        if not longest:
+            verdict = decide_for_system(
+                of_rungs(verdict),
+                self.learning,
+                min_gain=settings.min_gain,
+                alpha=settings.alpha,
+            )
+        return {**verdict.record(), "reason": verdict.reason}
 
     def _ratio(
         self, name: str, top: np.ndarray, bottom: np.ndarray, block: np.ndarray

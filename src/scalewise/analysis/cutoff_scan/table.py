@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.analysis.learning import sentence
 from scalewise.core.wording import count
 
 Section = Mapping[str, Any]
@@ -72,15 +73,42 @@ def _worth(k: int, results: Section) -> list[str]:
 def _print_end(results: Section, subsets: list[Section], console: Console) -> None:
     pays = 100 * results["settings"]["min_gain"]
     text = (
-        f"longer: whether the longest scale is needed, to save {pays:g} % of the error; intervals "
-        f"over {results['choice']['groups']}"
+        f"longer: whether this potential needs its longest scale, to save {pays:g} % of the error; "
+        f"intervals over {results['choice']['groups']}"
     )
     console.print(text, style="dim", markup=False, highlight=False)
+    console.print("\nThis potential, as it is trained", style="bold", highlight=False)
     for subset in subsets:
         line = f"{subset['name']}: {_enough(results, subset, pays)}"
         console.print(line, markup=False, highlight=False)
+    _print_system(results, subsets, console)
     for warning in results["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def _print_system(results: Section, subsets: list[Section], console: Console) -> None:
+    """Print what is known of the system: what holds whatever else the network learns."""
+    console.print("\nThe system", style="bold", highlight=False)
+    console.print(sentence(results["learning"]), markup=False, highlight=False)
+    longest = results["scales"][results["reference"]]
+    for subset in subsets:
+        needed = [
+            scale
+            for scale, row in zip(results["scales"], subset["scales"], strict=True)
+            if row.get("system", {}).get("answer") == "needed"
+        ]
+        short = [s["cutoff"] for s in needed if s["long"] == longest["long"]]
+        parts = [f"more than {max(short):.3g} Å is needed"] if short else []
+        if any(s["long"] != longest["long"] and s["cutoff"] == longest["cutoff"] for s in needed):
+            parts.append("long range is needed")
+        if parts:
+            line = f"{subset['name']}: {', and '.join(parts)}"
+            console.print(line, markup=False, highlight=False)
+    text = (
+        "What is not said here is not known from a ladder: its scales share their weights and "
+        "steps. `scalewise fork MODEL DATA` lets each go on alone, and tells."
+    )
+    console.print(text, style="dim", markup=False, highlight=False)
 
 
 def _enough(results: Section, subset: Section, pays: float) -> str:

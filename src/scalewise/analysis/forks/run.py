@@ -23,7 +23,7 @@ from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.forks.judging import Errors, judge_subset
 from scalewise.analysis.forks.plan import Fork, plan, scales_of, steps_of
 from scalewise.analysis.forks.settings import ForkComparisonSettings
-from scalewise.analysis.learning import Learning
+from scalewise.analysis.learning import Learning, describe
 from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
 from scalewise.core.jobs import run_jobs, usable_cores
@@ -141,13 +141,11 @@ def compare_forks(
             "groups": choice.grouped,
         },
         "warnings": list(choice.warnings),
+        "learning": describe(learning),
         "training": {
             "steps": steps_of(model),
             "fork_steps": forks[0].settings.steps,
             "seeds": settings.seeds,
-            "fall": None if learning is None else learning.fall,
-            "least": None if learning is None else learning.least,
-            "seconds": None if learning is None else learning.seconds,
         },
         "scales": [
             {"cutoff": s.cutoff, "long": s.long_range and model.network.settings.charges}

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.analysis.learning import sentence
 from scalewise.core.wording import count
 
 Section = Mapping[str, Any]
@@ -31,7 +32,7 @@ def print_forks(results: Section, console: Console) -> None:
     for k, scale in enumerate(results["scales"]):
         table.add_row(*_row(scale, whole["scales"][k], last=k == whole["reference"]))
     console.print(table)
-    _print_learning(results, console)
+    console.print(sentence(results["learning"]), markup=False, highlight=False)
     pays = 100 * results["settings"]["min_gain"]
     for subset in results["subsets"]:
         console.print(_answer(results, subset, pays), markup=False, highlight=False)
@@ -64,20 +65,6 @@ def _percent(verdict: Section) -> str:
     if verdict["low"] is None:
         return ""
     return f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}"
-
-
-def _print_learning(results: Section, console: Console) -> None:
-    training = results["training"]
-    if training["fall"] is None:
-        text = "How far the ladder's training had come is not known: nothing is said of the system."
-    else:
-        saved = 100 * (1 - 2.718281828459045 ** -training["fall"])
-        left = 100 * (1 - training["least"])
-        text = (
-            f"In the second half of the ladder's {training['steps']} steps its error fell by "
-            f"{saved:.0f} %: without end, training may lower it by {left:.0f} % more."
-        )
-    console.print(text, markup=False, highlight=False)
 
 
 def _answer(results: Section, subset: Section, pays: float) -> str:

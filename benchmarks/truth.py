@@ -1,0 +1,318 @@
+"""Which range systems need, by potentials of one scale each, beside what forks of a ladder say.
+
+python benchmarks/truth.py [SYSTEM...] [--out DIR] [--workers N] [--seeds 3] [--forks 1]
+
+The truth: a potential of its own for every scale and seed, trained as `scalewise train FILE
+network.cutoff=C network.charges=...` to where it stops gaining. Beside it, ladders of growing
+numbers of steps and their forks (`scalewise fork`), which must not contradict it. Trainings that
+are there are used again; the tables are written below DIR and printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import scalewise as sw
+from scalewise.analysis.error_cache import absolute_errors
+from scalewise.analysis.evaluation.subsets import named_subsets
+from scalewise.core.jobs import run_jobs
+from scalewise.statistics.bootstrap import group_sums
+from scalewise.statistics.changes import Change, between, judge
+from scalewise.training.run import train_in
+
+DATA = Path(__file__).parents[2] / "shared/data"
+MIN_GAIN = 0.03
+
+
+@dataclass(frozen=True)
+class System:
+    """A data set with a split, and the scales in question.
+
+    Attributes
+    ----------
+    file, key
+        Below the folder of data, or a path; the frame key of the roles, or none: dealt.
+    ladder
+        As for ``--ladder``.
+    scales
+        Cutoff (Å) and long range, the longest last but for those without long range.
+    steps
+        Of the potentials of one scale: where they stop gaining.
+    budgets
+        Steps of ladders.
+    batch
+        Frames of a step.
+    """
+
+    file: str
+    key: str | None
+    ladder: tuple[float | str, ...]
+    scales: tuple[tuple[float, bool], ...]
+    steps: int
+    budgets: tuple[int, ...]
+    batch: int
+
+
+SYSTEMS = {
+    "silicon": System(
+        "mlearn/Si.extxyz",
+        "split",
+        (3.5, 6.5),
+        ((3.5, False), (4.1, False), (5.0, False), (6.5, False)),
+        steps=3000,
+        budgets=(100, 300, 1000, 3000),
+        batch=2,
+    ),
+    "lithium": System(
+        "mlearn/Li.extxyz",
+        "split",
+        (3.5, 6.5),
+        ((3.5, False), (4.2, False), (5.0, False), (6.5, False)),
+        steps=3000,
+        budgets=(100, 300, 1000, 3000),
+        batch=2,
+    ),
+    "acetylacetone": System(
+        "acetylacetone/all.extxyz",
+        "split",
+        (3.0, 5.0),
+        ((3.0, False), (3.6, False), (4.3, False), (5.0, False)),
+        steps=6000,
+        budgets=(100, 400, 1500, 6000),
+        batch=7,
+    ),
+    "salt": System(
+        "nacl_water_revpbe0d3/*xyz",
+        "suggested_split",
+        (3.5, 6.5, "long"),
+        ((3.5, True), (4.5, True), (5.5, True), (6.5, True), (6.5, False)),
+        steps=6000,
+        budgets=(150, 500, 1500, 6000),
+        batch=1,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, and the forks of a ladder."""
+
+    system: str
+    seed: int
+    cutoff: float | None = None
+    long: bool = False
+    budget: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        if self.budget is not None:
+            return f"{self.system}/ladder-{self.budget}-{self.seed}"
+        return f"{self.system}/{self.cutoff:g}{'-long' * self.long}-{self.seed}"
+
+
+def read(name: str) -> tuple[list[sw.Structure], sw.Split]:
+    """Frames and roles of a system."""
+    system = SYSTEMS[name]
+    file = sorted(DATA.glob(system.file))[0]
+    structures = sw.read_structures(file)
+    return structures, sw.make_split(structures, role_key=system.key)
+
+
+def do(out: Path, job: Job) -> str:
+    """Train and score what a job names."""
+    system = SYSTEMS[job.system]
+    structures, split = read(job.system)
+    folder = out / job.name
+    given: dict[str, Any] = {
+        "seed": job.seed,
+        "batch_size": system.batch,
+        "compile": "never",
+        "device": "cpu",
+    }
+    if job.budget is None:
+        network: dict[str, Any] = {"cutoff": job.cutoff, "charges": job.long}
+        settings = sw.TrainSettings.model_validate(
+            {**given, "network": network, "steps": system.steps}
+        )
+        train_in(structures, split, settings, folder)
+        test = [structures[k] for k in split.members("test")]
+        absolute_errors(folder, test, [job.cutoff or 0.0], "test", device="cpu")
+        return job.name
+    network = {"ladder": system.ladder}
+    settings = sw.TrainSettings.model_validate({**given, "network": network, "steps": job.budget})
+    model = sw.load_potential(train_in(structures, split, settings, folder), device="cpu")
+    asked = sw.ForkComparisonSettings(
+        cutoffs=tuple(sorted({c for c, _ in system.scales})),
+        role=("test",),
+        workers=1,
+        min_gain=MIN_GAIN,
+        device="cpu",
+    )
+    sw.compare_forks(model, structures, split, asked, folder / "forked").save(folder / "forked")
+    return job.name
+
+
+def jobs(names: list[str], seeds: int, forks: int) -> list[Job]:
+    """All of them: first seeds of the truth, then ladders from short to long, then the rest."""
+    found = []
+    for seed in range(max(seeds, forks)):
+        for name in names:
+            system = SYSTEMS[name]
+            if seed < seeds:
+                found += [Job(name, seed, cutoff, long) for cutoff, long in system.scales[::-1]]
+            if seed < forks:
+                found += [Job(name, seed, budget=budget) for budget in system.budgets]
+    return found
+
+
+def truth(name: str, out: Path, seeds: int) -> list[dict[str, Any]]:
+    """What the longest scale saves over each other one, by potentials of one scale each."""
+    system = SYSTEMS[name]
+    structures, split = read(name)
+    members = split.members("test")
+    test = [structures[k] for k in members]
+    block = np.repeat(np.array(split.group)[members], [len(s.numbers) for s in test])
+    if len(set(split.group)) == len(split.group):
+        block = np.repeat(np.arange(len(test)) // 5, [len(s.numbers) for s in test])
+    errors = np.array(
+        [
+            [
+                absolute_errors(
+                    out / Job(name, seed, cutoff, long).name, test, [cutoff], "test", device="cpu"
+                )[1][0]
+                for cutoff, long in system.scales
+            ]
+            for seed in range(seeds)
+        ]
+    )
+    longest = max(range(len(system.scales)), key=lambda k: system.scales[k][::-1])
+    found = []
+    for kind, subset, member in named_subsets(test, {"Na": 1, "Cl": -1}):
+        part = errors[..., member]
+        sums = np.stack([[group_sums(e, block[member]) for e in of] for of in part])
+        total = part.sum(axis=2)
+        others = [k for k in range(len(system.scales)) if k != longest]
+        spread = [between(np.log(total[:, longest] / total[:, k])) for k in others]
+        verdicts = judge(
+            {str(k): Change(sums[:, k], sums[:, longest], spread) for k in others},
+            min_gain=MIN_GAIN,
+            alpha=0.05,
+            seed=0,
+            resamples=1000,
+        )
+        by_scale = {int(v.question): v for v in verdicts}
+        for k, (cutoff, long) in enumerate(system.scales):
+            verdict = by_scale.get(k)
+            found.append(
+                {
+                    "system": name,
+                    "kind": kind,
+                    "subset": subset,
+                    "cutoff": cutoff,
+                    "long": long,
+                    "each": (1e3 / 3.0 * part[:, k].mean(axis=1)).tolist(),
+                    "mae": float(1e3 / 3.0 * part[:, k].mean()),
+                    **({} if verdict is None else verdict.record()),
+                }
+            )
+    return found
+
+
+def cells(name: str, out: Path, known: list[dict[str, Any]], forks: int) -> list[dict[str, Any]]:
+    """What forks say of each scale and subset, beside the truth."""
+    gains = {(r["subset"], r["cutoff"], r["long"]): r for r in known if "gain" in r}
+    found = []
+    for seed in range(forks):
+        for budget in SYSTEMS[name].budgets:
+            place = out / Job(name, seed, budget=budget).name / "forked"
+            if not (place / "forks.json").is_file():
+                continue
+            body = sw.Report.load(place).body
+            for subset in body["subsets"]:
+                for scale, row in zip(body["scales"], subset["scales"], strict=True):
+                    true = gains.get((subset["name"], scale["cutoff"], scale["long"]))
+                    if true is None or true["gain"] is None or subset["kind"] == "regime":
+                        continue
+                    found.append(
+                        {
+                            "system": name,
+                            "budget": budget,
+                            "seed": seed,
+                            "subset": subset["name"],
+                            "cutoff": scale["cutoff"],
+                            "long": scale["long"],
+                            "alone": row["mae"],
+                            "ladder": row["ladder"],
+                            "now": row["now"]["gain"],
+                            "low": row["system"]["low"],
+                            "high": row["system"]["high"],
+                            "answer": row["system"]["answer"],
+                            "least": body["learning"]["least"],
+                            "true": true["gain"],
+                            "true_low": true["low"],
+                            "true_high": true["high"],
+                        }
+                    )
+    return found
+
+
+def contradicted(cell: dict[str, Any]) -> bool:
+    """Whether a sure answer is wrong, as surely as the truth is known."""
+    if cell["answer"] == "needed":
+        return bool(cell["true_high"] < MIN_GAIN)
+    return bool(cell["answer"] == "not needed" and cell["true_low"] > MIN_GAIN)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("systems", nargs="*", metavar="SYSTEM")
+    parser.add_argument("--out", type=Path, default=Path("runs/truth"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--forks", type=int, default=1, help="seeds of the ladders")
+    given = parser.parse_args()
+    names, console = given.systems or list(SYSTEMS), Console(width=140)
+    todo = jobs(names, given.seeds, given.forks)
+    for k, (_, name) in enumerate(run_jobs(do, given.out, todo, given.workers), 1):
+        print(f"{k} of {len(todo)}: {name}", flush=True)
+    rows, every = [], []
+    for name in names:
+        known = truth(name, given.out, given.seeds)
+        rows += known
+        every += cells(name, given.out, known, given.forks)
+    (given.out / "truth.json").write_text(json.dumps({"truth": rows, "cells": every}, indent=1))
+    table = Table("system", "atoms", "scale", "MAE", "each seed", "longest saves", "95 %", "needed")
+    for r in rows:
+        if r["kind"] == "regime":
+            continue
+        saved = "" if r.get("gain") is None else f"{100 * r['gain']:.1f} %"
+        ends = "" if r.get("low") is None else f"{100 * r['low']:.1f} to {100 * r['high']:.1f}"
+        each = " ".join(f"{v:.3g}" for v in r["each"])
+        scale = f"{r['cutoff']:g}" + " + long" * r["long"]
+        table.add_row(
+            *(r["system"], r["subset"], scale, f"{r['mae']:.3g}", each, saved, ends),
+            str(r.get("answer", "")),
+        )
+    console.print(table)
+    sure = [c for c in every if c["answer"] != "cannot tell"]
+    wrong = [c for c in sure if contradicted(c)]
+    held = [c for c in every if c["low"] <= c["true"] <= c["high"]]
+    console.print(
+        f"{len(every)} cells: {len(sure)} decided, {len(wrong)} contradicted; the interval at the "
+        f"end holds the truth in {len(held)}"
+    )
+    for c in wrong:
+        console.print(str(c))
+
+
+if __name__ == "__main__":
+    main()

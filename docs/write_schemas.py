@@ -55,7 +55,7 @@ NULLABLE: Final = {
     ),
     "curve": ("scales[].single",),
     "refine": ("chosen",),
-    "prove": ("subsets[].limit",),
+    "prove": ("subsets[].limit", "subsets[].again"),
     "locality": ("against",),
 }
 #: Keys that a document need not have.

@@ -37,6 +37,8 @@ UNEVEN: Final = 0.1
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
 #: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
 RUNG: Final = (1.45, 1.25)
+#: Share of its error that a network keeps at least whose training is as good as at its end.
+ENDED: Final = 0.8
 #: Doublings of a training that are worth naming.
 DOUBLINGS: Final = 8
 
@@ -185,6 +187,11 @@ def _reason(now: Verdict, learning: Learning, min_gain: float, alpha: float) -> 
         return "the network is still learning"
     times = longer.steps // learning.steps
     return f"the network is still learning: a training {times} times as long would settle it"
+
+
+def ended(learning: Learning | None) -> bool:
+    """Whether the training is so far that errors may be extended to other numbers of frames."""
+    return learning is not None and learning.least > ENDED
 
 
 def describe(learning: Learning | None) -> dict[str, Any]:

@@ -348,7 +348,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "prove",
             "prove",
-            2,
+            3,
             f"{_A}.attribution.table:print_proof",
             f"{_A}.attribution.figure:figures_of",
         ),

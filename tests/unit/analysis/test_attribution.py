@@ -19,6 +19,7 @@ from scalewise.analysis.attribution.run import attribute_error, run_command
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import plan
 from scalewise.analysis.error_cache import absolute_errors
+from scalewise.analysis.learning import Learning
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.reading import read_structures
@@ -155,10 +156,15 @@ def test_no_limit_is_named_where_two_are_alike() -> None:
 def test_the_longest_scale_is_compared_with_every_other() -> None:
     settings = load(AttributionSettings, None, WORDS)
     test, _ = planted(0, cutoff=0.15)
-    first, second = ranges(test, 2, settings)
-    assert (first["scale"], first["answer"]) == (0, "needed")
-    assert first["low"] < 0.15 < first["high"]
-    assert (second["scale"], second["answer"]) == (1, "not needed")
+    first, second = ranges(test, 2, Learning(1000, 0.0), settings)
+    assert (first["scale"], first["now"]["answer"]) == (0, "needed")
+    assert first["now"]["low"] < 0.15 < first["now"]["high"]
+    assert (second["scale"], second["now"]["answer"]) == (1, "not needed")
+    # rungs of a ladder are no potentials of one scale
+    assert first["answer"] == second["answer"] == "cannot tell"
+    much, _ = planted(0, cutoff=0.5)
+    assert ranges(much, 2, Learning(1000, 0.0), settings)[0]["answer"] == "needed"
+    assert ranges(much, 2, None, settings)[0]["answer"] == "cannot tell"
 
 
 # --------------------------------------------------------------------------- trainings

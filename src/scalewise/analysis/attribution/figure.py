@@ -91,9 +91,10 @@ def _gains(ax: Axes, results: Section) -> None:
     verdicts = [v for v in results["subsets"][0]["verdicts"] if v["gain"] is not None][::-1]
     shades = {"needed": colour(1), "not needed": colour(0), "cannot tell": GREY}
     for y, verdict in enumerate(verdicts):
-        ends = np.clip(100 * np.array([verdict["low"], verdict["high"]]), -100.0, 100.0)
         shade = shades[verdict["answer"]]
-        ax.plot(ends, [y, y], color=shade, lw=3, solid_capstyle="round")
+        for part, width in ((verdict, 1.2), (verdict["now"], 4.0)):
+            ends = np.clip(100 * np.array([part["low"], part["high"]]), -100.0, 100.0)
+            ax.plot(ends, [y, y], color=shade, lw=width, solid_capstyle="round")
         ax.plot(100 * verdict["gain"], y, "o", color=shade, ms=6)
         ax.annotate(
             verdict["answer"],
@@ -110,7 +111,7 @@ def _gains(ax: Axes, results: Section) -> None:
     ax.axvline(pays, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(verdicts)), [NAMES[v["question"]] for v in verdicts])
     ax.set_ylim(-0.6, len(verdicts) - 0.3)
-    ax.set_xlabel(f"error saved (%); dotted: {pays:g} % pays")
+    ax.set_xlabel(f"error saved (%); dotted: {pays:g} % pays\nthin: at the end of training")
 
 
 def _has_long(results: Section) -> bool:

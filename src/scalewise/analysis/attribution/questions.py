@@ -11,6 +11,7 @@ from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.analysis.evaluation.floor import NoiseFloor
+from scalewise.analysis.learning import Learning, decide_for_system, of_rungs
 from scalewise.statistics.changes import Change, judge
 from scalewise.statistics.verdict import Verdict
 
@@ -56,6 +57,7 @@ def describe(
     numbers: np.ndarray,
     places: Mapping[str, int],
     floor: NoiseFloor,
+    learning: Learning | None,
     settings: AttributionSettings,
 ) -> dict[str, Any]:
     """Answer every question for some of the atoms.
@@ -68,8 +70,8 @@ def describe(
         Errors of these atoms, and of all atoms of the validation frames.
     places
         Which scales the questions are about.
-    floor, settings
-        Noise of the labels; what pays, and with what certainty.
+    floor, learning, settings
+        Noise of the labels; how far the trainings came; what pays, and with what certainty.
     """
     kinds = set(np.unique(test.kind).tolist())
     choose = valid.only(np.isin(valid.kind, sorted(kinds)))
@@ -77,17 +79,25 @@ def describe(
     asked = changes(test, choose if usable else test, places)
     if not usable:
         asked.pop("routing")
-    verdicts = _judge(asked, settings)
+    now = _judge(asked, settings)
+    verdicts = [_of_system(v, learning, settings) for v in now]
     return {
         "name": name,
         "atoms": len(numbers),
         **floor.beside(numbers),
         "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
         "verdicts": [
-            {"question": v.question, **v.record(), "training": v.training} for v in verdicts
+            {
+                "question": v.question,
+                **v.record(),
+                "reason": v.reason,
+                "training": v.training,
+                "now": before.record(),
+            }
+            for v, before in zip(verdicts, now, strict=True)
         ],
         "limit": limit(verdicts),
-        "range": ranges(test, places["longest"], settings),
+        "range": ranges(test, places["longest"], learning, settings),
         "cutoff_by_frames": {
             name: _gain(test.within(places["at"], places["longest"], name), settings)
             for name in (*SHARES, "whole")
@@ -105,11 +115,27 @@ def _judge(changes: Mapping[str, Change], settings: AttributionSettings) -> list
     )
 
 
-def ranges(test: Scored, longest: int, settings: AttributionSettings) -> list[dict[str, Any]]:
+def _of_system(now: Verdict, learning: Learning | None, settings: AttributionSettings) -> Verdict:
+    """The answer that holds at the end of training; scales of a ladder are rungs."""
+    rung = now.question not in ("data", "size")
+    return decide_for_system(
+        of_rungs(now) if rung else now,
+        learning,
+        min_gain=settings.min_gain,
+        alpha=settings.alpha,
+    )
+
+
+def ranges(
+    test: Scored, longest: int, learning: Learning | None, settings: AttributionSettings
+) -> list[dict[str, Any]]:
     """What the longest scale saves over every other, with one error rate for all of them."""
     others = [k for k in range(len(test.mean("whole"))) if k != longest]
-    found = _judge({str(k): test.within(k, longest) for k in others}, settings)
-    return [{"scale": k} | v.record() for k, v in zip(others, found, strict=True)]
+    now = _judge({str(k): test.within(k, longest) for k in others}, settings)
+    return [
+        {"scale": k, **_of_system(v, learning, settings).record(), "now": v.record()}
+        for k, v in zip(others, now, strict=True)
+    ]
 
 
 def _gain(change: Change, settings: AttributionSettings) -> dict[str, float | None]:

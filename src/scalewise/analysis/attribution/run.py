@@ -16,6 +16,8 @@ from scalewise.analysis.error_cache import absolute_errors
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.selection import subsample
 from scalewise.analysis.evaluation.subsets import regime_members, symbol
+from scalewise.analysis.learning import Learning, ended
+from scalewise.analysis.learning import describe as describe_learning
 from scalewise.analysis.rungs import Rung
 from scalewise.core.files import write_json
 from scalewise.core.progress import SILENT, Progress, Quiet
@@ -23,6 +25,7 @@ from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure, check_labelled
+from scalewise.models.opening import open_potential
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
 from scalewise.training.run import split_for, train_in
@@ -32,7 +35,8 @@ UNITS: Final = {
     "cutoff": "Å",
     "mae": "meV/Å, mean over components and replicas, at every scale",
     "mae_floor": "meV/Å, of Gaussian label noise of the estimated size",
-    "gain": "share of the error that a step saved; its interval is 95 %",
+    "gain": "share of the error that a step saved; its interval is 95 %, of `now` at this budget, "
+    "else at the end of training",
     "again": "share that the next doubling of the frames would save by a power law",
 }
 
@@ -171,7 +175,9 @@ def _judge(
         without=place(rungs, network.cutoff, long=False) if network.long_range_optional else None,
         best=best,
     )
+    learning = _learning(trainings)
     return {
+        "learning": describe_learning(learning),
         "choice": {
             "role": settings.role,
             "scored": len(part),
@@ -185,11 +191,24 @@ def _judge(
         "scales": [{"cutoff": r.cutoff, "long": r.long_range} for r in rungs],
         "single": best,
         "subsets": [
-            describe(name, test.only(member), valid, numbers[member], places, floor, settings)
-            | {"again": again(test.only(member), counts, best)}
+            describe(
+                name, test.only(member), valid, numbers[member], places, floor, learning, settings
+            )
+            | {"again": again(test.only(member), counts, best) if ended(learning) else None}
             for name, member in subsets
         ],
     }
+
+
+def _learning(trainings: Sequence[Training]) -> Learning | None:
+    """How far the trainings on all frames came: that which had most left to learn."""
+    found = [
+        Learning.of(open_potential(t.folder, device="cpu").info)
+        for t in trainings
+        if t.name == "whole"
+    ]
+    known = [learning for learning in found if learning is not None]
+    return max(known, key=lambda each: each.fall) if len(known) == len(found) else None
 
 
 def _scored(

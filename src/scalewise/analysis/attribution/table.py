@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scalewise.analysis.attribution.figure import NAMES
+from scalewise.analysis.learning import sentence
 
 Section = Mapping[str, Any]
 
@@ -33,7 +34,7 @@ def print_proof(results: Section, console: Console) -> None:
     line = f"Best single scale: {best['cutoff']:g} Å{long}, {error:.3g} meV/Å{beside}"
     console.print(line, markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for k, column in enumerate(("remedy", "answer", "saved", "95 %")):
+    for k, column in enumerate(("remedy", "answer", "saved", "95 %", "at the end")):
         table.add_column(column, justify="right" if k > 1 else "left", no_wrap=k > 0)
     for verdict in whole["verdicts"]:
         gain = verdict["gain"]
@@ -41,11 +42,19 @@ def print_proof(results: Section, console: Console) -> None:
             results["questions"][verdict["question"]],
             verdict["answer"],
             "" if gain is None else f"{100 * gain:.1f} %",
-            "" if gain is None else f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}",
+            _percent(verdict["now"]),
+            _percent(verdict),
         )
     console.print(table)
+    console.print(sentence(results["learning"]), markup=False, highlight=False)
     _print_range(results, console)
     _print_end(results, console)
+
+
+def _percent(verdict: Section) -> str:
+    if verdict["low"] is None:
+        return ""
+    return f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}"
 
 
 def _print_range(results: Section, console: Console) -> None:
@@ -73,11 +82,14 @@ def _print_end(results: Section, console: Console) -> None:
         text = "Nothing that was asked about is known to be needed."
     console.print(text, markup=False, highlight=False)
     again = whole["again"]
-    text = (
-        "By a power law through three sizes, another doubling of the frames would save about "
-        f"{100 * again:.1f} % (no interval)."
-    )
-    if again <= 0:
+    if again is None:
+        text = "What more frames would save shows when the network has learned what these tell."
+    elif again > 0:
+        text = (
+            "By a power law through three sizes, another doubling of the frames would save about "
+            f"{100 * again:.1f} % (no interval)."
+        )
+    else:
         text = "From a quarter to all of the frames, a power law finds no fall of the error."
     console.print(text, markup=False, highlight=False)
     for subset in results["subsets"][1:]:
@@ -89,7 +101,7 @@ def _print_end(results: Section, console: Console) -> None:
     text = (
         f"saved: share of the force error ({results['choice']['role']}, "
         f"{results['choice']['scored']} frames in {results['choice']['groups']} groups); needed: "
-        f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain; intervals "
-        "include the luck of test frames and of training"
+        f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain, also at the "
+        "end of training; intervals include the luck of test frames and of training"
     )
     console.print(text, style="dim", markup=False, highlight=False)

@@ -255,9 +255,7 @@ class _Subjects:
             found.append(row)
         return found
 
-    def _system(
-        self, verdict: Verdict, settings: ScanSettings, *, longest: bool
-    ) -> dict[str, Any]:
+    def _system(self, verdict: Verdict, settings: ScanSettings, *, longest: bool) -> dict[str, Any]:
         """What the answer of a rung says of the system."""
         if not longest:
             verdict = decide_for_system(

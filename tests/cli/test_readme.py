@@ -53,6 +53,8 @@ def small(command: list[str]) -> list[str]:
         return [*command[:minutes], "0.03", *command[minutes + 1 :], *SMALL_NETWORK, *words]
     if command[1] == "curve":
         return [*command, "points=2"]
+    if command[1] == "fork":
+        return [*command, "points=2", "steps=3", "workers=1"]
     if command[1] == "refine":
         return [*command, "penalties=1", "steps=2", "fit=train"]
     if command[1] == "generate":

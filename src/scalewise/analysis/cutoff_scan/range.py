@@ -1,9 +1,9 @@
-"""Is a longer scale needed? A verdict for every scale of the ladder, with error control.
+"""Does a potential need its longest scale? A verdict for every rung of its ladder.
 
 At each scale, the question is whether the longest one is better by more than a gain that pays. Both
-are rungs of one potential, trained together on the same frames, so that neither parameters nor data
-favour one of them; what is compared is what the *potential* makes of its range. A range that no
-network of this size, or no data of this amount, can use counts as not needed.
+are rungs of one potential with one set of weights and frames; how often each was drawn, and how far
+the training had come, decide what it was taught. What is compared is what the *potential* makes of
+its range; :mod:`scalewise.analysis.learning` says what follows for the system.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ NULLABLE: Final = {
         *("roles[].energy", "roles[].stress", "roles[].unbroken", "model.elements"),
         *("model.parameters", "model.dtype"),
     ),
-    "curve": ("scales[].single",),
+    "curve": ("learning.steps", "scales[].single"),
     "refine": ("chosen",),
-    "prove": ("subsets[].limit", "subsets[].again"),
+    "prove": ("learning.steps", "subsets[].limit", "subsets[].again"),
     "locality": ("against",),
 }
 #: Keys that a document need not have.

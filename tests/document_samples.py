@@ -197,6 +197,7 @@ def prove(folder: Path) -> list[Report]:
             "network": {"ladder": [3.0, 4.0, "long"], "pair_baseline": False, **SIZES},
             "steps": 8,
             "validations": 8,
+            "workers": 1,
             "points": 2,
             "bootstrap": 100,
             "device": "cpu",

@@ -130,6 +130,13 @@ OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         typer.Option(help="Cutoffs, Å, from short to long, then perhaps `long`: train for all."),
     ),
     "workers": (int | None, typer.Option(min=1, help="Processes; default one a core.")),
+    "on": (
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address of a Dask scheduler, such as tcp://node1:8786: its workers do the work.",
+        ),
+    ),
 }
 MODEL: Final = typer.Argument(
     metavar="MODEL",

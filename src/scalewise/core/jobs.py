@@ -2,7 +2,8 @@
 
 A job is a picklable object, and the function that does it depends on the job and on what all jobs
 share, and on nothing else. Each job runs with one thread, wherever it runs. A process may die at
-any moment, such as for lack of memory: the jobs that it had are done again, by others.
+any moment, such as for lack of memory: the jobs that it had are done again, by others. Beyond one
+machine, :mod:`scalewise.core.cluster` does the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -35,7 +37,11 @@ def usable_cores() -> int:
 
 
 def run_jobs(
-    function: Callable[[S, J], R], shared: S, jobs: Sequence[J], workers: int
+    function: Callable[[S, J], R],
+    shared: S,
+    jobs: Sequence[J],
+    workers: int,
+    on: str | None = None,
 ) -> Iterator[tuple[int, R]]:
     """Do all jobs; yield the number of each and its result as they are done.
 
@@ -49,15 +55,23 @@ def run_jobs(
         What is to be done.
     workers
         Processes; with one, all is done in this one.
+    on
+        Address of a Dask scheduler, whose workers do the jobs instead.
 
     Raises
     ------
     InputError
-        As the function; processes that die again and again.
+        As the function; processes that die again and again; as
+        :func:`scalewise.core.cluster.run_on`.
     """
+    if on is not None:
+        from scalewise.core.cluster import run_on  # Dask is an extra
+
+        yield from run_on(on, function, shared, jobs)
+        return
     if workers == 1 or len(jobs) < 2:
         for k, job in enumerate(jobs):
-            yield k, _with_one_thread(function, shared, job)
+            yield k, with_one_thread(function, shared, job)
         return
     left, deaths = set(range(len(jobs))), 0
     while left:
@@ -101,14 +115,24 @@ def _pooled(
 
 
 def _share(shared: Any) -> None:
+    """Take what all jobs share; end with the process that started this one, however it ends."""
     _SHARED[:] = [shared]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(function: Callable[[Any, J], R], job: J) -> R:
-    return _with_one_thread(function, _SHARED[0], job)
+    return with_one_thread(function, _SHARED[0], job)
 
 
-def _with_one_thread(function: Callable[[S, J], R], shared: S, job: J) -> R:
+def with_one_thread(function: Callable[[S, J], R], shared: S, job: J) -> R:
+    """Do a job with one thread of PyTorch, if it is loaded."""
     torch = sys.modules.get("torch")
     if torch is None:  # the function does without
         return function(shared, job)

@@ -296,6 +296,7 @@ EXPERIMENTS: Final = (
         out="runs/fork",
         model=True,
         example="scalewise fork runs/train dft.xyz",
+        options=("on",),
         continues=True,
         document=Document(
             "forks",
@@ -343,7 +344,7 @@ EXPERIMENTS: Final = (
         run=f"{_A}.attribution.run:run_command",
         out="runs/prove",
         example="scalewise prove dft.xyz --ladder 3,6.5,long",
-        options=("minutes", "ladder"),
+        options=("minutes", "ladder", "on"),
         continues=True,
         document=Document(
             "prove",

@@ -265,7 +265,7 @@ def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -
 
 
 def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingProgress:
-    """How far a training of these settings and data, not started from another, has come.
+    """How far a training of these settings and data has come.
 
     Raises
     ------
@@ -274,6 +274,7 @@ def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingPro
     """
     if not (out / STATE).is_file():
         return TrainingProgress()
+    settings, _ = _from(settings)
     return read_progress(out / STATE, check_state(out / STATE, _digest(settings, split)))
 
 

@@ -216,7 +216,7 @@ def test_too_few_groups_are_refused_before_anything_is_trained(
 WORDS = (
     *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
     *("network.layers=1", "device=cpu", "epochs=2", "validations=2", "network.ladder=[3.0,4.5]"),
-    *("data.split_key=role", "data.check_units=false", "points=2", "bootstrap=100"),
+    *("data.split_key=role", "data.check_units=false", "points=2", "bootstrap=100", "workers=1"),
 )
 
 
@@ -283,6 +283,7 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     # equal work: as many steps on fewer frames
     assert {int(text.splitlines()[-1].split(",")[0]) for text in logs.values()} == {16}
     monkeypatch.setattr("scalewise.analysis.attribution.run.train_in", forbidden)
+    monkeypatch.setattr("scalewise.analysis.trainings.train_in", forbidden)
     monkeypatch.setattr("scalewise.analysis.error_cache.measure", forbidden)
     monkeypatch.chdir(tmp_path)
     again = attribute_error(read_structures(file, check_units=False), None, settings, Path())

@@ -230,3 +230,28 @@ def test_forks_of_what_has_none(
     beyond = sw.ForkComparisonSettings(cutoffs=(3.0, 5.0))
     with pytest.raises(InputError, match="5 Å"):
         sw.compare_forks(ladder, structures, split, beyond, tmp_path)
+
+
+@pytest.mark.slow
+def test_workers_of_a_scheduler_find_what_this_machine_does(
+    ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    settings = sw.ForkComparisonSettings(points=2, **SETTINGS)
+    here = sw.compare_forks(ladder, structures, split, settings, tmp_path / "here")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as running:
+        address = running.scheduler_address
+        there = sw.compare_forks(
+            ladder, structures, split, settings, tmp_path / "there", on=address
+        )
+        again = sw.compare_forks(
+            ladder, structures, split, settings, tmp_path / "there", on=address
+        )
+    assert there.body["subsets"] == here.body["subsets"] == again.body["subsets"]
+    files = [
+        {p.relative_to(tmp_path / name).as_posix() for p in (tmp_path / name).rglob("*")}
+        for name in ("here", "there")
+    ]
+    assert files[0] == files[1]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,39 @@ def test_jobs_survive_the_death_of_their_processes(tmp_path: Path) -> None:
     assert dict(run_jobs(dying, tmp_path, [1, 2], 2)) == {0: 1, 1: 2}
     with pytest.raises(InputError, match="die again and again"):
         list(run_jobs(dying, tmp_path, [-1, -2], 2))
+
+
+def waiting(shared: Path, job: int) -> None:
+    (shared / str(os.getpid())).touch()
+    time.sleep(60.0)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        "from pathlib import Path; from test_jobs import waiting; "
+        "from scalewise.core.jobs import run_jobs; "
+        f"list(run_jobs(waiting, Path({str(tmp_path)!r}), [1, 2], 2))"
+    )
+    script = tmp_path / "start.py"
+    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    process = subprocess.Popen([sys.executable, script], stderr=subprocess.DEVNULL)
+    begun: list[int] = []
+    deadline = time.monotonic() + 60
+    while len(begun) < 2 and time.monotonic() < deadline:
+        begun = [int(p.name) for p in tmp_path.iterdir() if p.name.isdecimal()]
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(map(alive, begun)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(begun) == 2
+    assert not any(map(alive, begun))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -19,6 +19,7 @@ from scalewise.analysis.evaluation.subsets import regime_members, symbol
 from scalewise.analysis.learning import Learning, ended
 from scalewise.analysis.learning import describe as describe_learning
 from scalewise.analysis.rungs import Rung
+from scalewise.analysis.trainings import Common, Scoring, TrainingTask, train_all
 from scalewise.core.files import write_json
 from scalewise.core.progress import SILENT, Progress, Quiet
 from scalewise.data.keys import LabelKeys
@@ -47,6 +48,7 @@ def attribute_error(
     settings: AttributionSettings,
     out: Path | str = "runs/prove",
     *,
+    on: str | None = None,
     progress: Progress = SILENT,
 ) -> Report:
     """Train what is missing below a folder, score everything, and say what limits the error.
@@ -61,6 +63,9 @@ def attribute_error(
         Of the trainings, and what is asked.
     out
         Trainings go below ``out/trainings``; those that are there are used again.
+    on
+        Address of a Dask scheduler whose workers train all but the first, such as
+        ``tcp://node1:8786``.
     progress
         Whom to tell.
 
@@ -83,7 +88,7 @@ def attribute_error(
     check_labelled(frames)
     trainings = plan(split, frames, settings, out)
     progress.message(_forecast(trainings, settings.minutes))
-    trainings = _train(frames, trainings, progress)
+    trainings = _train(frames, trainings, settings, on, progress)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     body = _judge(frames, split, trainings, settings, progress)
     return Report.made(
@@ -100,7 +105,8 @@ def run_command(request: Request) -> Report:
     settings, progress = request.settings, request.progress
     keys = LabelKeys.of(settings.data, "data.")
     structures = read_structures(request.files[0], keys, progress=progress)
-    return attribute_error(structures, None, settings, request.out, progress=progress)
+    on = request.options.get("on")
+    return attribute_error(structures, None, settings, request.out, on=on, progress=progress)
 
 
 def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
@@ -114,19 +120,40 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
 
 
 def _train(
-    frames: Sequence[Structure], trainings: Sequence[Training], progress: Progress
+    frames: Sequence[Structure],
+    planned: Sequence[Training],
+    settings: AttributionSettings,
+    on: str | None,
+    progress: Progress,
 ) -> list[Training]:
-    """Train what is not finished; all others as many steps as the first."""
-    found: list[Training] = []
-    for k, planned in enumerate(trainings, 1):
-        training = planned.like(found[0]) if found else planned
-        if not training.progress.finished:
-            progress.message(
-                f"{k} of {len(trainings)}: {training.name}, replica {training.replica}"
-            )
-            train_in(frames, training.split, training.settings, training.folder, Quiet(progress))
-        found.append(training)
-    return found
+    """Train what is not finished, the first one here; all others as many steps as the first."""
+    first, common = planned[0], Common(frames, device=settings.device)
+    if not first.progress.finished:
+        progress.message(f"1 of {len(planned)}: {first.name}, replica {first.replica}")
+        train_in(frames, first.split, first.settings, first.folder, Quiet(progress))
+    trainings = [first, *(training.like(first) for training in planned[1:])]
+    scoring = tuple(
+        Scoring(role, tuple(members.tolist()), tuple(_cutoffs(settings)))
+        for role, members in _scored_frames(first.split, settings).items()
+    )
+    tasks = [TrainingTask(t.folder, t.split, t.settings, scoring) for t in trainings]
+    train_all(common, tasks, workers=settings.at_a_time, on=on, progress=progress)
+    return trainings
+
+
+def _cutoffs(settings: AttributionSettings) -> list[float]:
+    """Cutoffs that are scored, Å."""
+    network = settings.network
+    even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2)).round(3)
+    # rounding may go beyond the ends
+    even = np.clip(even, network.shortest_cutoff, network.cutoff)
+    return sorted({*even.tolist(), settings.cutoff, network.shortest_cutoff, network.cutoff})
+
+
+def _scored_frames(split: Split, settings: AttributionSettings) -> dict[str, np.ndarray]:
+    """Numbers of the frames that are scored, by role."""
+    roles = ("valid", settings.role)
+    return {role: subsample(split.members(role), settings.frames) for role in roles}
 
 
 def _judge(
@@ -137,13 +164,7 @@ def _judge(
     progress: Progress,
 ) -> dict[str, Any]:
     network = settings.network
-    even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2)).round(3)
-    # rounding may go beyond the ends
-    even = np.clip(even, network.shortest_cutoff, network.cutoff)
-    cutoffs = sorted({*even.tolist(), settings.cutoff, network.shortest_cutoff, network.cutoff})
-    chosen = {
-        role: subsample(split.members(role), settings.frames) for role in ("valid", settings.role)
-    }
+    cutoffs, chosen = _cutoffs(settings), _scored_frames(split, settings)
     progress.message(
         f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from scalewise.core.jobs import usable_cores
 from scalewise.core.settings import Count, Fraction, Length
 from scalewise.training.settings import TrainSettings
 
@@ -31,6 +32,9 @@ class AttributionSettings(TrainSettings):
     frames: Count | None = Field(
         60, description="so many frames of a role at most, evenly spread; `null`: all"
     )
+    workers: Count | None = Field(
+        None, description="trainings at a time after the first; default: as many as fit the cores"
+    )
     bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
     ions: dict[str, int] = Field(
         default_factory=lambda: {"Na": 1, "Cl": -1},
@@ -53,6 +57,13 @@ class AttributionSettings(TrainSettings):
         if self.network.channels < 2 or self.network.hidden < 2:
             raise ValueError("channels and hidden must be 2 at least: half of them is trained, too")
         return self
+
+    @property
+    def at_a_time(self) -> int:
+        """Trainings that run beside each other."""
+        if self.workers is not None:
+            return self.workers
+        return 1 if self.device == "cuda" else max(1, usable_cores() // self.processes)
 
     @property
     def cutoff(self) -> float:

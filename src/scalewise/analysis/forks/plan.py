@@ -110,6 +110,12 @@ def plan(
     ]
 
 
+def scale_of(fork: Fork) -> ForkSettings:
+    """The one scale of a fork."""
+    assert fork.settings.fork is not None
+    return fork.settings.fork
+
+
 def name_of(scale: ForkSettings) -> str:
     """Such as ``4.5`` or ``4.5-local``, for a folder."""
     return f"{scale.cutoff:g}" + "-local" * (not scale.long_range)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +20,13 @@ from scalewise.analysis.evaluation.selection import (
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.forks.judging import Errors, judge_subset
-from scalewise.analysis.forks.plan import Fork, plan, scales_of, steps_of
+from scalewise.analysis.forks.plan import Fork, plan, scale_of, scales_of, steps_of
 from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.learning import Learning, describe
+from scalewise.analysis.trainings import Common, Scoring, TrainingTask, train_all
 from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
-from scalewise.core.jobs import run_jobs, usable_cores
+from scalewise.core.jobs import usable_cores
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.splits import Split
@@ -37,7 +37,6 @@ from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report, provenance
-from scalewise.training.run import train_in
 from scalewise.training.trainer import STATE
 
 UNITS: Final = {
@@ -56,16 +55,6 @@ UNITS: Final = {
 SCORED: Final = "scored"
 
 
-@dataclass(frozen=True, eq=False)
-class _Shared:
-    """What the processes of the forks need."""
-
-    structures: Sequence[Structure]
-    split: Split
-    scored: Sequence[Structure]
-    device: str
-
-
 def compare_forks(
     model: Potential,
     structures: Sequence[Structure],
@@ -73,6 +62,7 @@ def compare_forks(
     settings: ForkComparisonSettings | None = None,
     out: Path | str = "runs/fork",
     *,
+    on: str | None = None,
     progress: Progress = SILENT,
 ) -> Report:
     """Train scales of a ladder alone for equal steps, and say which range the system needs.
@@ -89,6 +79,8 @@ def compare_forks(
         Which scales, how long, which frames.
     out
         Forks go below ``out/forks``; those that are there are used again.
+    on
+        Address of a Dask scheduler whose workers train the forks, such as ``tcp://node1:8786``.
     progress
         Whom to tell.
 
@@ -121,11 +113,19 @@ def compare_forks(
     scored = known(model, [frames[k] for k in chosen])
     trained_on = [frames[k] for k in roles.members("train")]
     forks = plan(model, trained_on, settings, scales, out)
-    shared = _Shared(frames, roles, scored, settings.device)
     progress.message(_forecast(forks, model, len(scored)))
-    each = _train(shared, forks, settings, progress)
+    members = tuple(chosen.tolist())
+    tasks = [
+        TrainingTask(
+            f.folder, roles, f.settings, (Scoring(SCORED, members, (scale_of(f).cutoff,)),)
+        )
+        for f in forks
+    ]
+    workers = settings.workers or (1 if settings.device == "cuda" else usable_cores())
+    common = Common(frames, model, settings.device)
+    train_all(common, tasks, workers=workers, on=on, progress=progress)
     errors = Errors(
-        each,
+        _fork_errors(forks, scored, settings),
         _ladder_errors(out / "ladder", scored, scales, settings.device),
         np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
     )
@@ -181,27 +181,17 @@ def _forecast(forks: Sequence[Fork], model: Potential, scored: int) -> str:
     )
 
 
-def _train(
-    shared: _Shared, forks: Sequence[Fork], settings: ForkComparisonSettings, progress: Progress
+def _fork_errors(
+    forks: Sequence[Fork], scored: Sequence[Structure], settings: ForkComparisonSettings
 ) -> Float[np.ndarray, "replicas scales atoms"]:
-    """Errors of all forks, trained where they are not yet."""
-    workers = settings.workers or (1 if settings.device == "cuda" else usable_cores())
-    done = _Counted(run_jobs(_fork, shared, forks, workers), len(forks))
-    found: dict[tuple[int, int], np.ndarray] = {}
-    for k, errors in progress.track(done, "Training forks"):
-        found[forks[k].replica, forks[k].scale] = errors
+    """Errors of all forks, which were measured where they were trained."""
+    found = {}
+    for fork in forks:
+        cutoffs = [scale_of(fork).cutoff]
+        _, errors = absolute_errors(fork.folder, scored, cutoffs, SCORED, device=settings.device)
+        found[fork.replica, fork.scale] = errors[0]
     scales = 1 + max(f.scale for f in forks)
     return np.stack([np.stack([found[r, k] for k in range(scales)]) for r in range(settings.seeds)])
-
-
-def _fork(shared: _Shared, fork: Fork) -> Float[np.ndarray, " atoms"]:
-    """Train a fork, or go on with it, and return its errors."""
-    train_in(shared.structures, shared.split, fork.settings, fork.folder)
-    assert fork.settings.fork is not None
-    cutoffs = [fork.settings.fork.cutoff]
-    _, errors = absolute_errors(fork.folder, shared.scored, cutoffs, SCORED, device=shared.device)
-    found: np.ndarray = errors[0]
-    return found
 
 
 def _ladder_errors(
@@ -218,23 +208,6 @@ def _ladder_errors(
     return found
 
 
-@dataclass
-class _Counted(Collection[tuple[int, np.ndarray]]):
-    """Results that are still to come, with their number."""
-
-    items: Iterator[tuple[int, np.ndarray]]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        return self.items
-
-    def __contains__(self, item: object) -> bool:
-        return False  # nothing is kept
-
-
 def run_command(request: Request) -> Report:
     """Run ``scalewise fork``: the potential, the file and its split are read here."""
     settings = request.settings
@@ -243,5 +216,11 @@ def run_command(request: Request) -> Report:
     folder = model_folder(request.model)
     structures, source = read_selection(folder, request.files[0], settings, request.progress)
     return compare_forks(
-        potential, structures, source, settings, request.out, progress=request.progress
+        potential,
+        structures,
+        source,
+        settings,
+        request.out,
+        on=request.options.get("on"),
+        progress=request.progress,
     )

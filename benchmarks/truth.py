@@ -67,8 +67,8 @@ SYSTEMS = {
         "split",
         (3.5, 6.5),
         ((3.5, False), (4.1, False), (5.0, False), (6.5, False)),
-        steps=3000,
-        budgets=(100, 300, 1000, 3000),
+        steps=2500,
+        budgets=(100, 300, 1000, 2500),
         batch=2,
     ),
     "lithium": System(
@@ -76,8 +76,8 @@ SYSTEMS = {
         "split",
         (3.5, 6.5),
         ((3.5, False), (4.2, False), (5.0, False), (6.5, False)),
-        steps=3000,
-        budgets=(100, 300, 1000, 3000),
+        steps=2500,
+        budgets=(100, 300, 1000, 2500),
         batch=2,
     ),
     "acetylacetone": System(
@@ -95,7 +95,7 @@ SYSTEMS = {
         (3.5, 6.5, "long"),
         ((3.5, True), (4.5, True), (5.5, True), (6.5, True), (6.5, False)),
         steps=6000,
-        budgets=(150, 500, 1500, 6000),
+        budgets=(150, 500, 1500, 4500),
         batch=1,
     ),
 }
@@ -141,7 +141,7 @@ def do(out: Path, job: Job) -> str:
     if job.budget is None:
         network: dict[str, Any] = {"cutoff": job.cutoff, "charges": job.long}
         settings = sw.TrainSettings.model_validate(
-            {**given, "network": network, "steps": system.steps}
+            {**given, "network": network, "steps": system.steps, "compile": "always"}
         )
         train_in(structures, split, settings, folder)
         test = [structures[k] for k in split.members("test")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scalewise.reporting.report import Report
+from scalewise.data.splits import DataFile
+from scalewise.reporting.report import Report, provenance
 
 REGIMES = ("all", "close_contact")
 SELECTORS = ("fixed_selector", "regime_selector", "learned_selector")
@@ -154,3 +155,51 @@ def report(results: Mapping[str, Any]) -> Report:
 def document(results: Mapping[str, Any]) -> dict[str, Any]:
     """Make the document that has these results."""
     return report(results).to_json()
+
+
+# -- forks: with answers that are given ------------------------------------------------------------
+
+SCALES = [{"cutoff": c, "long": True} for c in (3.0, 4.5, 6.0)] + [{"cutoff": 6.0, "long": False}]
+FLOOR = dict.fromkeys(("mae_floor", "rmse_floor", "rmse_floor_interval"))
+LEARNED = {"steps": 1000, "seconds": 60.0, "fall": 0.0, "least": 1.0}
+LEARNING = {"steps": 1000, "seconds": 60.0, "fall": 0.3, "least": 0.4}
+
+
+def answered(answer: str, gain: float, reason: str = "") -> dict[str, Any]:
+    now = {"answer": answer, "gain": gain, "low": gain - 0.02, "high": gain + 0.02, "p": 0.5}
+    return {
+        "mae": 20.0 / (1.0 - gain),
+        "each": [19.0, 21.0],
+        "ladder": 25.0,
+        "now": now,
+        "system": {**now, "reason": reason},
+    }
+
+
+def forks(
+    answers: tuple[str, ...] = ("needed", "not needed", "not needed", "needed"),
+    *,
+    enough: float | None = 4.5,
+    learning: dict[str, Any] = LEARNED,
+    reason: str = "",
+) -> Report:
+    gains = {"needed": 0.3, "not needed": 0.0, "cannot tell": 0.02}
+    rows = [answered(a, gains[a], reason if a == "cannot tell" else "") for a in answers]
+    subset = {"scales": rows, "reference": 2, "enough": enough, "atoms": 9, **FLOOR}
+    other = {**subset, "enough": 6.0, "scales": [rows[0], answered("needed", 0.3), *rows[2:]]}
+    body = {
+        "model": {"name": "scalewise", "ladder": [3.0, 6.0, "long"]},
+        "choice": {"roles": ["test"], "scored": 9, "how": "", "groups": "9 groups"},
+        "warnings": [],
+        "learning": learning,
+        "training": {"steps": 1000, "fork_steps": 100, "seeds": 2},
+        "scales": SCALES,
+        "forks": [{"scale": 0, "replica": 0, "folder": "forks/3-0"}],
+        "subsets": [
+            {"kind": "all", "name": "all", **subset},
+            {"kind": "element", "name": "O", **subset},
+            {"kind": "element", "name": "Na", **other},
+        ],
+    }
+    data = DataFile(file="dft.xyz", sha256=64 * "0", frames=9)
+    return Report("forks", body, settings={"min_gain": 0.03}, provenance=provenance(data))

@@ -269,9 +269,43 @@ for _experiment in EXPERIMENTS:
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a finished run.")] = Path("runs/study"),
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[RUN]...", help="Folders of finished runs.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Page to write. Default of several runs: report.html.",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
-    """Draw the figures again from the document of a run, and print its table."""
+    """Join runs into one page, or draw the figures of one again and print its table.
+
+    [bold]scalewise report runs/doctor runs/ladder runs/curve runs/fork[/bold]  one page: the
+    verdict, the figure that carries it, what to do next, the evidence
+
+    [bold]scalewise report runs/curve[/bold]  figures and table of one run
+
+    [bold]scalewise report runs/fork --out fork.html[/bold]  the page of one run
+    """
+    found = folders or [Path("runs/study")]
+    if out is None and len(found) == 1:
+        _draw_again(found[0])
+        return
+    from scalewise.analysis.overview.page import write_overview
+
+    target = out or Path("report.html")
+    runs = write_overview(found, target)
+    kinds = [r.kind for run in runs for r in run.reports]
+    Console().print(f"Joined: {', '.join(kinds) or 'a training'}", style="dim", highlight=False)
+    Console().print(f"Written: {target}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _draw_again(folder: Path) -> None:
     from scalewise.reporting.experiments import DOCUMENTS
     from scalewise.reporting.report import Report
 

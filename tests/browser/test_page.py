@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from report_samples import study
+from report_samples import LEARNING, forks, study
+from scalewise.analysis.overview.collect import Run
+from scalewise.analysis.overview.page import markup
+from scalewise.reporting.style import styled
 from scalewise.study.page.page import write_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -61,3 +64,40 @@ def test_page_can_be_drawn(page: Path, tmp_path: Path, width: int) -> None:
     browse(page, tmp_path, f"--window-size={width},1000", f"--screenshot={shot}")
     assert shot.read_bytes().startswith(b"\x89PNG")
     assert shot.stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def overview(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("overview") / "report.html"
+    runs = [Run("first", (forks(),)), Run("second", (forks(enough=None, learning=LEARNING),))]
+    with styled():
+        path.write_text(markup(runs))
+    return path
+
+
+@pytest.mark.parametrize("width", [1280, 760, 400])
+def test_the_page_of_a_project_is_drawn_without_complaint(
+    overview: Path, tmp_path: Path, width: int
+) -> None:
+    assert BROWSER is not None
+    shot = tmp_path / "page.png"
+    options = (f"--window-size={width},1200", f"--screenshot={shot}", "--enable-logging=stderr")
+    command = [
+        *(BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}"),
+        *(*options, overview.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    assert shot.stat().st_size > 20_000
+
+
+def test_the_page_of_a_project_can_be_walked_by_keyboard(overview: Path, tmp_path: Path) -> None:
+    dom = browse(overview, tmp_path, "--dump-dom")
+    anchors = re.findall(r'href="#([^"]+)"', dom)
+    assert len(anchors) >= 4
+    assert all(f'id="{anchor}"' in dom for anchor in anchors)
+    # what scrolls can be reached and is named; what folds is an element that browsers fold
+    assert all(
+        'tabindex="0"' in tag for tag in re.findall(r'<div class="(?:scroll|plot)"[^>]*>', dom)
+    )
+    assert dom.count("<details>") == dom.count("<summary>") == 2

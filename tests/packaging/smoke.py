@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "scalewise"
 #: Files without which an installed package fails late, or without a word.
-DATA = ("py.typed", "study/page/page.css", "study/page/page.js")
+DATA = ("py.typed", "reporting/page.css", "study/page/page.js")
 #: Writes the frames that the commands below use.
 FRAMES = """
 import ase, ase.io, numpy as np

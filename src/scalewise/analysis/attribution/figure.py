@@ -111,7 +111,7 @@ def _gains(ax: Axes, results: Section) -> None:
     ax.axvline(pays, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(verdicts)), [NAMES[v["question"]] for v in verdicts])
     ax.set_ylim(-0.6, len(verdicts) - 0.3)
-    ax.set_xlabel(f"error saved (%); dotted: {pays:g} % pays\nthin: at the end of training")
+    ax.set_xlabel(f"error saved (%)\ndotted: {pays:g} % pays; thin: at the end")
 
 
 def _has_long(results: Section) -> bool:

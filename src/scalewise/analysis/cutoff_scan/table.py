@@ -90,25 +90,29 @@ def _print_system(results: Section, subsets: list[Section], console: Console) ->
     """Print what is known of the system: what holds whatever else the network learns."""
     console.print("\nThe system", style="bold", highlight=False)
     console.print(sentence(results["learning"]), markup=False, highlight=False)
-    longest = results["scales"][results["reference"]]
     for subset in subsets:
-        needed = [
-            scale
-            for scale, row in zip(results["scales"], subset["scales"], strict=True)
-            if row.get("system", {}).get("answer") == "needed"
-        ]
-        short = [s["cutoff"] for s in needed if s["long"] == longest["long"]]
-        parts = [f"more than {max(short):.3g} Å is needed"] if short else []
-        if any(s["long"] != longest["long"] and s["cutoff"] == longest["cutoff"] for s in needed):
-            parts.append("long range is needed")
-        if parts:
-            line = f"{subset['name']}: {', and '.join(parts)}"
-            console.print(line, markup=False, highlight=False)
+        if needs := system_needs(results, subset):
+            console.print(f"{subset['name']}: {needs}", markup=False, highlight=False)
     text = (
         "What is not said here is not known from a ladder: its scales share their weights and "
         "steps. `scalewise fork MODEL DATA` lets each go on alone, and tells."
     )
     console.print(text, style="dim", markup=False, highlight=False)
+
+
+def system_needs(results: Section, subset: Section) -> str:
+    """What the system is known to need for some of the atoms; empty where nothing is."""
+    longest = results["scales"][results["reference"]]
+    needed = [
+        scale
+        for scale, row in zip(results["scales"], subset["scales"], strict=True)
+        if row.get("system", {}).get("answer") == "needed"
+    ]
+    short = [s["cutoff"] for s in needed if s["long"] == longest["long"]]
+    parts = [f"more than {max(short):.3g} Å is needed"] if short else []
+    if any(s["long"] != longest["long"] and s["cutoff"] == longest["cutoff"] for s in needed):
+        parts.append("long range is needed")
+    return ", and ".join(parts)
 
 
 def _enough(results: Section, subset: Section, pays: float) -> str:

@@ -55,6 +55,7 @@ def _errors(ax: Axes, results: Section) -> None:
             ms=4.5,
             label=label,
         )
+    ax.margins(y=0.1)
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("cutoff (Å)")
     ax.set_ylabel("force MAE (meV/Å)")
@@ -86,7 +87,7 @@ def _gains(ax: Axes, results: Section) -> None:
     ax.axvline(pays, color="black", lw=0.8, ls=":")
     ax.set_yticks(range(len(listed)), [name_of(results["scales"][k]) for k in listed[::-1]])
     ax.set_ylim(-0.6, len(listed) - 0.3)
-    ax.set_xlabel(f"the longest saves (%); dotted: {pays:g} % pays\nthin: at the end of training")
+    ax.set_xlabel(f"saved by the longest (%)\ndotted: {pays:g} % pays; thin: at the end")
 
 
 def figures_of(report: Report) -> dict[str, Figure | None]:

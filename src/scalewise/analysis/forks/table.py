@@ -35,7 +35,9 @@ def print_forks(results: Section, console: Console) -> None:
     console.print(sentence(results["learning"]), markup=False, highlight=False)
     pays = 100 * results["settings"]["min_gain"]
     for subset in results["subsets"]:
-        console.print(_answer(results, subset, pays), markup=False, highlight=False)
+        console.print(
+            f"{subset['name']}: {answer_of(results, subset, pays)}", markup=False, highlight=False
+        )
     text = (
         f"longest saves: share of the error, at this budget; at the end: what it may be when the "
         f"network has learned all that these frames tell; longer: whether the longest scale is "
@@ -67,35 +69,31 @@ def _percent(verdict: Section) -> str:
     return f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}"
 
 
-def _answer(results: Section, subset: Section, pays: float) -> str:
-    """What is known of the range that some of the atoms need."""
-    scales, rows = results["scales"], subset["scales"]
-    longest = subset["reference"]
-    enough = subset["enough"]
+def answer_of(results: Section, subset: Section, pays: float) -> str:
+    """What is known of the range that some of the atoms need, in a clause or two."""
+    scales, rows, longest = results["scales"], subset["scales"], subset["reference"]
+    alike = [
+        k for k, s in enumerate(scales) if s["long"] == scales[longest]["long"] and k != longest
+    ]
     parts = []
-    if enough is not None and enough < scales[longest]["cutoff"]:
-        parts.append(f"from {enough:g} Å on, no longer cutoff saves {pays:g} %")
-    else:
-        short = [
-            k for k, s in enumerate(scales) if s["long"] == scales[longest]["long"] and k != longest
-        ]
-        needed = [k for k in short if rows[k]["system"]["answer"] == "needed"]
-        if needed:
-            parts.append(f"more than {max(scales[k]['cutoff'] for k in needed):g} Å is needed")
-        open_ = [k for k in short if rows[k]["system"]["answer"] == "cannot tell"]
-        if open_:
-            first = open_[-1]
-            parts.append(
-                f"whether {scales[first]['cutoff']:g} Å is enough is not known "
-                f"({rows[first]['system']['reason']})"
-            )
-    without = [k for k, s in enumerate(scales) if s["long"] != scales[longest]["long"]]
-    for k in without:
-        answer = rows[k]["system"]["answer"]
-        said = {"needed": "long range is needed", "not needed": "long range is not needed"}
+    if subset["enough"] is not None and subset["enough"] < scales[longest]["cutoff"]:
+        parts.append(f"from {subset['enough']:g} Å on, no longer cutoff saves {pays:g} %")
+    if needed := [k for k in alike if rows[k]["system"]["answer"] == "needed"]:
+        parts.append(f"more than {max(scales[k]['cutoff'] for k in needed):g} Å is needed")
+    unknown = [k for k in alike if rows[k]["system"]["answer"] == "cannot tell"]
+    if unknown and subset["enough"] == scales[longest]["cutoff"]:
+        k = unknown[-1]
+        reason = rows[k]["system"]["reason"]
+        parts.append(f"whether {scales[k]['cutoff']:g} Å is enough is not known ({reason})")
+    for k in (k for k, s in enumerate(scales) if s["long"] != scales[longest]["long"]):
+        system = rows[k]["system"]
         parts.append(
-            said.get(
-                answer, f"whether long range is needed is not known ({rows[k]['system']['reason']})"
+            {
+                "needed": "long range is needed",
+                "not needed": "long range is not needed",
+            }.get(
+                system["answer"],
+                f"whether long range is needed is not known ({system['reason']})",
             )
         )
-    return f"{subset['name']}: {'; '.join(parts) or 'nothing is known'}"
+    return "; ".join(parts) or "nothing is known"

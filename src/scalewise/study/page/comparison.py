@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scalewise.reporting.names import regime_name
-from scalewise.study.page.markup import (
+from scalewise.reporting.markup import (
     DASH,
     Cell,
     TableLine,
@@ -18,6 +17,7 @@ from scalewise.study.page.markup import (
     text,
     yes_or_no,
 )
+from scalewise.reporting.names import regime_name
 from scalewise.study.page.names import (
     METHODS,
     PAPER_VIEW,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,29 +11,24 @@ from typing import Any, Final
 
 from scalewise.core.files import write_text
 from scalewise.reporting.experiments import DOCUMENTS
-from scalewise.reporting.report import Report
-from scalewise.study.page.captions import CAPTIONS
-from scalewise.study.page.comparison import comparison
-from scalewise.study.page.markup import (
+from scalewise.reporting.markup import (
     TableLine,
     escape,
     head,
     number,
     percent,
-    section,
     table,
     text,
 )
+from scalewise.reporting.page import TYPES, page, picture
+from scalewise.reporting.report import Report
+from scalewise.study.page.captions import CAPTIONS
+from scalewise.study.page.comparison import comparison
 from scalewise.study.page.names import Results, views
 from scalewise.study.page.rows import all_rows
 from scalewise.study.page.summary import answer, verdict_table
 
 TITLE: Final = "Which length scale do these forces need?"
-#: Nothing may be loaded: what the page needs is in it.
-POLICY: Final = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-)
-TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def attach_page(report: Report) -> Report:
@@ -69,39 +63,8 @@ def write_page(results: Results, figures: Sequence[Path], path: Path) -> None:
         "checks": ("Checks of the generated data", _checks(results)),
         "provenance": ("Provenance", _provenance(results)),
     }
-    shown = {anchor: part for anchor, part in parts.items() if part[1]}
-    links = "".join(f'<li><a href="#{a}">{escape(t)}</a></li>' for a, (t, _) in shown.items())
-    sections = "\n".join(section(anchor, *part) for anchor, part in shown.items())
-    assets = resources.files("scalewise.study.page")
-    style, script = (assets.joinpath(n).read_text("utf-8") for n in ("page.css", "page.js"))
-    write_text(
-        path,
-        f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="color-scheme" content="light dark">
-<title>scalewise: {escape(TITLE)}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<h1>{escape(TITLE)}</h1>
-<div class="answer">{answer(results)}</div>
-<nav aria-label="Sections"><ul>{links}</ul></nav>
-</header>
-<main>
-{sections}
-</main>
-<script>
-{script}</script>
-</body>
-</html>
-""",
-    )
+    script = resources.files("scalewise.study.page").joinpath("page.js").read_text("utf-8")
+    write_text(path, page(TITLE, answer(results), parts, script=script))
 
 
 # --------------------------------------------------------------------------- figures
@@ -118,13 +81,13 @@ def _figures(paths: Sequence[Path]) -> str:
 
 def _figure(stem: str, path: Path) -> str:
     title, alternative, caption = CAPTIONS.get(stem, (stem, stem, ""))
-    data = base64.b64encode(path.read_bytes()).decode("ascii")
-    source = f"data:{TYPES[path.suffix]};base64,{data}"
-    return (
-        f'<figure id="figure-{escape(stem)}">\n<h3>{escape(title)}</h3>\n'
-        f'<div class="plot" role="region" tabindex="0" aria-label="{escape(title)}">'
-        f'<img alt="{escape(alternative)}" src="{source}"></div>\n'
-        f"<figcaption><p>{escape(caption)}</p></figcaption>\n</figure>"
+    return picture(
+        path.read_bytes(),
+        path.suffix,
+        stem=stem,
+        title=title,
+        alternative=alternative,
+        caption=caption,
     )
 
 

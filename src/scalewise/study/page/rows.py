@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from scalewise.reporting.names import LossUnit, regime_name
-from scalewise.study.page.markup import (
+from scalewise.reporting.markup import (
     TableLine,
     escape,
     estimate,
@@ -21,6 +20,7 @@ from scalewise.study.page.markup import (
     text,
     yes_or_no,
 )
+from scalewise.reporting.names import LossUnit, regime_name
 from scalewise.study.page.names import (
     AVERAGE,
     ORACLES,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scalewise.reporting.names import regime_name
-from scalewise.study.page.markup import (
+from scalewise.reporting.markup import (
     Cell,
     TableLine,
     escape,
@@ -20,6 +19,7 @@ from scalewise.study.page.markup import (
     table,
     text,
 )
+from scalewise.reporting.names import regime_name
 from scalewise.study.page.names import VIEWS, Results, loss_unit, noise_floor, select, views
 
 PLAIN: Final = {

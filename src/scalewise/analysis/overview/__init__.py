@@ -1,0 +1,1 @@
+"""The answer as one page: all documents of a project, joined."""

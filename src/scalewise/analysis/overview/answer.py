@@ -1,0 +1,128 @@
+"""The verdict of a project in a sentence, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scalewise.analysis.cutoff_scan.table import system_needs
+from scalewise.analysis.forks.table import answer_of
+from scalewise.analysis.learning import sentence
+from scalewise.analysis.overview.collect import Run
+from scalewise.reporting.report import Report
+
+#: What ``limit`` of a proof asks for.
+REMEDIES = {
+    "cutoff": "a longer cutoff",
+    "long": "long range",
+    "routing": "a scale of its own for each kind of atom",
+    "data": "more frames",
+    "size": "a larger network",
+}
+
+
+def reports_of(runs: Sequence[Run], kind: str) -> list[Report]:
+    """All documents of a kind, in the order of the runs."""
+    return [report for run in runs for report in run.reports if report.kind == kind]
+
+
+def carrying(runs: Sequence[Run]) -> Report | None:
+    """The document that answers best: forks before a curve before a proof, the last of each."""
+    for kind in ("forks", "curve", "prove", "study", "locality", "evaluation", "doctor"):
+        if found := reports_of(runs, kind):
+            return found[-1]
+    return None
+
+
+def verdict(runs: Sequence[Run]) -> list[str]:
+    """Sentences: the first is the answer, others what it leaves open or where it differs."""
+    report = carrying(runs)
+    found: list[str] = []
+    if report is not None and report.kind == "forks":
+        found += _of_forks(report.results)
+    elif report is not None and report.kind == "curve":
+        found += _of_curve(report.results)
+    found += [line for each in reports_of(runs, "prove")[-1:] for line in _of_proof(each.results)]
+    return found or ["Nothing was asked yet about the range that the system needs."]
+
+
+def _of_forks(results: Mapping[str, Any]) -> list[str]:
+    pays = 100 * results["settings"]["min_gain"]
+    whole, *rest = [s for s in results["subsets"] if s["kind"] != "regime"]
+    found = [f"{_first(answer_of(results, whole, pays))}."]
+    differ = [s for s in rest if answer_of(results, s, pays) != answer_of(results, whole, pays)]
+    found += [f"{s['name']}: {answer_of(results, s, pays)}." for s in differ]
+    return [*found, sentence(results["learning"])]
+
+
+def _of_curve(results: Mapping[str, Any]) -> list[str]:
+    subsets = [s for s in results["subsets"] if s["kind"] != "regime"]
+    needs = [(s["name"], system_needs(results, s)) for s in subsets]
+    found = [f"{_first(n)}." if name == "all" else f"{name}: {n}." for name, n in needs if n]
+    if not found:
+        found = ["What range the system needs is not known from a ladder alone."]
+    return [*found, sentence(results["learning"])]
+
+
+def _of_proof(results: Mapping[str, Any]) -> list[str]:
+    limit = results["subsets"][0]["limit"]
+    return [] if limit is None else [f"Of what was tried, {REMEDIES[limit]} saves most."]
+
+
+def _first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def next_steps(runs: Sequence[Run]) -> list[str]:
+    """What to do next, most useful first."""
+    steps: list[str] = []
+    kinds = {report.kind for run in runs for report in run.reports}
+    if "doctor" not in kinds:
+        steps.append("Look at the data: scalewise doctor DATA.")
+    for report in reports_of(runs, "doctor")[-1:]:
+        steps += [
+            f"{f['found']} {f['remedy']}"
+            for f in report.results["findings"]
+            if f["severity"] == "error"
+        ]
+    ladders = [run for run in runs if run.info is not None and _has_ladder(run.info)]
+    if not kinds & {"curve", "forks", "prove"}:
+        steps.append(
+            f"Ask its ladder: scalewise curve {ladders[-1].name} DATA."
+            if ladders
+            else "Train for a ladder of scales: scalewise train DATA --ladder 3,6.5,long."
+        )
+    if "forks" not in kinds and kinds & {"curve"}:
+        steps.append("Let each scale go on alone: scalewise fork MODEL DATA.")
+    for report in reports_of(runs, "forks")[-1:]:
+        steps += _after_forks(report.results)
+    for report in reports_of(runs, "prove")[-1:]:
+        limit = report.results["subsets"][0]["limit"]
+        if limit is not None:
+            steps.append(f"Give {REMEDIES[limit]}: it saves most of what was tried.")
+    return steps
+
+
+def _has_ladder(info: Mapping[str, Any]) -> bool:
+    settings = info.get("settings")
+    network = settings.get("network") if isinstance(settings, Mapping) else None
+    return isinstance(network, Mapping) and bool(network.get("ladder"))
+
+
+def _after_forks(results: Mapping[str, Any]) -> list[str]:
+    whole = results["subsets"][0]
+    reasons = [s["system"]["reason"] for s in whole["scales"] if s["system"]["reason"]]
+    learning = [r for r in reasons if "still learning" in r]
+    steps = []
+    if learning:
+        steps.append(f"Train longer: {learning[0]}.")
+    elif results["learning"]["fall"] is None:
+        steps.append("Train the ladder again: this one does not know how its error fell.")
+    elif reasons:
+        steps.append(f"Score more frames: {reasons[0]}.")
+    enough, longest = whole["enough"], results["scales"][whole["reference"]]["cutoff"]
+    if enough is not None and enough < longest:
+        steps.append(
+            f"Train for {enough:g} Å alone: scalewise train DATA network.cutoff={enough:g}."
+        )
+    return steps

@@ -1,0 +1,84 @@
+"""The documents of a project as one page."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from document_samples import HISTORY
+from report_samples import LEARNING, forks
+from scalewise.analysis.overview.answer import carrying, next_steps, verdict
+from scalewise.analysis.overview.collect import Run, collect
+from scalewise.analysis.overview.page import markup, write_overview
+from scalewise.cli import app
+from scalewise.core.errors import InputError
+from scalewise.models import checkpoint
+from scalewise.reporting.style import styled
+from support import untrained
+
+
+def test_the_verdict_names_what_is_needed_and_hides_no_element() -> None:
+    first, *more = verdict([Run("fork", (forks(),))])
+    assert first == (
+        "From 4.5 Å on, no longer cutoff saves 3 %; more than 3 Å is needed; long range is needed."
+    )
+    assert any(line.startswith("Na: more than 4.5 Å is needed") for line in more)
+    assert not any(line.startswith("O:") for line in more)
+    assert any("has learned what these frames tell" in line for line in more)
+
+
+def test_what_is_not_known_is_said_with_what_would_settle_it() -> None:
+    reason = "the network is still learning: a training 4 times as long would settle it"
+    open_ = forks(
+        ("needed", "cannot tell", "not needed", "needed"),
+        enough=6.0,
+        learning=LEARNING,
+        reason=reason,
+    )
+    runs = [Run("fork", (open_,))]
+    assert f"whether 4.5 Å is enough is not known ({reason})" in verdict(runs)[0]
+    assert any("fell by 26 %" in line for line in verdict(runs))
+    assert f"Train longer: {reason}." in next_steps(runs)
+    assert "Train for 4.5 Å alone: scalewise train DATA network.cutoff=4.5." in next_steps(
+        [Run("fork", (forks(),))]
+    )
+
+
+def test_nothing_was_asked_yet(tmp_path: Path) -> None:
+    ladder = Run("ladder", (), {"settings": {"network": {"ladder": [3.0, 4.0]}}})
+    assert verdict([ladder]) == ["Nothing was asked yet about the range that the system needs."]
+    assert "Ask its ladder: scalewise curve ladder DATA." in next_steps([ladder])
+    assert carrying([ladder]) is None
+    with styled():
+        assert "How far the training had come is not known" in markup([ladder])
+
+
+def test_a_page_of_several_runs(tmp_path: Path) -> None:
+    for name, report in (("a/fork", forks()), ("b/fork", forks(enough=None, learning=LEARNING))):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "forks.json").write_text(json.dumps(report.to_json()))
+    model = replace(untrained(layers=1), info={"history": HISTORY, "valid": {"forces_mae": 12.5}})
+    checkpoint.write(tmp_path / "run/model", model)
+    paths = [tmp_path / name for name in ("a/fork", "b/fork", "run")]
+    assert [run.name for run in collect(paths)] == ["a/fork", "b/fork", f"{tmp_path.name}/run"]
+    write_overview(paths, tmp_path / "page.html")
+    found = (tmp_path / "page.html").read_text()
+    assert found.count("<figure") == 3  # of forks twice, and of the training
+    assert "Side by side" in found
+    assert "12.5 meV/Å" in found
+    assert "http:" not in found.replace("http://www.w3.org", "")
+    done = CliRunner().invoke(app, ["report", *map(str, paths), "--out", str(tmp_path / "o.html")])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "o.html").read_text() == found
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_folders_of_nothing_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no such folder|no document of scalewise"):
+        write_overview([tmp_path / name], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

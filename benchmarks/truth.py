@@ -29,7 +29,7 @@ from scalewise.statistics.changes import Change, between, judge
 from scalewise.training.run import train_in
 
 DATA = Path(__file__).parents[2] / "shared/data"
-MIN_GAIN = 0.03
+MIN_GAIN = 0.05
 
 
 @dataclass(frozen=True)

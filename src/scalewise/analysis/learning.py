@@ -1,23 +1,26 @@
 r"""How far a training has come, and what a gain will be at its end.
 
 A network that is still learning says little of its system: what it has not learned yet hides what a
-longer range is worth. The error :math:`e(n)` after n steps falls by
-:math:`\Delta = \log e(n/2) - \log e(n)` in the last doubling of the steps. If each further doubling
-brings a share q of the fall before it,
+longer range is worth. The error :math:`e` of a training falls by
+:math:`\Delta = \log e(2n/3) - \log e(n)` in the last third of its n steps, where the learning rate
+goes to zero: what the frames still teach shows there, and where nothing falls, they teach nothing
+more. A training without end keeps at least the share
 
-.. math:: e_\infty \ge e\, \phi, \qquad \phi = \exp\Bigl(-\frac{q}{1 - q}\,\Delta\Bigr)
+.. math:: e_\infty \ge e\,\phi, \qquad \phi = e^{-6 \Delta}
 
 The squared error of a scale s is what is out of its reach, :math:`a_s^2`, and what is not learned
 yet, :math:`L_s^2`. The first belongs to the system, and the second is nearly the same for all
-scales, :math:`|L_s^2 / L^2 - 1| \le 2\delta`, with :math:`L^2 = e^2 - e_\infty^2` of the longest.
-With the ratio :math:`\rho` of its error to that of scale s, the gain of the longest is, where
-training has brought :math:`e` down to :math:`f e`,
+scales: for shorter ones, which learn quicker, it may be less by a share :math:`2 \delta_+`, or more
+by :math:`2 \delta_-`, of :math:`L^2 = e^2 - e_\infty^2` of the longest. With the ratio
+:math:`\rho` of the longest scale's error to that of scale s, its gain is, where training has
+brought :math:`e` down to :math:`f e`,
 
-.. math:: g(f) = 1 - \frac{f}{\sqrt{f^2 + \rho^{-2} - 1 \pm 2\delta\,(1 - f^2)}}, \qquad
-   \phi \le f \le 1
+.. math:: g(f) = 1 - \frac{f}{\sqrt{f^2 + \rho^{-2} - 1 + d\,(1 - f^2)}}, \qquad
+   \phi \le f \le 1, \quad -2\delta_- \le d \le 2\delta_+
 
-What is known of the gain at the end of training is the range of this over f, over both signs and
-over the interval of :math:`\rho`.
+What is known of the gain at the end of training is the range of this over f, d and the interval of
+:math:`\rho`. The constants were measured on ladders of silicon and DFT salt water of growing length
+(``benchmarks/truth.py``; docs/findings.md).
 """
 
 from __future__ import annotations
@@ -30,10 +33,14 @@ import numpy as np
 
 from scalewise.statistics.verdict import Answer, Verdict
 
-#: Share of its fall that an error has in the next doubling of the steps.
-DECAY: Final = 0.75
-#: Share by which what is not learned yet differs between scales.
-UNEVEN: Final = 0.1
+#: Share of the steps after which the last fall is counted.
+LATE: Final = 2 / 3
+#: Further falls of a training without end, over the last one.
+LEFT: Final = 6.0
+#: How the last fall changes with each doubling of the steps, in forecasts.
+DECAY: Final = 0.6
+#: Half the share by which what is not learned yet may be more, and less, at a shorter scale.
+UNEVEN: Final = (0.1, 0.2)
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
 #: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
 RUNG: Final = (1.45, 1.25)
@@ -52,7 +59,7 @@ class Learning:
     steps
         Of the training.
     fall
-        Logarithm of the ratio of the errors at half of the steps and at the end, 0 at least.
+        Logarithm of the ratio of the errors at two thirds of the steps and at the end, 0 at least.
     seconds
         That it took; none: not known.
     """
@@ -69,17 +76,18 @@ class Learning:
             return None
         steps, errors = (np.array(history.get(k, []), dtype=float) for k in ("step", "forces_mae"))
         known = len(steps) == len(errors) > 3 and bool((steps > 0).all() and (errors > 0).all())
-        if not known or steps[0] > 0.5 * steps[-1]:
+        if not known or steps[0] > LATE * steps[-1]:
             return None
-        half = float(np.interp(np.log(0.5 * steps[-1]), np.log(steps), np.log(errors)))
+        late = float(np.interp(np.log(LATE * steps[-1]), np.log(steps), np.log(errors)))
+        late = min(late, float(np.log(errors[steps <= LATE * steps[-1]].min())))
         seconds = history.get("seconds", [None])[-1]
-        fall = max(0.0, half - float(np.log(errors.min())))
+        fall = max(0.0, late - float(np.log(errors.min())))
         return cls(int(steps[-1]), fall, seconds)
 
     @property
     def least(self) -> float:
         """The share of its error that a training without end keeps at least."""
-        return float(np.exp(-self.fall * DECAY / (1.0 - DECAY)))
+        return float(np.exp(-LEFT * self.fall))
 
     def after(self, doublings: int) -> Learning:
         """How it will be when the training is so many times twice as long."""
@@ -94,16 +102,17 @@ def at_end(low: float, high: float, least: float) -> tuple[float, float]:
 
     Examples
     --------
-    >>> at_end(0.1, 0.2, 1.0)  # the training is at its end
-    (0.1, 0.2)
+    >>> [round(end, 2) for end in at_end(0.1, 0.2, 1.0)]  # the training is at its end
+    [0.1, 0.2]
     >>> low, high = at_end(0.1, 0.2, 0.5)  # half of the error may still go
     >>> round(low, 2), round(high, 2)
-    (0.1, 0.49)
+    (0.1, 0.54)
     """
     share = np.linspace(least, 1.0, 64)
     ends = []
-    for gain, sign in ((low, -1.0), (high, 1.0)):
-        beyond = (1.0 - min(gain, 0.999)) ** -2 - 1.0 + sign * 2.0 * UNEVEN * (1.0 - share**2)
+    less, more = UNEVEN
+    for gain, uneven in ((low, -less), (high, more)):
+        beyond = (1.0 - min(gain, 0.999)) ** -2 - 1.0 + 2.0 * uneven * (1.0 - share**2)
         left = np.maximum(share**2 + beyond, 0.25 * share**2)  # no longer scale doubles an error
         ends.append(1.0 - share / np.sqrt(left))
     return float(ends[0].min()), float(ends[1].max())
@@ -207,11 +216,11 @@ def sentence(section: Mapping[str, Any]) -> str:
     saved, left = 100 * (1 - np.exp(-section["fall"])), 100 * (1 - section["least"])
     if left < 1:
         return (
-            f"The network has learned what these frames tell: in the second half of its "
+            f"The network has learned what these frames tell: in the last third of its "
             f"{section['steps']} steps its error did not fall."
         )
     return (
-        f"The network is still learning: its error fell by {saved:.0f} % in the second half of its "
+        f"The network is still learning: its error fell by {saved:.0f} % in the last third of its "
         f"{section['steps']} steps, and a training without end may take up to {left:.0f} % of what "
         "is left."
     )

@@ -46,14 +46,14 @@ def history(errors: list[float], steps: list[int] | None = None) -> dict[str, An
     return {"history": {"step": steps, "forces_mae": errors, "seconds": [1.0 * s for s in steps]}}
 
 
-def test_the_fall_of_an_error_over_the_last_doubling() -> None:
-    power = [1000.0 / (k + 1) for k in range(8)]
+def test_the_fall_of_an_error_over_the_last_third() -> None:
+    power = [1000.0 / (k + 1) for k in range(9)]
     found = Learning.of(history(power))
     assert found is not None
-    assert found.fall == pytest.approx(np.log(2.0))
-    assert found.least == pytest.approx(0.5**3)
-    assert (found.steps, found.seconds) == (800, 800.0)
-    assert found.after(2).least == pytest.approx(np.exp(-3.0 * 0.75**2 * np.log(2.0)))
+    assert found.fall == pytest.approx(np.log(1.5))
+    assert found.least == pytest.approx(1.5**-6)
+    assert (found.steps, found.seconds) == (900, 900.0)
+    assert found.after(2).least == pytest.approx(1.5 ** (-6 * 0.36))
     risen = Learning.of(history([40.0, 30.0, 20.0, 20.0, 21.0, 22.0, 23.0, 24.0]))
     assert risen is not None
     assert risen.fall == 0.0  # the best weights are kept
@@ -115,7 +115,7 @@ def errors(ratios: list[float], *, seed: int = 0, luck: float = 0.01) -> Errors:
 
 def test_what_is_planted_is_found() -> None:
     scales = [ForkSettings(cutoff=c) for c in (3.0, 4.0, 5.0, 6.0)]
-    settings = sw.ForkComparisonSettings(min_gain=0.05)
+    settings = sw.ForkComparisonSettings()
     done = Learning(1000, 0.0)
     found = judge_subset(errors([1.5, 1.2, 1.0, 1.0]), scales, done, settings)
     answers = [s["system"]["answer"] for s in found["scales"]]

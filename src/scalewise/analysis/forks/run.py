@@ -45,7 +45,7 @@ UNITS: Final = {
     "now": "whether the longest scale is needed at this budget: answer, gain (share of the error)",
     "system": "the same at the end of training on these frames",
     "enough": "Å, the shortest cutoff beyond which nothing longer is needed by the system",
-    "fall": "logarithm of the error at half of the ladder's steps over that at their end",
+    "fall": "logarithm of the error at two thirds of the ladder's steps over that at their end",
     "least": "share of its error that a training without end keeps at least",
     "interval": "95 %, over groups of frames and trainings",
 }

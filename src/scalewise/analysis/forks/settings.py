@@ -32,7 +32,7 @@ class ForkComparisonSettings(SelectionSettings):
         None, description="score so many of the frames at most, evenly spread; default: all"
     )
     min_gain: float = Field(
-        0.03, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
+        0.05, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
     )
     alpha: Fraction = Field(
         0.05, description="probability of a wrong `needed` among the scales of one subset"

@@ -201,7 +201,9 @@ def truth(name: str, out: Path, seeds: int) -> list[dict[str, Any]]:
         sums = np.stack([[group_sums(e, block[member]) for e in of] for of in part])
         total = part.sum(axis=2)
         others = [k for k in range(len(system.scales)) if k != longest]
-        spread = [between(np.log(total[:, longest] / total[:, k])) for k in others]
+        spread = [(0.0, 1)]  # nothing is known of the luck of training from one seed
+        if seeds > 1:
+            spread = [between(np.log(total[:, longest] / total[:, k])) for k in others]
         verdicts = judge(
             {str(k): Change(sums[:, k], sums[:, longest], spread) for k in others},
             min_gain=MIN_GAIN,

@@ -106,7 +106,7 @@ def at_end(low: float, high: float, least: float) -> tuple[float, float]:
     [0.1, 0.2]
     >>> low, high = at_end(0.1, 0.2, 0.5)  # half of the error may still go
     >>> round(low, 2), round(high, 2)
-    (0.1, 0.54)
+    (0.1, 0.53)
     """
     share = np.linspace(least, 1.0, 64)
     ends = []

@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import save_file
 
 from report_samples import document, study
-from scalewise.analysis.attribution import error_cache as kept
+from scalewise.analysis import error_cache as kept
 from scalewise.analysis.locality.against import read_against
 from scalewise.analysis.locality.reference import SolutionReference, _atoms
 from scalewise.core.documents import read_array

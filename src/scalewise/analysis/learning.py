@@ -6,20 +6,19 @@ longer range is worth. The error :math:`e` of a training falls by
 goes to zero: what the frames still teach shows there, and where nothing falls, they teach nothing
 more. A training without end keeps at least the share
 
-.. math:: e_\infty \ge e\,\phi, \qquad \phi = e^{-6 \Delta}
+.. math:: e_\infty \ge e\,\phi, \qquad \phi = e^{-10 \Delta}
 
 The squared error of a scale s is what is out of its reach, :math:`a_s^2`, and what is not learned
 yet, :math:`L_s^2`. The first belongs to the system, and the second is nearly the same for all
-scales: for shorter ones, which learn quicker, it may be less by a share :math:`2 \delta_+`, or more
-by :math:`2 \delta_-`, of :math:`L^2 = e^2 - e_\infty^2` of the longest. With the ratio
-:math:`\rho` of the longest scale's error to that of scale s, its gain is, where training has
-brought :math:`e` down to :math:`f e`,
+scales, :math:`|L_s^2 - L^2| \le 2 \delta L^2` with :math:`L^2 = e^2 - e_\infty^2` of the longest.
+With the ratio :math:`\rho` of the longest scale's error to that of scale s, its gain is, where
+training has brought :math:`e` down to :math:`f e`,
 
 .. math:: g(f) = 1 - \frac{f}{\sqrt{f^2 + \rho^{-2} - 1 + d\,(1 - f^2)}}, \qquad
-   \phi \le f \le 1, \quad -2\delta_- \le d \le 2\delta_+
+   \phi \le f \le 1, \quad |d| \le 2\delta
 
 What is known of the gain at the end of training is the range of this over f, d and the interval of
-:math:`\rho`. The constants were measured on ladders of silicon and DFT salt water of growing length
+:math:`\rho`. The constants were measured on ladders of silicon and acetylacetone of growing length
 (``benchmarks/truth.py``; docs/findings.md).
 """
 
@@ -36,11 +35,11 @@ from scalewise.statistics.verdict import Answer, Verdict
 #: Share of the steps after which the last fall is counted.
 LATE: Final = 2 / 3
 #: Further falls of a training without end, over the last one.
-LEFT: Final = 6.0
+LEFT: Final = 10.0
 #: How the last fall changes with each doubling of the steps, in forecasts.
 DECAY: Final = 0.6
-#: Half the share by which what is not learned yet may be more, and less, at a shorter scale.
-UNEVEN: Final = (0.1, 0.2)
+#: Half the share by which what is not learned yet differs between scales.
+UNEVEN: Final = 0.1
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
 #: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
 RUNG: Final = (1.45, 1.25)
@@ -106,13 +105,12 @@ def at_end(low: float, high: float, least: float) -> tuple[float, float]:
     [0.1, 0.2]
     >>> low, high = at_end(0.1, 0.2, 0.5)  # half of the error may still go
     >>> round(low, 2), round(high, 2)
-    (0.1, 0.53)
+    (0.1, 0.49)
     """
     share = np.linspace(least, 1.0, 64)
     ends = []
-    less, more = UNEVEN
-    for gain, uneven in ((low, -less), (high, more)):
-        beyond = (1.0 - min(gain, 0.999)) ** -2 - 1.0 + 2.0 * uneven * (1.0 - share**2)
+    for gain, sign in ((low, -1.0), (high, 1.0)):
+        beyond = (1.0 - min(gain, 0.999)) ** -2 - 1.0 + 2.0 * sign * UNEVEN * (1.0 - share**2)
         left = np.maximum(share**2 + beyond, 0.25 * share**2)  # no longer scale doubles an error
         ends.append(1.0 - share / np.sqrt(left))
     return float(ends[0].min()), float(ends[1].max())

@@ -51,9 +51,9 @@ def test_the_fall_of_an_error_over_the_last_third() -> None:
     found = Learning.of(history(power))
     assert found is not None
     assert found.fall == pytest.approx(np.log(1.5))
-    assert found.least == pytest.approx(1.5**-6)
+    assert found.least == pytest.approx(1.5**-10)
     assert (found.steps, found.seconds) == (900, 900.0)
-    assert found.after(2).least == pytest.approx(1.5 ** (-6 * 0.36))
+    assert found.after(2).least == pytest.approx(1.5 ** (-10 * 0.36))
     risen = Learning.of(history([40.0, 30.0, 20.0, 20.0, 21.0, 22.0, 23.0, 24.0]))
     assert risen is not None
     assert risen.fall == 0.0  # the best weights are kept
@@ -79,7 +79,7 @@ def test_the_answer_for_the_system() -> None:
     given = {"min_gain": 0.03, "alpha": 0.05}
     needed = Verdict(Answer.NEEDED, 0.3, 0.25, 0.35, 0.001)
     alike = Verdict(Answer.NOT_NEEDED, 0.0, -0.01, 0.01, 0.5)
-    done, early, late = (Learning(1000, fall) for fall in (0.0, 0.5, 0.05))
+    done, early, late = (Learning(1000, fall) for fall in (0.0, 1.0, 0.05))
     assert decide_for_system(needed, done, **given).answer is Answer.NEEDED
     assert decide_for_system(alike, done, **given).answer is Answer.NOT_NEEDED
     assert decide_for_system(needed, early, **given).answer is Answer.NEEDED

@@ -195,8 +195,8 @@ def prove(folder: Path) -> list[Report]:
     settings = AttributionSettings.model_validate(
         {
             "network": {"ladder": [3.0, 4.0, "long"], "pair_baseline": False, **SIZES},
-            "steps": 8,
-            "validations": 8,
+            "steps": 5,
+            "validations": 5,
             "workers": 1,
             "points": 2,
             "bootstrap": 100,

@@ -97,7 +97,7 @@ def test_refine(place: Path, tmp_path: Path) -> None:
 
 def test_prove(place: Path, tmp_path: Path) -> None:
     words = ("--ladder", "3,4,long", "data.split_key=role", "points=2", "bootstrap=100", *NETWORK)
-    call("prove", place / "dft.xyz", *words, "--out", tmp_path)
+    call("prove", place / "dft.xyz", *words, "workers=1", "--out", tmp_path)
 
 
 def test_locality(place: Path, tmp_path: Path) -> None:

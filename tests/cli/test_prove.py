@@ -22,7 +22,7 @@ from support import salt_frame, untrained
 WORDS = (
     *("--ladder", "3,4", "network.channels=4", "network.hidden=8", "network.l_max=2"),
     *("network.num_bessel=4", "network.layers=1", "device=cpu", "epochs=2", "validations=2"),
-    *("data.split_key=role", "points=2", "bootstrap=100"),
+    *("data.split_key=role", "points=2", "bootstrap=100", "workers=1"),
 )
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 

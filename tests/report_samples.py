@@ -186,7 +186,8 @@ def forks(
     gains = {"needed": 0.3, "not needed": 0.0, "cannot tell": 0.02}
     rows = [answered(a, gains[a], reason if a == "cannot tell" else "") for a in answers]
     subset = {"scales": rows, "reference": 2, "enough": enough, "atoms": 9, **FLOOR}
-    other = {**subset, "enough": 6.0, "scales": [rows[0], answered("needed", 0.3), *rows[2:]]}
+    part = {**subset, "atoms": 4}
+    other = {**part, "enough": 6.0, "scales": [rows[0], answered("needed", 0.3), *rows[2:]]}
     body = {
         "model": {"name": "scalewise", "ladder": [3.0, 6.0, "long"]},
         "choice": {"roles": ["test"], "scored": 9, "how": "", "groups": "9 groups"},
@@ -197,7 +198,7 @@ def forks(
         "forks": [{"scale": 0, "replica": 0, "folder": "forks/3-0"}],
         "subsets": [
             {"kind": "all", "name": "all", **subset},
-            {"kind": "element", "name": "O", **subset},
+            {"kind": "element", "name": "O", **part},
             {"kind": "element", "name": "Na", **other},
         ],
     }

@@ -14,7 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from scalewise.core.files import replacing
 from scalewise.reporting.names import LossUnit
@@ -107,6 +107,15 @@ def logarithmic(axis: Axis) -> None:
     axis.set_major_locator(LogLocator(numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def few_decades(axis: Axis) -> None:
+    """Label a logarithmic axis in plain figures where it spans less than a decade or two."""
+    logarithmic(axis)
+    low, high = axis.get_view_interval()
+    ticks = [v * 10.0**d for d in range(-6, 9) for v in (1, 1.5, 2, 3, 4, 5, 6, 8)]
+    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axis.set_minor_locator(NullLocator())
 
 
 def legend_below(figure: Figure, axes: Iterable[Axes]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from scalewise.reporting.report import Report
-from scalewise.reporting.style import GREY, colour, legend_below, logarithmic, new_figure
+from scalewise.reporting.style import GREY, colour, few_decades, legend_below, new_figure
 
 Section = Mapping[str, Any]
 
@@ -74,11 +74,7 @@ def _curves(ax: Axes, results: Section) -> None:
         ax.set_ylim(bottom=0.8 * low)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    logarithmic(ax.yaxis)
-    low, high = ax.get_ylim()
-    ticks = [v * 10.0**d for d in range(-3, 5) for v in (1, 1.5, 2, 3, 4, 5, 6, 7, 8)]
-    ax.yaxis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
-    ax.yaxis.set_minor_locator(NullLocator())
+    few_decades(ax.yaxis)
     ax.set_xlim(x[0] / 1.15, x[-1] * 1.15)
     ax.xaxis.set_major_locator(FixedLocator(x))
     ax.xaxis.set_minor_locator(NullLocator())

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.analysis.evaluation.subsets import distinct
 from scalewise.analysis.learning import sentence
 from scalewise.core.wording import count
 
@@ -17,7 +18,7 @@ Section = Mapping[str, Any]
 
 def print_curve(results: Section, console: Console) -> None:
     """Print errors of all atoms and of each element, then what each scale is worth and costs."""
-    subsets = [s for s in results["subsets"] if s["kind"] != "regime"]
+    subsets = [s for s in distinct(results["subsets"]) if s["kind"] != "regime"]
     own = [k for k, scale in enumerate(results["scales"]) if scale["single"] is None]
     scored = count(results["choice"]["scored"], "frame")
     head = f"Forces of {scored} ({', '.join(results['choice']['roles'])}), MAE in meV/Å"

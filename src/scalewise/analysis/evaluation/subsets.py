@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import permutations
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -52,6 +52,12 @@ def named_subsets(
     found += [("element", symbol(z), numbers == z) for z in np.unique(numbers).tolist()]
     regimes_of = regime_members(frames, ions)
     return found + [("regime", name, of) for name, of in regimes_of.items() if of.any()]
+
+
+def distinct(subsets: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Sections of a document but those of an element that is all there is."""
+    whole = subsets[0]["atoms"]
+    return [s for s in subsets if s["kind"] != "element" or s["atoms"] < whole]
 
 
 def nearest(

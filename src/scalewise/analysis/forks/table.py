@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from scalewise.analysis.evaluation.subsets import distinct
 from scalewise.analysis.learning import sentence
 from scalewise.core.wording import count
 
@@ -26,7 +27,7 @@ def print_forks(results: Section, console: Console) -> None:
     )
     console.print(text, style="dim", markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    columns = ("scale", "ladder", "alone", "longest saves", "95 %", "at the end", "longer")
+    columns = ("scale", "ladder", "alone", "saves", "95 %", "at the end", "needed?")
     for k, column in enumerate(columns):
         table.add_column(column, justify="right" if k else "left", no_wrap=True)
     for k, scale in enumerate(results["scales"]):
@@ -34,15 +35,15 @@ def print_forks(results: Section, console: Console) -> None:
     console.print(table)
     console.print(sentence(results["learning"]), markup=False, highlight=False)
     pays = 100 * results["settings"]["min_gain"]
-    for subset in results["subsets"]:
+    for subset in distinct(results["subsets"]):
         console.print(
             f"{subset['name']}: {answer_of(results, subset, pays)}", markup=False, highlight=False
         )
     text = (
-        f"longest saves: share of the error, at this budget; at the end: what it may be when the "
-        f"network has learned all that these frames tell; longer: whether the longest scale is "
-        f"needed, to save {pays:g} %; intervals over {results['choice']['groups']} and the luck of "
-        "training"
+        "saves: share of the error that the longest scale saves, at this budget; at the end: what "
+        "it may be when the network has learned all that these frames tell; needed?: whether the "
+        f"system needs the longest, to save {pays:g} %; intervals over "
+        f"{results['choice']['groups']} and the luck of training"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     for warning in results["warnings"]:
@@ -66,7 +67,7 @@ def _row(scale: Section, row: Section, *, last: bool) -> list[str]:
 def _percent(verdict: Section) -> str:
     if verdict["low"] is None:
         return ""
-    return f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}"
+    return f"{100 * verdict['low']:.0f} to {100 * verdict['high']:.0f}"
 
 
 def answer_of(results: Section, subset: Section, pays: float) -> str:

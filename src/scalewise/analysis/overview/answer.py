@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scalewise.analysis.cutoff_scan.table import system_needs
+from scalewise.analysis.evaluation.subsets import distinct
 from scalewise.analysis.forks.table import answer_of
 from scalewise.analysis.learning import sentence
 from scalewise.analysis.overview.collect import Run
@@ -48,7 +49,7 @@ def verdict(runs: Sequence[Run]) -> list[str]:
 
 def _of_forks(results: Mapping[str, Any]) -> list[str]:
     pays = 100 * results["settings"]["min_gain"]
-    whole, *rest = [s for s in results["subsets"] if s["kind"] != "regime"]
+    whole, *rest = [s for s in distinct(results["subsets"]) if s["kind"] != "regime"]
     found = [f"{_first(answer_of(results, whole, pays))}."]
     differ = [s for s in rest if answer_of(results, s, pays) != answer_of(results, whole, pays)]
     found += [f"{s['name']}: {answer_of(results, s, pays)}." for s in differ]
@@ -56,7 +57,7 @@ def _of_forks(results: Mapping[str, Any]) -> list[str]:
 
 
 def _of_curve(results: Mapping[str, Any]) -> list[str]:
-    subsets = [s for s in results["subsets"] if s["kind"] != "regime"]
+    subsets = [s for s in distinct(results["subsets"]) if s["kind"] != "regime"]
     needs = [(s["name"], system_needs(results, s)) for s in subsets]
     found = [f"{_first(n)}." if name == "all" else f"{name}: {n}." for name, n in needs if n]
     if not found:

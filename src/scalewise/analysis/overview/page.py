@@ -17,7 +17,7 @@ from scalewise.core.files import write_text
 from scalewise.reporting.markup import TableLine, escape, head, number, table, text
 from scalewise.reporting.page import page, picture
 from scalewise.reporting.report import Report
-from scalewise.reporting.style import colour, legend_below, new_figure, styled
+from scalewise.reporting.style import colour, few_decades, legend_below, new_figure, styled
 
 TITLE: Final = "Which length scale does this system need?"
 HEADINGS: Final = {
@@ -149,6 +149,8 @@ def _falling(history: Mapping[str, Any]) -> Figure:
             axes.plot(history["step"], history[column], "o-", color=colour(k), ms=3.5, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    few_decades(axes.xaxis)
+    few_decades(axes.yaxis)
     axes.set_xlabel("steps")
     axes.set_ylabel("force MAE (meV/Å)")
     legend_below(figure, [axes])

@@ -176,7 +176,9 @@ class TrainSettings(Settings):
     patience: Count | None = Field(
         None, description="validations without a better one before stopping early"
     )
-    validations: Count = Field(20, description="over the whole budget")
+    validations: Count = Field(
+        20, description="over the whole budget; fewer where they would take longer than training"
+    )
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
         description="torch.compile; auto: if the budget is long enough to pay for it, and there is "

@@ -45,6 +45,8 @@ from scalewise.training.together import raise_together, reduced, step_together
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 MODEL, STATE = "model", "state.safetensors"
+#: Validations of a short training: fewer do not show how its error fell.
+FEWEST_VALIDATIONS = 6
 #: Frames with a label, in the mean over processes, that are none: only keeps 0/0 away.
 TINY = 1e-6
 
@@ -275,6 +277,22 @@ class Trainer:
     def _validated(self) -> bool:
         return (self.job.out / MODEL / checkpoint.MODEL).is_file()
 
+    @property
+    def _validations(self) -> int:
+        """Validations over the whole budget.
+
+        Those of a budget in steps look at no more frames, at all scales together, than are trained
+        on; there are ``FEWEST_VALIDATIONS`` even so.
+        """
+        settings = self.job.settings
+        if settings.minutes is not None:
+            return settings.validations
+        steps = settings.steps or settings.epochs * self._steps_per_epoch
+        trained_on = steps * self.job.batch_size * self.fabric.world_size
+        each = len(self.job.valid) * len(validation_scales(settings))
+        most = max(FEWEST_VALIDATIONS, trained_on // max(each, 1))
+        return min(settings.validations, most)
+
     def _due(self) -> bool:
         """Whether to validate: evenly spaced, at the end, and never for long.
 
@@ -282,7 +300,7 @@ class Trainer:
         steps is the same whatever the machine, and so are its validations.
         """
         progress, fraction = self.state.progress, self._fraction()
-        spaced = fraction * self.job.settings.validations >= progress.validations + 1
+        spaced = fraction * self._validations >= progress.validations + 1
         rested = progress.elapsed - progress.validated >= 9.0 * progress.reserve
         timed = self.job.settings.minutes is not None
         return fraction >= 1.0 or (spaced and (rested or not timed))
@@ -313,7 +331,7 @@ class Trainer:
         frames = total[3:6].clamp(min=1.0)
         value = self.balance.geometric_mean((total[:3] / frames).tolist(), total[3:6].tolist())
         progress.validations = max(
-            int(self._fraction() * settings.validations), progress.validations + 1
+            int(self._fraction() * self._validations), progress.validations + 1
         )
         progress.stale += 1
         better = value < progress.best

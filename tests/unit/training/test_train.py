@@ -243,3 +243,13 @@ def test_a_fork_needs_a_ladder_and_one_of_its_scales(
     single = untrained((11, 17), layers=1)
     with pytest.raises(InputError, match="a potential of one scale"):
         sw.train(structures, split, initial=single, fork={"cutoff": 3.5}, steps=1)
+
+
+def test_validations_of_a_short_training_take_no_longer_than_its_steps(
+    structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    trained(structures, split, validations=20, batch_size=1, out=tmp_path)
+    lines = (tmp_path / "log.csv").read_text().splitlines()[1:]
+    # three scales of two frames each cost as much as six steps of one: fewest, and one at the end
+    assert len(split.members("valid")) == 2
+    assert [int(line.split(",")[0]) for line in lines] == [2, 4, 6, 8, 10, 12]

@@ -70,16 +70,14 @@ class Learning:
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Learning | None:
         """From what a potential knows of its training; none where it knows too little."""
-        history = info.get("history")
-        if not isinstance(history, Mapping):
-            return None
-        steps, errors = (np.array(history.get(k, []), dtype=float) for k in ("step", "forces_mae"))
-        known = len(steps) == len(errors) > 3 and bool((steps > 0).all() and (errors > 0).all())
+        history = history_of(info)
+        steps, errors = (np.array(history.get(k, [])) for k in ("step", "forces_mae"))
+        known = len(steps) == len(errors) > 3 and bool((np.diff(steps) > 0).all())
         if not known or steps[0] > LATE * steps[-1]:
             return None
         late = float(np.interp(np.log(LATE * steps[-1]), np.log(steps), np.log(errors)))
         late = min(late, float(np.log(errors[steps <= LATE * steps[-1]].min())))
-        seconds = history.get("seconds", [None])[-1]
+        seconds = history["seconds"][-1] if "seconds" in history else None
         fall = max(0.0, late - float(np.log(errors.min())))
         return cls(int(steps[-1]), fall, seconds)
 
@@ -92,6 +90,23 @@ class Learning:
         """How it will be when the training is so many times twice as long."""
         seconds = None if self.seconds is None else self.seconds * 2**doublings
         return Learning(self.steps * 2**doublings, self.fall * DECAY**doublings, seconds)
+
+
+def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Validations that a potential knows, by column; what is no list of positive numbers is left.
+
+    Nothing in a potential's folder is trusted: it may be a stranger's.
+    """
+    history = info.get("history")
+    columns = history.items() if isinstance(history, Mapping) else ()
+    found = {
+        str(name): [float(v) for v in values]
+        for name, values in columns
+        if isinstance(values, list)
+        and all(type(v) in (int, float) and 0 < v < 1e15 for v in values)
+    }
+    steps = len(found.get("step", ()))
+    return {name: values for name, values in found.items() if len(values) == steps > 0}
 
 
 def at_end(low: float, high: float, least: float) -> tuple[float, float]:

@@ -7,15 +7,17 @@ on the workers of a scheduler it is trained in a temporary folder, and what is i
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
+
+import torch
 
 from scalewise.analysis.error_cache import absolute_errors
 from scalewise.core.files import replacing, write_json
-from scalewise.core.jobs import run_jobs
-from scalewise.core.progress import SILENT, Progress
+from scalewise.core.jobs import run_jobs, usable_cores
+from scalewise.core.progress import SILENT, Counted, Progress
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.opening import open_potential
@@ -23,8 +25,6 @@ from scalewise.models.potential import Potential
 from scalewise.training.run import progress_of, train_in
 from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import STATE
-
-T = TypeVar("T")
 
 #: Below a worker's temporary folder.
 RUN: Final = "run"
@@ -97,12 +97,23 @@ def train_all(
         here = [task for task in tasks if task.finished]
         away = [task for task in tasks if not task.finished]
     for _ in progress.track(
-        _Counted(run_jobs(_train_here, common, here, workers), len(here)), "Training"
+        Counted(run_jobs(_train_here, common, here, workers), len(here)), "Training"
     ):
         pass
     found = run_jobs(_train_away, common, away, 1, on)
-    for k, files in progress.track(_Counted(found, len(away)), "Training"):
+    for k, files in progress.track(Counted(found, len(away)), "Training"):
         _keep(away[k], files)
+
+
+def at_a_time(workers: int | None, device: str, processes: int = 1) -> int:
+    """Trainings of so many processes beside each other, by default as many as fit the cores.
+
+    A GPU takes one at a time.
+    """
+    if workers is not None:
+        return workers
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return 1 if gpu else max(1, usable_cores() // processes)
 
 
 def _train_here(common: Common, task: TrainingTask) -> None:
@@ -138,20 +149,3 @@ def _keep(task: TrainingTask, files: dict[str, bytes]) -> None:
         with replacing(target) as temporary:
             temporary.write_bytes(files[name])
     write_json(task.folder / "settings.json", task.settings.model_dump(mode="json"))
-
-
-@dataclass
-class _Counted(Collection[tuple[int, T]]):
-    """Results that are still to come, with their number."""
-
-    items: Iterator[tuple[int, T]]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[int, T]]:
-        return self.items
-
-    def __contains__(self, item: object) -> bool:
-        return False  # nothing is kept

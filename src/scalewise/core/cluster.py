@@ -118,7 +118,9 @@ def _connected(address: str, seconds: float) -> Iterator[Any]:
         from distributed import Client
     except ImportError as error:
         raise InputError(
-            "on", f"{address}, but Dask is not installed ({error})", "pip install distributed"
+            "on",
+            f"{address}, but Dask is not installed ({error})",
+            "pip install 'scalewise[cluster]'",
         ) from error
     # it logs what is said here, once for each of its threads
     logging.getLogger("distributed").setLevel(logging.CRITICAL)

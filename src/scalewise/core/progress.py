@@ -168,6 +168,26 @@ class Quiet:
         self.inner.close()
 
 
+@dataclass
+class Counted(Collection[T]):
+    """Items that are still to come, with their number: for :meth:`Progress.track`."""
+
+    items: Iterator[T]
+    count: int
+
+    def __len__(self) -> int:
+        """How many there will be."""
+        return self.count
+
+    def __iter__(self) -> Iterator[T]:
+        """Go through them, once."""
+        return self.items
+
+    def __contains__(self, item: object) -> bool:
+        """None is kept."""
+        return False
+
+
 #: Tells nobody: the default of every function.
 SILENT: Final = Silent()
 

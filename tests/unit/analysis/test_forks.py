@@ -69,6 +69,10 @@ def test_the_fall_of_an_error_over_the_last_third() -> None:
         history([3.0, 2.0, 1.0]),
         history([3.0, 2.0, 1.0, 1.0], [70, 80, 90, 100]),
         history([3.0, 0.0, 1.0, 1.0]),
+        {"history": {"step": "1234", "forces_mae": [1.0] * 4}},
+        {"history": {"step": [1, 2, 3, "4"], "forces_mae": [1.0] * 4}},
+        {"history": {"step": [1, 2, 3, 4], "forces_mae": [1.0, float("nan"), 1.0, 1.0]}},
+        {"history": {"step": [4, 3, 2, 1], "forces_mae": [1.0] * 4}},
     ],
 )
 def test_too_little_is_known_of_a_training(info: dict[str, Any]) -> None:

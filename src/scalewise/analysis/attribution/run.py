@@ -19,7 +19,7 @@ from scalewise.analysis.evaluation.subsets import regime_members, symbol
 from scalewise.analysis.learning import Learning, ended
 from scalewise.analysis.learning import describe as describe_learning
 from scalewise.analysis.rungs import Rung
-from scalewise.analysis.trainings import Common, Scoring, TrainingTask, train_all
+from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_time, train_all
 from scalewise.core.files import write_json
 from scalewise.core.progress import SILENT, Progress, Quiet
 from scalewise.data.keys import LabelKeys
@@ -136,8 +136,9 @@ def _train(
         Scoring(role, tuple(members.tolist()), tuple(_cutoffs(settings)))
         for role, members in _scored_frames(first.split, settings).items()
     )
+    workers = at_a_time(settings.workers, settings.device, settings.processes)
     tasks = [TrainingTask(t.folder, t.split, t.settings, scoring) for t in trainings]
-    train_all(common, tasks, workers=settings.at_a_time, on=on, progress=progress)
+    train_all(common, tasks, workers=workers, on=on, progress=progress)
     return trainings
 
 

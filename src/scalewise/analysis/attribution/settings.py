@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from scalewise.core.jobs import usable_cores
 from scalewise.core.settings import Count, Fraction, Length
 from scalewise.training.settings import TrainSettings
 
@@ -57,13 +56,6 @@ class AttributionSettings(TrainSettings):
         if self.network.channels < 2 or self.network.hidden < 2:
             raise ValueError("channels and hidden must be 2 at least: half of them is trained, too")
         return self
-
-    @property
-    def at_a_time(self) -> int:
-        """Trainings that run beside each other."""
-        if self.workers is not None:
-            return self.workers
-        return 1 if self.device == "cuda" else max(1, usable_cores() // self.processes)
 
     @property
     def cutoff(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from scalewise.analysis.forks.settings import ForkComparisonSettings
+from scalewise.analysis.learning import history_of
 from scalewise.analysis.rungs import check_range
 from scalewise.core.errors import InputError
 from scalewise.data.structure import Structure
@@ -142,5 +143,8 @@ def training_of(potential: Potential) -> TrainSettings:
 
 def steps_of(potential: Potential) -> int:
     """Steps of the training that made a potential."""
-    history = potential.info.get("history") or {}
-    return int((history.get("step") or [potential.info.get("step", 1)])[-1])
+    steps = history_of(potential.info).get("step")
+    best = potential.info.get("step")
+    if steps:
+        return int(steps[-1])
+    return best if type(best) is int and best > 0 else 1

@@ -23,10 +23,9 @@ from scalewise.analysis.forks.judging import Errors, judge_subset
 from scalewise.analysis.forks.plan import Fork, plan, scale_of, scales_of, steps_of
 from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.learning import Learning, describe
-from scalewise.analysis.trainings import Common, Scoring, TrainingTask, train_all
+from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_time, train_all
 from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
-from scalewise.core.jobs import usable_cores
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count
 from scalewise.data.splits import Split
@@ -121,7 +120,7 @@ def compare_forks(
         )
         for f in forks
     ]
-    workers = settings.workers or (1 if settings.device == "cuda" else usable_cores())
+    workers = at_a_time(settings.workers, settings.device)
     common = Common(frames, model, settings.device)
     train_all(common, tasks, workers=workers, on=on, progress=progress)
     errors = Errors(

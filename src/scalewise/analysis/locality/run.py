@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from scalewise.analysis.locality.sphere import check_radius
 from scalewise.core.documents import read_array
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing
-from scalewise.core.progress import SILENT, Progress
+from scalewise.core.progress import SILENT, Counted, Progress
 from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.splits import identify
 from scalewise.data.structure import Structure
@@ -113,7 +113,7 @@ def bound_locality(
         + f"; {len(tagged) - len(todo)} are there already" * (len(todo) < len(tagged))
     )
     for done, samples in progress.track(
-        _Counted(_resampled(todo, reference, settings), len(todo)), "Resampling"
+        Counted(_resampled(todo, reference, settings), len(todo)), "Resampling"
     ):
         target = _file(cache, done)
         with replacing(target) as temporary, temporary.open("wb") as stream:
@@ -258,23 +258,6 @@ def _one(
             "timestep.",
         )
     return t, np.array(samples)
-
-
-@dataclass
-class _Counted(Collection[tuple[Tagged, np.ndarray]]):
-    """What is still being computed, with its number."""
-
-    items: Iterator[tuple[Tagged, np.ndarray]]
-    count: int
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[tuple[Tagged, np.ndarray]]:
-        return self.items
-
-    def __contains__(self, item: object) -> bool:
-        return False  # nothing is kept
 
 
 def _resampled(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
-from scalewise.analysis.learning import Learning, describe, sentence
+from scalewise.analysis.learning import Learning, describe, history_of, sentence
 from scalewise.analysis.overview.answer import carrying, next_steps, verdict
 from scalewise.analysis.overview.collect import Run, collect
 from scalewise.core.files import write_text
@@ -124,10 +124,10 @@ def _evidence(report: Report, anchor: str, carries: Report | None) -> str:
 def _training(run: Run, anchor: str) -> str:
     """How the error of a potential fell."""
     info: Mapping[str, Any] = run.info or {}
-    history = info.get("history")
+    history = history_of(info)
     said = sentence(describe(Learning.of(info)))
     found = f"<p>{escape(said)}</p>"
-    if isinstance(history, Mapping) and len(history.get("step", ())) > 1:
+    if len(history.get("step", ())) > 1:
         found += _drawn(_falling(history), anchor, "Error on validation frames")
     valid = info.get("valid")
     if isinstance(valid, Mapping) and valid:

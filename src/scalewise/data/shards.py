@@ -26,6 +26,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final, Literal, overload
 
 import numpy as np
@@ -59,6 +60,8 @@ _ARRAYS: Final[Mapping[str, tuple[str, str, tuple[int, ...]]]] = {
 _NEEDED: Final = ("offsets", "numbers", "positions", "cells", "pbc", "origins")
 #: Labels, and the arrays that hold them.
 LABEL_ARRAYS: Final = {"forces": "forces", "energy": "energies", "stress": "stresses"}
+# np.load parses a literal, and in Python 3.11 two threads break that parser (CPython gh-106905).
+_MAPPING: Final = Lock()
 _REMEDY: Final = "Write the shards again from the file that they were made of."
 
 
@@ -207,20 +210,25 @@ class ShardedStructures(Sequence[Structure]):
 
     def _arrays(self, shard: int) -> dict[str, np.ndarray]:
         if shard not in self._opened:
-            names = self.contents.shards[shard].arrays
-            files = {name: array_file(self.path, shard, name) for name in names}
-            try:
-                mapped = {k: np.load(f, mmap_mode="r").view(np.ndarray) for k, f in files.items()}
-            except (OSError, ValueError) as error:
-                raise InputError(str(self.path), f"damaged ({error})", _REMEDY) from None
-            self._opened[shard] = mapped
+            with _MAPPING:
+                if shard not in self._opened:
+                    self._opened[shard] = self._mapped(shard)
         return self._opened[shard]
+
+    def _mapped(self, shard: int) -> dict[str, np.ndarray]:
+        names = self.contents.shards[shard].arrays
+        files = {name: array_file(self.path, shard, name) for name in names}
+        try:
+            return {k: np.load(f, mmap_mode="r").view(np.ndarray) for k, f in files.items()}
+        except (OSError, ValueError) as error:
+            raise InputError(str(self.path), f"damaged ({error})", _REMEDY) from None
 
     def take(self, numbers: Int[np.ndarray, " members"]) -> ShardedStructures:
         """Some of the structures, by number, in this order."""
-        return replace(
-            self, members=np.asarray(numbers if self.members is None else self.members[numbers])
-        )
+        members = np.asarray(numbers if self.members is None else self.members[numbers])
+        taken = replace(self, members=members)
+        object.__setattr__(taken, "_opened", self._opened)
+        return taken
 
     def numbers(self) -> Iterator[np.ndarray]:
         """Atomic numbers of one structure after the other, without reading anything else."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,6 +108,28 @@ def test_every_command_reads_shards(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.positions, wanted.positions)
         assert one.labels.energy == wanted.labels.energy
     assert identify(found).file == "data"
+
+
+def test_threads_open_one_array_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser that reads the head of an array is broken by two threads in Python 3.11."""
+    monkeypatch.setattr(shard_writing, "FRAMES_PER_SHARD", 2)
+    view = write_shards(tmp_path / "shards", unlike())
+    assert view[::2]._opened is view._opened
+    busy = Lock()
+
+    def load(*arguments: Any, **words: Any) -> np.ndarray:
+        assert busy.acquire(blocking=False)
+        time.sleep(0.001)
+        found = original(*arguments, **words)
+        busy.release()
+        return found
+
+    original = np.load
+    monkeypatch.setattr(np, "load", load)
+    fresh = pickle.loads(pickle.dumps(view))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(fresh.__getitem__, [0, 2, 4] * 4))
+    assert [f.index for f in found] == [view[k].index for k in (0, 2, 4)] * 4
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing"])

@@ -10,12 +10,15 @@ import numpy as np
 from ase.data import atomic_numbers
 from jaxtyping import Bool, Float, Int
 
-from scalewise.data.structure import Structure
+from scalewise.data import columns
+from scalewise.data.structure import Structure, complete_all
 
 #: Cells whose lattice vectors differ by more than this share, 1.2 % in volume, are other structures
 #: whatever their atoms do: a step of an equation of state, or of an elastic strain, is 0.5 % and
 #: more, and thermal motion in a cell of some hundred atoms changes it by less from frame to frame.
 CELL_TOLERANCE: Final = 0.004
+#: Larger than any atomic number: sorts what is not compared to the end.
+OTHERS: Final = 1000
 #: Components compared at once: bounds the memory to some ten megabytes.
 CHUNK: Final = 500_000
 
@@ -53,14 +56,15 @@ class Stack:
         cls, frames: Sequence[Structure], elements: Iterable[str] | None, sort: bool = False
     ) -> Stack:
         """Stack frames whose atoms are in the same order, or sort them by element."""
+        pbc = frames[0].pbc
         first = frames[0].numbers[compared_atoms(frames[0], elements)]
-        places = np.empty((len(frames), len(first), 3))
-        for k, frame in enumerate(frames):
-            chosen = np.flatnonzero(compared_atoms(frame, elements))
-            if sort:
-                chosen = chosen[np.argsort(frame.numbers[chosen], kind="stable")]
-            places[k] = frame.positions[chosen]
-        cells, pbc = np.stack([f.lattice for f in frames]), frames[0].pbc
+        numbers = columns.numbers(frames).reshape(len(frames), -1)
+        # of one composition: what is compared of one frame has the elements of all others' part
+        last = np.where(np.isin(numbers, first), numbers if sort else 0, OTHERS)
+        chosen = np.argsort(last, axis=1, kind="stable")[:, : len(first)]
+        places = columns.positions(frames).reshape(*numbers.shape, 3)
+        places = np.take_along_axis(places, chosen[:, :, None], axis=1)
+        cells = complete_all(columns.cells(frames), columns.periodicity(frames))
         if pbc.any():  # along open axes no two atoms are apart by half of the cell
             extents = np.linalg.norm(np.ptp(places, axis=1), axis=1)
             cells[:, ~pbc] *= 1.0 + 2.0 * float(extents.max())

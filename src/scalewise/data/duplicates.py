@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from scalewise.data import columns
 from scalewise.data.candidates import (
     ALL_PAIRS,
     Pairs,
@@ -21,7 +22,7 @@ from scalewise.data.candidates import (
 )
 from scalewise.data.displacement import Stack, compared_atoms, displacements
 from scalewise.data.matching import density_waves, matched_displacements, similar_pairs
-from scalewise.data.shards import take
+from scalewise.data.shards import numbers_of, take
 from scalewise.data.structure import Structure
 
 #: Members of a group that stand for it when groups are compared, and rounds of that comparison.
@@ -106,10 +107,14 @@ def find_duplicates(
     compared = None if elements is None else tuple(elements)
     ordered: list[Links] = []
     matched: list[Links] = []
-    for members in _classes([(np.sort(f.numbers).tobytes(), f.pbc.tobytes()) for f in frames]):
+    pbc = columns.periodicity(frames)
+    keys = (
+        (np.sort(z).tobytes(), p.tobytes()) for z, p in zip(numbers_of(frames), pbc, strict=True)
+    )
+    for members in _classes(keys):
         if len(members) < 2 or not compared_atoms(frames[members[0]], compared).any():
             continue
-        parts = _classes([frames[k].numbers.tobytes() for k in members])
+        parts = _classes(z.tobytes() for z in numbers_of(take(frames, members)))
         found = [
             _renamed(_in_order(take(frames, part), compared, distance, kinds[part]), part)
             for part in (members[p] for p in parts if len(p) > 1)
@@ -213,13 +218,13 @@ def _collect(ordered: Sequence[Links], matched: Sequence[Links], n: int) -> Dupl
     )
 
 
-def _number(values: Sequence[Hashable]) -> Int[np.ndarray, " values"]:
+def _number(values: Iterable[Hashable]) -> Int[np.ndarray, " values"]:
     """Number values by first appearance."""
     found: dict[Hashable, int] = {}
     return np.array([found.setdefault(v, len(found)) for v in values], dtype=np.int64)
 
 
-def _classes(keys: Sequence[Hashable]) -> list[Int[np.ndarray, " members"]]:
+def _classes(keys: Iterable[Hashable]) -> list[Int[np.ndarray, " members"]]:
     """Positions of equal keys, by first appearance."""
     number = _number(keys)
     order = np.argsort(number, kind="stable")

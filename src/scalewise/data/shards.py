@@ -31,7 +31,7 @@ from typing import Any, Final, Literal, overload
 
 import numpy as np
 from ase.data import chemical_symbols
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from pydantic import Field, ValidationError
 
 from scalewise.core.errors import InputError
@@ -237,6 +237,40 @@ class ShardedStructures(Sequence[Structure]):
             ends = zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True)
             yield from (values[start:end] for start, end in ends)
 
+    def sizes(self) -> Int[np.ndarray, " frames"]:
+        """Atoms of each structure."""
+        parts = [np.diff(arrays["offsets"])[m] for arrays, m, _ in self._by_shard()]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *parts]).astype(np.int64)
+
+    def column(self, name: str) -> np.ndarray:
+        """One of the arrays, over all structures or their atoms; NaN where labels are missing."""
+        _, length, shape = _ARRAYS[name]
+        left_out = name in {LABEL_ARRAYS[label] for label in self.without}
+        first = self._arrays(0)
+        parts = [first[name][:0] if name in first else np.zeros((0, *shape))]
+        for arrays, members, _ in self._by_shard():
+            rows = members if length == "frames" else _rows(arrays["offsets"], members)
+            if left_out or name not in arrays:
+                parts.append(np.full((len(rows), *shape), np.nan))
+            elif len(rows) == len(arrays[name]) and (np.diff(rows) == 1).all():
+                parts.append(arrays[name])
+            else:
+                parts.append(arrays[name][rows])
+        return np.concatenate(parts)
+
+    def labelled(self, label: str) -> Bool[np.ndarray, " frames"]:
+        """Whether each structure has a label."""
+        name = LABEL_ARRAYS[label]
+        found = []
+        for arrays, members, _ in self._by_shard():
+            if label in self.without or name not in arrays:
+                found.append(np.zeros(len(members), dtype=bool))
+                continue
+            rows = members if _ARRAYS[name][1] == "frames" else arrays["offsets"][members]
+            values = arrays[name][rows]
+            found.append(~np.isnan(values.reshape(len(values), -1)[:, 0]))
+        return np.concatenate([np.zeros(0, dtype=bool), *found])
+
     def infos(self) -> Iterator[dict[str, Any]]:
         """``info`` of one structure after the other, without reading anything else."""
         for arrays, members, _ in self._by_shard():
@@ -251,6 +285,15 @@ class ShardedStructures(Sequence[Structure]):
                 shard = int(shards[part[0]])
                 start = self._starts[shard]
                 yield self._arrays(shard), frames[part] - start, start
+
+
+def _rows(offsets: np.ndarray, members: np.ndarray) -> Int[np.ndarray, " atoms"]:
+    """Rows of the atoms of some frames of a shard, one frame after the other."""
+    starts, ends = offsets[members], offsets[members + 1]
+    sizes = ends - starts
+    before = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    rows: np.ndarray = np.repeat(starts - before, sizes) + np.arange(int(sizes.sum()))
+    return rows
 
 
 def take(frames: Sequence[Structure], numbers: np.ndarray) -> Sequence[Structure]:
@@ -281,6 +324,8 @@ def elements_of(frames: Sequence[Structure]) -> list[int]:
     >>> elements_of([water, water])
     [1, 8]
     """
+    if isinstance(frames, ShardedStructures):
+        return np.flatnonzero(np.bincount(frames.column("numbers"))).tolist()
     distinct = {(n.dtype.str, n.tobytes()) for n in numbers_of(frames)}
     return sorted({z for kind, n in distinct for z in np.frombuffer(n, dtype=kind).tolist()})
 

@@ -255,14 +255,25 @@ def complete(cell: np.ndarray, pbc: np.ndarray) -> Float[np.ndarray, "3 3"]:
     return lattice
 
 
+def complete_all(
+    cells: Float[np.ndarray, "frames 3 3"], pbc: Bool[np.ndarray, "frames 3"]
+) -> Float[np.ndarray, "frames 3 3"]:
+    """As :func:`complete`, of many cells."""
+    lattices = np.array(cells, dtype=float)
+    for k in np.flatnonzero(~pbc.all(axis=1)).tolist():
+        lattices[k] = complete(cells[k], pbc[k])
+    return lattices
+
+
 def _unit(vector: np.ndarray) -> np.ndarray:
     return np.asarray(vector / max(float(np.linalg.norm(vector)), np.finfo(float).tiny))
 
 
-def heights(lattice: np.ndarray) -> Float[np.ndarray, " axes"]:
-    """Distances between opposite faces of a cell with volume, Å, along each lattice vector."""
-    faces = np.linalg.norm(np.cross(lattice[[1, 2, 0]], lattice[[2, 0, 1]]), axis=1)
-    return np.asarray(abs(np.linalg.det(lattice)) / faces)
+def heights(lattice: Float[np.ndarray, "... 3 3"]) -> Float[np.ndarray, "... axes"]:
+    """Distances between opposite faces of cells with volume, Å, along each lattice vector."""
+    sides = np.cross(lattice[..., [1, 2, 0], :], lattice[..., [2, 0, 1], :])
+    volume = np.abs(np.linalg.det(lattice))
+    return np.asarray(volume[..., None] / np.linalg.norm(sides, axis=-1))
 
 
 def nearest_image(

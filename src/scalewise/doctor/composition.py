@@ -16,6 +16,7 @@ from scipy.linalg import qr
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from scalewise.data import columns
 from scalewise.data.structure import Structure
 
 #: Row operations in the search for formula units, of 20 us each; beyond, compositions
@@ -84,11 +85,11 @@ def _count(
     frames: Sequence[Structure],
 ) -> tuple[Int[np.ndarray, "frames elements"], Int[np.ndarray, " elements"]]:
     """Atoms of each element in each frame, and the atomic numbers of the elements."""
-    numbers = np.concatenate([f.numbers for f in frames])
-    present, element = np.unique(numbers, return_inverse=True)
-    owner = np.repeat(np.arange(len(frames)), [len(f.numbers) for f in frames])
-    size = len(frames) * len(present)
-    counts = np.bincount(owner * len(present) + element.ravel(), minlength=size)
+    numbers = columns.numbers(frames)
+    present = np.flatnonzero(np.bincount(numbers))
+    place = columns.owners(frames) * len(present)
+    place += np.searchsorted(present, numbers)
+    counts = np.bincount(place, minlength=len(frames) * len(present))
     return counts.reshape(len(frames), len(present)), present
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
+from scalewise.data import columns
 from scalewise.data.references import is_isolated_atom, reference_energies
+from scalewise.data.shards import elements_of
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit, formula
 from scalewise.doctor.findings import Finding
@@ -109,12 +111,12 @@ def judge_offsets(composition: Composition, found: Offsets | None) -> list[Findi
 
 def judge_references(frames: Sequence[Structure]) -> list[Finding]:
     """Say what isolated atoms are used for, and where they contradict each other."""
-    isolated = [f for f in frames if is_isolated_atom(f) and f.labels.energy is not None]
+    alone = (frames[k] for k in np.flatnonzero(columns.sizes(frames) == 1).tolist())
+    isolated = [f for f in alone if is_isolated_atom(f) and f.labels.energy is not None]
     if not isolated:
         return []
     known = reference_energies(isolated)
-    elements = np.unique(np.concatenate([f.numbers for f in frames])).tolist()
-    missing = [chemical_symbols[z] for z in elements if z not in known]
+    missing = [chemical_symbols[z] for z in elements_of(frames) if z not in known]
     rest = (
         f"; {_named(missing)} {'has' if len(missing) == 1 else 'have'} none and "
         f"{'is' if len(missing) == 1 else 'are'} fitted"

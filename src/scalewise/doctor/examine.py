@@ -12,6 +12,7 @@ import numpy as np
 
 from scalewise.core.errors import InputError, did_you_mean
 from scalewise.core.progress import SILENT, Progress
+from scalewise.data import columns
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
 from scalewise.data.readers import reader_for
@@ -165,7 +166,7 @@ def _examine_labels(
     fitted, fit, labelled = _fit(frames)
     offsets = None if fit is None else find_offsets(fitted, fit)
     outliers, extreme = find_outliers(frames, fit, labelled)
-    known = np.flatnonzero([f.labels.forces is not None for f in frames])
+    known = np.flatnonzero(columns.labelled(frames, "forces"))
     forced = take(frames, known)
     part = composition if len(known) in (0, len(frames)) else compose(forced)
     noise = estimate_noise(forced, part, group[known], settings.seed)
@@ -241,12 +242,9 @@ def _split(
 
 def _fit(frames: Sequence[Structure]) -> tuple[Composition, EnergyFit | None, np.ndarray]:
     """The fit of the frames that have an energy, without isolated atoms: these are off the line."""
-    energies = np.array(
-        [
-            np.nan if f.labels.energy is None or is_isolated_atom(f) else f.labels.energy
-            for f in frames
-        ]
-    )
+    energies = columns.energies(frames)
+    alone = np.flatnonzero(columns.sizes(frames) == 1).tolist()
+    energies[[k for k in alone if is_isolated_atom(frames[k])]] = np.nan
     labelled = np.flatnonzero(~np.isnan(energies))
     composition = compose(take(frames, labelled if len(labelled) else np.zeros(1, dtype=np.int64)))
     if len(labelled) <= composition.rank:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -12,8 +13,9 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
 from scalewise.core.wording import count, list_frames
-from scalewise.data.neighbors import build, height
-from scalewise.data.structure import Structure
+from scalewise.data import columns
+from scalewise.data.neighbors import build
+from scalewise.data.structure import Structure, complete_all, heights
 from scalewise.data.units import SHORTEST_DISTANCE
 from scalewise.doctor.findings import Finding
 
@@ -27,19 +29,19 @@ USUAL_CUTOFF: Final = 5.0
 
 def describe_cells(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Finding]]:
     """Periodicity, heights and densities."""
-    kinds: dict[str, list[int]] = {}
-    for k, frame in enumerate(frames):
-        kinds.setdefault("".join("T" if p else "F" for p in frame.pbc), []).append(k)
-    heights = np.array([height(f) for f in frames])
-    density = np.array([len(f.numbers) / abs(np.linalg.det(f.cell)) for f in frames if f.pbc.all()])
+    pbc, cells = columns.periodicity(frames), columns.cells(frames)
+    kinds = Counter("".join("T" if p else "F" for p in axes) for axes in pbc.tolist())
+    across = np.where(pbc, heights(complete_all(cells, pbc)), np.inf).min(axis=1)
+    full = pbc.all(axis=1)
+    density = columns.sizes(frames)[full] / np.abs(np.linalg.det(cells[full]))
     section = {
-        "periodicity": {kind: len(members) for kind, members in kinds.items()},
-        "lowest_height_angstrom": _range(heights[np.isfinite(heights)]),
+        "periodicity": dict(kinds),
+        "lowest_height_angstrom": _range(across[np.isfinite(across)]),
         "density_atoms_per_cubic_angstrom": _range(density),
     }
     findings = []
     if len(kinds) > 1:
-        mixed = ", ".join(f"pbc={kind} ({len(members)})" for kind, members in kinds.items())
+        mixed = ", ".join(f"pbc={kind} ({number})" for kind, number in kinds.items())
         findings.append(
             Finding(
                 "note",
@@ -48,14 +50,14 @@ def describe_cells(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Fi
                 "Make sure their energies share one zero and one level of theory.",
             )
         )
-    low = np.flatnonzero(heights < USUAL_CUTOFF)
+    low = np.flatnonzero(across < USUAL_CUTOFF)
     if len(low):
         findings.append(
             Finding(
                 "note",
                 "cells",
                 f"the cell is lower than {USUAL_CUTOFF:g} Å in {list_frames(low.tolist())} "
-                f"(lowest: {heights.min():.3g} Å): atoms see their own images",
+                f"(lowest: {across.min():.3g} Å): atoms see their own images",
                 "Training and prediction list images. Only the branches of scalewise study need "
                 "cells higher than their cutoffs.",
             )

@@ -19,8 +19,10 @@ from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from scipy.stats import chi2
 
+from scalewise.data import columns
 from scalewise.data.charges import electronic_state
 from scalewise.data.duplicates import Duplicates
+from scalewise.data.shards import elements_of
 from scalewise.data.structure import Structure
 from scalewise.statistics.bootstrap import group_weights
 
@@ -94,15 +96,17 @@ def find_hidden_noise(
     group
         Group of every frame: groups are independent of each other.
     """
-    present = np.unique(np.concatenate([f.numbers for f in frames])).tolist()
+    present = elements_of(frames)
     if len(np.unique(group)) < FEWEST_GROUPS:
         # a trajectory: waves as short as a grid's are independent after a few frames
         group = np.arange(len(frames)) * min(BLOCKS, len(frames)) // len(frames)
     cells = _cells(frames)
+    numbers, owner = columns.numbers(frames), columns.owners(frames)
     left = _between_twins(frames, twins, present)
     found = []
     for number in present:
-        grid, spacing, reach = _grid_waves(frames, cells, group, number)
+        having = np.bincount(owner[numbers == number], minlength=len(frames))
+        grid, spacing, reach = _grid_waves(frames, _common_cell(cells, having), group, number)
         found.append(HiddenNoise(chemical_symbols[number], grid, spacing, reach, left.get(number)))
     return found
 
@@ -111,24 +115,21 @@ def find_hidden_noise(
 
 
 def _grid_waves(
-    frames: Sequence[Structure], cells: Sequence[list[int]], group: np.ndarray, number: int
+    frames: Sequence[Structure], members: np.ndarray, group: np.ndarray, number: int
 ) -> tuple[tuple[float, float, float] | None, float | None, float | None]:
-    """Waves in the forces on one element, over frames of the most common cell."""
-    members = _common_cell(frames, cells, number)
+    """Waves in the forces on one element, over frames of one cell."""
     if len(np.unique(group[members])) < FEWEST_GROUPS:
         return None, None, None
-    cell = frames[members[0]].cell
+    seen = [frames[k] for k in members.tolist()]
+    cell = seen[0].cell
     edges = np.linalg.norm(cell, axis=1)
-    masks = [frames[k].numbers == number for k in members]
+    masks = [f.numbers == number for f in seen]
     places = np.concatenate(
-        [
-            frames[k].positions[m] @ np.linalg.inv(frames[k].cell)
-            for k, m in zip(members, masks, strict=True)
-        ]
+        [f.positions[m] @ np.linalg.inv(f.cell) for f, m in zip(seen, masks, strict=True)]
     )
     along = (cell / edges[:, None]).T
     forces = np.concatenate(
-        [frames[k].labelled_forces[m] @ along for k, m in zip(members, masks, strict=True)]
+        [f.labelled_forces[m] @ along for f, m in zip(seen, masks, strict=True)]
     )
     owner = np.repeat(group[members], [int(m.sum()) for m in masks])
     _, owner = np.unique(owner, return_inverse=True)
@@ -152,21 +153,28 @@ def _grid_waves(
     )
 
 
-def _cells(frames: Sequence[Structure]) -> list[list[int]]:
+def _cells(frames: Sequence[Structure]) -> list[np.ndarray]:
     """Periodic frames with forces that share a cell, where there are enough of them to tell."""
-    cells: dict[bytes, list[int]] = {}
-    for k, frame in enumerate(frames):
-        if frame.pbc.all() and frame.labels.forces is not None:
-            cells.setdefault(np.round(frame.cell, 3).tobytes(), []).append(k)
-    return [members for members in cells.values() if len(members) >= FEWEST_GROUPS]
+    usable = columns.periodicity(frames).all(axis=1) & columns.labelled(frames, "forces")
+    numbers = np.flatnonzero(usable)
+    if not len(numbers):
+        return []
+    cells = np.round(columns.cells(frames)[numbers], 3).reshape(-1, 9) + 0.0  # one sign of zero
+    _, first, kind = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    kind = np.argsort(np.argsort(first))[kind.ravel()]  # by first appearance
+    order = np.argsort(kind, kind="stable")
+    parts = np.split(numbers[order], np.flatnonzero(np.diff(kind[order])) + 1)
+    return [members for members in parts if len(members) >= FEWEST_GROUPS]
 
 
-def _common_cell(frames: Sequence[Structure], cells: Sequence[list[int]], number: int) -> list[int]:
-    """Frames with the element and the most common cell, of so many atoms at most."""
-    having = [[k for k in members if (frames[k].numbers == number).any()] for members in cells]
-    members = max(having, key=len, default=[])
-    atoms = sum(int((frames[k].numbers == number).sum()) for k in members)
-    return members[:: max(1, -(-atoms // MOST_ATOMS))]
+def _common_cell(cells: Sequence[np.ndarray], having: np.ndarray) -> Int[np.ndarray, " members"]:
+    """Frames with an element and its most common cell, of so many atoms at most.
+
+    ``having`` are the atoms of the element in each frame.
+    """
+    none = np.zeros(0, dtype=np.int64)
+    members = max((m[having[m] > 0] for m in cells), key=len, default=none)
+    return members[:: max(1, -(-int(having[members].sum()) // MOST_ATOMS))]
 
 
 def _waves(
@@ -344,11 +352,12 @@ def find_rounding(frames: Sequence[Structure]) -> float | None:
     >>> find_rounding([Structure(**{**vars(frame), "labels": Labels(forces)})])
     0.01
     """
-    labelled = [f.labelled_forces for f in frames if f.labels.forces is not None]
-    if not labelled:
+    labelled = np.flatnonzero(columns.labelled(frames, "forces"))
+    if not len(labelled):
         return None
+    some = labelled[:: max(1, len(labelled) // 200)].tolist()
     values: Float[np.ndarray, " values"] = np.concatenate(
-        [forces.ravel() for forces in labelled[:: max(1, len(labelled) // 200)]]
+        [frames[k].labelled_forces.ravel() for k in some]
     )
     values = values[np.abs(values) > SILENT][:20_000]
     if len(values) < 30:

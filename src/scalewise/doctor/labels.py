@@ -8,11 +8,15 @@ from typing import Any, Final
 
 import numpy as np
 from ase.data import chemical_symbols
+from jaxtyping import Float
 
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
+from scalewise.data import columns
 from scalewise.data.charges import CHARGE_KEYS, total_charge
 from scalewise.data.neighbors import build
+from scalewise.data.reading import PART
+from scalewise.data.shards import ShardedStructures, infos_of
 from scalewise.data.structure import Structure
 from scalewise.data.units import suspicions
 from scalewise.doctor.composition import EnergyFit, robust_score
@@ -25,6 +29,7 @@ REACH: Final = 6.0
 SYMMETRIC: Final = 1e-4
 #: Root-mean-square forces below this (eV/Å) are no forces.
 NO_FORCE: Final = 1e-12
+_LABELS: Final = ("energy", "forces", "stress")
 
 
 @dataclass(frozen=True)
@@ -40,16 +45,12 @@ class Outlier:
 
 def count_labels(frames: Sequence[Structure]) -> tuple[list[dict[str, Any]], list[Finding]]:
     """One row per label: how many frames have it."""
-    energy = [k for k, f in enumerate(frames) if f.labels.energy is None]
-    absent = [k for k, f in enumerate(frames) if f.labels.forces is None]
-    still = [
-        k
-        for k, f in enumerate(frames)
-        if f.labels.forces is not None and _rms(f.labels.forces) < NO_FORCE and len(f.numbers) > 1
-    ]
+    energy, absent, stress = (
+        np.flatnonzero(~columns.labelled(frames, name)).tolist() for name in _LABELS
+    )
+    still = np.flatnonzero((_rms(frames) < NO_FORCE) & (columns.sizes(frames) > 1)).tolist()
     zero = [k for k in still if not balanced(frames[k])]
     bare = sorted({*absent, *zero})
-    stress = [k for k, f in enumerate(frames) if f.labels.stress is None]
     rows: list[dict[str, Any]] = [
         {"label": "energy", "unit": "eV", "with": len(frames) - len(energy), "missing": energy},
         {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(bare), "missing": bare},
@@ -134,6 +135,8 @@ def suspect_units(frames: Sequence[Structure], stress_key: str | None) -> list[F
 
     ``frames`` were read without that check.
     """
+    size = PART if isinstance(frames, ShardedStructures) else max(len(frames), 1)
+    parts = (list(frames[k : k + size]) for k in range(0, len(frames), size))
     return [
         Finding(
             "error",
@@ -143,7 +146,7 @@ def suspect_units(frames: Sequence[Structure], stress_key: str | None) -> list[F
             "Convert to eV and Å. Commands that use these labels refuse them, unless "
             "check_units=false (data.check_units=false in train and prove) says they are right.",
         )
-        for one in suspicions(frames, stress_key)
+        for one in next(filter(None, (suspicions(part, stress_key) for part in parts)), [])
     ]
 
 
@@ -193,15 +196,16 @@ def find_outliers(
 
 def _force_outliers(frames: Sequence[Structure]) -> list[Outlier]:
     """Of each element, the frames where its largest force is extreme."""
-    known = [k for k, f in enumerate(frames) if f.labels.forces is not None]
-    if not known:
-        return []
-    numbers = np.concatenate([frames[k].numbers for k in known])
-    size = np.linalg.norm(np.concatenate([frames[k].labelled_forces for k in known]), axis=1)
-    owner = np.repeat(known, [len(frames[k].numbers) for k in known])
-    order = np.argsort(numbers, kind="stable")  # frames stay in order within each element
+    size = np.linalg.norm(columns.forces(frames), axis=1)
+    known = np.flatnonzero(~np.isnan(size))
+    size, numbers, owner = (
+        size[known],
+        columns.numbers(frames)[known],
+        columns.owners(frames)[known],
+    )
     found = []
-    for members in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+    for number in np.flatnonzero(np.bincount(numbers)).tolist():
+        members = np.flatnonzero(numbers == number)  # frames stay in order
         frame, start = np.unique(owner[members], return_index=True)
         largest = np.maximum.reduceat(size[members], start)
         present, largest = frame[largest > NO_FORCE], largest[largest > NO_FORCE]
@@ -210,7 +214,7 @@ def _force_outliers(frames: Sequence[Structure]) -> list[Outlier]:
         score = robust_score(np.log(largest))
         # twice the usual at least: sets of nearly equal frames have next to no spread
         extreme = (score > LIMIT) & (largest > 2 * np.median(largest))
-        what = f"largest force on {chemical_symbols[numbers[members[0]]]}"
+        what = f"largest force on {chemical_symbols[number]}"
         found += [
             Outlier(int(present[k]), what, float(largest[k]), "eV/Å", float(score[k]))
             for k in np.flatnonzero(extreme)
@@ -226,17 +230,19 @@ def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Fin
     InputError
         A charge that is no number.
     """
-    key = next((k for k in CHARGE_KEYS if any(k in f.info for f in frames)), None)
-    if key is None:
-        return {"key": None, "values_e": {}, "without": len(frames)}, []
+    present: set[str] = set()
     values: dict[str, int] = {}
     charged = []
-    for k, frame in enumerate(frames):
-        if any(name in frame.info for name in CHARGE_KEYS):
-            value = total_charge(frame)
+    for k, info in enumerate(infos_of(frames)):
+        if here := info.keys() & CHARGE_KEYS:
+            present |= here
+            value = total_charge(frames[k])
             values[f"{value:g}"] = values.get(f"{value:g}", 0) + 1
             if abs(value) > 1e-6:
                 charged.append(k)
+    key = next((k for k in CHARGE_KEYS if k in present), None)
+    if key is None:
+        return {"key": None, "values_e": {}, "without": len(frames)}, []
     findings = []
     if charged:
         periodic = any(frames[k].pbc.all() for k in charged)
@@ -255,5 +261,9 @@ def check_charges(frames: Sequence[Structure]) -> tuple[dict[str, Any], list[Fin
     return {"key": key, "values_e": values, "without": len(frames) - sum(values.values())}, findings
 
 
-def _rms(forces: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(forces**2))) if forces.size else 0.0
+def _rms(frames: Sequence[Structure]) -> Float[np.ndarray, " frames"]:
+    """Root-mean-square component of each frame's forces, eV/Å; NaN without."""
+    square = np.square(columns.forces(frames)).mean(axis=1)
+    of = columns.sizes(frames)
+    sums = np.bincount(columns.owners(frames), square, minlength=len(of))
+    return np.asarray(np.sqrt(sums / np.maximum(of, 1)))

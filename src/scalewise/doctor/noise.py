@@ -11,6 +11,7 @@ from ase.data import atomic_numbers
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import nnls
 
+from scalewise.data import columns
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition
 from scalewise.statistics.bootstrap import iterate_weights
@@ -150,7 +151,9 @@ def estimate_noise(
     """
     if not frames:
         return NetForceNoise((), (), np.zeros(0, dtype=bool), 0.0)
-    net = np.array([f.labelled_forces.sum(axis=0) for f in frames])
+    forces = columns.forces(frames)
+    owner = columns.owners(frames)
+    net = np.stack([np.bincount(owner, forces[:, k], len(frames)) for k in range(3)], axis=1)
     atoms = composition.counts.sum(axis=1)
     informative = np.abs(net).max(axis=1) > ROUNDING * np.sqrt(atoms)
     median = float(np.median(np.abs(net).max(axis=1)))
@@ -159,7 +162,9 @@ def estimate_noise(
     sums = _Sums(
         composition.counts[informative].astype(float),
         np.mean(net[informative] ** 2, axis=1),
-        _covariances(frames, composition.elements, net)[informative],
+        _covariances(columns.numbers(frames), forces, owner, composition.elements, net)[
+            informative
+        ],
     )
     variance, own = sums.estimate(np.ones(len(sums.square)))
     draws = _bootstrap(sums, variance, group[informative], seed, resamples)
@@ -205,17 +210,18 @@ def _interval(draws: np.ndarray | None, k: int) -> tuple[float, float] | None:
 
 
 def _covariances(
-    frames: Sequence[Structure], elements: Sequence[str], net: np.ndarray
+    numbers: np.ndarray,
+    forces: np.ndarray,
+    owner: np.ndarray,
+    elements: Sequence[str],
+    net: np.ndarray,
 ) -> Float[np.ndarray, "frames elements"]:
     """Mean over components of the net force times the summed labels of each element."""
-    numbers = np.array([atomic_numbers[e] for e in elements])
-    element = np.searchsorted(numbers, np.concatenate([f.numbers for f in frames]))
-    owner = np.repeat(np.arange(len(frames)), [len(f.numbers) for f in frames])
-    labels = np.concatenate([f.labelled_forces for f in frames])
-    mean = np.einsum("ak,ak->a", labels, net[owner]) / 3
-    size = len(frames) * len(elements)
-    found = np.bincount(owner * len(elements) + element, mean, minlength=size)
-    return found.reshape(len(frames), len(elements))
+    mean = sum(forces[:, k] * net[owner, k] for k in range(3)) / 3
+    place = owner * len(elements)
+    place += np.searchsorted(np.array([atomic_numbers[e] for e in elements]), numbers)
+    found = np.bincount(place, mean, minlength=len(net) * len(elements))
+    return found.reshape(len(net), len(elements))
 
 
 @dataclass(frozen=True, eq=False)

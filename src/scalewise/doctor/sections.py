@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from scalewise.core.errors import InputError
+from scalewise.data import columns
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
@@ -130,7 +131,7 @@ def forecast_training(
     frames: Sequence[Structure], counts: NeighborCounts, epochs: int, cost: CostModel | None
 ) -> dict[str, Any]:
     """One forecast per cutoff; without a cost model a step is timed."""
-    atoms = float(np.mean([len(f.numbers) for f in frames])) if frames else 0.0
+    atoms = float(np.mean(columns.sizes(frames))) if frames else 0.0
     batch_size = frames_per_step(frames, 1) if frames else 1
     cost, measured = (cost, None) if cost is not None else _timed(frames)
     rows = []

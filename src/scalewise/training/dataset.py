@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalewise.data.shards import ShardedStructures, numbers_of
+from scalewise.data import columns
+from scalewise.data.shards import ShardedStructures
 from scalewise.data.structure import Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
@@ -251,7 +252,7 @@ def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 24, 2)
     (33, 3)
     """
-    atoms = sum(len(numbers) for numbers in numbers_of(frames)) / len(frames)
+    atoms = float(columns.sizes(frames).mean())
     most = len(frames) // (STEPS_PER_EPOCH * processes)
     return max(1, min(round(ATOMS_PER_STEP / atoms), most))
 

@@ -8,7 +8,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Int
 
+from scalewise.data import columns
 from scalewise.data.displacement import Stack, compared_atoms, displacements
+from scalewise.data.shards import numbers_of, take
 from scalewise.data.structure import Structure
 
 #: Pairs that are compared.
@@ -20,11 +22,12 @@ CLOSER: Final = 0.8
 
 def follows_time(frames: Sequence[Structure], members: Int[np.ndarray, " members"]) -> bool:
     """Whether frames that follow each other are closer to each other than any two of them."""
+    first_one, some = frames[int(members[0])], take(frames, members)
+    pbc = columns.periodicity(some)
     same = [
         k
-        for k in members.tolist()
-        if np.array_equal(frames[k].numbers, frames[int(members[0])].numbers)
-        and np.array_equal(frames[k].pbc, frames[int(members[0])].pbc)
+        for k, numbers, axes in zip(members.tolist(), numbers_of(some), pbc, strict=True)
+        if np.array_equal(numbers, first_one.numbers) and np.array_equal(axes, first_one.pbc)
     ]
     if len(same) < 3 or not compared_atoms(frames[same[0]], None).any():
         return False

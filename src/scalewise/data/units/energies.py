@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,6 +24,8 @@ LARGEST_MODULUS: Final = 8.0
 #: Strain, and displacement over the shortest bond, up to which two frames are nearly alike.
 STRAIN: Final = 0.1
 NEAR: Final = 0.2
+#: Pairs of frames that are compared, at least, where there are as many.
+PAIRS: Final = 1000
 #: Å of empty space that makes a slab, a wire or a cluster of a periodic frame.
 VACUUM: Final = 5.0
 
@@ -38,9 +39,11 @@ class _Work(NamedTuple):
 
 
 def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
-    """Of frames that follow each other in the file and are nearly alike."""
+    """Of pairs of frames that follow each other in the file and are nearly alike."""
     found = []
-    for a, b in itertools.pairwise(frames):
+    # evenly spread over the file where it has many
+    for k in range(0, len(frames) - 1, max(1, len(frames) // PAIRS)):
+        a, b = frames[k], frames[k + 1]
         if (
             a.labels.energy is None
             or b.labels.energy is None

@@ -53,7 +53,7 @@ NULLABLE: Final = {
         *("roles[].energy", "roles[].stress", "roles[].unbroken", "model.elements"),
         *("model.parameters", "model.dtype"),
     ),
-    "curve": ("learning.steps", "scales[].single"),
+    "curve": ("learning.steps", "scales[].single", "frame"),
     "refine": ("chosen",),
     "prove": ("learning.steps", "subsets[].limit", "subsets[].again"),
     "locality": ("against",),

@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
+from document_samples import curve
 from report_samples import LEARNING, forks, study
 from scalewise.analysis.overview.collect import Run
 from scalewise.analysis.overview.page import markup
@@ -19,13 +21,15 @@ BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
     "--headless",
     "--no-sandbox",
-    "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 )
+IN_SOFTWARE = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader")
+WAIT = "--virtual-time-budget=10000"
+WITHOUT_WEBGL = ("--disable-gpu", "--disable-3d-apis")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH")
 
 
@@ -39,7 +43,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def browse(page: Path, folder: Path, *options: str) -> str:
     assert BROWSER is not None
-    command = [BROWSER, *FLAGS, f"--user-data-dir={folder / 'profile'}", *options, page.as_uri()]
+    place = f"--user-data-dir={folder / 'profile'}"
+    command = [BROWSER, *FLAGS, place, *options, page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout
 
@@ -73,6 +78,26 @@ def overview(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with styled():
         path.write_text(markup(runs))
     return path
+
+
+@pytest.mark.parametrize("software", [True, False])
+def test_a_frame_is_drawn_in_3d_or_the_page_says_why_not(tmp_path: Path, software: bool) -> None:
+    """The viewer makes pictures with WebGL, which a machine without a screen has in software."""
+    page = tmp_path / "report.html"
+    with styled():
+        page.write_text(markup([Run("curve", (curve(tmp_path)[0],))]))
+    options = IN_SOFTWARE if software else WITHOUT_WEBGL
+    dom = browse(page, tmp_path, *options, WAIT, "--dump-dom")
+    root = re.search(r"<html[^>]*>", dom)
+    assert root is not None
+    assert f'data-viewer="{"drawn" if software else "failed"}"' in root.group()
+    said = re.search(r'id="viewer"[^>]*>This browser cannot draw it: WebGL is off', dom)
+    assert (said is None) == software
+    shot = tmp_path / "page.png"
+    browse(page, tmp_path, *options, "--window-size=900,2000", f"--screenshot={shot}", WAIT)
+    red, green, blue = imread(shot)[..., :3].transpose(2, 0, 1)
+    atoms = (red > 1.8 * green) & (blue > 1.8 * green)  # viridis begins with a purple
+    assert (atoms.sum() > 1000) == software
 
 
 @pytest.mark.parametrize("width", [1280, 760, 400])

@@ -274,7 +274,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "curve",
             "curve",
-            3,
+            4,
             f"{_A}.cutoff_scan.table:print_curve",
             f"{_A}.cutoff_scan.figure:figures_of",
         ),

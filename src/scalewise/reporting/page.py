@@ -13,10 +13,19 @@ from scalewise.reporting.markup import escape, section
 POLICY: Final = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 )
+#: With a viewer of structures, which works beside the page and makes pictures there.
+VIEWER_POLICY: Final = f"{POLICY}; worker-src blob:".replace("data:", "data: blob:")
 TYPES: Final = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
-def page(title: str, answer: str, parts: Mapping[str, tuple[str, str]], *, script: str = "") -> str:
+def page(
+    title: str,
+    answer: str,
+    parts: Mapping[str, tuple[str, str]],
+    *,
+    script: str = "",
+    policy: str = POLICY,
+) -> str:
     """Return a page: its title, the answer on top, then sections that the navigation lists.
 
     Parameters
@@ -29,6 +38,8 @@ def page(title: str, answer: str, parts: Mapping[str, tuple[str, str]], *, scrip
         Heading and markup of each section by its anchor; empty ones are left out.
     script
         What runs when the page is there.
+    policy
+        What the page may load.
     """
     shown = {anchor: part for anchor, part in parts.items() if part[1]}
     links = "".join(f'<li><a href="#{a}">{escape(t)}</a></li>' for a, (t, _) in shown.items())
@@ -40,7 +51,7 @@ def page(title: str, answer: str, parts: Mapping[str, tuple[str, str]], *, scrip
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="color-scheme" content="light dark">
 <title>scalewise: {escape(title)}</title>
 <style>

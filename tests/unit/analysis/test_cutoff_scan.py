@@ -14,10 +14,12 @@ import pytest
 import torch
 from ase.calculators.lj import LennardJones
 
+from scalewise.analysis.cutoff_scan.frame import settled_cutoffs, typical_frame
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.scan import run_command, scan_cutoffs
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
 from scalewise.analysis.locality.against import read_against
+from scalewise.analysis.rungs import Measured, Rung
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data import neighbors
@@ -419,3 +421,36 @@ def test_single_potentials_in_memory_are_compared_by_name(trained: Path, tmp_pat
     named = settings.model_copy(update={"singles": (path,)})
     again = scan_cutoffs(ladder, labelled(20)[12:], settings=named).body
     assert again["scales"][-1]["single"] == str(path)
+
+
+def test_the_cutoff_an_atom_needs_is_where_its_force_settles() -> None:
+    forces = np.zeros((4, 3, 3))
+    forces[:3, 0, 1] = 0.3, 0.05, 0.2  # comes near, goes away again
+    forces[:3, 1, 2] = 0.05, 0.0, 0.09
+    forces[:3, 2] = 0.07  # 0.12 in all: components add up
+    found = settled_cutoffs(forces, (3.0, 4.0, 5.0, 6.0), tolerance=0.1)
+    assert found.tolist() == [6.0, 3.0, 6.0]
+    assert settled_cutoffs(forces, (3.0, 4.0, 5.0, 6.0), tolerance=1.0).tolist() == [3.0] * 3
+
+
+def test_the_frame_that_is_shown_is_the_one_of_median_error() -> None:
+    frames = [salt_frame(seed=k, n=2, box=8.0, index=k) for k in range(5)]
+    errors = np.zeros((4, 10, 3))
+    errors[3] = np.repeat([0.1, 0.5, 0.3, 0.2, 0.4], 2)[:, None]
+    errors[2] = errors[3]
+    errors[1] = errors[3] + np.where(np.arange(10) == 5, 2.0, 0.0)[:, None]
+    model = object()
+    rungs = [Rung(model, c, long) for long in (False, True) for c in (3.0, 4.0)]
+    errors[[0, 1, 2, 3]] = errors[[2, 2, 1, 3]]
+    measured = Measured(errors, np.ones((4, 5)), np.ones(4))
+    found = typical_frame(np.arange(10, 15), frames, measured, rungs, 3)
+    assert found is not None
+    assert found["number"] == 12
+    assert found["cutoffs"] == [3.0, 4.0]
+    assert found["range"] == [3.0, 4.0]
+    assert found["tolerance"] == pytest.approx(1e3 * 0.3 * 3**0.5)
+    assert found["positions"] == pytest.approx(frames[2].positions, abs=1e-4)
+    big = [replace(f, numbers=np.ones(6000, dtype=int)) for f in frames[:1]]
+    errors = np.zeros((4, 6000, 3))
+    measured = Measured(errors, np.ones((4, 1)), np.ones(4))
+    assert typical_frame(np.arange(1), big, measured, rungs, 3) is None

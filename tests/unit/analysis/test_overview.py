@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from document_samples import HISTORY
 from report_samples import LEARNING, forks
+from scalewise.analysis.overview import structure
 from scalewise.analysis.overview.answer import carrying, next_steps, verdict
 from scalewise.analysis.overview.collect import Run, collect
 from scalewise.analysis.overview.page import markup, write_overview
+from scalewise.analysis.overview.structure import dataset, show_frame, viewer_script
 from scalewise.cli import app
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
@@ -82,3 +87,47 @@ def test_folders_of_nothing_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"no such folder|no document of scalewise"):
         write_overview([tmp_path / name], tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_frame_says_which_atoms_need_which_cutoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = {
+        "number": 7,
+        "atomic_numbers": [11, 17, 17],
+        "positions": [[0.0, 0.0, 0.0], [2.5, 0.0, 0.0], [0.0, 2.5, 0.0]],
+        "cell": [[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 9.0]],
+        "pbc": [True, True, False],
+        "cutoffs": [3.0, 4.5, 4.5],
+        "range": [3.0, 6.0],
+        "tolerance": 30.0,
+    }
+    shown, script = show_frame(frame, None)
+    assert "pip install 'scalewise[page]'" in html.unescape(shown)
+    assert script == ""
+    rows = re.findall(r"<tr.*?</tr>", shown)
+    assert [re.findall(r">([^<>]+)<", row) for row in rows[1:]] == [
+        ["3 Å", "1", "0"],
+        ["4.5 Å", "0", "2"],
+    ]
+    shown, script = show_frame(frame, "viewer();")
+    assert 'id="viewer"' in shown
+    assert script.startswith("viewer();")
+    found = dataset(frame)
+    assert found["structures"][0]["cell"] == [9, 0, 0, 0, 9, 0, 0, 0, 9]
+    assert found["structures"][0]["names"] == ["Na", "Cl", "Cl"]
+    assert found["properties"]["cutoff"]["values"] == [3.0, 4.5, 4.5]
+    (shown_as,) = found["settings"]["structure"]
+    assert (shown_as["color"]["min"], shown_as["color"]["max"]) == (3.0, 6.0)
+    assert "cell" not in dataset({**frame, "pbc": [False] * 3})["structures"][0]
+    monkeypatch.setattr(structure, "find_spec", lambda name: None)
+    assert viewer_script() is None
+
+
+def test_the_viewer_cannot_end_the_element_that_it_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path.joinpath(*structure.SCRIPT)
+    file.parent.mkdir(parents=True)
+    file.write_text("let a = '</script><b>';", encoding="utf-8")
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(structure, "find_spec", lambda name: package)
+    assert viewer_script() == "let a = '<\\/script><b>';"

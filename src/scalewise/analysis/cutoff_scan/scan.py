@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from scalewise.analysis.cutoff_scan.frame import typical_frame
 from scalewise.analysis.cutoff_scan.range import judge_range, shortest_enough
 from scalewise.analysis.cutoff_scan.settings import ScanSettings
 from scalewise.analysis.evaluation.floor import NoiseFloor
@@ -42,6 +43,10 @@ UNITS: Final = {
     "longer": "whether this potential needs its longest scale: answer, gain (share of the error)",
     "system": "whether the system needs it, as far as a ladder tells",
     "enough": "Å, the shortest cutoff beyond which nothing longer is needed",
+    "cutoffs": "Å, of each atom of the frame: from there on its force is that of the longest "
+    "scale, within the tolerance",
+    "tolerance": "meV/Å, mean length of the longest scale's errors",
+    "positions, cell, range": "Å",
     "cost": "µs/atom, energy, forces and stress with a neighbor list that exists",
     "interval": "95 %, over groups of frames",
 }
@@ -121,6 +126,7 @@ def scan_cutoffs(
         "scales": _describe(rungs, measured, scored),
         "reference": _reference(rungs),
         "subsets": subjects.score(measured, rungs, settings),
+        "frame": typical_frame(chosen, scored, measured, rungs, _reference(rungs)),
         **machine(model),
     }
     return Report.made(

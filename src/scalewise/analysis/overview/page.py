@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from scalewise.analysis.learning import Learning, describe, history_of, sentence
 from scalewise.analysis.overview.answer import carrying, next_steps, verdict
 from scalewise.analysis.overview.collect import Run, collect
+from scalewise.analysis.overview.structure import frame_of, show_frame, viewer_script
 from scalewise.core.files import write_text
 from scalewise.reporting.markup import TableLine, escape, head, number, table, text
-from scalewise.reporting.page import page, picture
+from scalewise.reporting.page import POLICY, VIEWER_POLICY, page, picture
 from scalewise.reporting.report import Report
 from scalewise.reporting.style import colour, few_decades, legend_below, new_figure, styled
 
@@ -71,10 +72,13 @@ def markup(runs: Sequence[Run]) -> str:
     answer = f"<p><strong>{escape(first)}</strong></p>{lines}"
     carries = carrying(runs)
     steps = "".join(f"<li>{escape(step)}</li>" for step in next_steps(runs))
+    frame = frame_of(runs)
+    shown, script = ("", "") if frame is None else show_frame(frame, viewer_script())
     parts = {
         "figure": ("The figure that carries it", "" if carries is None else _first(carries)),
         "next": ("What to do next", f"<ol>{steps}</ol>" if steps else ""),
         "beside": ("Side by side", _beside(runs)),
+        "frame": ("Where each cutoff is needed", shown),
     }
     for r, run in enumerate(runs):
         many = f" ({run.name})" if len(runs) > 1 else ""
@@ -83,7 +87,7 @@ def markup(runs: Sequence[Run]) -> str:
         for report in run.reports:
             anchor = f"{report.kind}-{r}"
             parts[anchor] = (HEADINGS[report.kind] + many, _evidence(report, anchor, carries))
-    return page(TITLE, answer, parts)
+    return page(TITLE, answer, parts, script=script, policy=VIEWER_POLICY if script else POLICY)
 
 
 def _first(report: Report) -> str:

@@ -71,7 +71,7 @@ def test_the_envelope_says_what_it_is(scan: Report) -> None:
     assert list(found) == [
         *("kind", "schema", "scalewise", "settings", "provenance", "units", "body")
     ]
-    assert (found["kind"], found["schema"]) == ("curve", 3)
+    assert (found["kind"], found["schema"]) == ("curve", 4)
     assert set(found["provenance"]["versions"]) == {"numpy", "torch", "ase"}
     assert set(found["provenance"]["data"]) == {"file", "sha256", "frames"}
     assert found["provenance"]["data"]["frames"] == 26

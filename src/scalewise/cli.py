@@ -7,6 +7,7 @@ import errno
 import inspect
 import os
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -282,6 +283,9 @@ def report(
             metavar="FILE",
         ),
     ] = None,
+    show: Annotated[
+        bool, typer.Option("--open", help="Show the page in a browser, where there is a screen.")
+    ] = False,
 ) -> None:
     """Join runs into one page, or draw the figures of one again and print its table.
 
@@ -293,7 +297,7 @@ def report(
     [bold]scalewise report runs/fork --out fork.html[/bold]  the page of one run
     """
     found = folders or [Path("runs/study")]
-    if out is None and len(found) == 1:
+    if out is None and len(found) == 1 and not show:
         _draw_again(found[0])
         return
     from scalewise.analysis.overview.page import write_overview
@@ -303,6 +307,14 @@ def report(
     kinds = [r.kind for run in runs for r in run.reports]
     Console().print(f"Joined: {', '.join(kinds) or 'a training'}", style="dim", highlight=False)
     Console().print(f"Written: {target}", markup=False, highlight=False, soft_wrap=True)
+    if show and _has_screen():
+        webbrowser.open(target.resolve().as_uri())
+
+
+def _has_screen() -> bool:
+    """Whether a browser would have a window; without one, a text browser may wait for keys."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or any(os.environ.get(s) for s in screens)
 
 
 def _draw_again(folder: Path) -> None:

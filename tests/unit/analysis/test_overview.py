@@ -81,6 +81,22 @@ def test_a_page_of_several_runs(tmp_path: Path) -> None:
     assert (tmp_path / "o.html").read_text() == found
 
 
+@pytest.mark.parametrize("screen", [True, False])
+def test_a_page_is_opened_where_there_is_a_screen(
+    tmp_path: Path, screen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "forks.json").write_text(json.dumps(forks().to_json()))
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("DISPLAY", ":0" if screen else "")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    page = tmp_path / "o.html"
+    done = CliRunner().invoke(app, ["report", str(tmp_path), "--out", str(page), "--open"])
+    assert done.exit_code == 0, done.output
+    assert opened == ([page.as_uri()] if screen else [])
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_folders_of_nothing_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -175,7 +175,7 @@ EXPERIMENTS: Final = (
         run="scalewise.testbed.solution:run_command",
         out="runs/solution",
         files=(0, 0),
-        options=("workers",),
+        options=("workers", "on"),
         continues=True,
     ),
     Experiment(
@@ -374,6 +374,7 @@ EXPERIMENTS: Final = (
         out="runs/locality",
         model=True,
         files=(0, 0),
+        options=("on",),
         continues=True,
         document=Document(
             "locality",

@@ -31,6 +31,7 @@ import scalewise
 from scalewise.core import files as artifacts
 from scalewise.core.documents import read_kept
 from scalewise.core.errors import InputError, shown
+from scalewise.core.jobs import run_jobs, usable_cores
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
 from scalewise.core.terminal import Console
 from scalewise.reporting.experiments import Request
@@ -57,7 +58,12 @@ Manifest = dict[str, Any]
 
 
 def generate_solution(
-    settings: SolutionSettings, folder: Path, *, workers: int | None = None, bar: bool = True
+    settings: SolutionSettings,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    on: str | None = None,
+    bar: bool = True,
 ) -> Manifest:
     """Simulate the replicas that ``folder`` does not hold yet, and return the manifest.
 
@@ -69,14 +75,18 @@ def generate_solution(
         Where the files go; made if missing.
     workers
         Processes; default: one per core. The result does not depend on it.
+    on
+        Address of a Dask scheduler whose workers simulate, such as ``tcp://node1:8786``; OpenMM is
+        installed there.
     bar
         Show a bar on a terminal, or a line per replica elsewhere (stderr).
 
     Raises
     ------
     InputError
-        The folder belongs to other settings or cannot be written, OpenMM is missing, or a
-        simulation failed. Finished replicas stay and are not made again.
+        The folder belongs to other settings or cannot be written, OpenMM is missing, a simulation
+        failed, or as :func:`scalewise.core.cluster.run_on`. Finished replicas stay and are not made
+        again.
     """
     _claim(settings, folder)
     missing = [r for r in range(settings.replicas) if _finished(settings, folder, r) is None]
@@ -84,7 +94,10 @@ def generate_solution(
         forcefield.platform_name(settings)  # fails early
         (folder / "manifest.json").unlink(missing_ok=True)
         missing.sort(key=lambda r: -simulation.duration(settings, r))
-        _run(settings, folder, missing, workers or _cores(), bar)
+        if on is None:
+            _run(settings, folder, missing, workers or usable_cores(), bar)
+        else:
+            _run_on(settings, folder, missing, on, bar)
     manifest = _manifest(settings, folder)
     path = folder / "manifest.json"
     if missing or not path.is_file() or read_kept(path) != manifest:
@@ -95,7 +108,10 @@ def generate_solution(
 def run_command(request: Request) -> list[Path]:
     """Run ``scalewise generate``, and print the checks."""
     manifest = generate_solution(
-        request.settings, request.out, workers=request.options.get("workers")
+        request.settings,
+        request.out,
+        workers=request.options.get("workers"),
+        on=request.options.get("on"),
     )
     Console().print(summary(manifest))
     return [request.out / "manifest.json"]
@@ -215,6 +231,8 @@ def _versions() -> dict[str, str]:
 
 # -- the workers -----------------------------------------------------------------------------------
 
+#: What PME reads in a worker; the platform's property is not for it.
+THREADS: Final = "OPENMM_CPU_THREADS"
 _board: Any = None  # in a worker: ps done by each replica, shared with the parent
 _stop: Any = None  # in a worker: not zero once the parent gives up
 
@@ -228,7 +246,7 @@ def _enter(board: Any, stop: Any) -> None:
     global _board, _stop
     _board, _stop = board, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OPENMM_CPU_THREADS"] = "1"  # PME reads this; the Threads property is not for it
+    os.environ[THREADS] = "1"
     threading.Thread(target=_outlive_nobody, daemon=True).start()
 
 
@@ -248,13 +266,6 @@ def _job(settings: SolutionSettings, folder: Path, replica: int) -> None:
             raise _StoppedError
 
     _save(settings, folder, simulation.simulate(settings, replica, tick))
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        return os.cpu_count() or 1
 
 
 def _run(
@@ -282,6 +293,24 @@ def _run(
     finally:
         stop.value = 1
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_on(
+    settings: SolutionSettings, folder: Path, replicas: Sequence[int], on: str, bar: bool
+) -> None:
+    """Simulate on the workers of a scheduler; what they find is written here."""
+    total, done = sum(simulation.duration(settings, r) for r in replicas), 0.0
+    with _bar(total, bar) as (advance, say):
+        for k, sampled in run_jobs(_simulated, settings, replicas, 1, on):
+            _save(settings, folder, sampled)
+            done += simulation.duration(settings, replicas[k])
+            advance(done)
+            say(f"replica {replicas[k]:02d} done ({done:.0f} of {total:.0f} ps)")
+
+
+def _simulated(settings: SolutionSettings, replica: int) -> simulation.Sampled:
+    os.environ[THREADS] = "1"
+    return simulation.simulate(settings, replica)
 
 
 def _follow(

@@ -238,7 +238,7 @@ def test_draws_that_were_entered_are_not_used(file: Path) -> None:
         def identity(self) -> str:
             return "leaky"
 
-    found = module._one(tagged, Leaky(), settings)[1]
+    found = module._one((Leaky(), settings), tagged)
     assert found[:, 0].tolist() == [0.0, 2.0, 3.0, 5.0]
 
 
@@ -393,3 +393,17 @@ def test_a_model_is_drawn_at_the_reach_of_its_forces(tmp_path: Path) -> None:
     assert max(f for f, d in zip(felt, far, strict=True) if d > 6.1) > 1e-9
     with pytest.raises(InputError, match="not a curve"):
         read_against(tmp_path / "model" / "model.json")
+
+
+@pytest.mark.slow
+def test_workers_of_a_scheduler_draw_the_same_samples(file: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    frames, settings = read_structures(file, without_labels()), words("samples=4", "atoms=3")
+    reference = AseReference(Springs, {})
+    here = bound_locality(frames, reference, settings, tmp_path / "here")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as running:
+        address = running.scheduler_address
+        there = bound_locality(frames, reference, settings, tmp_path / "there", on=address)
+    assert there.body == here.body

@@ -381,3 +381,18 @@ def test_import_needs_neither_openmm_nor_torch() -> None:
     code = "import sys, scalewise.testbed.solution; print({'openmm', 'torch'} & set(sys.modules))"
     found = subprocess.check_output([sys.executable, "-c", code], text=True)
     assert found.strip() == "set()"
+
+
+@pytest.mark.slow
+def test_workers_of_a_scheduler_simulate_the_same_bytes(
+    made: tuple[Path, solution.Manifest], tmp_path: Path
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as running:
+        address = running.scheduler_address
+        found = solution.generate_solution(tiny(), tmp_path / "there", on=address, bar=False)
+    assert found == made[1]
+    for file in sorted(made[0].glob("*.extxyz")):
+        assert (tmp_path / "there" / file.name).read_bytes() == file.read_bytes()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +23,7 @@ from scalewise.analysis.locality.sphere import check_radius
 from scalewise.core.documents import read_array
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing
+from scalewise.core.jobs import run_jobs
 from scalewise.core.progress import SILENT, Counted, Progress
 from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.splits import identify
@@ -71,6 +69,7 @@ def bound_locality(
     settings: LocalitySettings | None = None,
     out: Path | str = "runs/locality",
     *,
+    on: str | None = None,
     progress: Progress = SILENT,
 ) -> Report:
     """Resample what a model of a given range does not see, and bound its error from below.
@@ -85,6 +84,9 @@ def bound_locality(
         Which atoms, radii and samples.
     out
         Samples go below ``out/samples``; those that are there are used again.
+    on
+        Address of a Dask scheduler whose workers resample, such as ``tcp://node1:8786``; they can
+        import the calculator.
     progress
         Whom to tell.
 
@@ -112,10 +114,9 @@ def bound_locality(
         f"{len(tagged)} tagged atoms and radii, {ps:g} ps each"
         + f"; {len(tagged) - len(todo)} are there already" * (len(todo) < len(tagged))
     )
-    for done, samples in progress.track(
-        Counted(_resampled(todo, reference, settings), len(todo)), "Resampling"
-    ):
-        target = _file(cache, done)
+    jobs = run_jobs(_one, (reference, settings), todo, settings.workers, on)
+    for k, samples in progress.track(Counted(jobs, len(todo)), "Resampling"):
+        target = _file(cache, todo[k])
         with replacing(target) as temporary, temporary.open("wb") as stream:
             np.save(stream, samples)
         known[target] = samples
@@ -151,7 +152,14 @@ def run_command(request: Request) -> Report:
     if settings.against is not None:
         read_against(settings.against)  # complains before anything is computed
     structures, reference = _open(Path(request.model), settings)
-    return bound_locality(structures, reference, settings, request.out, progress=request.progress)
+    return bound_locality(
+        structures,
+        reference,
+        settings,
+        request.out,
+        on=request.options.get("on"),
+        progress=request.progress,
+    )
 
 
 def _open(path: Path, settings: LocalitySettings) -> tuple[list[Structure], Reference]:
@@ -243,9 +251,8 @@ def _file(cache: Path, t: Tagged) -> Path:
     return cache / f"{t.element}-{stem}-{t.frame.index}-{t.atom}-{t.radius:g}.npy"
 
 
-def _one(
-    t: Tagged, reference: Reference, settings: LocalitySettings
-) -> tuple[Tagged, Float[np.ndarray, "samples 3"]]:
+def _one(shared: tuple[Reference, LocalitySettings], t: Tagged) -> Float[np.ndarray, "samples 3"]:
+    reference, settings = shared
     sphere = reference.sphere(t.frame, t.atom, t.radius)
     draws = islice(reference.resample(sphere, settings, t.seed), TRIES * settings.samples)
     samples = list(islice((f for f in draws if f is not None), settings.samples))
@@ -257,23 +264,7 @@ def _one(
             "Start from frames that were sampled at this temperature; with a calculator, shorten "
             "timestep.",
         )
-    return t, np.array(samples)
-
-
-def _resampled(
-    todo: Sequence[Tagged], reference: Reference, settings: LocalitySettings
-) -> Iterator[tuple[Tagged, np.ndarray]]:
-    if settings.workers == 1 or len(todo) < 2:
-        yield from (_one(t, reference, settings) for t in todo)
-        return
-    with ExitStack() as stack:
-        pool = stack.enter_context(
-            ProcessPoolExecutor(settings.workers, mp_context=get_context("spawn"))
-        )
-        stack.callback(pool.shutdown, cancel_futures=True)
-        jobs = [pool.submit(_one, t, reference, settings) for t in todo]
-        for job in as_completed(jobs):
-            yield job.result()
+    return np.array(samples)
 
 
 def _bound(found: Sequence[np.ndarray], resampling: Resampling) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class LocalitySettings(Settings):
     against: Path | None = Field(
         None, description="curve.json of `scalewise curve`: a model's own errors, drawn above"
     )
-    workers: Count = Field(1, description="processes")
+    workers: Count = Field(1, description="processes, each with one thread of PyTorch")
     bootstrap: int = Field(1000, ge=100, description="resamplings of the tagged atoms")
     seed: int = Field(0, ge=0)
 

@@ -94,12 +94,12 @@ class Stack:
 def displacements(stack: Stack, a: np.ndarray, b: np.ndarray) -> Float[np.ndarray, " pairs"]:
     """Root-mean-square displacement (Å) of pairs of frames; infinite where cells differ."""
     found = np.full(len(a), np.inf)
-    kept = np.flatnonzero(stack.alike(a, b)) if stack.periodic else np.arange(len(a))
     step = max(1, CHUNK // (3 * len(stack.numbers)))
     measure = _moved if stack.periodic else _superposed
-    for start in range(0, len(kept), step):
-        part = kept[start : start + step]
-        found[part] = measure(stack, a[part], b[part])
+    for start in range(0, len(a), step):
+        first, second = a[start : start + step], b[start : start + step]
+        kept = np.flatnonzero(stack.alike(first, second)) if stack.periodic else slice(None)
+        found[start : start + step][kept] = measure(stack, first[kept], second[kept])
     return found
 
 

@@ -121,8 +121,9 @@ def find_duplicates(
         ]
         ordered += found
         if frames[members[0]].pbc.any():
-            stack = Stack.of(take(frames, members), compared, sort=True)
-            matched.append(_renamed(_reordered(stack, distance, members, found), members))
+            alike = take(frames, members)
+            links = _reordered(Stack.of(alike, compared, sort=True), distance, members, found)
+            matched.append(_renamed(links, members))
     return _collect(ordered, matched, len(frames))
 
 
@@ -176,11 +177,12 @@ def _reordered(stack: Stack, distance: float, members: np.ndarray, known: Sequen
     a, b = similar_pairs(stack, waves)
     size = int(members.max()) + 1
     first, second, _ = _joined(known)
-    seen = np.minimum(first, second) * size + np.maximum(first, second)
-    new = ~np.isin(members[a] * size + members[b], seen)
     if len(members) > ALL_PAIRS:  # an assignment takes a millisecond, and one group is one already
         group = _components(first, second, size)
-        new &= group[members[a]] != group[members[b]]
+        new = group[members[a]] != group[members[b]]
+    else:
+        seen = np.minimum(first, second) * size + np.maximum(first, second)
+        new = ~np.isin(members[a] * size + members[b], seen)
     (a, b), apart = matched_displacements(stack, waves, (a[new], b[new]), distance)
     return a, b, apart
 
@@ -188,17 +190,22 @@ def _reordered(stack: Stack, distance: float, members: np.ndarray, known: Sequen
 def _joined(found: Sequence[Links]) -> Links:
     if not found:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+    if len(found) == 1:
+        return found[0]
     a, b, apart = (np.concatenate(part) for part in zip(*found, strict=True))
     return a, b, apart
 
 
 def _renamed(links: Links, names: np.ndarray) -> Links:
     a, b, apart = links
+    if len(names) == names[-1] + 1:  # all frames there are
+        return links
     return names[a], names[b], apart
 
 
 def _components(a: np.ndarray, b: np.ndarray, n: int) -> Int[np.ndarray, " frames"]:
-    graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(n, n))
+    links = (a.astype(np.int32), b.astype(np.int32))  # as SciPy keeps them
+    graph = coo_array((np.ones(len(a), dtype=np.int8), links), shape=(n, n))
     _, group = connected_components(graph, directed=False)
     found: np.ndarray = group.astype(np.int64)
     return found
@@ -206,16 +213,11 @@ def _components(a: np.ndarray, b: np.ndarray, n: int) -> Int[np.ndarray, " frame
 
 def _collect(ordered: Sequence[Links], matched: Sequence[Links], n: int) -> Duplicates:
     a, b, apart = _joined([*ordered, *matched])
-    reordered = np.arange(len(a)) >= sum(len(links[0]) for links in ordered)
-    first, second = np.minimum(a, b), np.maximum(a, b)
-    order = np.lexsort((second, first))
-    return Duplicates(
-        first[order],
-        second[order],
-        apart[order],
-        reordered[order],
-        _components(first, second, n),
-    )
+    group = _components(a, b, n)
+    a, b = np.minimum(a, b), np.maximum(a, b)
+    order = np.lexsort((b, a))
+    reordered = order >= sum(len(links[0]) for links in ordered)
+    return Duplicates(a[order], b[order], apart[order], reordered, group)
 
 
 def _number(values: Iterable[Hashable]) -> Int[np.ndarray, " values"]:

@@ -23,12 +23,13 @@ FORCE: Final = 0.02
 def find_contradictions(frames: Sequence[Structure], twins: Duplicates) -> list[Finding]:
     """Name frames of one structure (all atoms within 0.001 Å) whose labels differ."""
     odd = []
-    for a, b, d in zip(twins.first, twins.second, twins.distance, strict=True):
-        if d >= SAME or not _same(frames[a], frames[b]):
+    near = np.flatnonzero(twins.distance < SAME)
+    for a, b in zip(twins.first[near].tolist(), twins.second[near].tolist(), strict=True):
+        if not _same(frames[a], frames[b]):
             continue
         apart = _apart(frames[a], frames[b])
         if apart is not None:
-            odd.append((int(a), int(b), apart))
+            odd.append((a, b, apart))
     if not odd:
         return []
     a, b, apart = odd[0]

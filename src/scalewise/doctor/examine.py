@@ -235,7 +235,7 @@ def _split(
         "roles": describe_split(split, leaks),
         "leaking_pairs": len(leaks),
         "split_groups": len(split.leaking_groups()),
-        "leaks": [asdict(leak) for leak in leaks[:LISTED]],
+        "leaks": leaks.listed(LISTED),
     }
     return split, section, judge_split(split, leaks, twins, frames, settings)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from scalewise.core.wording import count
 from scalewise.data.duplicates import Duplicates
@@ -32,28 +33,55 @@ FARTHER: Final = 1.15
 
 
 @dataclass(frozen=True, eq=False)
-class Leak:
-    """Two near-duplicate frames with different roles, and their distance (Å)."""
+class Leaks:
+    """Pairs of near-duplicate frames with different roles, closest first.
 
-    first: int
-    second: int
-    distance: float
-    roles: tuple[str, str]
+    Attributes
+    ----------
+    first, second, distance
+        Frames of each pair and their distance (Å) [pairs].
+    role
+        Of every frame.
+    """
+
+    first: Int[np.ndarray, " pairs"]
+    second: Int[np.ndarray, " pairs"]
+    distance: Float[np.ndarray, " pairs"]
+    role: Sequence[str]
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.first)
+
+    def listed(self, most: int) -> list[dict[str, Any]]:
+        """The closest pairs, for ``doctor.json``."""
+        columns = (v[:most].tolist() for v in (self.first, self.second, self.distance))
+        return [
+            {"first": a, "second": b, "distance": d, "roles": (self.role[a], self.role[b])}
+            for a, b, d in zip(*columns, strict=True)
+        ]
+
+    def twins_in_train(self) -> dict[str, int]:
+        """Frames of each other role that have a near-duplicate among those to train on."""
+        role = np.array(self.role)
+        train = role == "train"
+        one = train[self.first] != train[self.second]
+        seen = np.unique(np.where(train[self.first], self.second, self.first)[one])
+        names, counts = np.unique(role[seen], return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
 
 
-def find_leaks(twins: Duplicates, roles: Sequence[str]) -> list[Leak]:
-    """Near-duplicate frames whose roles differ, closest first."""
-    leaks = [
-        Leak(int(a), int(b), float(d), (roles[a], roles[b]))
-        for a, b, d in zip(twins.first, twins.second, twins.distance, strict=True)
-        if roles[a] != roles[b]
-    ]
-    return sorted(leaks, key=lambda leak: leak.distance)
+def find_leaks(twins: Duplicates, role: Sequence[str]) -> Leaks:
+    """Near-duplicate frames whose roles differ."""
+    names = np.array(role)
+    differ = np.flatnonzero(names[twins.first] != names[twins.second])
+    differ = differ[np.argsort(twins.distance[differ], kind="stable")]
+    return Leaks(twins.first[differ], twins.second[differ], twins.distance[differ], role)
 
 
 def judge_split(
     split: Split,
-    leaks: Sequence[Leak],
+    leaks: Leaks,
     twins: Duplicates,
     frames: Sequence[Structure],
     settings: DoctorSettings,
@@ -137,30 +165,18 @@ def _say_blocks(
     )
 
 
-def count_twins(leaks: Sequence[Leak], roles: Sequence[str]) -> dict[str, int]:
-    """Frames of each other role that have a near-duplicate among those to train on."""
-    seen: dict[str, set[int]] = {role: set() for role in roles if role != "train"}
-    for leak in leaks:
-        if "train" in leak.roles:
-            frame = leak.second if leak.roles[0] == "train" else leak.first
-            seen[roles[frame]].add(frame)
-    return {role: len(frames) for role, frames in seen.items()}
-
-
 def _say_leaks(
-    leaks: Sequence[Leak],
+    leaks: Leaks,
     split: Split,
     twins: Duplicates,
     frames: Sequence[Structure],
     settings: DoctorSettings,
 ) -> Finding:
     """One sentence on all near-duplicates between roles."""
-    seen = {role: n for role, n in count_twins(leaks, split.role).items() if n}
-    closest = leaks[0]
-    pair = (
-        f"closest: {closest.first} ({closest.roles[0]}) and {closest.second} ({closest.roles[1]}), "
-        f"{closest.distance:.2g} Å"
-    )
+    seen = leaks.twins_in_train()
+    (closest,) = leaks.listed(1)
+    (a, b), (one, other) = (closest["first"], closest["second"]), closest["roles"]
+    pair = f"closest: {a} ({one}) and {b} ({other}), {closest['distance']:.2g} Å"
     near = f"near-duplicates (below {settings.duplicate_distance:g} Å)"
     if not seen:
         return Finding(
@@ -229,9 +245,9 @@ def _more_for(settings: DoctorSettings) -> str:
     )
 
 
-def describe_split(split: Split, leaks: Sequence[Leak]) -> list[dict[str, Any]]:
+def describe_split(split: Split, leaks: Leaks) -> list[dict[str, Any]]:
     """Count the frames and groups of each role, and the frames with a twin to train on."""
-    seen = count_twins(leaks, split.role)
+    seen = leaks.twins_in_train()
     group = np.array(split.group)
     members = {role: split.members(role) for role in split.roles}
     return [
@@ -239,7 +255,7 @@ def describe_split(split: Split, leaks: Sequence[Leak]) -> list[dict[str, Any]]:
             "role": role,
             "frames": len(of),
             "groups": len(np.unique(group[of])),
-            "twin_in_train": seen.get(role),
+            "twin_in_train": None if role == "train" else seen.get(role, 0),
         }
         for role, of in members.items()
     ]

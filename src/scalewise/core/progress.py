@@ -6,12 +6,17 @@ training is. The default tells nobody.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
+from scalewise.core.wording import duration
+
 T = TypeVar("T")
+#: Seconds between lines that say how far something is.
+EVERY: Final = 30.0
 
 
 class Progress(Protocol):
@@ -73,12 +78,31 @@ class Messages:
 
 
 @dataclass
-class ConsoleProgress:
-    """Prints messages dimmed and shows bars, which vanish when done; none where nobody watches."""
+class Pace:
+    """How fast something goes, from the share that was there when it began."""
 
+    first: float = 0.0
+    started: float = field(default_factory=lambda: time.monotonic())
+
+    def left(self, fraction: float) -> str:
+        """Say how long the rest takes at this pace; nothing before there is any."""
+        done, rest = fraction - self.first, 1.0 - fraction
+        if done <= 0.0 or rest <= 0.0:
+            return ""
+        return f", {duration((time.monotonic() - self.started) * rest / done)} left"
+
+
+@dataclass
+class ConsoleProgress:
+    """Prints messages dimmed and shows bars, which vanish when done.
+
+    Where nobody watches, in a file or a queue's log, lines say how far it is, and how long is left.
+    """
+
+    _pace: Pace | None = field(default=None, init=False, repr=False)
     _bar: Callable[[float], None] | None = field(default=None, init=False, repr=False)
     _end: Callable[[], None] | None = field(default=None, init=False, repr=False)
-    _line: Callable[[str], None] | None = field(default=None, init=False, repr=False)
+    _line: Callable[[str, str], None] | None = field(default=None, init=False, repr=False)
 
     def message(self, text: str) -> None:
         """See :class:`Progress`."""
@@ -93,32 +117,41 @@ class ConsoleProgress:
         from scalewise.core.terminal import Console
 
         console = Console()
-        watched = console.is_terminal
-        return track(
-            items, doing, total=len(items), console=console, transient=True, disable=not watched
-        )
+        if not console.is_terminal:
+            return self._told(items, doing)
+        return track(items, doing, total=len(items), console=console, transient=True)
+
+    def _told(self, items: Collection[T], doing: str) -> Iterator[T]:
+        """Print a line now and then; what takes less than one is not told of."""
+        pace, told = Pace(), time.monotonic()
+        for k, item in enumerate(items):
+            if time.monotonic() - told > EVERY:
+                told = time.monotonic()
+                self.message(f"{doing}: {k} of {len(items)}{pace.left(k / len(items))}")
+            yield item
 
     def advance(self, fraction: float, report: Mapping[str, float]) -> None:
         """See :class:`Progress`."""
         if self._bar is None:
-            self._open()
-        assert self._bar is not None  # just opened, both
+            self._open(fraction)
+        assert self._bar is not None  # just opened, all of them
         assert self._line is not None
+        assert self._pace is not None
         self._bar(fraction)
         if report:
             forces, energy = report.get("forces_mae"), report.get("energy_mae")
             parts = [f"{100 * min(fraction, 1.0):3.0f} %"]
             parts += [f"forces {forces:.1f} meV/Å"] if forces is not None else []
             parts += [f"energy {energy:.2f} meV/atom"] if energy is not None else []
-            self._line(f"valid at {', '.join(parts)}")
+            self._line(f"valid at {', '.join(parts)}", self._pace.left(fraction))
 
     def close(self) -> None:
         """See :class:`Progress`."""
         if self._end is not None:
             self._end()
-        self._bar = self._end = self._line = None
+        self._bar = self._end = self._line = self._pace = None
 
-    def _open(self) -> None:
+    def _open(self, fraction: float) -> None:
         from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -137,13 +170,17 @@ class ConsoleProgress:
         )
         task = bar.add_task("training", total=1.0)
         bar.start()
+        self._pace = Pace(fraction)
         self._bar = lambda fraction: bar.update(task, completed=min(fraction, 1.0))
         self._end = bar.stop
-        self._line = lambda text: console.print(text, markup=False, highlight=False)
+        # a bar says how long is left
+        self._line = lambda text, left: console.print(
+            text + left * (not console.is_terminal), markup=False, highlight=False
+        )
 
     def __getstate__(self) -> dict[str, None]:
         """Bars stay in the process that opened them."""
-        return {"_bar": None, "_end": None, "_line": None}
+        return {"_pace": None, "_bar": None, "_end": None, "_line": None}
 
 
 @dataclass

@@ -31,3 +31,16 @@ def list_frames(numbers: Sequence[int]) -> str:
     named = ", ".join(str(n) for n in numbers[:NAMED])
     rest = f" and {len(numbers) - NAMED} more" if len(numbers) > NAMED else ""
     return f"frame{'' if len(numbers) == 1 else 's'} {named}{rest}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    Examples
+    --------
+    >>> duration(0.4), duration(75), duration(600), duration(9000)
+    ('1 s', '75 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"

@@ -116,7 +116,7 @@ def _diagnose(
     findings += find_contradictions(frames, twins)
     progress.message("Looking at labels, distances and neighbors")
     labels = _examine_labels(frames, composition, twins, np.array(split.group), settings)
-    geometry = _examine_geometry(frames, composition, settings)
+    geometry = _examine_geometry(frames, composition, settings, progress)
     findings += labels.pop("findings") + geometry.pop("findings")
     training = take(frames, np.array(split.members("train"), dtype=np.int64))
     sections = {
@@ -190,14 +190,17 @@ def _examine_labels(
 
 
 def _examine_geometry(
-    frames: Sequence[Structure], composition: Composition, settings: DoctorSettings
+    frames: Sequence[Structure],
+    composition: Composition,
+    settings: DoctorSettings,
+    progress: Progress,
 ) -> dict[str, Any]:
     cells, odd = describe_cells(frames)
     units = suspect_units(frames, settings.stress_key)
     # lengths that are not in Å have no neighbors worth counting, and far too many of them
     lengths = any(f.found.startswith("positions:") for f in units)
     seen = [] if lengths else frames
-    closest = find_closest(seen, composition.elements)
+    closest = find_closest(seen, composition.elements, progress)
     counts = count_neighbors(
         seen, composition.elements, settings.cutoffs, settings.neighbor_frames, settings.seed
     )

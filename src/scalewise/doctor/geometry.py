@@ -12,6 +12,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 
+from scalewise.core.progress import SILENT, Progress
 from scalewise.core.wording import count, list_frames
 from scalewise.data import columns
 from scalewise.data.neighbors import build
@@ -82,13 +83,15 @@ class ClosestPair:
     frame: int | None
 
 
-def find_closest(frames: Sequence[Structure], elements: Sequence[str]) -> list[ClosestPair]:
+def find_closest(
+    frames: Sequence[Structure], elements: Sequence[str], progress: Progress = SILENT
+) -> list[ClosestPair]:
     """Closest distance of every pair of elements within 6 Å, images included."""
     index = _index_of(elements)
     n = len(elements)
     shortest = np.full(n * n, np.inf)
     where = np.full(n * n, -1)
-    for k, frame in enumerate(frames):
+    for k, frame in enumerate(progress.track(frames, "Looking for close atoms")):
         pairs = build(frame, REACH, images=True)
         i, j = index[frame.numbers[pairs.i]], index[frame.numbers[pairs.j]]
         low, high = np.minimum(i, j), np.maximum(i, j)

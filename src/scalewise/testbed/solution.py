@@ -32,6 +32,7 @@ from scalewise.core import files as artifacts
 from scalewise.core.documents import read_kept
 from scalewise.core.errors import InputError, shown
 from scalewise.core.jobs import run_jobs, usable_cores
+from scalewise.core.progress import Pace
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
 from scalewise.core.terminal import Console
 from scalewise.reporting.experiments import Request
@@ -280,9 +281,11 @@ def _run(
     try:
         futures = {executor.submit(_job, settings, folder, r): r for r in replicas}
         total = sum(simulation.duration(settings, r) for r in replicas)
+        pace = Pace()
         with _bar(total, bar) as (advance, say):
             for replica in _follow(futures, board, advance):
-                say(f"replica {replica:02d} done ({sum(board):.0f} of {total:.0f} ps)")
+                done = sum(board)
+                say(f"replica {replica:02d} done ({_far(done, total)}{pace.left(done / total)})")
     except BrokenProcessPool:
         raise InputError(
             str(folder),
@@ -299,13 +302,17 @@ def _run_on(
     settings: SolutionSettings, folder: Path, replicas: Sequence[int], on: str, bar: bool
 ) -> None:
     """Simulate on the workers of a scheduler; what they find is written here."""
-    total, done = sum(simulation.duration(settings, r) for r in replicas), 0.0
+    total, done, pace = sum(simulation.duration(settings, r) for r in replicas), 0.0, Pace()
     with _bar(total, bar) as (advance, say):
         for k, sampled in run_jobs(_simulated, settings, replicas, 1, on):
             _save(settings, folder, sampled)
             done += simulation.duration(settings, replicas[k])
             advance(done)
-            say(f"replica {replicas[k]:02d} done ({done:.0f} of {total:.0f} ps)")
+            say(f"replica {replicas[k]:02d} done ({_far(done, total)}{pace.left(done / total)})")
+
+
+def _far(done: float, total: float) -> str:
+    return f"{done:.0f} of {total:.0f} ps"
 
 
 def _simulated(settings: SolutionSettings, replica: int) -> simulation.Sampled:

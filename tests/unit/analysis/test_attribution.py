@@ -261,6 +261,25 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     )
 
 
+def test_steps_that_are_known_beforehand_are_those_of_all_frames(
+    file: Path, tmp_path: Path
+) -> None:
+    """Fewer frames are seen more often; and no training waits for the first."""
+    frames = read_structures(file, check_units=False)
+    for words, steps in (
+        ((), 16),
+        (("steps=7",), 7),
+        (("minutes=1",), None),
+        (("patience=3",), None),
+    ):
+        settings = load(AttributionSettings, None, [*WORDS, *words])
+        split = split_for(frames, settings.data, settings.seed)
+        first, *others = plan(split, frames, settings, tmp_path)
+        assert first.steps == steps
+        if steps is not None:
+            assert {t.like(first).settings.steps for t in others} == {steps}
+
+
 def test_a_proof_is_written_and_trains_nothing_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -126,9 +126,12 @@ def _train(
     on: str | None,
     progress: Progress,
 ) -> list[Training]:
-    """Train what is not finished, the first one here; all others as many steps as the first."""
+    """Train what is not finished, all as many steps as the first.
+
+    Where nobody knows how many these will be, the first one is trained here, before the others.
+    """
     first, common = planned[0], Common(frames, device=settings.device)
-    if not first.progress.finished:
+    if first.steps is None and not first.progress.finished:
         progress.message(f"1 of {len(planned)}: {first.name}, replica {first.replica}")
         train_in(frames, first.split, first.settings, first.folder, Quiet(progress))
     trainings = [first, *(training.like(first) for training in planned[1:])]

@@ -5,8 +5,9 @@ groups, are nested, and are drawn anew for each replica: which frames a half hap
 luck, too. Frames that a training does not see have a role of their own.
 
 The first training, on all frames, has the budget that was asked for. All others get as many steps
-and validations as it came to: fewer frames are seen more often, and not trained less, and a machine
-that is busy at one time and idle at another does not decide what is needed.
+and validations; where the clock or the errors end the first, those that it came to. Fewer frames
+are seen more often, and not trained less, and a machine that is busy at one time and idle at
+another does not decide what is needed.
 """
 
 from __future__ import annotations
@@ -46,14 +47,25 @@ class Training:
         """How far it is; an error where its folder holds something else."""
         return progress_of(self.folder, self.settings, self.split)
 
+    @property
+    def steps(self) -> int | None:
+        """Steps that its budget comes to; none where the clock or the errors end it."""
+        given = self.settings
+        if given.minutes is not None or given.patience is not None or given.batch_size is None:
+            return None
+        return given.steps or given.epochs * (self.frames // (given.batch_size * given.processes))
+
     def like(self, first: Training) -> Training:
-        """The same with as many steps and validations as another training has made.
+        """The same with as many steps and validations as another training has, or has made.
 
         Raises
         ------
         InputError
             The other's state or log is damaged.
         """
+        if first.steps is not None:
+            settings = self.settings.model_copy(update={"steps": first.steps})
+            return replace(self, settings=settings)
         path = first.folder / "log.csv"
         remedy = f"Delete {first.folder}: it is trained again."
         lines = read_lines(path, remedy)

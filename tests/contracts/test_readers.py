@@ -144,7 +144,7 @@ def test_a_reader_is_found_by_the_longest_suffix_or_the_whole_name(tmp_path: Pat
     register_reader([".one", "OUTCAR"], one)
     register_reader(".two.one", lambda path: [*one(path), *one(path)])
     assert [len(read_file(tmp_path / n)) for n in ("a.ONE", "a.two.one", "OUTCAR")] == [1, 2, 1]
-    assert reader_for("a.cif") is extxyz.read_images
+    assert reader_for("a.pdb") is extxyz.read_images
     assert reader_for("notes.old") is extxyz.read_images
     for name in ("OUTCAR.old", "outcar_12", "run1.OUTCAR", "OUTCAR.gz", "OUTCAR_3.bz2"):
         assert reader_for(name) is one

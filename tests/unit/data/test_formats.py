@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import ase
 import ase.db
+import ase.io
 import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from ase.spacegroup import crystal
 
 from format_samples import FORMATS, KBAR, outcar, structures, vasprun, write_deepmd, write_outcar
 from scalewise.core.errors import InputError
-from scalewise.data.readers import files_of, hash_file, read_file
-from scalewise.data.reading import read_structures
+from scalewise.data.readers import files_of, hash_file, read_file, reader_for
+from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.splits import DataFile, identify
+from scalewise.data.structure import Labels
+from scalewise.testing import check_reader
 
 
 def energy(atoms: ase.Atoms) -> float:
@@ -433,3 +440,71 @@ def test_units_of_runner_and_its_charges(tmp_path: Path) -> None:
     assert image.info["comment"] == "two words"
     assert image.arrays["REF_charges"].tolist() == [0.25, -0.25]
     assert not image.pbc.any()
+
+
+# -- structures without labels ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "CONTCAR_3", "a.vasp", "b.vasp.gz"])
+def test_a_poscar_is_a_structure_without_labels(name: str, tmp_path: Path) -> None:
+    frame = replace(structures(1)[0], labels=Labels())
+    path = tmp_path / name
+    text = io.StringIO()
+    ase.io.write(text, frame.to_ase(), format="vasp", direct=True)
+    written = text.getvalue().encode()
+    path.write_bytes(gzip.compress(written) if name.endswith("gz") else written)
+    check_reader(reader_for(path), path, [frame], tolerance=1e-9)
+
+
+def test_a_cif_has_all_sites_that_its_symmetry_makes(tmp_path: Path) -> None:
+    path = tmp_path / "salt.cif"
+    salt = crystal(
+        ["Na", "Cl"], [(0, 0, 0), (0.5, 0.5, 0.5)], spacegroup=225, cellpar=[5.64] * 3 + [90] * 3
+    )
+    ase.io.write(path, [salt, bulk("Cu", cubic=True)], format="cif")
+    found = read_structures(path, without_labels())
+    assert [sorted(f.symbols) for f in found] == [["Cl"] * 4 + ["Na"] * 4, ["Cu"] * 4]
+    assert all(f.pbc.all() and f.labels.forces is None for f in found)
+    np.testing.assert_allclose(found[0].cell, 5.64 * np.eye(3), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("POSCAR", "salt\n1.0\n5 0 0\n0 5 0\n", "damaged"),
+        ("a.cif", "data_x\n_cell_length_a 5\n", "damaged|no frames"),
+        ("a.cif", "", "damaged|no frames"),
+        ("a.cif", None, "no such file|No such file|not a"),
+    ],
+)
+def test_damaged_structures_are_refused(
+    name: str, text: str | None, message: str, tmp_path: Path
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_structures(tmp_path / name, without_labels())
+
+
+def test_a_cif_with_partly_occupied_sites_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "alloy.cif"
+    ase.io.write(path, bulk("Cu", cubic=True), format="cif")
+    text = path.read_text()
+    assert "1.0000" in text
+    path.write_text(text.replace("1.0000", "0.5000", 1))
+    with pytest.raises(InputError, match="partly occupied"):
+        read_structures(path, without_labels())
+
+
+def test_structures_beside_a_run_are_not_read_with_it(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    frames = structures(2, alike=True)
+    FORMATS["OUTCAR"][1](tmp_path / "run/OUTCAR", frames)
+    for name in ("POSCAR", "CONTCAR"):
+        ase.io.write(tmp_path / "run" / name, frames[0].to_ase(), format="vasp")
+    assert len(read_structures(tmp_path)) == 2
+    (tmp_path / "run/OUTCAR").unlink()
+    assert [f.info["source_file"] for f in read_structures(tmp_path, without_labels())] == [
+        "run/CONTCAR",
+        "run/POSCAR",
+    ]

@@ -25,6 +25,7 @@ from scalewise.core.extensions import declared, imported, reason
 from scalewise.data import shards
 from scalewise.data.readers import (
     ase_files,
+    bare,
     deepmd,
     extxyz,
     folders,
@@ -219,3 +220,5 @@ register_reader(".npz", molecules.read_archive)
 register_reader("OUTCAR", outcar.read_outcar)
 register_reader(every_suffix(".xml"), vasprun.read_vasprun)
 register_reader("input.data", runner.read_input_data)
+register_reader(("POSCAR", "CONTCAR", *every_suffix(".vasp")), bare.read_poscar)
+register_reader(every_suffix(".cif"), bare.read_cif)

@@ -13,6 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.quantities import FILE_KEY
 from scalewise.data.readers import deepmd
 from scalewise.data.readers.ase_files import is_database, read_database
+from scalewise.data.readers.bare import read_cif, read_poscar
 from scalewise.data.readers.molecules import is_archive, read_archive
 from scalewise.data.readers.opening import SUFFIXES, opened
 from scalewise.data.readers.outcar import read_outcar
@@ -31,8 +32,9 @@ def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
 
     Names that begin with a dot are left out; what is of another program than its name says; and,
     beside the same file uncompressed, a compressed one. A run of VASP leaves ``OUTCAR`` and
-    ``vasprun.xml``: beside the second, which has more digits, the first is left out. Links to
-    folders are followed, each folder once.
+    ``vasprun.xml``: beside the second, which has more digits, the first is left out. Structures
+    without labels, such as ``POSCAR``, are left out where there is anything else. Links to folders
+    are followed, each folder once.
 
     Raises
     ------
@@ -42,7 +44,8 @@ def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
     found = list(_walk(folder, find))
     if not found:
         raise InputError(str(folder), "no file in it that a reader knows by its name", GIVE)
-    return sorted(found, key=lambda member: member[0].parts)
+    labelled = [(path, reader) for path, reader in found if reader not in (read_poscar, read_cif)]
+    return sorted(labelled or found, key=lambda member: member[0].parts)
 
 
 def _walk(folder: Path, find: Find) -> Iterator[tuple[Path, Reader]]:

@@ -1,0 +1,77 @@
+"""Structures without labels: VASP's ``POSCAR`` and ``CONTCAR``, and CIF, for predictions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final
+
+import ase
+import ase.io.cif
+import ase.io.vasp
+
+from scalewise.core.errors import InputError
+from scalewise.core.extensions import reason
+from scalewise.data.readers.opening import opened
+
+_POSCAR: Final = "Give a whole POSCAR or CONTCAR of VASP 5 or newer."
+_CIF: Final = "Give a whole CIF with cell and sites."
+
+
+def read_poscar(path: Path) -> list[ase.Atoms]:
+    """Read the structure of a POSCAR or CONTCAR; velocities and constraints are left out.
+
+    Raises
+    ------
+    InputError
+        Not a regular file, or not a whole POSCAR.
+    """
+
+    def parsed(stream: IO[Any]) -> Iterator[ase.Atoms]:
+        yield ase.io.vasp.read_vasp(stream)
+
+    return _read(path, parsed, _POSCAR)
+
+
+def read_cif(path: Path) -> list[ase.Atoms]:
+    """Read every structure of a CIF, with all sites that its symmetry makes.
+
+    Raises
+    ------
+    InputError
+        Not a regular file, not a whole CIF, or one with sites that are partly occupied.
+    """
+
+    def parsed(stream: IO[Any]) -> Iterator[ase.Atoms]:
+        yield from ase.io.cif.read_cif(stream, slice(None))
+
+    return _read(path, parsed, _CIF)
+
+
+def _read(
+    path: Path, parsed: Callable[[IO[Any]], Iterator[ase.Atoms]], give: str
+) -> list[ase.Atoms]:
+    try:
+        with opened(path, give) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of ASE, on what is assumed of old files
+            images = list(parsed(stream))
+    except InputError:
+        raise
+    except Exception as error:  # ASE raises a dozen kinds for damaged files
+        raise InputError(str(path), f"damaged ({reason(error)})", give) from error
+    if not images:
+        raise InputError(str(path), "no frames", give)
+    if any(_is_disordered(image) for image in images):
+        raise InputError(
+            str(path),
+            "sites that are partly occupied",
+            "Give one structure of those that it means.",
+        )
+    return [ase.Atoms(i.numbers, i.positions, cell=i.cell, pbc=i.pbc) for i in images]
+
+
+def _is_disordered(image: ase.Atoms) -> bool:
+    """Whether ASE took one of several atoms, or an atom that may be missing, for a site."""
+    sites = image.info.get("occupancy", {}).values()
+    return any(list(site.values()) != [1.0] for site in sites)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import scalewise
 from scalewise.core.errors import InputError, printable
@@ -72,6 +72,28 @@ class Commands(TyperGroup):
                 "time, a smaller batch or network, or a machine with more memory."
             )
             sys.exit(2)
+
+
+class Command(TyperCommand):
+    """A setting that is given as an option is pointed to its word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take words and options."""
+        known = {o for p in self.params for o in p.opts} | {*ctx.help_option_names}
+        for k, word in enumerate(args):
+            option, _, value = word.partition("=")
+            if option == "--":
+                break
+            if option.startswith("--") and option not in known:
+                after = "".join(args[k + 1 : k + 2])
+                value = value or ("..." if after.startswith("-") or not after else after)
+                raise InputError(
+                    f"option {option}",
+                    f"none of those of {self.name}",
+                    f"Settings are words without dashes: "
+                    f"{option[2:].replace('-', '_')}={value}. All of them: docs/settings.md.",
+                )
+        return super().parse_args(ctx, args)
 
 
 def _later(ctx: Any) -> str:
@@ -265,7 +287,7 @@ def _rungs(words: str) -> list[float | str]:
 
 
 for _experiment in EXPERIMENTS:
-    app.command(_experiment.name)(command(_experiment))
+    app.command(_experiment.name, cls=Command)(command(_experiment))
 
 
 @app.command()

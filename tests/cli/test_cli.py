@@ -276,3 +276,20 @@ def test_an_interrupted_command_says_whether_it_continues(
     found = CliRunner().invoke(app, [command, *model, str(tmp_path / "dft.xyz")])
     assert found.exit_code == 130
     assert ("continues" in found.stderr) == continues
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--steps", "5"], "steps=5"),
+        (["--steps=5"], "steps=5"),
+        (["--data.split-key", "role"], "data.split_key=role"),
+        (["--compile", "--out", "a"], "compile=..."),
+    ],
+)
+def test_a_setting_with_dashes_is_pointed_to_its_word(
+    words: list[str], meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = call_here("train", "dft.xyz", *words, cwd=tmp_path, at=monkeypatch)
+    assert found.exit_code == 2
+    assert f"Settings are words without dashes: {meant}." in " ".join(found.stderr.split())

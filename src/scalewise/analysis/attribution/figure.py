@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from scalewise.analysis.gains import draw_gains
 from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, few_decades, legend_below, new_figure
 
@@ -40,7 +41,8 @@ def draw_proof(results: Section) -> Figure:
     figure = new_figure(3.8)
     left, right = figure.subplots(1, 2)
     _curves(left, results)
-    _gains(right, results)
+    rows = [(NAMES[v["question"]], v["now"], v) for v in results["subsets"][0]["verdicts"]]
+    draw_gains(right, rows, results["settings"]["min_gain"])
     legend_below(figure, [left])
     return figure
 
@@ -81,33 +83,6 @@ def _curves(ax: Axes, results: Section) -> None:
     ax.set_xticklabels([str(v) for v in x])
     ax.set_xlabel("training frames")
     ax.set_ylabel("force MAE (meV/Å)")
-
-
-def _gains(ax: Axes, results: Section) -> None:
-    verdicts = [v for v in results["subsets"][0]["verdicts"] if v["gain"] is not None][::-1]
-    shades = {"needed": colour(1), "not needed": colour(0), "cannot tell": GREY}
-    for y, verdict in enumerate(verdicts):
-        shade = shades[verdict["answer"]]
-        for part, width in ((verdict, 1.2), (verdict["now"], 4.0)):
-            ends = np.clip(100 * np.array([part["low"], part["high"]]), -100.0, 100.0)
-            ax.plot(ends, [y, y], color=shade, lw=width, solid_capstyle="round")
-        ax.plot(100 * verdict["gain"], y, "o", color=shade, ms=6)
-        ax.annotate(
-            verdict["answer"],
-            (ends.mean(), y),
-            (0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-            color=shade,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-        )
-    pays = 100 * results["settings"]["min_gain"]
-    ax.axvline(0.0, color="black", lw=0.8)
-    ax.axvline(pays, color="black", lw=0.8, ls=":")
-    ax.set_yticks(range(len(verdicts)), [NAMES[v["question"]] for v in verdicts])
-    ax.set_ylim(-0.6, len(verdicts) - 0.3)
-    ax.set_xlabel(f"error saved (%)\ndotted: {pays:g} % pays; thin: at the end")
 
 
 def _has_long(results: Section) -> bool:

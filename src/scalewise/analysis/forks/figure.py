@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalewise.analysis.forks.table import name_of
+from scalewise.analysis.gains import draw_gains
 from scalewise.reporting.report import Report
 from scalewise.reporting.style import GREY, colour, legend_below, new_figure
 
 Section = Mapping[str, Any]
-
-SHADES: Final = {"needed": colour(1), "not needed": colour(0), "cannot tell": GREY}
 
 
 def draw_forks(results: Section) -> Figure:
@@ -29,7 +27,13 @@ def draw_forks(results: Section) -> Figure:
     figure = new_figure(3.8)
     left, right = figure.subplots(1, 2)
     _errors(left, results)
-    _gains(right, results)
+    whole = results["subsets"][0]
+    rows = [
+        (name_of(scale), row["now"], row["system"])
+        for k, (scale, row) in enumerate(zip(results["scales"], whole["scales"], strict=True))
+        if k != whole["reference"]
+    ]
+    draw_gains(right, rows, results["settings"]["min_gain"])
     legend_below(figure, [left, right])
     return figure
 
@@ -59,35 +63,6 @@ def _errors(ax: Axes, results: Section) -> None:
     ax.set_ylim(bottom=0.0)
     ax.set_xlabel("cutoff (Å)")
     ax.set_ylabel("force MAE (meV/Å)")
-
-
-def _gains(ax: Axes, results: Section) -> None:
-    """What the longest scale saves: now thick, at the end of training thin."""
-    rows, longest = results["subsets"][0]["scales"], results["subsets"][0]["reference"]
-    listed = [k for k in range(len(rows)) if k != longest and rows[k]["now"]["gain"] is not None]
-    for y, k in enumerate(listed[::-1]):
-        now, system = rows[k]["now"], rows[k]["system"]
-        shade = SHADES[system["answer"]]
-        ends = 100 * np.clip([system["low"], system["high"]], -1.0, 1.0)
-        ax.plot(ends, [y, y], color=shade, lw=1.2)
-        ends = 100 * np.clip([now["low"], now["high"]], -1.0, 1.0)
-        ax.plot(ends, [y, y], color=shade, lw=4, solid_capstyle="round")
-        ax.plot(100 * now["gain"], y, "o", color=shade, mec="white", ms=7)
-        ax.annotate(
-            system["answer"],
-            (100 * now["gain"], y),
-            (0, 8),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8.5,
-            color=shade,
-        )
-    pays = 100 * results["settings"]["min_gain"]
-    ax.axvline(0.0, color="black", lw=0.8)
-    ax.axvline(pays, color="black", lw=0.8, ls=":")
-    ax.set_yticks(range(len(listed)), [name_of(results["scales"][k]) for k in listed[::-1]])
-    ax.set_ylim(-0.6, len(listed) - 0.3)
-    ax.set_xlabel(f"saved by the longest (%)\ndotted: {pays:g} % pays; thin: at the end")
 
 
 def figures_of(report: Report) -> dict[str, Figure | None]:

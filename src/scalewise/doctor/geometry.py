@@ -91,8 +91,11 @@ def find_closest(
     n = len(elements)
     shortest = np.full(n * n, np.inf)
     where = np.full(n * n, -1)
+    kinds = [a * n + b for a, b in combinations_with_replacement(range(n), 2)]
     for k, frame in enumerate(progress.track(frames, "Looking for close atoms")):
-        pairs = build(frame, REACH, images=True)
+        # what is farther apart than every closest pair so far changes nothing
+        reach = min(REACH, max(float(shortest[kinds].max()), SHORTEST_DISTANCE))
+        pairs = build(frame, reach, images=True)
         i, j = index[frame.numbers[pairs.i]], index[frame.numbers[pairs.j]]
         low, high = np.minimum(i, j), np.maximum(i, j)
         here = np.full(n * n, np.inf)

@@ -303,6 +303,26 @@ def test_neighbors_of_a_cubic_lattice() -> None:
     assert pairs[0].distance == pytest.approx(2.0)
 
 
+def test_the_closest_pairs_of_many_frames_are_those_of_each() -> None:
+    """Frames are searched only as far as a pair of some elements might still come closer."""
+    rng = np.random.default_rng(0)
+    frames = [
+        Structure(
+            rng.choice([1, 8, 11], 6), rng.uniform(0, 9, (6, 3)), 9.0 * np.eye(3), np.ones(3, bool)
+        )
+        for _ in range(40)
+    ]
+    elements = ["H", "O", "Na"]
+    each = [find_closest([frame], elements) for frame in frames]
+    for k, found in enumerate(find_closest(frames, elements)):
+        distances = [pairs[k].distance or np.inf for pairs in each]
+        assert found.frame == int(np.argmin(distances))
+        assert found.distance == min(distances)
+    same = replace(frames[0], numbers=np.full(6, 1), positions=np.zeros((6, 3)))
+    (found,) = find_closest([same, frames[1], same], ["H"])[:1]
+    assert (found.distance, found.frame) == (0.0, 0)
+
+
 def test_forecast_is_linear() -> None:
     cost = CostModel(0.5, seconds_per_atom=1e-2, seconds_per_pair=1e-3, bytes_per_pair=1e6)
     made = forecast(

@@ -25,7 +25,6 @@ from scalewise.core.progress import Messages
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import DataFile, Split, hash_file
 from scalewise.data.structure import Structure
-from scalewise.doctor.noise import MEAN_ABSOLUTE
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Prediction
@@ -402,15 +401,3 @@ def test_floor_of_mixed_elements() -> None:
     assert both["rmse_floor_interval"] is None
     assert floor.beside(np.array([11, 11]))["rmse_floor_interval"] == pytest.approx([30, 50])
     assert NoiseFloor({}, {}).beside(np.array([11]))["mae_floor"] is None
-
-
-def test_what_is_noise_counts_for_little_where_elements_are_judged_together() -> None:
-    sigma = {1: 0.02, 8: 0.02, 17: 0.1, 11: 0.02}
-    floor = NoiseFloor(sigma, {1: (0.01, 0.03), 8: None, 17: (0.09, 0.11), 11: (0.0, 0.04)})
-    numbers = np.array([1, 1, 8, 17, 17, 11])
-    errors = 3 * np.array([0.015, 0.025, 0.02, 0.07, 0.06, 0.02])
-    found = floor.weights(numbers, errors)
-    hydrogen = 1 - (MEAN_ABSOLUTE * 0.01 / 0.02) ** 2
-    assert found == pytest.approx([hydrogen, hydrogen, 1.0, 0.0, 0.0, 1.0])
-    assert floor.weights(np.array([17, 17]), 3 * np.array([0.07, 0.06])).tolist() == [1.0, 1.0]
-    assert NoiseFloor({}, {}).weights(numbers, errors).tolist() == [1.0] * 6

@@ -39,11 +39,6 @@ class Scored:
         part = {name: [e[:, member] for e in of] for name, of in self.absolute.items()}
         return Scored(part, self.block[member], self.kind[member])
 
-    def weighted(self, weight: Float[np.ndarray, " atoms"]) -> Scored:
-        """The same where atoms count differently much."""
-        part = {name: [e * weight for e in of] for name, of in self.absolute.items()}
-        return Scored(part, self.block, self.kind)
-
     def sums(self, name: str, scale: int | Sequence[int]) -> Float[np.ndarray, "replicas groups"]:
         """Sum of errors of each group, of each replica, at one scale or at one of each replica."""
         of = self.absolute[name]

@@ -76,9 +76,7 @@ def describe(
     kinds = set(np.unique(test.kind).tolist())
     choose = valid.only(np.isin(valid.kind, sorted(kinds)))
     usable = len(choose.kind) > 0
-    longest = np.mean([e[places["longest"]] for e in test.absolute["whole"]], axis=0)
-    weighted = test.weighted(floor.weights(numbers, longest))
-    asked = changes(weighted, choose if usable else test, places)
+    asked = changes(test, choose if usable else test, places)
     if not usable:
         asked.pop("routing")
     now = _judge(asked, settings)
@@ -99,9 +97,9 @@ def describe(
             for v, before in zip(verdicts, now, strict=True)
         ],
         "limit": limit(verdicts),
-        "range": ranges(weighted, places["longest"], learning, settings),
+        "range": ranges(test, places["longest"], learning, settings),
         "cutoff_by_frames": {
-            name: _gain(weighted.within(places["at"], places["longest"], name), settings)
+            name: _gain(test.within(places["at"], places["longest"], name), settings)
             for name in (*SHARES, "whole")
         },
     }

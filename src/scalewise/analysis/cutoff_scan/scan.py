@@ -215,8 +215,6 @@ class _Subjects:
     ) -> list[dict[str, Any]]:
         """Errors of all atoms, of each element and of each regime, scale by scale."""
         numbers = np.concatenate([f.numbers for f in self.frames])
-        longest = np.abs(measured.errors[_reference(rungs)]).sum(axis=1)
-        weight = self.floor.weights(numbers, longest)
         block = np.repeat(self.group, [len(f.numbers) for f in self.frames])
         return [
             {
@@ -226,7 +224,7 @@ class _Subjects:
                 **self.floor.beside(numbers[member]),
                 "scales": (
                     scales := self._scales(
-                        measured.errors[:, member], weight[member], block[member], rungs, settings
+                        measured.errors[:, member], block[member], rungs, settings
                     )
                 ),
                 "enough": _enough(rungs, scales),
@@ -235,18 +233,13 @@ class _Subjects:
         ]
 
     def _scales(
-        self,
-        errors: np.ndarray,
-        weight: np.ndarray,
-        block: np.ndarray,
-        rungs: Sequence[Rung],
-        settings: ScanSettings,
+        self, errors: np.ndarray, block: np.ndarray, rungs: Sequence[Rung], settings: ScanSettings
     ) -> list[dict[str, Any]]:
         absolute = np.abs(errors).sum(axis=2)
         longest = _reference(rungs)
         own_scales = [k for k, rung in enumerate(rungs) if not rung.name]
         verdicts = judge_range(
-            absolute[own_scales] * (weight if weight.any() else 1.0),
+            absolute[own_scales],
             own_scales.index(longest),
             block,
             self.resampling,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Float, Int
 
 from scalewise.analysis.evaluation.subsets import symbol
 from scalewise.data.structure import Structure
@@ -73,32 +72,6 @@ class NoiseFloor:
             interval,
         )
         return dict(zip(names, values, strict=True))
-
-    def weights(
-        self, numbers: Int[np.ndarray, " atoms"], errors: Float[np.ndarray, " atoms"]
-    ) -> Float[np.ndarray, " atoms"]:
-        r"""How much each atom counts where several elements are judged together.
-
-        :math:`w = 1 - (b / e)^2` with the mean absolute error e of its element and the part b of it
-        that is noise for certain, the lower end of its interval: an element whose labels are noise
-        has large errors that no range makes smaller, and would drown what the others need. Where
-        none is above its noise, all weights are one.
-
-        Parameters
-        ----------
-        numbers
-            Atomic numbers.
-        errors
-            Absolute errors of the forces at the longest scale, eV/Å, summed over components.
-        """
-        found = np.ones(len(numbers))
-        for z in np.unique(numbers).tolist():
-            ends, mine = self.interval.get(z), numbers == z
-            error = float(errors[mine].mean()) / 3.0
-            if ends is not None and error > 0.0:
-                noise = MEAN_ABSOLUTE * max(ends[0], 0.0)
-                found[mine] = max(0.0, 1.0 - (noise / error) ** 2)
-        return found if found.any() else np.ones(len(numbers))
 
     def describe(self) -> list[dict[str, Any]]:
         """The section ``noise`` of evaluation.json, in meV/Å."""

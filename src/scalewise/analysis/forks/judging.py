@@ -30,38 +30,23 @@ class Errors:
         Of the potential that was forked [scales, atoms].
     block
         Group of each atom.
-    weight
-        How much each atom counts in answers.
     """
 
     forks: Float[np.ndarray, "replicas scales atoms"]
     ladder: Float[np.ndarray, "scales atoms"]
     block: Int[np.ndarray, " atoms"]
-    weight: Float[np.ndarray, " atoms"]
 
     def only(self, member: np.ndarray) -> Errors:
         """The same for some of the atoms."""
-        weight = self.weight[member]
-        return Errors(
-            self.forks[..., member],
-            self.ladder[:, member],
-            self.block[member],
-            weight if weight.any() else np.ones(len(weight)),
-        )
+        return Errors(self.forks[..., member], self.ladder[:, member], self.block[member])
 
     def changes(self, longest: int) -> dict[str, Change]:
         """From each other scale to the longest; forks of one seed are paired."""
-        weighted = self.forks * self.weight
-        sums = weighted.sum(axis=2)
+        sums = self.forks.sum(axis=2)
         others = [k for k in range(sums.shape[1]) if k != longest]
         spread = [between(np.log(sums[:, longest] / sums[:, k])) for k in others]
-        groups = np.stack([[group_sums(e, self.block) for e in of] for of in weighted])
+        groups = np.stack([[group_sums(e, self.block) for e in of] for of in self.forks])
         return {str(k): Change(groups[:, k], groups[:, longest], spread) for k in others}
-
-
-def longest_of(scales: Sequence[ForkSettings]) -> int:
-    """The place of the scale that others are compared with."""
-    return max(range(len(scales)), key=lambda k: (scales[k].long_range, scales[k].cutoff))
 
 
 def judge_subset(
@@ -71,7 +56,7 @@ def judge_subset(
     settings: ForkComparisonSettings,
 ) -> dict[str, Any]:
     """Errors and answers of every scale for some of the atoms."""
-    longest = longest_of(scales)
+    longest = max(range(len(scales)), key=lambda k: (scales[k].long_range, scales[k].cutoff))
     given: dict[str, Any] = {"min_gain": settings.min_gain, "alpha": settings.alpha}
     found = judge(
         errors.changes(longest), seed=settings.seed, resamples=settings.bootstrap, **given

@@ -19,7 +19,7 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.forks.judging import Errors, judge_subset, longest_of
+from scalewise.analysis.forks.judging import Errors, judge_subset
 from scalewise.analysis.forks.plan import Fork, plan, scale_of, scales_of, steps_of
 from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.learning import Learning, describe
@@ -123,16 +123,14 @@ def compare_forks(
     workers = at_a_time(settings.workers, settings.device)
     common = Common(frames, model, settings.device)
     train_all(common, tasks, workers=workers, on=on, progress=progress)
+    errors = Errors(
+        _fork_errors(forks, scored, settings),
+        _ladder_errors(out / "ladder", scored, scales, settings.device),
+        np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
+    )
     learning = Learning.of(model.info)
     floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
     numbers = np.concatenate([f.numbers for f in scored])
-    found = _fork_errors(forks, scored, settings)
-    errors = Errors(
-        found,
-        _ladder_errors(out / "ladder", scored, scales, settings.device),
-        np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
-        floor.weights(numbers, found[:, longest_of(scales)].mean(axis=0)),
-    )
     body = {
         "model": {"name": model.name, "ladder": ladder_of(model)},
         "choice": {

@@ -79,21 +79,37 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take words and options."""
-        known = {o for p in self.params for o in p.opts} | {*ctx.help_option_names}
-        for k, word in enumerate(args):
-            option, _, value = word.partition("=")
+        with_value = {o for p in self.params if not getattr(p, "is_flag", False) for o in p.opts}
+        words = iter(args)
+        for word in words:
+            option, has_value, value = word.partition("=")
             if option == "--":
                 break
-            if option.startswith("--") and option not in known:
-                after = "".join(args[k + 1 : k + 2])
-                value = value or ("..." if after.startswith("-") or not after else after)
+            if option in with_value:
+                if not has_value:
+                    next(words, None)
+            elif option.startswith("--") and (key := self._setting(option)):
+                value = value or _value(next(words, ""))
                 raise InputError(
                     f"option {option}",
-                    f"none of those of {self.name}",
-                    f"Settings are words without dashes: "
-                    f"{option[2:].replace('-', '_')}={value}. All of them: docs/settings.md.",
+                    f"no option of {self.name}, but a setting",
+                    f"Settings are words without dashes: {key}={value}",
                 )
         return super().parse_args(ctx, args)
+
+    def _setting(self, option: str) -> str | None:
+        """The setting that an option is called like, if there is one."""
+        key = option[2:].replace("-", "_")
+        experiment = next(e for e in EXPERIMENTS if e.name == self.name)
+        settings: Any = load(experiment.settings)
+        fields = settings.model_fields
+        return key if key.split(".")[0] in fields else None
+
+
+def _value(word: str) -> str:
+    """What follows an option, if it is its value: no option, setting or file."""
+    option = word.startswith("-") and not word[1:2].isdigit()
+    return "..." if not word or option or _is_pair(word) or Path(word).suffix else word
 
 
 def _later(ctx: Any) -> str:

@@ -122,9 +122,12 @@ class ConsoleProgress:
         return track(items, doing, total=len(items), console=console, transient=True)
 
     def _told(self, items: Collection[T], doing: str) -> Iterator[T]:
-        """Print a line now and then; what takes less than one is not told of."""
-        pace, told = Pace(), time.monotonic()
-        for k, item in enumerate(items):
+        """Print a line now and then; what takes less than one is not told of.
+
+        What is counted comes when it is done, other items before.
+        """
+        pace, told, early = Pace(), time.monotonic(), not isinstance(items, Counted)
+        for k, item in enumerate(items, 0 if early else 1):
             if time.monotonic() - told > EVERY:
                 told = time.monotonic()
                 self.message(f"{doing}: {k} of {len(items)}{pace.left(k / len(items))}")

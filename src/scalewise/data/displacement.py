@@ -17,6 +17,8 @@ from scalewise.data.structure import Structure, complete_all
 #: whatever their atoms do: a step of an equation of state, or of an elastic strain, is 0.5 % and
 #: more, and thermal motion in a cell of some hundred atoms changes it by less from frame to frame.
 CELL_TOLERANCE: Final = 0.004
+#: Frames whose positions are read at once.
+READ: Final = 4096
 #: Larger than any atomic number: sorts what is not compared to the end.
 OTHERS: Final = 1000
 #: Components compared at once: bounds the memory to some ten megabytes.
@@ -58,12 +60,15 @@ class Stack:
         """Stack frames whose atoms are in the same order, or sort them by element."""
         pbc = frames[0].pbc
         first = frames[0].numbers[compared_atoms(frames[0], elements)]
-        numbers = columns.numbers(frames).reshape(len(frames), -1)
-        # of one composition: what is compared of one frame has the elements of all others' part
-        last = np.where(np.isin(numbers, first), numbers if sort else 0, OTHERS)
-        chosen = np.argsort(last, axis=1, kind="stable")[:, : len(first)]
-        places = columns.positions(frames).reshape(*numbers.shape, 3)
-        places = np.take_along_axis(places, chosen[:, :, None], axis=1)
+        places = np.empty((len(frames), len(first), 3))
+        for start in range(0, len(frames), READ):
+            part = frames[start : start + READ]
+            numbers = columns.numbers(part).reshape(len(part), -1)
+            # of one composition: what is compared of one frame has the elements of all others' part
+            last = np.where(np.isin(numbers, first), numbers if sort else 0, OTHERS)
+            chosen = np.argsort(last, axis=1, kind="stable")[:, : len(first)]
+            whole = columns.positions(part).reshape(*numbers.shape, 3)
+            places[start : start + READ] = np.take_along_axis(whole, chosen[:, :, None], axis=1)
         cells = complete_all(columns.cells(frames), columns.periodicity(frames))
         if pbc.any():  # along open axes no two atoms are apart by half of the cell
             extents = np.linalg.norm(np.ptp(places, axis=1), axis=1)

@@ -1,4 +1,4 @@
-"""Self-contained pages: no network, no scripts from elsewhere."""
+"""Self-contained pages: all that they need is in them, and they load nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from scalewise.reporting.markup import escape, section
 
 #: Nothing may be loaded: what a page needs is in it.
 POLICY: Final = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "form-action 'none'; base-uri 'none'"
 )
 #: With a viewer of structures, which works beside the page and makes pictures there.
 VIEWER_POLICY: Final = f"{POLICY}; worker-src blob:".replace("data:", "data: blob:")

@@ -78,7 +78,7 @@ def generate_solution(
         Processes; default: one per core. The result does not depend on it.
     on
         Address of a Dask scheduler whose workers simulate, such as ``tcp://node1:8786``; OpenMM is
-        installed there.
+        installed there. Bytes are those of this machine where its version, and the platform, are.
     bar
         Show a bar on a terminal, or a line per replica elsewhere (stderr).
 
@@ -92,7 +92,8 @@ def generate_solution(
     _claim(settings, folder)
     missing = [r for r in range(settings.replicas) if _finished(settings, folder, r) is None]
     if missing:
-        forcefield.platform_name(settings)  # fails early
+        if on is None:
+            forcefield.platform_name(settings)  # fails early
         (folder / "manifest.json").unlink(missing_ok=True)
         missing.sort(key=lambda r: -simulation.duration(settings, r))
         if on is None:
@@ -198,7 +199,12 @@ def _sha256(path: Path) -> str | None:
     return None
 
 
-def _save(settings: SolutionSettings, folder: Path, sampled: simulation.Sampled) -> None:
+def _save(
+    settings: SolutionSettings,
+    folder: Path,
+    sampled: simulation.Sampled,
+    versions: dict[str, str],
+) -> None:
     replica = sampled.report["replica"]
     files = {}
     for name, frames in zip(
@@ -210,7 +216,7 @@ def _save(settings: SolutionSettings, folder: Path, sampled: simulation.Sampled)
     record = {
         "schema": SCHEMA,
         "digest": settings.digest(),
-        "versions": _versions(),
+        "versions": versions,
         "report": {**sampled.report, "files": files},
     }
     artifacts.write_json(folder / f"replica-{replica:02d}.json", record)
@@ -266,7 +272,7 @@ def _job(settings: SolutionSettings, folder: Path, replica: int) -> None:
         if _stop.value:
             raise _StoppedError
 
-    _save(settings, folder, simulation.simulate(settings, replica, tick))
+    _save(settings, folder, simulation.simulate(settings, replica, tick), _versions())
 
 
 def _run(
@@ -304,8 +310,8 @@ def _run_on(
     """Simulate on the workers of a scheduler; what they find is written here."""
     total, done, pace = sum(simulation.duration(settings, r) for r in replicas), 0.0, Pace()
     with _bar(total, bar) as (advance, say):
-        for k, sampled in run_jobs(_simulated, settings, replicas, 1, on):
-            _save(settings, folder, sampled)
+        for k, (sampled, versions) in run_jobs(_simulated, settings, replicas, 1, on):
+            _save(settings, folder, sampled, versions)
             done += simulation.duration(settings, replicas[k])
             advance(done)
             say(f"replica {replicas[k]:02d} done ({_far(done, total)}{pace.left(done / total)})")
@@ -315,9 +321,13 @@ def _far(done: float, total: float) -> str:
     return f"{done:.0f} of {total:.0f} ps"
 
 
-def _simulated(settings: SolutionSettings, replica: int) -> simulation.Sampled:
+def _simulated(
+    settings: SolutionSettings, replica: int
+) -> tuple[simulation.Sampled, dict[str, str]]:
+    """A replica, and the versions of what made it there."""
     os.environ[THREADS] = "1"
-    return simulation.simulate(settings, replica)
+    forcefield.platform_name(settings)
+    return simulation.simulate(settings, replica), _versions()
 
 
 def _follow(

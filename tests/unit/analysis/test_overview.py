@@ -146,4 +146,7 @@ def test_the_viewer_cannot_end_the_element_that_it_is_in(
     file.write_text("let a = '</script><b>';", encoding="utf-8")
     package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(structure, "find_spec", lambda name: package)
-    assert viewer_script() == "let a = '<\\/script><b>';"
+    found = viewer_script()
+    assert found is not None
+    assert found.splitlines()[-1] == "let a = '<\\/script><b>';"
+    assert "BSD 3-clause" in found.splitlines()[0]

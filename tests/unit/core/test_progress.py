@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from scalewise.core import progress
-from scalewise.core.progress import ConsoleProgress, Pace
+from scalewise.core.progress import ConsoleProgress, Counted, Pace
 
 
 @pytest.fixture
@@ -42,6 +43,20 @@ def test_a_log_has_a_line_now_and_then(
     for _ in ConsoleProgress().track(range(10), "Predicting"):
         clock[0] += 1.0
     assert capsys.readouterr().out == ""
+
+
+def test_jobs_are_told_of_when_they_are_done(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def jobs() -> Iterator[int]:
+        for k in range(2):
+            clock[0] += 3600.0
+            yield k
+
+    for _ in ConsoleProgress().track(Counted(jobs(), 2), "Training"):
+        pass
+    found = capsys.readouterr().out.splitlines()
+    assert found == ["Training: 1 of 2, 60 min left", "Training: 2 of 2"]
 
 
 def test_a_training_says_how_long_is_left(

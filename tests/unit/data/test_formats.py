@@ -496,6 +496,44 @@ def test_a_cif_with_partly_occupied_sites_is_refused(tmp_path: Path) -> None:
         read_structures(path, without_labels())
 
 
+SITES = """data_salt
+_cell_length_a 5
+_cell_length_b 5
+_cell_length_c 5
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Na1 Na 0 0 0
+O1 O 0.25 0.25 0.25
+"""
+
+
+@pytest.mark.parametrize("row", ["Cl1 Cl 0.5 0.5 0.5 0.01", "K1 K 0 0 0"])
+def test_a_cif_of_which_something_would_be_left_out_is_refused(row: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.cif"
+    path.write_text(SITES)
+    assert len(read_structures(path, without_labels())[0].numbers) == 2
+    path.write_text(f"{SITES}{row}\n")
+    with pytest.raises(InputError, match="damaged"):
+        read_structures(path, without_labels())
+
+
+@pytest.mark.parametrize("lines", [("1 1", "Direct"), ("Na Cl", "1"), ("Na", "1 1")])
+def test_a_poscar_of_unknown_elements_is_refused(lines: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "POSCAR"
+    lattice = "5 0 0\n0 5 0\n0 0 5"
+    path.write_text("\n".join(["Na Cl", "1.0", lattice, *lines, "Direct", "0 0 0", ".5 .5 .5", ""]))
+    with pytest.raises(InputError, match="damaged"):
+        read_structures(path, without_labels())
+
+
 def test_structures_beside_a_run_are_not_read_with_it(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     frames = structures(2, alike=True)
@@ -503,6 +541,7 @@ def test_structures_beside_a_run_are_not_read_with_it(tmp_path: Path) -> None:
     for name in ("POSCAR", "CONTCAR"):
         ase.io.write(tmp_path / "run" / name, frames[0].to_ase(), format="vasp")
     assert len(read_structures(tmp_path)) == 2
+    (tmp_path / "run/poscar_notes.md").write_text("POSCAR is that of\nthe first run\nof all\n")
     (tmp_path / "run/OUTCAR").unlink()
     assert [f.info["source_file"] for f in read_structures(tmp_path, without_labels())] == [
         "run/CONTCAR",

@@ -282,7 +282,7 @@ def test_the_screened_law_labels_what_is_written(tmp_path: Path) -> None:
     pytest.importorskip("openmm")
     s = settings("slab", law="screened", screening=1.0, vacuum=10.0)
     sampled = simulation.simulate(s, 0)
-    solution._save(s, tmp_path, sampled)
+    solution._save(s, tmp_path, sampled, {})
     frames = read_structures(tmp_path / "replica-00.extxyz")
     law = ScreenedLaw({"Na": 1.0, "Cl": -1.0, "O": -0.834, "H": 0.417}, 1.0)
     found = law.label(frames[0])

@@ -64,8 +64,8 @@ def attribute_error(
     out
         Trainings go below ``out/trainings``; those that are there are used again.
     on
-        Address of a Dask scheduler whose workers train all but the first, such as
-        ``tcp://node1:8786``.
+        Address of a Dask scheduler whose workers train, such as ``tcp://node1:8786``; where nobody
+        knows beforehand how many steps there will be, the first training runs here.
     progress
         Whom to tell.
 

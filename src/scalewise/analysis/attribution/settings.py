@@ -32,7 +32,7 @@ class AttributionSettings(TrainSettings):
         60, description="so many frames of a role at most, evenly spread; `null`: all"
     )
     workers: Count | None = Field(
-        None, description="trainings at a time after the first; default: as many as fit the cores"
+        None, description="trainings at a time; default: as many as fit the cores"
     )
     bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
     ions: dict[str, int] = Field(

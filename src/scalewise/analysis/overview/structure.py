@@ -20,16 +20,20 @@ from scalewise.analysis.overview.collect import Run
 from scalewise.core.wording import count
 from scalewise.reporting.markup import TableLine, escape, head, number, table
 
-#: Where the package of the viewer has its script.
+#: Where the package of the viewer has its script, and the licences of what is in it.
 SCRIPT: Final = ("sphinx", "static", "chemiscope.min.js")
+LICENCES: Final = ("static", "chemiscope-widget.mjs.LICENSE.txt")
 #: Places of the page that the viewer fills.
 PLACES: Final = {"structure": "viewer", "info": "viewer-info", "meta": "viewer-meta"}
 PALETTE: Final = "viridis"
+NOTICE: Final = (
+    "chemiscope, copyright its authors, under the BSD 3-clause licence: https://chemiscope.org"
+)
 START: Final = """
 const root = document.documentElement, place = document.getElementById("viewer");
 const failed = (error) => {
   root.dataset.viewer = "failed";
-  place.textContent = "This browser cannot draw it: WebGL is off. The table has the numbers.";
+  place.textContent = `This browser cannot draw it (${error}). The table has the numbers.`;
 };
 try {
   const warnings = new Chemiscope.Warnings();
@@ -46,7 +50,10 @@ def viewer_script() -> str | None:
     for place in (found.submodule_search_locations or ()) if found else ():
         file = Path(place).joinpath(*SCRIPT)
         if file.is_file():
-            text = file.read_text(encoding="utf-8")
+            licences = Path(place).joinpath(*LICENCES)
+            notice = licences.read_text(encoding="utf-8") if licences.is_file() else ""
+            lines = [NOTICE, *notice.splitlines()]
+            text = "\n".join([*(f"// {line}" for line in lines), file.read_text(encoding="utf-8")])
             # it would end the element that it is in
             return text.replace("</script", "<\\/script")
     return None

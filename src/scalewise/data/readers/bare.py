@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,9 +31,24 @@ def read_poscar(path: Path) -> list[ase.Atoms]:
     """
 
     def parsed(stream: IO[Any]) -> Iterator[ase.Atoms]:
-        yield ase.io.vasp.read_vasp(stream)
+        lines = stream.read().splitlines()
+        symbols, counts = (line.split() for line in lines[5:7])
+        if not all(n.isdigit() for n in counts) or len(symbols) != len(counts):
+            raise ValueError(f"elements {' '.join(symbols)}, numbers {' '.join(counts)}")
+        yield ase.io.vasp.read_vasp(io.StringIO("\n".join(lines) + "\n"))
 
     return _read(path, parsed, _POSCAR)
+
+
+def is_poscar(path: Path) -> bool:
+    """Whether a file begins as a POSCAR: a comment, a scale and a lattice vector."""
+    with opened(path, _POSCAR) as stream:
+        lines = list(itertools.islice(stream, 3))
+    try:
+        scale, vector = ([float(v) for v in line.split()] for line in lines[1:])
+    except ValueError:
+        return False
+    return len(scale) in (1, 3) and len(vector) == 3
 
 
 def read_cif(path: Path) -> list[ase.Atoms]:
@@ -40,7 +57,8 @@ def read_cif(path: Path) -> list[ase.Atoms]:
     Raises
     ------
     InputError
-        Not a regular file, not a whole CIF, or one with sites that are partly occupied.
+        Not a regular file, not a whole CIF, one of which ASE would have to leave something out, or
+        one with sites that are partly occupied.
     """
 
     def parsed(stream: IO[Any]) -> Iterator[ase.Atoms]:
@@ -54,7 +72,7 @@ def _read(
 ) -> list[ase.Atoms]:
     try:
         with opened(path, give) as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of ASE, on what is assumed of old files
+            warnings.simplefilter("error")  # of ASE, on what it leaves out or cannot be sure of
             images = list(parsed(stream))
     except InputError:
         raise

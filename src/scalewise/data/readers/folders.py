@@ -13,7 +13,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.quantities import FILE_KEY
 from scalewise.data.readers import deepmd
 from scalewise.data.readers.ase_files import is_database, read_database
-from scalewise.data.readers.bare import read_cif, read_poscar
+from scalewise.data.readers.bare import is_poscar, read_poscar
 from scalewise.data.readers.molecules import is_archive, read_archive
 from scalewise.data.readers.opening import SUFFIXES, opened
 from scalewise.data.readers.outcar import read_outcar
@@ -32,9 +32,9 @@ def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
 
     Names that begin with a dot are left out; what is of another program than its name says; and,
     beside the same file uncompressed, a compressed one. A run of VASP leaves ``OUTCAR`` and
-    ``vasprun.xml``: beside the second, which has more digits, the first is left out. Structures
-    without labels, such as ``POSCAR``, are left out where there is anything else. Links to folders
-    are followed, each folder once.
+    ``vasprun.xml``: beside the second, which has more digits, the first is left out, and beside
+    either the structures of the run, such as ``POSCAR``. Links to folders are followed, each folder
+    once.
 
     Raises
     ------
@@ -44,8 +44,7 @@ def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
     found = list(_walk(folder, find))
     if not found:
         raise InputError(str(folder), "no file in it that a reader knows by its name", GIVE)
-    labelled = [(path, reader) for path, reader in found if reader not in (read_poscar, read_cif)]
-    return sorted(labelled or found, key=lambda member: member[0].parts)
+    return sorted(found, key=lambda member: member[0].parts)
 
 
 def _walk(folder: Path, find: Find) -> Iterator[tuple[Path, Reader]]:
@@ -66,8 +65,11 @@ def _walk(folder: Path, find: Find) -> Iterator[tuple[Path, Reader]]:
         readers = [(path, reader) for path in here if (reader := find(path)) is not None]
         readers = [(path, reader) for path, reader in readers if _is_of(path, reader)]
         runs = {_run_of(path, "vasprun") for path, reader in readers if reader is read_vasprun}
+        has_run = any(reader in (read_vasprun, read_outcar) for _, reader in readers)
         for path, reader in readers:
-            if reader is not read_outcar or _run_of(path, "outcar") not in runs:
+            if reader is read_outcar and _run_of(path, "outcar") in runs:
+                continue
+            if not (has_run and reader is read_poscar):
                 yield path, reader
 
 
@@ -117,6 +119,7 @@ _LOOKS: Final[dict[Reader, Callable[[Path], bool]]] = {
     read_input_data: _is_input_data,
     read_database: is_database,
     read_archive: is_archive,
+    read_poscar: is_poscar,
 }
 
 

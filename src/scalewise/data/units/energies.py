@@ -24,8 +24,8 @@ LARGEST_MODULUS: Final = 8.0
 #: Strain, and displacement over the shortest bond, up to which two frames are nearly alike.
 STRAIN: Final = 0.1
 NEAR: Final = 0.2
-#: Pairs of frames that are compared, at least, where there are as many.
-PAIRS: Final = 1000
+#: Pairs of frames that are compared, at most.
+PAIRS: Final = 2000
 #: Å of empty space that makes a slab, a wire or a cluster of a periodic frame.
 VACUUM: Final = 5.0
 
@@ -41,8 +41,9 @@ class _Work(NamedTuple):
 def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
     """Of pairs of frames that follow each other in the file and are nearly alike."""
     found = []
-    # evenly spread over the file where it has many
-    for k in range(0, len(frames) - 1, max(1, len(frames) // PAIRS)):
+    # at random where there are many: every second one may always be of another kind
+    pairs = np.random.default_rng(0).permutation(max(len(frames) - 1, 0))[:PAIRS]
+    for k in np.sort(pairs).tolist():
         a, b = frames[k], frames[k + 1]
         if (
             a.labels.energy is None

@@ -109,8 +109,8 @@ def test_a_folder_or_file_of_no_known_kind_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
-    Path("a.cif").touch()
-    known = {"empty": "no file in it that a reader", "a.cif": "neither key=value, nor"}
+    Path("a.pdb").touch()
+    known = {"empty": "no file in it that a reader", "a.pdb": "neither key=value, nor"}
     for word, message in known.items():
         found = CliRunner().invoke(app, ["doctor", word])
         assert found.exit_code == 2

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from document_samples import HISTORY
+from document_samples import HISTORY, curve
 from report_samples import LEARNING, forks
-from scalewise.analysis.overview import structure
+from scalewise.analysis.overview import answer, structure
 from scalewise.analysis.overview.answer import carrying, next_steps, verdict
 from scalewise.analysis.overview.collect import Run, collect
 from scalewise.analysis.overview.page import markup, write_overview
@@ -150,3 +150,15 @@ def test_the_viewer_cannot_end_the_element_that_it_is_in(
     assert found is not None
     assert found.splitlines()[-1] == "let a = '<\\/script><b>';"
     assert "BSD 3-clause" in found.splitlines()[0]
+
+
+def test_elements_that_need_what_all_atoms_need_are_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (report, _) = curve(tmp_path)
+    needs = {"all": "more than 3 Å is needed", "Na": "more than 3 Å is needed", "Cl": None}
+    monkeypatch.setattr(answer, "system_needs", lambda results, subset: needs[subset["name"]])
+    first, *more = verdict([Run("curve", (report,))])
+    assert first == "More than 3 Å is needed."
+    assert not any(line.startswith("Na:") for line in more)
+    assert "Cl: what range the system needs is not known from a ladder alone." in more

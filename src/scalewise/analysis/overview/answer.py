@@ -58,11 +58,11 @@ def _of_forks(results: Mapping[str, Any]) -> list[str]:
 
 def _of_curve(results: Mapping[str, Any]) -> list[str]:
     subsets = [s for s in distinct(results["subsets"]) if s["kind"] != "regime"]
-    needs = [(s["name"], system_needs(results, s)) for s in subsets]
-    found = [f"{_first(n)}." if name == "all" else f"{name}: {n}." for name, n in needs if n]
-    if not found:
-        found = ["What range the system needs is not known from a ladder alone."]
-    return [*found, sentence(results["learning"])]
+    unknown = "what range the system needs is not known from a ladder alone"
+    whole, *rest = [system_needs(results, s) or unknown for s in subsets]
+    names = [s["name"] for s in subsets[1:]]
+    differ = [f"{name}: {need}." for name, need in zip(names, rest, strict=True) if need != whole]
+    return [f"{_first(whole)}.", *differ, sentence(results["learning"])]
 
 
 def _of_proof(results: Mapping[str, Any]) -> list[str]:

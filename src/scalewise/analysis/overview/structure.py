@@ -132,7 +132,7 @@ def _table(frame: Mapping[str, Any]) -> str:
     lines = [
         TableLine(
             (
-                head(f"{length:g} Å"),
+                head(f"{length:.3g} Å"),
                 *(number(str(int(np.sum((numbers == z) & (cutoffs == length))))) for z in kinds),
             )
         )

@@ -188,7 +188,7 @@ class ConsoleProgress:
 
 @dataclass
 class Quiet:
-    """Shows bars and no messages: of one training among many."""
+    """Shows how far it is, and no messages: of one training among many."""
 
     inner: Progress
 

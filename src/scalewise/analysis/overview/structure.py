@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -20,15 +21,14 @@ from scalewise.analysis.overview.collect import Run
 from scalewise.core.wording import count
 from scalewise.reporting.markup import TableLine, escape, head, number, table
 
-#: Where the package of the viewer has its script, and the licences of what is in it.
+#: Where the package of the viewer has its script, and the licences of what else is in it.
 SCRIPT: Final = ("sphinx", "static", "chemiscope.min.js")
 LICENCES: Final = ("static", "chemiscope-widget.mjs.LICENSE.txt")
+#: Its own licence, which goes where the script goes, beside what describes the package.
+LICENCE: Final = "licenses/LICENSE"
 #: Places of the page that the viewer fills.
 PLACES: Final = {"structure": "viewer", "info": "viewer-info", "meta": "viewer-meta"}
 PALETTE: Final = "viridis"
-NOTICE: Final = (
-    "chemiscope, copyright its authors, under the BSD 3-clause licence: https://chemiscope.org"
-)
 START: Final = """
 const root = document.documentElement, place = document.getElementById("viewer");
 const failed = (error) => {
@@ -52,7 +52,8 @@ def viewer_script() -> str | None:
         if file.is_file():
             licences = Path(place).joinpath(*LICENCES)
             notice = licences.read_text(encoding="utf-8") if licences.is_file() else ""
-            lines = [NOTICE, *notice.splitlines()]
+            lines = [*(distribution("chemiscope").read_text(LICENCE) or "").splitlines()]
+            lines += notice.splitlines()
             text = "\n".join([*(f"// {line}" for line in lines), file.read_text(encoding="utf-8")])
             # it would end the element that it is in
             return text.replace("</script", "<\\/script")

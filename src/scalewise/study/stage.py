@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from scalewise.core.errors import InputError, shown
 from scalewise.core.files import write_json
 from scalewise.data.reading import read_structures
 from scalewise.data.regimes import resolve
-from scalewise.data.splits import by_trajectory, identify
+from scalewise.data.splits import Split, by_trajectory, identify
 from scalewise.data.structure import Structure
 from scalewise.reporting.numbers import to_json
 from scalewise.study.analysis import analyse
@@ -58,8 +59,47 @@ def read_stage(path: Path) -> dict[str, Any] | None:
     return section
 
 
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What views of a generated solution are built from.
+
+    Attributes
+    ----------
+    frames, split
+        The frames of all replicas, and their roles.
+    replicates
+        For each frozen ion configuration of the test frames, its frames with other water.
+    scene
+        Elements, regimes and reach.
+    label_error
+        Numerical error of the labels, eV/Å.
+    """
+
+    frames: list[Structure]
+    split: Split
+    replicates: list[list[Structure]]
+    scene: StudyScene
+    label_error: float
+
+
 def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[View, float]:
     """Read a generated solution, build one view of it; also the numerical error of its labels."""
+    found = read_solution(settings, folder)
+    if name == "ions":
+        view = ion_view(found.frames, found.split, found.replicates, found.scene, settings)
+    else:
+        view = explicit_view(found.frames, found.split, found.scene, settings)
+    return view, found.label_error
+
+
+def read_solution(settings: StudySettings, folder: Path) -> Solution:
+    """Read what ``scalewise generate`` wrote, and deal its replicas.
+
+    Raises
+    ------
+    InputError
+        The folder is not that of a generated solution, or is damaged.
+    """
     manifest = read_generated(folder)
     files = [name for r in manifest["replicas"] for name in r["files"]]
     frames: list[Structure] = []
@@ -82,11 +122,8 @@ def solution_view(name: str, settings: StudySettings, folder: Path) -> tuple[Vie
     )
     tested = {_origin(frames[k]) for k in split.members("test")}
     replicates = [r for r in replicates if _origin(r[0]) in tested]
-    scene = _scene(frames, settings)
     error = float(np.mean([r["label_error"] for r in manifest["replicas"]]))
-    if name == "ions":
-        return ion_view(frames, split, replicates, scene, settings), error
-    return explicit_view(frames, split, scene, settings), error
+    return Solution(frames, split, replicates, _scene(frames, settings), error)
 
 
 def _origin(frame: Structure) -> tuple[int, int]:

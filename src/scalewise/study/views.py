@@ -56,20 +56,19 @@ def ion_view(
     replicates: Sequence[Sequence[Structure]],
     scene: StudyScene,
     settings: StudySettings,
+    branches: Sequence[FittedBranch] = (),
 ) -> View:
     """The branches see the ions alone; the water is noise, measured by solvent replicates.
 
-    ``replicates`` holds, for each frozen ion configuration, its frames with other water.
+    ``replicates`` holds, for each frozen ion configuration, its frames with other water. Two
+    ``branches``, from short to long scale, are fitted where none are given.
     """
     ions = tuple(e for e in scene.elements if e in scene.ions)
     seen = [f.only(ions) for f in frames]
-    fitted = fit_view(
-        _pick(seen, split.members("train")),
-        _pick(seen, split.members("tune")),
-        settings.branches,
-        settings.ions,
-    )
-    main = fitted.branches
+    main = tuple(branches)
+    if not main:
+        train, tune_frames = (_pick(seen, split.members(role)) for role in ("train", "tune"))
+        main = fit_view(train, tune_frames, settings.branches, settings.ions).branches
     scene = StudyScene(
         ions, ions, scene.ions, scene.regimes, scene.feature_cutoff, scene.anchors, scene.loss
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import scalewise as sw
 from scalewise.analysis.error_cache import absolute_errors
 from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.core.jobs import run_jobs
+from scalewise.data import neighbors
 from scalewise.statistics.bootstrap import group_sums
 from scalewise.statistics.changes import Change, between, judge
 from scalewise.training.run import train_in
@@ -50,6 +51,8 @@ class System:
         Steps of ladders.
     batch
         Frames of a step.
+    law
+        Å, where a planted law ends that labels the frames instead; none: the labels of the file.
     """
 
     file: str
@@ -59,6 +62,7 @@ class System:
     steps: int
     budgets: tuple[int, ...]
     batch: int
+    law: float | None = None
 
 
 SYSTEMS = {
@@ -98,7 +102,23 @@ SYSTEMS = {
         budgets=(150, 500, 1500, 4500),
         batch=1,
     ),
+    **{
+        f"planted-{law:g}": System(
+            "mlearn/Li.extxyz",
+            "split",
+            (3.5, 6.5),
+            ((3.5, False), (4.2, False), (5.0, False), (6.5, False)),
+            steps=2500,
+            budgets=(100, 300, 1000, 2500),
+            batch=2,
+            law=law,
+        )
+        for law in (4.1, 6.4)
+    },
 }
+#: eV, of the energies of a law that ends at 4.1 Å, how they grow with that length, so that forces
+#: have one size (0.1 eV/Å), and the noise of forces in eV/Å.
+DEPTH, GROWS, NOISE = 1.5, 2.6, 0.003
 
 
 @dataclass(frozen=True)
@@ -124,7 +144,30 @@ def read(name: str) -> tuple[list[sw.Structure], sw.Split]:
     system = SYSTEMS[name]
     file = sorted(DATA.glob(system.file))[0]
     structures = sw.read_structures(file)
+    if system.law is not None:
+        structures = [planted(s, system.law, k) for k, s in enumerate(structures)]
     return structures, sw.make_split(structures, role_key=system.key)
+
+
+def planted(structure: sw.Structure, law: float, seed: int) -> sw.Structure:
+    r"""Label a structure with :math:`E = -D \sum_i (\sum_j \phi(r_{ij}))^{1/2}` and noise.
+
+    With :math:`\phi(r) = (1 - r^2 / R^2)^3` up to R, beyond which no atom has a say in another's
+    energy.
+    """
+    pairs = neighbors.build(structure, law, full=True, images=True)
+    inside = 1.0 - (pairs.distance / law) ** 2
+    density = np.bincount(pairs.i, inside**3, len(structure.numbers))
+    root = np.sqrt(np.maximum(density, 1e-12))
+    depth = DEPTH * (law / 4.1) ** GROWS
+    slope = -0.5 * depth / root
+    # dE/dr of each pair, seen from both of its atoms
+    push = (slope[pairs.i] + slope[pairs.j]) * 3.0 * inside**2 * (-2.0 * pairs.distance / law**2)
+    forces = np.zeros((len(root), 3))
+    np.add.at(forces, pairs.i, push[:, None] * pairs.vector / pairs.distance[:, None])
+    noise = NOISE * np.random.default_rng(seed).standard_normal(forces.shape)
+    labels = sw.Labels(forces + noise - noise.mean(axis=0), float(-depth * root.sum()), None)
+    return replace(structure, labels=labels)
 
 
 def do(out: Path, job: Job) -> str:

@@ -204,7 +204,7 @@ def prove(folder: Path) -> list[Report]:
         }
     )
     found = scalewise.attribute_error(salts(), split(), settings, folder)
-    learned = [{**s, "limit": "data", "again": 0.1} for s in found.body["subsets"]]
+    learned = [{**s, "limit": "data"} for s in found.body["subsets"]]
     return [found, replace(found, body={**found.body, "subsets": learned})]
 
 

@@ -161,8 +161,8 @@ def document(results: Mapping[str, Any]) -> dict[str, Any]:
 
 SCALES = [{"cutoff": c, "long": True} for c in (3.0, 4.5, 6.0)] + [{"cutoff": 6.0, "long": False}]
 FLOOR = dict.fromkeys(("mae_floor", "rmse_floor", "rmse_floor_interval"))
-LEARNED = {"steps": 1000, "seconds": 60.0, "fall": 0.0, "least": 1.0}
-LEARNING = {"steps": 1000, "seconds": 60.0, "fall": 0.3, "least": 0.4}
+LEARNED = {"steps": 1000, "seconds": 60.0, "fall": 0.0, "least": 1.0, "slope": 0.0}
+LEARNING = {"steps": 1000, "seconds": 60.0, "fall": 0.3, "least": 0.4, "slope": 0.3}
 
 
 def answered(answer: str, gain: float, reason: str = "") -> dict[str, Any]:
@@ -186,6 +186,7 @@ def forks(
     gains = {"needed": 0.3, "not needed": 0.0, "cannot tell": 0.02}
     rows = [answered(a, gains[a], reason if a == "cannot tell" else "") for a in answers]
     subset = {"scales": rows, "reference": 2, "enough": enough, "atoms": 9, **FLOOR}
+    subset["learning"] = learning
     part = {**subset, "atoms": 4}
     other = {**part, "enough": 6.0, "scales": [rows[0], answered("needed", 0.3), *rows[2:]]}
     body = {
@@ -193,7 +194,7 @@ def forks(
         "choice": {"roles": ["test"], "scored": 9, "how": "", "groups": "9 groups"},
         "warnings": [],
         "learning": learning,
-        "training": {"steps": 1000, "fork_steps": 100, "seeds": 2},
+        "training": {"steps": 1000, "shorter_steps": 200, "fork_steps": 100, "seeds": 2},
         "scales": SCALES,
         "forks": [{"scale": 0, "replica": 0, "folder": "forks/3-0"}],
         "subsets": [

@@ -1,52 +1,71 @@
 r"""How far a training has come, and what a gain will be at its end.
 
 A network that is still learning says little of its system: what it has not learned yet hides what a
-longer range is worth. The error :math:`e` of a training falls by
-:math:`\Delta = \log e(2n/3) - \log e(n)` in the last third of its n steps, where the learning rate
-goes to zero: what the frames still teach shows there, and where nothing falls, they teach nothing
-more. A training without end keeps at least the share
+longer range is worth. Two things say how far it is. A shorter training like it: the error fell by
+:math:`\sigma = \log(e_\mathrm{short} / e) / \log_2(n / n_\mathrm{short})` with each doubling of the
+steps, and on ladders of growing length it went on to fall by
 
-.. math:: e_\infty \ge e\,\phi, \qquad \phi = e^{-10 \Delta}
+.. math:: \lambda = \log(e / e_\infty) \approx 5 \sigma^2
+
+within a factor of four (95 %). Where there is no shorter one, the last third of its own steps,
+where the learning rate goes to zero: :math:`\Delta = \log e(2n/3) - \log e(n)`, and
+:math:`\lambda \approx 4 \Delta` within a factor of four (95 %).
 
 The squared error of a scale s is what is out of its reach, :math:`a_s^2`, and what is not learned
-yet, :math:`L_s^2`. The first belongs to the system, and the second is nearly the same for all
-scales, :math:`|L_s^2 - L^2| \le 2 \delta L^2` with :math:`L^2 = e^2 - e_\infty^2` of the longest.
-With the ratio :math:`\rho` of the longest scale's error to that of scale s, its gain is, where
-training has brought :math:`e` down to :math:`f e`,
+yet, :math:`L_s^2`. The first belongs to the system and stays, the second goes, and is nearly the
+same for all scales. With the ratio :math:`\rho` of the longest scale's error to that of scale s,
+now, and :math:`f = e^{-\lambda}`, its gain at the end is
 
-.. math:: g(f) = 1 - \frac{f}{\sqrt{f^2 + \rho^{-2} - 1 + d\,(1 - f^2)}}, \qquad
-   \phi \le f \le 1, \quad |d| \le 2\delta
+.. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = \frac{K (\rho^{-2} - 1) + U (1 - f^2)}{f^2} + B
 
-What is known of the gain at the end of training is the range of this over f, d and the interval of
-:math:`\rho`. The constants were measured on ladders of silicon and acetylacetone of growing length
-(``benchmarks/truth.py``; docs/findings.md).
+where U is by how much the two unlearned parts differ, over the longest scale's; K and B are by how
+much potentials of one scale each, trained to their end, differ from scales that went on from shared
+weights: these make short scales better than they are alone. All of them are drawn from the
+distributions that they had on such ladders, beside the interval of :math:`\rho`; what is known of
+the gain at the end is the distribution of g (``benchmarks/truth.py``; docs/findings.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float
 
 from scalewise.statistics.verdict import Answer, Verdict
 
 #: Share of the steps after which the last fall is counted.
 LATE: Final = 2 / 3
-#: Further falls of a training without end, over the last one.
-LEFT: Final = 10.0
-#: How the last fall changes with each doubling of the steps, in forecasts.
-DECAY: Final = 0.6
-#: Half the share by which what is not learned yet differs between scales.
-UNEVEN: Final = 0.1
+#: Median of what is left over the square of a slope, and over the last fall, and the spreads of
+#: their logarithms.
+FROM_SLOPE: Final = (5.0, 0.7)
+FROM_FALL: Final = (4.0, 0.7)
+#: Luck of a slope.
+SLOPE_LUCK: Final = 0.01
+#: How slope and last fall change with each doubling of the steps, in forecasts.
+DECAY: Final = 0.7
+#: Of log K, mean and spread; spread of U over the slope, and of B.
+SHARED: Final = (0.45, 0.5)
+UNEVEN: Final = 0.2
+BASE: Final = 0.025
+#: A longer scale that doubles an error has not been seen.
+WORST: Final = -0.75
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
 #: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
 RUNG: Final = (1.45, 1.25)
-#: Share of its error that a network keeps at least whose training is as good as at its end.
-ENDED: Final = 0.8
 #: Doublings of a training that are worth naming.
 DOUBLINGS: Final = 8
+#: Of each distribution.
+DRAWS: Final = 4096
+
+
+@cache
+def _draws() -> Float[np.ndarray, "6 draws"]:
+    """Standard normal numbers, the same ones each time."""
+    return np.random.default_rng(0).standard_normal((6, DRAWS))
 
 
 @dataclass(frozen=True)
@@ -61,11 +80,15 @@ class Learning:
         Logarithm of the ratio of the errors at two thirds of the steps and at the end, 0 at least.
     seconds
         That it took; none: not known.
+    slope
+        By how much the logarithm of the error falls with a doubling of the steps, from a shorter
+        training; none: there is none.
     """
 
     steps: int
     fall: float
     seconds: float | None = None
+    slope: float | None = None
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Learning | None:
@@ -81,15 +104,33 @@ class Learning:
         fall = max(0.0, late - float(np.log(errors.min())))
         return cls(int(steps[-1]), fall, seconds)
 
+    def after_shorter(self, steps: int, before: float, after: float) -> Learning:
+        """With what the errors of a shorter training, and of this one, say of it."""
+        if not (before > 0 and after > 0 and steps < self.steps):
+            return self
+        return replace(self, slope=float(np.log(before / after) / np.log2(self.steps / steps)))
+
+    def left(self) -> Float[np.ndarray, " draws"]:
+        r"""By how much the logarithm of the error may still fall, :math:`\lambda`."""
+        luck, factor = _draws()[:2]
+        if self.slope is None:
+            median, spread = FROM_FALL
+            return np.asarray(median * self.fall * np.exp(spread * factor))
+        median, spread = FROM_SLOPE
+        slope = np.maximum(self.slope + SLOPE_LUCK * luck, 0.0)
+        return np.asarray(median * slope**2 * np.exp(spread * factor))
+
     @property
     def least(self) -> float:
-        """The share of its error that a training without end keeps at least."""
-        return float(np.exp(-LEFT * self.fall))
+        """The share of its error that a training without end keeps at least (97.5 %)."""
+        return float(np.exp(-np.quantile(self.left(), 0.975)))
 
     def after(self, doublings: int) -> Learning:
         """How it will be when the training is so many times twice as long."""
-        seconds = None if self.seconds is None else self.seconds * 2**doublings
-        return Learning(self.steps * 2**doublings, self.fall * DECAY**doublings, seconds)
+        times, less = 2**doublings, DECAY**doublings
+        seconds = None if self.seconds is None else self.seconds * times
+        slope = None if self.slope is None else self.slope * less
+        return Learning(self.steps * times, self.fall * less, seconds, slope)
 
 
 def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -109,26 +150,32 @@ def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: values for name, values in found.items() if len(values) == steps > 0}
 
 
-def at_end(low: float, high: float, least: float) -> tuple[float, float]:
-    """Ends of what a gain, now from ``low`` to ``high``, may be at the end of training.
-
-    ``least`` is the share of its error that the longest scale keeps at least.
+def at_end(now: Verdict, learning: Learning) -> Float[np.ndarray, " draws"]:
+    """What a gain that was measured, with its interval, may be at the end of training.
 
     Examples
     --------
-    >>> [round(end, 2) for end in at_end(0.1, 0.2, 1.0)]  # the training is at its end
-    [0.1, 0.2]
-    >>> low, high = at_end(0.1, 0.2, 0.5)  # half of the error may still go
-    >>> round(low, 2), round(high, 2)
-    (0.1, 0.49)
+    >>> now = Verdict(Answer.NEEDED, 0.1, 0.09, 0.11)
+    >>> for slope in (0.0, 0.4):  # a training that is at its end, one that is not
+    ...     gains = at_end(now, Learning(1000, 0.0, slope=slope))
+    ...     print([round(float(q), 2) for q in np.quantile(gains, [0.025, 0.975])])
+    [0.06, 0.29]
+    [0.13, 0.93]
     """
-    share = np.linspace(least, 1.0, 64)
-    ends = []
-    for gain, sign in ((low, -1.0), (high, 1.0)):
-        beyond = (1.0 - min(gain, 0.999)) ** -2 - 1.0 + 2.0 * sign * UNEVEN * (1.0 - share**2)
-        left = np.maximum(share**2 + beyond, 0.25 * share**2)  # no longer scale doubles an error
-        ends.append(1.0 - share / np.sqrt(left))
-    return float(ends[0].min()), float(ends[1].max())
+    assert now.gain is not None
+    assert now.low is not None
+    assert now.high is not None
+    ratio, shared, uneven, base = _draws()[2:]
+    middle, ends = np.log1p(-now.gain), np.log1p(-np.array([now.low, min(now.high, 0.999)]))
+    log_ratio = middle + ratio * (ends[0] - ends[1]) / 3.92
+    left = learning.left()
+    share = np.exp(-2.0 * left)
+    beyond = np.expm1(-2.0 * log_ratio)
+    mean, spread = SHARED
+    grown = np.where(beyond > 0, np.exp(mean + spread * shared), 1.0)
+    apart = UNEVEN * np.sqrt(np.median(left) / FROM_SLOPE[0]) * uneven
+    x = (grown * beyond + apart * (1.0 - share)) / share + BASE * base
+    return np.asarray(1.0 - 1.0 / np.sqrt(1.0 + np.maximum(x, WORST)))
 
 
 def of_rungs(now: Verdict) -> Verdict:
@@ -178,13 +225,10 @@ def decide_for_system(
 def _answer(
     now: Verdict, learning: Learning, min_gain: float, alpha: float
 ) -> tuple[Answer, float, float]:
-    assert now.gain is not None
-    assert now.low is not None
-    assert now.high is not None
     assert now.p is not None
-    low, high = at_end(now.low, now.high, learning.least)
-    surely, _ = at_end(now.gain, now.gain, learning.least)
-    if now.p <= alpha and surely >= min_gain and low > 0.0:
+    gains = at_end(now, learning)
+    low, surely, high = (float(q) for q in np.quantile(gains, [0.025, 0.05, 0.975]))
+    if now.p <= alpha and surely >= min_gain:
         return Answer.NEEDED, low, high
     return Answer.NOT_NEEDED if high < min_gain else Answer.CANNOT_TELL, low, high
 
@@ -202,23 +246,24 @@ def settled_after(
 
 def _reason(now: Verdict, learning: Learning, min_gain: float, alpha: float) -> str:
     longer = settled_after(now, learning, min_gain=min_gain, alpha=alpha)
-    if longer is None:
-        ended = replace(learning, fall=0.0)
-        if _answer(now, ended, min_gain, alpha)[0] is Answer.CANNOT_TELL:
-            return "the intervals are too wide: more test frames or seeds would settle it"
+    if longer is not None:
+        times = longer.steps // learning.steps
+        return f"the network is still learning: a training {times} times as long would settle it"
+    ended = replace(learning, fall=0.0, slope=0.0)
+    if _answer(now, ended, min_gain, alpha)[0] is not Answer.CANNOT_TELL:
         return "the network is still learning"
-    times = longer.steps // learning.steps
-    return f"the network is still learning: a training {times} times as long would settle it"
+    exact = replace(now, low=now.gain, high=now.gain, p=0.0 if (now.gain or 0.0) > 0 else 1.0)
+    if _answer(exact, ended, min_gain, alpha)[0] is not Answer.CANNOT_TELL:
+        return "the intervals are too wide: more test frames or seeds would settle it"
+    return (
+        f"too near to the {100 * min_gain:g} % that pay: potentials of one scale each, trained to "
+        "their end, would settle it"
+    )
 
 
-def ended(learning: Learning | None) -> bool:
-    """Whether the training is so far that errors may be extended to other numbers of frames."""
-    return learning is not None and learning.least > ENDED
-
-
-def describe(learning: Learning | None) -> dict[str, Any]:
-    """The section of a document that says how far the training had come."""
-    names = ("steps", "seconds", "fall", "least")
+def describe(learning: Learning | None, *, slope: bool = False) -> dict[str, Any]:
+    """The section of a document that says how far the training had come; ``slope``: with that."""
+    names = ("steps", "seconds", "fall", *(["slope"] if slope else []), "least")
     return {n: None if learning is None else getattr(learning, n) for n in names}
 
 
@@ -226,14 +271,18 @@ def sentence(section: Mapping[str, Any]) -> str:
     """The section in words."""
     if section["fall"] is None:
         return "How far the training had come is not known."
-    saved, left = 100 * (1 - np.exp(-section["fall"])), 100 * (1 - section["least"])
+    left, slope = 100 * (1 - section["least"]), section.get("slope")
+    if slope is None:
+        saved, how = section["fall"], f"in the last third of its {section['steps']} steps"
+    else:
+        saved, how = max(slope, 0.0), f"with the last doubling of its {section['steps']} steps"
+    saved = 100 * (1 - np.exp(-saved))
     if left < 1:
         return (
-            f"The network has learned what these frames tell: in the last third of its "
-            f"{section['steps']} steps its error did not fall."
+            f"The network has learned what these frames tell: {how} its error fell by "
+            f"{saved:.1g} %."
         )
     return (
-        f"The network is still learning: its error fell by {saved:.0f} % in the last third of its "
-        f"{section['steps']} steps, and a training without end may take up to {left:.0f} % of what "
-        "is left."
+        f"The network is still learning: {how} its error fell by {saved:.2g} %, and a training "
+        f"without end may take up to {left:.0f} % of what is left."
     )

@@ -33,7 +33,7 @@ START: Final = "start"
 
 @dataclass(frozen=True, eq=False)
 class Common:
-    """What all trainings need: structures, and the potential that they start from, if any."""
+    """What trainings need: structures, and the potential that those with a ``start`` begin from."""
 
     structures: Sequence[Structure]
     initial: Potential | None = None
@@ -132,7 +132,7 @@ def _train_away(common: Common, task: TrainingTask) -> dict[str, bytes]:
     """Train in a temporary folder; return the files that were written, by name."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, settings = Path(temporary), task.settings
-        if common.initial is not None:
+        if common.initial is not None and settings.start is not None:
             start = common.initial.save(folder / START)
             settings = settings.model_copy(update={"start": start})
         train_in(common.structures, task.split, settings, folder / RUN)

@@ -283,8 +283,8 @@ EXPERIMENTS: Final = (
         "fork",
         r"""Say which range the system needs: each scale of a ladder goes on alone, for equal steps.
 
-    [bold]scalewise fork runs/ladder dft.xyz[/bold]  four cutoffs, two seeds each, a tenth of the
-    ladder's steps
+    [bold]scalewise fork runs/ladder dft.xyz[/bold]  four cutoffs, two seeds each: with a
+    second, shorter ladder as many steps as the first one had
 
     [bold]scalewise fork runs/ladder dft.xyz cutoffs=\[4,5,6] share=0.2 workers=2[/bold]
 
@@ -301,7 +301,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "forks",
             "forks",
-            1,
+            2,
             f"{_A}.forks.table:print_forks",
             f"{_A}.forks.figure:figures_of",
         ),
@@ -334,8 +334,8 @@ EXPERIMENTS: Final = (
         "prove",
         r"""Say what would help: a longer range, other scales, more frames or a larger network.
 
-    [bold]scalewise prove dft.xyz --ladder 3,6.5,long --minutes 5[/bold]  eight trainings: all
-    frames, half, a quarter, half the channels, two seeds each
+    [bold]scalewise prove dft.xyz --ladder 3,6.5,long --minutes 5[/bold]  ten trainings: all
+    frames, half, a quarter, half the channels, a fifth of the steps, two seeds each
 
     Writes prove.json and figures/ below --out. Settings of scalewise train hold, too.
 
@@ -349,7 +349,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "prove",
             "prove",
-            3,
+            4,
             f"{_A}.attribution.table:print_proof",
             f"{_A}.attribution.figure:figures_of",
         ),

@@ -246,10 +246,11 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
         ("narrow", 8),
         ("quarter", 2),
         ("half", 4),
+        ("short", 8),
     ]
     assert [t.settings.seed for t in trainings[:2]] == [0, 1]
     assert trainings[2].settings.network.channels == 2
-    drawn = [set(t.split.members("train").tolist()) for t in trainings[6:]]
+    drawn = [set(t.split.members("train").tolist()) for t in trainings[6:8]]
     assert drawn[0] != drawn[1]
     written = trainings[6].settings.data.split
     assert written is not None
@@ -277,7 +278,9 @@ def test_steps_that_are_known_beforehand_are_those_of_all_frames(
         first, *others = plan(split, frames, settings, tmp_path)
         assert first.steps == steps
         if steps is not None:
-            assert {t.like(first).settings.steps for t in others} == {steps}
+            found = {t.name: t.like(first).settings.steps for t in others}
+            assert found.pop("short") == max(1, round(0.2 * steps))
+            assert set(found.values()) == {steps}
 
 
 def test_a_proof_is_written_and_trains_nothing_twice(
@@ -296,11 +299,20 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     assert [s["name"] for s in found["subsets"]] == ["all", "Na", "Cl"]
     assert found["scales"] == [{"cutoff": c, "long": False} for c in (3.0, 3.75, 4.5)]
     assert len(whole["mae"]["whole"]) == 3
-    assert len(found["trainings"]) == 8
+    assert len(found["trainings"]) == 10
+    assert list(whole["mae"]) == ["whole", "narrow", "quarter", "half", "short"]
+    assert {row["remedy"] for row in whole["order"]} >= {"frames", "steps", "cutoff", "routing"}
+    gains = [row["gain"] for row in whole["order"]]
+    assert gains == sorted(gains, reverse=True)
+    assert whole["forecasts"]["frames"]["to"] == 16
+    assert whole["forecasts"]["steps"]["to"] == 32
+    assert "What would save most from here on" in report.table()
     logs = {p: p.read_text() for p in tmp_path.glob("trainings/*/log.csv")}
-    assert len(logs) == 8
+    assert len(logs) == 10
     # equal work: as many steps on fewer frames
-    assert {int(text.splitlines()[-1].split(",")[0]) for text in logs.values()} == {16}
+    steps = {p.parent.name: int(t.splitlines()[-1].split(",")[0]) for p, t in logs.items()}
+    assert steps.pop("short-0") == steps.pop("short-1") == 3
+    assert set(steps.values()) == {16}
     monkeypatch.setattr("scalewise.analysis.attribution.run.train_in", forbidden)
     monkeypatch.setattr("scalewise.analysis.trainings.train_in", forbidden)
     monkeypatch.setattr("scalewise.analysis.error_cache.measure", forbidden)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from scalewise.analysis.attribution.error_table import Scored
+from scalewise.analysis.attribution.forecasts import Shorter, forecasts, ordered
 from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.learning import Learning, decide_for_system, of_rungs
+from scalewise.analysis.learning import describe as describe_learning
 from scalewise.statistics.changes import Change, judge
 from scalewise.statistics.verdict import Verdict
 
@@ -58,6 +60,8 @@ def describe(
     places: Mapping[str, int],
     floor: NoiseFloor,
     learning: Learning | None,
+    shorter: Shorter,
+    counts: Mapping[str, int],
     settings: AttributionSettings,
 ) -> dict[str, Any]:
     """Answer every question for some of the atoms.
@@ -72,7 +76,11 @@ def describe(
         Which scales the questions are about.
     floor, learning, settings
         Noise of the labels; how far the trainings came; what pays, and with what certainty.
+    shorter, counts
+        Errors of these atoms after fewer steps; training frames of each set-up.
     """
+    learning = shorter.learning(learning, test, places["longest"])
+    noise = floor.beside(numbers)
     kinds = set(np.unique(test.kind).tolist())
     choose = valid.only(np.isin(valid.kind, sorted(kinds)))
     usable = len(choose.kind) > 0
@@ -81,11 +89,14 @@ def describe(
         asked.pop("routing")
     now = _judge(asked, settings)
     verdicts = [_of_system(v, learning, settings) for v in now]
+    ahead = forecasts(test, shorter, counts, places["best"], noise["mae_floor"])
     return {
         "name": name,
         "atoms": len(numbers),
-        **floor.beside(numbers),
-        "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute},
+        **noise,
+        "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute}
+        | {"short": (1e3 * shorter.mean()).tolist()},
+        "learning": describe_learning(learning, slope=True),
         "verdicts": [
             {
                 "question": v.question,
@@ -102,6 +113,8 @@ def describe(
             name: _gain(test.within(places["at"], places["longest"], name), settings)
             for name in (*SHARES, "whole")
         },
+        "forecasts": {k: None if f is None else f.record() for k, f in ahead.items()},
+        "order": ordered(now, ahead),
     }
 
 
@@ -142,13 +155,3 @@ def _gain(change: Change, settings: AttributionSettings) -> dict[str, float | No
     """What a longer cutoff saves with so many frames: where it grows, range waits for data."""
     (found,) = _judge({"cutoff": change}, settings)
     return {"gain": found.gain, "low": found.low, "high": found.high}
-
-
-def again(test: Scored, counts: Mapping[str, int], best: int) -> float:
-    """Gain of the next doubling, by a power law through the three sizes."""
-    names = (*SHARES, "whole")
-    x = np.log2([counts[n] for n in names])
-    if np.ptp(x) == 0:
-        return 0.0
-    slope = np.polyfit(x, np.log([test.mean(n)[best] for n in names]), 1)[0]
-    return float(1.0 - np.exp(slope))

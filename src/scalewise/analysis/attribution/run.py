@@ -9,14 +9,15 @@ from typing import Any, Final
 import numpy as np
 
 from scalewise.analysis.attribution.error_table import Absolute, Scored, place
-from scalewise.analysis.attribution.questions import ScalePlaces, again, describe, questions
+from scalewise.analysis.attribution.forecasts import Shorter
+from scalewise.analysis.attribution.questions import ScalePlaces, describe, questions
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import Training, plan
 from scalewise.analysis.error_cache import absolute_errors
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.selection import subsample
 from scalewise.analysis.evaluation.subsets import regime_members, symbol
-from scalewise.analysis.learning import Learning, ended
+from scalewise.analysis.learning import Learning
 from scalewise.analysis.learning import describe as describe_learning
 from scalewise.analysis.rungs import Rung
 from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_time, train_all
@@ -38,7 +39,7 @@ UNITS: Final = {
     "mae_floor": "meV/Å, of Gaussian label noise of the estimated size",
     "gain": "share of the error that a step saved; its interval is 95 %, of `now` at this budget, "
     "else at the end of training",
-    "again": "share that the next doubling of the frames would save by a power law",
+    "forecasts, order": "shares that would be saved from here on, with intervals of 90 %",
 }
 
 
@@ -182,6 +183,9 @@ def _judge(
                 training.folder, part, cutoffs, role, device=settings.device, progress=progress
             )
             absolute.setdefault(training.name, []).append(errors)
+        fewer = absolute.pop("short")
+        if role == settings.role:
+            shorter = Shorter(_steps(trainings, "short"), _steps(trainings, "whole"), fewer)
         scored[role] = _scored(absolute, part, np.array(split.group)[members], settings)
     test, valid = scored[settings.role], scored["valid"]
     best = int(valid.mean("whole").argmin())
@@ -202,7 +206,9 @@ def _judge(
     )
     learning = _learning(trainings)
     return {
-        "learning": describe_learning(learning),
+        "learning": describe_learning(
+            shorter.learning(learning, test, places["longest"]), slope=True
+        ),
         "choice": {
             "role": settings.role,
             "scored": len(part),
@@ -217,12 +223,24 @@ def _judge(
         "single": best,
         "subsets": [
             describe(
-                name, test.only(member), valid, numbers[member], places, floor, learning, settings
+                name,
+                test.only(member),
+                valid,
+                numbers[member],
+                places,
+                floor,
+                learning,
+                shorter.only(member),
+                counts,
+                settings,
             )
-            | {"again": again(test.only(member), counts, best) if ended(learning) else None}
             for name, member in subsets
         ],
     }
+
+
+def _steps(trainings: Sequence[Training], name: str) -> int:
+    return next(t.progress.step for t in trainings if t.name == name)
 
 
 def _learning(trainings: Sequence[Training]) -> Learning | None:

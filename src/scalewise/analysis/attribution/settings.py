@@ -9,6 +9,8 @@ from scalewise.training.settings import TrainSettings
 
 #: Shares of the training frames: two doublings.
 SHARES = {"quarter": 0.25, "half": 0.5}
+#: Share of the steps of a shorter training on all frames.
+SHORT = 0.2
 
 
 class AttributionSettings(TrainSettings):

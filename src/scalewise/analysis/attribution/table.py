@@ -11,6 +11,7 @@ from rich.table import Table
 
 from scalewise.analysis.attribution.figure import NAMES
 from scalewise.analysis.learning import sentence
+from scalewise.core.wording import duration
 
 Section = Mapping[str, Any]
 
@@ -51,6 +52,17 @@ def print_proof(results: Section, console: Console) -> None:
     _print_end(results, console)
 
 
+def remedy(results: Section, name: str) -> str:
+    """What is done, in words, with its size."""
+    if name == "frames":
+        return f"twice the frames, {results['subsets'][0]['forecasts']['frames']['to']:g}"
+    if name == "steps":
+        seconds = results["learning"]["seconds"]
+        more = "" if seconds is None else f", {duration(seconds)} more for each training"
+        return f"twice the steps{more}"
+    return str(results["questions"][name])
+
+
 def _percent(verdict: Section) -> str:
     if verdict["low"] is None:
         return ""
@@ -81,17 +93,12 @@ def _print_end(results: Section, console: Console) -> None:
     else:
         text = "Nothing that was asked about is known to be needed."
     console.print(text, markup=False, highlight=False)
-    again = whole["again"]
-    if again is None:
-        text = "What more frames would save shows when the network has learned what these tell."
-    elif again > 0:
-        text = (
-            "By a power law through three sizes, another doubling of the frames would save about "
-            f"{100 * again:.1f} % (no interval)."
-        )
-    else:
-        text = "From a quarter to all of the frames, a power law finds no fall of the error."
-    console.print(text, markup=False, highlight=False)
+    if whole["order"]:
+        console.print("What would save most from here on, at this budget:", highlight=False)
+    for row in whole["order"]:
+        low, high = (100 * row[end] for end in ("low", "high"))
+        line = f"  {remedy(results, row['remedy'])}: {low:.0f} to {high:.0f} %"
+        console.print(line, markup=False, highlight=False)
     for subset in results["subsets"][1:]:
         needed = [NAMES[v["question"]] for v in subset["verdicts"] if v["answer"] == "needed"]
         found = f"needed: {', '.join(needed)}" if needed else "nothing is known to be needed"

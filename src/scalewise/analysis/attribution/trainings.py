@@ -1,4 +1,4 @@
-"""The trainings of a proof: all frames, half and a quarter of them, and half the channels.
+"""The trainings of a proof: all frames, half and a quarter of them, half the channels, fewer steps.
 
 Every one is a ladder, so that one training gives the error at every scale. Smaller sets hold whole
 groups, are nested, and are drawn anew for each replica: which frames a half happens to hold is
@@ -7,7 +7,8 @@ luck, too. Frames that a training does not see have a role of their own.
 The first training, on all frames, has the budget that was asked for. All others get as many steps
 and validations; where the clock or the errors end the first, those that it came to. Fewer frames
 are seen more often, and not trained less, and a machine that is busy at one time and idle at
-another does not decide what is needed.
+another does not decide what is needed. One kind has a fifth of the steps, to see how fast the error
+falls with them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
+from scalewise.analysis.attribution.settings import SHARES, SHORT, AttributionSettings
 from scalewise.core.errors import InputError
 from scalewise.data.splits import Split, reduced
 from scalewise.data.structure import Structure
@@ -63,9 +64,10 @@ class Training:
         InputError
             The other's state or log is damaged.
         """
+        share = SHORT if self.name == "short" else 1.0
         if first.steps is not None:
-            settings = self.settings.model_copy(update={"steps": first.steps})
-            return replace(self, settings=settings)
+            steps = max(1, round(share * first.steps))
+            return replace(self, settings=self.settings.model_copy(update={"steps": steps}))
         path = first.folder / "log.csv"
         remedy = f"Delete {first.folder}: it is trained again."
         lines = read_lines(path, remedy)
@@ -73,7 +75,7 @@ class Training:
             raise InputError(str(path), f"damaged (line {lines.index(None) + 2})", remedy)
         budget = {
             "minutes": None,
-            "steps": first.progress.step,
+            "steps": max(1, round(share * first.progress.step)),
             "validations": max(len(lines), 1),
         }
         return replace(self, settings=self.settings.model_copy(update=budget))
@@ -84,8 +86,8 @@ def plan(
 ) -> list[Training]:
     """Write the splits below ``out`` and list all trainings, those of all frames first.
 
-    All have the budget of the settings; :meth:`Training.like` gives them that of the first. Their
-    steps have equally many frames.
+    All have the budget of the settings; :meth:`Training.like` gives them that of the first, or a
+    share of it. Their steps have equally many frames.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def plan(
     half = {"channels": settings.network.channels // 2, "hidden": settings.network.hidden // 2}
     networks = {"narrow": settings.network.model_copy(update=half)}
     found = []
-    for name in ("whole", "narrow", *SHARES):
+    for name in ("whole", "narrow", *SHARES, "short"):
         for replica in range(settings.replicas):
             chosen, place = split, "split-whole.json"
             if name in SHARES:

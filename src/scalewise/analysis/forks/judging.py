@@ -11,11 +11,19 @@ from jaxtyping import Float, Int
 
 from scalewise.analysis.cutoff_scan.range import shortest_enough
 from scalewise.analysis.forks.settings import ForkComparisonSettings
-from scalewise.analysis.learning import Learning, decide_for_system
+from scalewise.analysis.learning import Learning, decide_for_system, describe
 from scalewise.models.density.settings import ForkSettings
 from scalewise.statistics.bootstrap import group_sums
 from scalewise.statistics.changes import Change, between, judge
 from scalewise.statistics.verdict import Answer, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class ShorterErrors:
+    """Absolute errors of a second ladder at its longest scale, eV/Å, and its steps."""
+
+    steps: int
+    errors: Float[np.ndarray, " atoms"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +38,29 @@ class Errors:
         Of the potential that was forked [scales, atoms].
     block
         Group of each atom.
+    shorter
+        Of the second ladder, if there is one.
     """
 
     forks: Float[np.ndarray, "replicas scales atoms"]
     ladder: Float[np.ndarray, "scales atoms"]
     block: Int[np.ndarray, " atoms"]
+    shorter: ShorterErrors | None = None
 
     def only(self, member: np.ndarray) -> Errors:
         """The same for some of the atoms."""
-        return Errors(self.forks[..., member], self.ladder[:, member], self.block[member])
+        fewer = self.shorter
+        if fewer is not None:
+            fewer = ShorterErrors(fewer.steps, fewer.errors[member])
+        return Errors(self.forks[..., member], self.ladder[:, member], self.block[member], fewer)
+
+    def learning(self, alone: Learning | None, longest: int) -> Learning | None:
+        """How far the ladder has come for these atoms; ``alone``: what it says of itself."""
+        if alone is None or self.shorter is None:
+            return alone
+        return alone.after_shorter(
+            self.shorter.steps, self.shorter.errors.sum(), self.ladder[longest].sum()
+        )
 
     def changes(self, longest: int) -> dict[str, Change]:
         """From each other scale to the longest; forks of one seed are paired."""
@@ -49,6 +71,11 @@ class Errors:
         return {str(k): Change(groups[:, k], groups[:, longest], spread) for k in others}
 
 
+def longest_of(scales: Sequence[ForkSettings]) -> int:
+    """The place of the longest scale, with long range where there is any."""
+    return max(range(len(scales)), key=lambda k: (scales[k].long_range, scales[k].cutoff))
+
+
 def judge_subset(
     errors: Errors,
     scales: Sequence[ForkSettings],
@@ -56,7 +83,8 @@ def judge_subset(
     settings: ForkComparisonSettings,
 ) -> dict[str, Any]:
     """Errors and answers of every scale for some of the atoms."""
-    longest = max(range(len(scales)), key=lambda k: (scales[k].long_range, scales[k].cutoff))
+    longest = longest_of(scales)
+    learning = errors.learning(learning, longest)
     given: dict[str, Any] = {"min_gain": settings.min_gain, "alpha": settings.alpha}
     found = judge(
         errors.changes(longest), seed=settings.seed, resamples=settings.bootstrap, **given
@@ -79,6 +107,7 @@ def judge_subset(
             }
             for k in range(len(scales))
         ],
+        "learning": describe(learning, slope=True),
         "reference": longest,
         "enough": shortest_enough(
             [scales[k].cutoff for k in with_long], [system[k] for k in with_long]

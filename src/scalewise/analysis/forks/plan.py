@@ -28,7 +28,11 @@ OWN: Final = frozenset(
         *("minutes", "steps", "epochs", "processes", "patience", "tensorboard", "compile"),
     }
 )
-#: Of each fork.
+#: What a second ladder does not take over: its budget is its own.
+BUDGET: Final = frozenset(
+    {*("data", "minutes", "steps", "epochs", "processes", "patience", "tensorboard", "compile")}
+)
+#: Of each fork, and of the second ladder.
 VALIDATIONS: Final = 4
 
 
@@ -40,6 +44,20 @@ class Fork:
     replica: int
     folder: Path
     settings: TrainSettings
+
+
+@dataclass(frozen=True)
+class Shorter:
+    """A second ladder, like the first, in fewer steps."""
+
+    folder: Path
+    settings: TrainSettings
+
+    @property
+    def steps(self) -> int:
+        """Of its training."""
+        assert self.settings.steps is not None
+        return self.settings.steps
 
 
 def scales_of(potential: Potential, settings: ForkComparisonSettings) -> list[ForkSettings]:
@@ -85,17 +103,13 @@ def plan(
     """
     ladder = training_of(potential)
     steps = settings.steps or max(1, round(settings.share * steps_of(potential)))
-    size = ladder.batch_size or frames_per_step(trained_on, ladder.processes)
     common = {
         **ladder.model_dump(exclude=set(OWN)),
+        **_alike(ladder, trained_on, settings),
         "start": out / "ladder",
         "steps": steps,
-        "validations": VALIDATIONS,
-        "batch_size": size * ladder.processes,
         "learning_rate": settings.rate * ladder.learning_rate,
         "adam_rate": settings.rate * ladder.adam_rate,
-        "compile": "never",
-        "device": settings.device,
     }
     return [
         Fork(
@@ -109,6 +123,40 @@ def plan(
         for replica in range(settings.seeds)
         for k, scale in enumerate(scales)
     ]
+
+
+def plan_shorter(
+    potential: Potential,
+    trained_on: Sequence[Structure],
+    settings: ForkComparisonSettings,
+    out: Path,
+) -> Shorter | None:
+    """The second ladder; none where none is asked for, or where the first did not begin from zero.
+
+    Raises
+    ------
+    InputError
+        The potential does not say how it was trained.
+    """
+    ladder = training_of(potential)
+    steps = 0 if settings.shorter is None else round(settings.shorter * steps_of(potential))
+    if steps < 1 or ladder.start is not None:
+        return None
+    given = {**ladder.model_dump(exclude=set(BUDGET)), **_alike(ladder, trained_on, settings)}
+    return Shorter(out / "shorter", TrainSettings.model_validate({**given, "steps": steps}))
+
+
+def _alike(
+    ladder: TrainSettings, trained_on: Sequence[Structure], settings: ForkComparisonSettings
+) -> dict[str, Any]:
+    """What makes steps of a training in one process those of the ladder's."""
+    size = ladder.batch_size or frames_per_step(trained_on, ladder.processes)
+    return {
+        "batch_size": size * ladder.processes,
+        "validations": VALIDATIONS,
+        "compile": "never",
+        "device": settings.device,
+    }
 
 
 def scale_of(fork: Fork) -> ForkSettings:

@@ -19,8 +19,16 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.forks.judging import Errors, judge_subset
-from scalewise.analysis.forks.plan import Fork, plan, scale_of, scales_of, steps_of
+from scalewise.analysis.forks.judging import Errors, ShorterErrors, judge_subset, longest_of
+from scalewise.analysis.forks.plan import (
+    Fork,
+    Shorter,
+    plan,
+    plan_shorter,
+    scale_of,
+    scales_of,
+    steps_of,
+)
 from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.learning import Learning, describe
 from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_time, train_all
@@ -45,7 +53,8 @@ UNITS: Final = {
     "system": "the same at the end of training on these frames",
     "enough": "Å, the shortest cutoff beyond which nothing longer is needed by the system",
     "fall": "logarithm of the error at two thirds of the ladder's steps over that at their end",
-    "least": "share of its error that a training without end keeps at least",
+    "slope": "by how much the logarithm of the error fell with each doubling of the steps",
+    "least": "share of its error that a training without end keeps at least (97.5 %)",
     "interval": "95 %, over groups of frames and trainings",
 }
 
@@ -112,14 +121,19 @@ def compare_forks(
     scored = known(model, [frames[k] for k in chosen])
     trained_on = [frames[k] for k in roles.members("train")]
     forks = plan(model, trained_on, settings, scales, out)
-    progress.message(_forecast(forks, model, len(scored)))
+    shorter = plan_shorter(model, trained_on, settings, out)
+    progress.message(_forecast(forks, shorter, model, len(scored)))
     members = tuple(chosen.tolist())
+    cutoffs = tuple(sorted({s.cutoff for s in scales}))
     tasks = [
         TrainingTask(
             f.folder, roles, f.settings, (Scoring(SCORED, members, (scale_of(f).cutoff,)),)
         )
         for f in forks
     ]
+    if shorter is not None:
+        scoring = (Scoring(SCORED, members, cutoffs),)
+        tasks.insert(0, TrainingTask(shorter.folder, roles, shorter.settings, scoring))
     workers = at_a_time(settings.workers, settings.device)
     common = Common(frames, model, settings.device)
     train_all(common, tasks, workers=workers, on=on, progress=progress)
@@ -127,6 +141,7 @@ def compare_forks(
         _fork_errors(forks, scored, settings),
         _ladder_errors(out / "ladder", scored, scales, settings.device),
         np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
+        _shorter_errors(shorter, scored, scales, settings.device),
     )
     learning = Learning.of(model.info)
     floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
@@ -140,9 +155,10 @@ def compare_forks(
             "groups": choice.grouped,
         },
         "warnings": list(choice.warnings),
-        "learning": describe(learning),
+        "learning": describe(errors.learning(learning, longest_of(scales)), slope=True),
         "training": {
             "steps": steps_of(model),
+            "shorter_steps": None if shorter is None else shorter.steps,
             "fork_steps": forks[0].settings.steps,
             "seeds": settings.seeds,
         },
@@ -168,15 +184,18 @@ def compare_forks(
     )
 
 
-def _forecast(forks: Sequence[Fork], model: Potential, scored: int) -> str:
+def _forecast(forks: Sequence[Fork], shorter: Shorter | None, model: Potential, scored: int) -> str:
     """What is about to be trained, and what it costs."""
     steps = forks[0].settings.steps or 0
-    done = sum((f.folder / STATE).is_file() for f in forks)
+    folders = [f.folder for f in forks] + ([] if shorter is None else [shorter.folder])
+    done = sum((folder / STATE).is_file() for folder in folders)
     there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
-    share = len(forks) * steps / steps_of(model)
+    fewer = 0 if shorter is None else shorter.steps
+    second = f" and a second ladder of {count(fewer, 'step')}" if fewer else ""
+    share = (len(forks) * steps + fewer) / steps_of(model)
     return (
-        f"{count(len(forks), 'fork')} of {count(steps, 'step')} each, {share:.2g} times the steps "
-        f"of the ladder's training{there}; then {count(scored, 'frame')} are scored"
+        f"{count(len(forks), 'fork')} of {count(steps, 'step')} each{second}, {share:.2g} times "
+        f"the steps of the ladder's training{there}; then {count(scored, 'frame')} are scored"
     )
 
 
@@ -205,6 +224,19 @@ def _ladder_errors(
         [places.index((s.cutoff, s.long_range and has_long)) for s in scales]
     ]
     return found
+
+
+def _shorter_errors(
+    shorter: Shorter | None,
+    scored: Sequence[Structure],
+    scales: Sequence[ForkSettings],
+    device: str,
+) -> ShorterErrors | None:
+    """Errors of the second ladder, at the longest scale."""
+    if shorter is None:
+        return None
+    errors = _ladder_errors(shorter.folder, scored, scales, device)
+    return ShorterErrors(shorter.steps, errors[longest_of(scales)])
 
 
 def run_command(request: Request) -> Report:

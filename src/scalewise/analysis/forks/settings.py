@@ -16,9 +16,16 @@ class ForkComparisonSettings(SelectionSettings):
     )
     points: int = Field(4, ge=2, description="cutoffs, where they are not given")
     share: float = Field(
-        0.1, gt=0, le=10, description="steps of each fork, over those of the ladder's training"
+        0.08, gt=0, le=10, description="steps of each fork, over those of the ladder's training"
     )
     steps: Count | None = Field(None, description="steps of each fork, instead of `share`")
+    shorter: float | None = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="steps of a second ladder, over those of the first: how fast the error falls "
+        "with steps says what it may still fall; `null`: none is trained",
+    )
     seeds: int = Field(
         2, ge=2, description="forks of each scale: the luck of training is in the intervals"
     )

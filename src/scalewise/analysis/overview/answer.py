@@ -119,8 +119,10 @@ def _after_forks(results: Mapping[str, Any]) -> list[str]:
         steps.append(f"Train longer: {learning[0]}.")
     elif results["learning"]["fall"] is None:
         steps.append("Train the ladder again: this one does not know how its error fell.")
+    elif wide := [r for r in reasons if "more test frames" in r]:
+        steps.append(f"Score more frames: {wide[0]}.")
     elif reasons:
-        steps.append(f"Score more frames: {reasons[0]}.")
+        steps.append(f"Train scales alone, with network.cutoff=...: {reasons[0]}.")
     enough, longest = whole["enough"], results["scales"][whole["reference"]]["cutoff"]
     if enough is not None and enough < longest:
         steps.append(

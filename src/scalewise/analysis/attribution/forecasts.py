@@ -1,0 +1,108 @@
+"""What would be saved from here on, by twice the frames, twice the steps, and other scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from scalewise.analysis.attribution.error_table import Scored
+from scalewise.analysis.forecast import Forecast, extend
+from scalewise.analysis.learning import Learning
+from scalewise.statistics.verdict import Verdict
+
+#: What is asked of scales, and holds for whoever has not got them.
+SCALES = ("cutoff", "long", "routing")
+
+
+@dataclass(frozen=True, eq=False)
+class Shorter:
+    """Errors of the trainings in fewer steps, eV/Å, summed over components.
+
+    Attributes
+    ----------
+    steps, whole
+        Of these trainings, and of those that they are compared with.
+    errors
+        Of each replica [scales, atoms].
+    """
+
+    steps: int
+    whole: int
+    errors: Sequence[Float[np.ndarray, "scales atoms"]]
+
+    def only(self, member: np.ndarray) -> Shorter:
+        """The same for some of the atoms."""
+        return Shorter(self.steps, self.whole, [e[:, member] for e in self.errors])
+
+    def mean(self) -> Float[np.ndarray, " scales"]:
+        """Error of each scale, mean over atoms, components and replicas, eV/Å."""
+        return np.asarray(np.mean([e.mean(axis=1) / 3.0 for e in self.errors], axis=0))
+
+    def learning(self, alone: Learning | None, test: Scored, scale: int) -> Learning | None:
+        """How far the trainings have come; ``alone``: what they say of themselves."""
+        if alone is None:
+            return None
+        return alone.after_shorter(self.steps, self.mean()[scale], test.mean("whole")[scale])
+
+
+def forecasts(
+    test: Scored, shorter: Shorter, counts: Mapping[str, int], best: int, floor: float | None
+) -> dict[str, Forecast | None]:
+    """What twice the frames, and twice the steps, would save at the scale that is best.
+
+    Parameters
+    ----------
+    test, shorter
+        Errors of some of the atoms.
+    counts
+        Training frames of each set-up.
+    best
+        The scale.
+    floor
+        Noise of the labels, mean absolute error, meV/Å; none: not known.
+    """
+    by_name = {n: np.array([e[best].mean() / 3.0 for e in of]) for n, of in test.absolute.items()}
+    by_name["short"] = np.array([e[best].mean() / 3.0 for e in shorter.errors])
+    with np.errstate(divide="ignore"):
+        spread = [np.log(e).var(ddof=1) for e in by_name.values()]
+    if not np.isfinite(spread).all():
+        return {"frames": None, "steps": None}
+    given: dict[str, Any] = {
+        "luck": float(np.sqrt(np.mean(spread))),
+        "floor": 0.0 if floor is None else 1e-3 * floor,
+    }
+    asked = {
+        "frames": ("half", counts["half"], counts["whole"]),
+        "steps": ("short", shorter.steps, shorter.whole),
+    }
+    return {
+        kind: extend(
+            kind,
+            (before, now),
+            np.stack([by_name[name], by_name["whole"]], axis=1),
+            2 * now,
+            **given,
+        )
+        for kind, (name, before, now) in asked.items()
+    }
+
+
+def ordered(
+    now: Sequence[Verdict], found: Mapping[str, Forecast | None]
+) -> list[dict[str, float | str]]:
+    """What may be done next, by what it saves: scales as measured, frames and steps as forecast."""
+    rows: list[dict[str, float | str]] = [
+        {"remedy": v.question, "gain": v.gain, "low": v.low, "high": v.high}
+        for v in now
+        if v.question in SCALES and v.gain is not None and v.low is not None and v.high is not None
+    ]
+    rows += [
+        {"remedy": kind, "gain": f.gain, "low": f.low, "high": f.high}
+        for kind, f in found.items()
+        if f is not None
+    ]
+    return sorted(rows, key=lambda row: -float(row["gain"]))

@@ -273,16 +273,13 @@ def sentence(section: Mapping[str, Any]) -> str:
         return "How far the training had come is not known."
     left, slope = 100 * (1 - section["least"]), section.get("slope")
     if slope is None:
-        saved, how = section["fall"], f"in the last third of its {section['steps']} steps"
+        fall, how = section["fall"], "in the last third of its {steps} steps its error fell by"
     else:
-        saved, how = max(slope, 0.0), f"with the last doubling of its {section['steps']} steps"
-    saved = 100 * (1 - np.exp(-saved))
+        fall, how = max(slope, 0.0), "a doubling of its steps, to {steps}, lowered its error by"
+    how = f"{how.format(steps=section['steps'])} {100 * (1 - np.exp(-fall)):.2g} %"
     if left < 1:
-        return (
-            f"The network has learned what these frames tell: {how} its error fell by "
-            f"{saved:.1g} %."
-        )
+        return f"The network has learned what these frames tell: {how}."
     return (
-        f"The network is still learning: {how} its error fell by {saved:.2g} %, and a training "
-        f"without end may take up to {left:.0f} % of what is left."
+        f"The network is still learning: {how}, and a training without end may take up to "
+        f"{left:.0f} % of what is left."
     )

@@ -46,7 +46,7 @@ def test_what_is_not_known_is_said_with_what_would_settle_it() -> None:
     )
     runs = [Run("fork", (open_,))]
     assert f"whether 4.5 Å is enough is not known ({reason})" in verdict(runs)[0]
-    assert any("fell by 26 %" in line for line in verdict(runs))
+    assert any("lowered its error by 26 %" in line for line in verdict(runs))
     assert f"Train longer: {reason}." in next_steps(runs)
     assert "Train for 4.5 Å alone: scalewise train DATA network.cutoff=4.5." in next_steps(
         [Run("fork", (forks(),))]

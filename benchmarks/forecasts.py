@@ -58,7 +58,7 @@ class Job:
 
 
 def read(job: Job) -> tuple[list[sw.Structure], sw.Split]:
-    """Frames, and roles of which only so many evenly spread ones are trained on."""
+    """Frames, and roles of which only so many, drawn at random, are trained on."""
     structures = sw.read_structures(DATA / SETS[job.name][0])
     split = sw.make_split(structures, role_key="split")
     if job.frames is None:
@@ -125,10 +125,11 @@ def cases(out: Path, name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
             if subset_kind == "regime":
                 continue
             mean = {n: np.array([e[member].mean() / 3.0 for e in of]) for n, of in errors.items()}
-            luck = float(np.sqrt(np.mean([np.log(e).var(ddof=1) for e in mean.values()])))
             for (a, b), c in itertools.product(itertools.pairwise(mean), mean):
                 if c <= b:
                     continue
+                seen = [np.log(e).var(ddof=1) for n, e in mean.items() if n <= b]
+                luck = float(np.sqrt(np.mean(seen)))
                 forecast = extend(kind, (a, b), np.stack([mean[a], mean[b]], 1), c, luck=luck)
                 gain = float(1.0 - np.exp(np.log(mean[c]).mean() - np.log(mean[b]).mean()))
                 assert forecast is not None
@@ -151,6 +152,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=1500)
     given = parser.parse_args()
+    if given.seeds < 2:
+        raise SystemExit("two seeds at least: the luck of training is in the intervals")
     names = given.sets or list(SETS)
     todo = jobs(names, given.seeds, given.steps)
     for k, (_, name) in enumerate(run_jobs(do, given.out, todo, given.workers), 1):

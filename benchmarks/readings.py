@@ -141,9 +141,8 @@ class Ions:
             np.concatenate(p) for p in zip(*parts, strict=True)
         )
         nearest = np.where(np.isinf(nearest), 1e3, nearest)
-        near_by = np.where(np.isinf(nearest), 1e3, nearest)
         vectors, lengths, kinds, neighborhood, signs = (
-            torch.as_tensor(v, dtype=torch.float32) for v in (vector, distance, kind, near_by, sign)
+            torch.as_tensor(v, dtype=torch.float32) for v in (vector, distance, kind, nearest, sign)
         )
         return cls(count, torch.as_tensor(i), vectors, lengths, kinds, neighborhood, signs)
 
@@ -254,6 +253,10 @@ def score(view: View, unit: Unit, draws: int, seed: int) -> dict[str, Any]:
     """The five numbers of one reading, their bands, and what two replicates leave of them."""
     test, rng = view.test, np.random.default_rng(seed)
     close = test.regimes["close_contact"]
+    if not close.any():
+        raise SystemExit(
+            "no ion of the frames that are scored is in close contact: give more frames"
+        )
 
     def parts(values: Residuals) -> dict[str, Residuals]:
         return {
@@ -333,8 +336,8 @@ def main() -> None:
     solution = read_solution(settings, given.folder)
     split = solution.split
     reach = min(0.49 * float(np.diag(f.cell).min()) for f in solution.frames)
-    fitted_on = np.array(split.role) == "train"
-    role = np.where(fitted_on, "test", np.where(np.array(split.role) == "test", "unused", "tune"))
+    roles_of = np.array(split.role)
+    role = np.where(roles_of == "train", "test", np.where(roles_of == "test", "unused", roles_of))
     train_scored = split.model_copy(update={"role": tuple(role.tolist())})
     every = len(split.members("train"))
     readings = [Reading(b, n) for b in ("ours", "ours, no ridge") for n in (every, 10)]
@@ -353,9 +356,9 @@ def main() -> None:
         for where, roles in (("test", split), ("train", train_scored)):
             if where == "train" and reading.frames != every:
                 continue
-            view = ion_view(
-                solution.frames, roles, solution.replicates, solution.scene, settings, branches
-            )
+            # water was resampled around ions of test frames alone
+            around = solution.replicates if where == "test" else []
+            view = ion_view(solution.frames, roles, around, solution.scene, settings, branches)
             routed = selector_gain(view, settings)
             for unit in UNITS:
                 row = score(view, unit, given.draws, given.seed)

@@ -55,7 +55,11 @@ NULLABLE: Final = {
     ),
     "curve": ("learning.steps", "scales[].single", "frame"),
     "refine": ("chosen",),
-    "prove": ("learning.steps", "subsets[].limit", "subsets[].again"),
+    "forks": ("training.shorter_steps",),
+    "prove": (
+        *("learning.steps", "subsets[].limit", "subsets[].learning.steps"),
+        *("subsets[].forecasts.frames", "subsets[].forecasts.steps"),
+    ),
     "locality": ("against",),
 }
 #: Keys that a document need not have.

@@ -78,18 +78,18 @@ def test_a_killed_proof_goes_on_and_a_finished_one_is_used_again(
     before = first.stat().st_mtime_ns
     found = call(*words, cwd=tmp_path)
     assert found.returncode == 0, found.stderr
-    assert "1 of 8" not in found.stdout
+    assert "1 of 10" not in found.stdout
     assert "twice the frames, 8 instead of 4" in found.stdout
     assert first.stat().st_mtime_ns == before
     results = json.loads((tmp_path / "out/prove.json").read_text())
-    assert len(results["body"]["trainings"]) == 8
+    assert len(results["body"]["trainings"]) == 10
     check_document(results)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     again = call_here(*words)
     assert again.exit_code == 0, again.stderr
-    assert "8 begun or finished, which are used" in again.stdout
-    assert " of 8:" not in again.stdout
+    assert "10 begun or finished, which are used" in again.stdout
+    assert " of 10:" not in again.stdout
     assert json.loads((tmp_path / "out/prove.json").read_text()) == results
     other = call_here(*words, "seed=5")
     assert other.exit_code == 2

@@ -92,8 +92,11 @@ def extend(
     r = np.log(np.clip(middle + spread * bend, *ENDS))
     r = np.where(np.abs(r) < 1e-6, 1e-6, r)
     fall = slope * np.exp(r * apart / 2.0) * np.expm1(r * more) / r
-    ends = np.maximum(now - fall + share * last, np.log(max(floor, 1e-300)))
-    gains = 1.0 - np.exp(ends - logs[:, -1].mean())
+    reached = logs[:, -1].mean()
+    # an estimate of the noise may be above what was reached
+    lowest = min(np.log(max(floor, 1e-300)), reached)
+    ends = np.maximum(now - fall + share * last, lowest)
+    gains = 1.0 - np.exp(ends - reached)
     tail = 0.5 * (1.0 - LEVEL)
     low, gain, high = (float(q) for q in np.quantile(gains, [tail, 0.5, 1.0 - tail]))
     return Forecast(float(to), gain, low, high)

@@ -9,18 +9,21 @@ steps, and on ladders of growing length it went on to fall by
 
 within a factor of four (95 %). Where there is no shorter one, the last third of its own steps,
 where the learning rate goes to zero: :math:`\Delta = \log e(2n/3) - \log e(n)`, and
-:math:`\lambda \approx 4 \Delta` within a factor of four (95 %).
+:math:`\lambda \approx 4 \Delta` within a factor of seven.
 
 The squared error of a scale s is what is out of its reach, :math:`a_s^2`, and what is not learned
 yet, :math:`L_s^2`. The first belongs to the system and stays, the second goes, and is nearly the
 same for all scales. With the ratio :math:`\rho` of the longest scale's error to that of scale s,
 now, and :math:`f = e^{-\lambda}`, its gain at the end is
 
-.. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = \frac{K (\rho^{-2} - 1) + U (1 - f^2)}{f^2} + B
+.. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = \frac{K (\rho^{-2} - 1) - U (1 - f^2)}{f^2} + B
 
-where U is by how much the two unlearned parts differ, over the longest scale's; K and B are by how
-much potentials of one scale each, trained to their end, differ from scales that went on from shared
-weights: these make short scales better than they are alone. All of them are drawn from the
+where U is by how much the two unlearned parts differ, over the longest scale's: the faster the
+error still falls the more, and short scales are behind more often than long ones. K (where
+:math:`\rho < 1`, else 1) and B are by how much potentials of one scale each, trained to their end,
+differ from forks that went on from shared weights: these make short scales better than they are
+alone. For gains of more frames or channels K is 1 and B is 0; rungs of a ladder have a wider
+interval of :math:`\rho` in their place. All of them are drawn from the
 distributions that they had on such ladders, beside the interval of :math:`\rho`; what is known of
 the gain at the end is the distribution of g (``benchmarks/truth.py``; docs/findings.md).
 """
@@ -30,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -42,14 +45,20 @@ LATE: Final = 2 / 3
 #: Median of what is left over the square of a slope, and over the last fall, and the spreads of
 #: their logarithms.
 FROM_SLOPE: Final = (5.0, 0.7)
-FROM_FALL: Final = (4.0, 0.7)
+FROM_FALL: Final = (4.0, 1.0)
+#: How much more scales may differ in what they have not learned where no slope was measured.
+UNKNOWN: Final = 2.0
 #: Luck of a slope.
-SLOPE_LUCK: Final = 0.01
+SLOPE_LUCK: Final = 0.02
+#: What is left is this share of the last fall at least: both ladders may be at their beginnings.
+LEAST_OF_FALL: Final = 0.5
+#: More than this is left of no error.
+MOST: Final = 20.0
 #: How slope and last fall change with each doubling of the steps, in forecasts.
 DECAY: Final = 0.7
-#: Of log K, mean and spread; spread of U over the slope, and of B.
+#: Of log K, mean and spread; spread of U over the slope, below zero and above; spread of B.
 SHARED: Final = (0.45, 0.5)
-UNEVEN: Final = 0.2
+UNEVEN: Final = (0.2, 0.45)
 BASE: Final = 0.025
 #: A longer scale that doubles an error has not been seen.
 WORST: Final = -0.75
@@ -68,6 +77,10 @@ def _draws() -> Float[np.ndarray, "6 draws"]:
     return np.random.default_rng(0).standard_normal((6, DRAWS))
 
 
+#: Which errors a gain compares: of forks of a ladder, of rungs of one, or of two set-ups.
+Compared = Literal["forks", "rungs", "set-ups"]
+
+
 @dataclass(frozen=True)
 class Learning:
     """How the error of a potential fell.
@@ -77,16 +90,17 @@ class Learning:
     steps
         Of the training.
     fall
-        Logarithm of the ratio of the errors at two thirds of the steps and at the end, 0 at least.
+        Logarithm of the ratio of the errors at two thirds of the steps and at the end, 0 at least;
+        none: not known.
     seconds
         That it took; none: not known.
     slope
-        By how much the logarithm of the error falls with a doubling of the steps, from a shorter
-        training; none: there is none.
+        By how much the logarithm of the error fell with a doubling of the steps, from a shorter
+        training to this one; none: there is none.
     """
 
     steps: int
-    fall: float
+    fall: float | None
     seconds: float | None = None
     slope: float | None = None
 
@@ -110,27 +124,36 @@ class Learning:
             return self
         return replace(self, slope=float(np.log(before / after) / np.log2(self.steps / steps)))
 
+    @property
+    def known(self) -> bool:
+        """Whether anything says how far the training has come."""
+        return self.fall is not None or self.slope is not None
+
     def left(self) -> Float[np.ndarray, " draws"]:
         r"""By how much the logarithm of the error may still fall, :math:`\lambda`."""
         luck, factor = _draws()[:2]
+        fall = self.fall or 0.0
         if self.slope is None:
             median, spread = FROM_FALL
-            return np.asarray(median * self.fall * np.exp(spread * factor))
+            return np.asarray(np.minimum(median * fall * np.exp(spread * factor), MOST))
         median, spread = FROM_SLOPE
         slope = np.maximum(self.slope + SLOPE_LUCK * luck, 0.0)
-        return np.asarray(median * slope**2 * np.exp(spread * factor))
+        middle = np.maximum(median * slope**2, LEAST_OF_FALL * fall)
+        return np.asarray(np.minimum(middle * np.exp(spread * factor), MOST))
 
     @property
-    def least(self) -> float:
+    def least(self) -> float | None:
         """The share of its error that a training without end keeps at least (97.5 %)."""
-        return float(np.exp(-np.quantile(self.left(), 0.975)))
+        return float(np.exp(-np.quantile(self.left(), 0.975))) if self.known else None
 
     def after(self, doublings: int) -> Learning:
         """How it will be when the training is so many times twice as long."""
         times, less = 2**doublings, DECAY**doublings
-        seconds = None if self.seconds is None else self.seconds * times
-        slope = None if self.slope is None else self.slope * less
-        return Learning(self.steps * times, self.fall * less, seconds, slope)
+        seconds, slope, fall = (
+            None if value is None else value * by
+            for value, by in ((self.seconds, times), (self.slope, less), (self.fall, less))
+        )
+        return Learning(self.steps * times, fall, seconds, slope)
 
 
 def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
@@ -150,7 +173,9 @@ def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
     return {name: values for name, values in found.items() if len(values) == steps > 0}
 
 
-def at_end(now: Verdict, learning: Learning) -> Float[np.ndarray, " draws"]:
+def at_end(
+    now: Verdict, learning: Learning, compared: Compared = "forks"
+) -> Float[np.ndarray, " draws"]:
     """What a gain that was measured, with its interval, may be at the end of training.
 
     Examples
@@ -160,21 +185,24 @@ def at_end(now: Verdict, learning: Learning) -> Float[np.ndarray, " draws"]:
     ...     gains = at_end(now, Learning(1000, 0.0, slope=slope))
     ...     print([round(float(q), 2) for q in np.quantile(gains, [0.025, 0.975])])
     [0.06, 0.29]
-    [0.13, 0.93]
+    [-0.01, 0.93]
     """
     assert now.gain is not None
     assert now.low is not None
     assert now.high is not None
     ratio, shared, uneven, base = _draws()[2:]
-    middle, ends = np.log1p(-now.gain), np.log1p(-np.array([now.low, min(now.high, 0.999)]))
-    log_ratio = middle + ratio * (ends[0] - ends[1]) / 3.92
+    middle, most, least = np.log1p(-np.minimum([now.gain, now.low, now.high], 0.999))
+    log_ratio = middle + ratio * np.where(ratio > 0, most - middle, middle - least) / 1.96
     left = learning.left()
-    share = np.exp(-2.0 * left)
-    beyond = np.expm1(-2.0 * log_ratio)
-    mean, spread = SHARED
-    grown = np.where(beyond > 0, np.exp(mean + spread * shared), 1.0)
-    apart = UNEVEN * np.sqrt(np.median(left) / FROM_SLOPE[0]) * uneven
-    x = (grown * beyond + apart * (1.0 - share)) / share + BASE * base
+    share, beyond = np.exp(-2.0 * left), np.expm1(-2.0 * log_ratio)
+    slope = np.sqrt(np.median(left) / FROM_SLOPE[0])
+    if learning.slope is None:
+        slope *= UNKNOWN
+    apart = slope * np.where(uneven < 0, UNEVEN[0], UNEVEN[1]) * uneven
+    if compared == "forks":
+        mean, spread = SHARED
+        beyond = np.where(beyond > 0, np.exp(mean + spread * shared), 1.0) * beyond
+    x = (beyond - apart * (1.0 - share)) / share + (BASE * base if compared == "forks" else 0.0)
     return np.asarray(1.0 - 1.0 / np.sqrt(1.0 + np.maximum(x, WORST)))
 
 
@@ -190,9 +218,42 @@ def of_rungs(now: Verdict) -> Verdict:
     return replace(now, low=ends[0], high=ends[1], p=now.p if ends[0] > 0.0 else 1.0)
 
 
-def decide_for_system(
-    now: Verdict, learning: Learning | None, *, min_gain: float, alpha: float
-) -> Verdict:
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a gain.
+
+    Attributes
+    ----------
+    min_gain, alpha
+        The gain that pays; the probability of one wrong "needed" or more.
+    compared
+        Which errors it compares: potentials of one scale each differ from scales of a ladder.
+    """
+
+    min_gain: float
+    alpha: float
+    compared: Compared = "forks"
+
+    def answer(self, now: Verdict, learning: Learning) -> Verdict:
+        """The answer at the end of training, with the gain there and its interval."""
+        assert now.p is not None
+        measured = of_rungs(now) if self.compared == "rungs" else now
+        assert measured.p is not None
+        gains = at_end(measured, learning, self.compared)
+        low, surely, middle, high = np.quantile(gains, [0.025, 0.05, 0.5, 0.975]).tolist()
+        answer = Answer.CANNOT_TELL
+        if measured.p <= self.alpha and surely >= self.min_gain:
+            answer = Answer.NEEDED
+        elif high < self.min_gain:
+            answer = Answer.NOT_NEEDED
+        return replace(now, answer=answer, gain=middle, low=low, high=high, p=measured.p, reason="")
+
+    def decided(self, now: Verdict, learning: Learning) -> bool:
+        """Whether it can tell."""
+        return self.answer(now, learning).answer is not Answer.CANNOT_TELL
+
+
+def decide_for_system(now: Verdict, learning: Learning | None, asked: Asked) -> Verdict:
     """What a gain that was measured says of the system: the answer holds at the end of training.
 
     Parameters
@@ -201,63 +262,51 @@ def decide_for_system(
         The gain at this budget, with its interval and its adjusted p-value.
     learning
         How far the training has come; none: not known.
-    min_gain, alpha
-        The gain that pays; the probability of one wrong "needed" or more.
+    asked
+        What pays, with what certainty, and what is compared.
 
     Returns
     -------
     Verdict
-        Its ``reason`` says why it cannot tell.
+        Its gain is the median of what it may be at the end, its ``reason`` says why it cannot tell.
     """
     if now.gain is None or now.low is None or now.high is None or now.p is None:
         return replace(now, answer=Answer.CANNOT_TELL, reason="too few groups of frames")
-    if learning is None:
+    if learning is None or not learning.known:
         return replace(
             now, answer=Answer.CANNOT_TELL, reason="how far the training has come is not known"
         )
-    answer, low, high = _answer(now, learning, min_gain, alpha)
-    reason = ""
-    if answer is Answer.CANNOT_TELL:
-        reason = _reason(now, learning, min_gain, alpha)
-    return replace(now, answer=answer, low=low, high=high, reason=reason)
+    found = asked.answer(now, learning)
+    if found.answer is Answer.CANNOT_TELL:
+        found = replace(found, reason=_reason(now, learning, asked))
+    return found
 
 
-def _answer(
-    now: Verdict, learning: Learning, min_gain: float, alpha: float
-) -> tuple[Answer, float, float]:
-    assert now.p is not None
-    gains = at_end(now, learning)
-    low, surely, high = (float(q) for q in np.quantile(gains, [0.025, 0.05, 0.975]))
-    if now.p <= alpha and surely >= min_gain:
-        return Answer.NEEDED, low, high
-    return Answer.NOT_NEEDED if high < min_gain else Answer.CANNOT_TELL, low, high
-
-
-def settled_after(
-    now: Verdict, learning: Learning, *, min_gain: float, alpha: float
-) -> Learning | None:
+def settled_after(now: Verdict, learning: Learning, asked: Asked) -> Learning | None:
     """The training that would settle it, if the gain stays what it is; none: no training would."""
     for doublings in range(1, DOUBLINGS + 1):
         longer = learning.after(doublings)
-        if _answer(now, longer, min_gain, alpha)[0] is not Answer.CANNOT_TELL:
+        if asked.decided(now, longer):
             return longer
     return None
 
 
-def _reason(now: Verdict, learning: Learning, min_gain: float, alpha: float) -> str:
-    longer = settled_after(now, learning, min_gain=min_gain, alpha=alpha)
+def _reason(now: Verdict, learning: Learning, asked: Asked) -> str:
+    longer = settled_after(now, learning, asked)
     if longer is not None:
         times = longer.steps // learning.steps
         return f"the network is still learning: a training {times} times as long would settle it"
     ended = replace(learning, fall=0.0, slope=0.0)
-    if _answer(now, ended, min_gain, alpha)[0] is not Answer.CANNOT_TELL:
+    if asked.decided(now, ended):
         return "the network is still learning"
+    if asked.compared == "rungs" and replace(asked, compared="forks").decided(now, ended):
+        return "scales of one ladder are no potentials of their own: scalewise fork is surer"
     exact = replace(now, low=now.gain, high=now.gain, p=0.0 if (now.gain or 0.0) > 0 else 1.0)
-    if _answer(exact, ended, min_gain, alpha)[0] is not Answer.CANNOT_TELL:
+    if asked.compared == "rungs" or asked.decided(exact, ended):
         return "the intervals are too wide: more test frames or seeds would settle it"
     return (
-        f"too near to the {100 * min_gain:g} % that pay: potentials of one scale each, trained to "
-        "their end, would settle it"
+        f"too near to the {100 * asked.min_gain:g} % that pay: potentials of one scale each, "
+        "trained to their end, would settle it"
     )
 
 
@@ -269,13 +318,13 @@ def describe(learning: Learning | None, *, slope: bool = False) -> dict[str, Any
 
 def sentence(section: Mapping[str, Any]) -> str:
     """The section in words."""
-    if section["fall"] is None:
+    if section["least"] is None:
         return "How far the training had come is not known."
     left, slope = 100 * (1 - section["least"]), section.get("slope")
     if slope is None:
         fall, how = section["fall"], "in the last third of its {steps} steps its error fell by"
     else:
-        fall, how = max(slope, 0.0), "a doubling of its steps, to {steps}, lowered its error by"
+        fall, how = max(slope, 0.0), "doubling its steps, up to {steps}, lowered its error by"
     how = f"{how.format(steps=section['steps'])} {100 * (1 - np.exp(-fall)):.2g} %"
     if left < 1:
         return f"The network has learned what these frames tell: {how}."

@@ -306,7 +306,7 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     assert gains == sorted(gains, reverse=True)
     assert whole["forecasts"]["frames"]["to"] == 16
     assert whole["forecasts"]["steps"]["to"] == 32
-    assert "What would save most from here on" in report.table()
+    assert "What saves most, at this budget" in report.table()
     logs = {p: p.read_text() for p in tmp_path.glob("trainings/*/log.csv")}
     assert len(logs) == 10
     # equal work: as many steps on fewer frames

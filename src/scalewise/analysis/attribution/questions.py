@@ -12,7 +12,7 @@ from scalewise.analysis.attribution.forecasts import Shorter, forecasts, ordered
 from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.analysis.evaluation.floor import NoiseFloor
-from scalewise.analysis.learning import Learning, decide_for_system, of_rungs
+from scalewise.analysis.learning import Asked, Compared, Learning, decide_for_system
 from scalewise.analysis.learning import describe as describe_learning
 from scalewise.statistics.changes import Change, judge
 from scalewise.statistics.verdict import Verdict
@@ -130,13 +130,9 @@ def _judge(changes: Mapping[str, Change], settings: AttributionSettings) -> list
 
 def _of_system(now: Verdict, learning: Learning | None, settings: AttributionSettings) -> Verdict:
     """The answer that holds at the end of training; scales of a ladder are rungs."""
-    rung = now.question not in ("data", "size")
-    return decide_for_system(
-        of_rungs(now) if rung else now,
-        learning,
-        min_gain=settings.min_gain,
-        alpha=settings.alpha,
-    )
+    compared: Compared = "set-ups" if now.question in ("data", "size") else "rungs"
+    asked = Asked(settings.min_gain, settings.alpha, compared)
+    return decide_for_system(now, learning, asked)
 
 
 def ranges(

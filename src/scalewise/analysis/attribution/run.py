@@ -114,7 +114,7 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     """What is about to be trained, and how long that takes."""
     done = sum((t.folder / STATE).is_file() for t in trainings)
     left = len(trainings) - done
-    time = f": {minutes:g} minutes for the first, as many steps for each other" if minutes else ""
+    time = f": {minutes:g} minutes for the first, its steps or fewer for others" if minutes else ""
     there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
     then = "; then every frame is scored at every scale" if left else ""
     return f"{len(trainings)} trainings{time}{there}{then}"
@@ -251,7 +251,7 @@ def _learning(trainings: Sequence[Training]) -> Learning | None:
         if t.name == "whole"
     ]
     known = [learning for learning in found if learning is not None]
-    return max(known, key=lambda each: each.fall) if len(known) == len(found) else None
+    return max(known, key=lambda each: each.fall or 0.0) if len(known) == len(found) else None
 
 
 def _scored(

@@ -38,7 +38,7 @@ def print_proof(results: Section, console: Console) -> None:
     for k, column in enumerate(("remedy", "answer", "saved", "95 %", "at the end")):
         table.add_column(column, justify="right" if k > 1 else "left", no_wrap=k > 0)
     for verdict in whole["verdicts"]:
-        gain = verdict["gain"]
+        gain = verdict["now"]["gain"]
         table.add_row(
             results["questions"][verdict["question"]],
             verdict["answer"],
@@ -94,7 +94,7 @@ def _print_end(results: Section, console: Console) -> None:
         text = "Nothing that was asked about is known to be needed."
     console.print(text, markup=False, highlight=False)
     if whole["order"]:
-        console.print("What would save most from here on, at this budget:", highlight=False)
+        console.print("What saves most, at this budget (90 %):", highlight=False)
     for row in whole["order"]:
         low, high = (100 * row[end] for end in ("low", "high"))
         line = f"  {remedy(results, row['remedy'])}: {low:.0f} to {high:.0f} %"

@@ -57,7 +57,9 @@ class Training:
         return given.steps or given.epochs * (self.frames // (given.batch_size * given.processes))
 
     def like(self, first: Training) -> Training:
-        """The same with as many steps and validations as another training has, or has made.
+        """The same with the steps and validations that another training has, or has made.
+
+        Those of fewer steps have a share of them. Nothing else ends it: its schedule is its steps'.
 
         Raises
         ------
@@ -75,6 +77,7 @@ class Training:
             raise InputError(str(path), f"damaged (line {lines.index(None) + 2})", remedy)
         budget = {
             "minutes": None,
+            "patience": None,
             "steps": max(1, round(share * first.progress.step)),
             "validations": max(len(lines), 1),
         }

@@ -21,7 +21,7 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.learning import Learning, decide_for_system, describe, of_rungs
+from scalewise.analysis.learning import Asked, Learning, decide_for_system, describe
 from scalewise.analysis.rungs import Measured, Rung, check_range, ladder_rungs, measure
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.splits import Split
@@ -264,12 +264,8 @@ class _Subjects:
     def _system(self, verdict: Verdict, settings: ScanSettings, *, longest: bool) -> dict[str, Any]:
         """What the answer of a rung says of the system."""
         if not longest:
-            verdict = decide_for_system(
-                of_rungs(verdict),
-                self.learning,
-                min_gain=settings.min_gain,
-                alpha=settings.alpha,
-            )
+            asked = Asked(settings.min_gain, settings.alpha, "rungs")
+            verdict = decide_for_system(verdict, self.learning, asked)
         return {**verdict.record(), "reason": verdict.reason}
 
     def _ratio(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from scalewise.analysis.cutoff_scan.range import shortest_enough
 from scalewise.analysis.forks.settings import ForkComparisonSettings
-from scalewise.analysis.learning import Learning, decide_for_system, describe
+from scalewise.analysis.learning import Asked, Learning, decide_for_system, describe
 from scalewise.models.density.settings import ForkSettings
 from scalewise.statistics.bootstrap import group_sums
 from scalewise.statistics.changes import Change, between, judge
@@ -20,9 +20,10 @@ from scalewise.statistics.verdict import Answer, Verdict
 
 @dataclass(frozen=True, eq=False)
 class ShorterErrors:
-    """Absolute errors of a second ladder at its longest scale, eV/Å, and its steps."""
+    """Absolute errors of a second ladder at its longest scale, eV/Å; its steps, and the first's."""
 
     steps: int
+    whole: int
     errors: Float[np.ndarray, " atoms"]
 
 
@@ -51,14 +52,15 @@ class Errors:
         """The same for some of the atoms."""
         fewer = self.shorter
         if fewer is not None:
-            fewer = ShorterErrors(fewer.steps, fewer.errors[member])
+            fewer = replace(fewer, errors=fewer.errors[member])
         return Errors(self.forks[..., member], self.ladder[:, member], self.block[member], fewer)
 
     def learning(self, alone: Learning | None, longest: int) -> Learning | None:
         """How far the ladder has come for these atoms; ``alone``: what it says of itself."""
-        if alone is None or self.shorter is None:
+        if self.shorter is None:
             return alone
-        return alone.after_shorter(
+        known = alone or Learning(self.shorter.whole, None)
+        return known.after_shorter(
             self.shorter.steps, self.shorter.errors.sum(), self.ladder[longest].sum()
         )
 
@@ -91,7 +93,8 @@ def judge_subset(
     )
     now = {int(v.question): v for v in found}
     now[longest] = Verdict(Answer.NOT_NEEDED, 0.0, 0.0, 0.0, 1.0)
-    system = {k: decide_for_system(v, learning, **given) for k, v in now.items()}
+    asked = Asked(settings.min_gain, settings.alpha, "forks")
+    system = {k: decide_for_system(v, learning, asked) for k, v in now.items()}
     system[longest] = now[longest]
     each = 1e3 / 3.0 * errors.forks.mean(axis=2)
     ladder = 1e3 / 3.0 * errors.ladder.mean(axis=1)

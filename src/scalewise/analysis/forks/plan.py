@@ -140,7 +140,7 @@ def plan_shorter(
     """
     ladder = training_of(potential)
     steps = 0 if settings.shorter is None else round(settings.shorter * steps_of(potential))
-    if steps < 1 or ladder.start is not None:
+    if not 0 < steps < steps_of(potential) or ladder.start is not None:
         return None
     given = {**ladder.model_dump(exclude=set(BUDGET)), **_alike(ladder, trained_on, settings)}
     return Shorter(out / "shorter", TrainSettings.model_validate({**given, "steps": steps}))

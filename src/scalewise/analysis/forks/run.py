@@ -124,7 +124,6 @@ def compare_forks(
     shorter = plan_shorter(model, trained_on, settings, out)
     progress.message(_forecast(forks, shorter, model, len(scored)))
     members = tuple(chosen.tolist())
-    cutoffs = tuple(sorted({s.cutoff for s in scales}))
     tasks = [
         TrainingTask(
             f.folder, roles, f.settings, (Scoring(SCORED, members, (scale_of(f).cutoff,)),)
@@ -132,7 +131,7 @@ def compare_forks(
         for f in forks
     ]
     if shorter is not None:
-        scoring = (Scoring(SCORED, members, cutoffs),)
+        scoring = (Scoring(SCORED, members, (scales[longest_of(scales)].cutoff,)),)
         tasks.insert(0, TrainingTask(shorter.folder, roles, shorter.settings, scoring))
     workers = at_a_time(settings.workers, settings.device)
     common = Common(frames, model, settings.device)
@@ -141,7 +140,7 @@ def compare_forks(
         _fork_errors(forks, scored, settings),
         _ladder_errors(out / "ladder", scored, scales, settings.device),
         np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
-        _shorter_errors(shorter, scored, scales, settings.device),
+        _shorter_errors(shorter, steps_of(model), scored, scales, settings.device),
     )
     learning = Learning.of(model.info)
     floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
@@ -228,6 +227,7 @@ def _ladder_errors(
 
 def _shorter_errors(
     shorter: Shorter | None,
+    whole: int,
     scored: Sequence[Structure],
     scales: Sequence[ForkSettings],
     device: str,
@@ -235,8 +235,9 @@ def _shorter_errors(
     """Errors of the second ladder, at the longest scale."""
     if shorter is None:
         return None
-    errors = _ladder_errors(shorter.folder, scored, scales, device)
-    return ShorterErrors(shorter.steps, errors[longest_of(scales)])
+    longest = [scales[longest_of(scales)]]
+    (errors,) = _ladder_errors(shorter.folder, scored, longest, device)
+    return ShorterErrors(shorter.steps, whole, errors)
 
 
 def run_command(request: Request) -> Report:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scalewise.analysis.attribution.table import remedy
 from scalewise.analysis.cutoff_scan.table import system_needs
 from scalewise.analysis.evaluation.subsets import distinct
 from scalewise.analysis.forks.table import answer_of
@@ -12,6 +13,8 @@ from scalewise.analysis.learning import sentence
 from scalewise.analysis.overview.collect import Run
 from scalewise.reporting.report import Report
 
+#: Of what saves most by a proof.
+SHOWN = 3
 #: What ``limit`` of a proof asks for.
 REMEDIES = {
     "cutoff": "a longer cutoff",
@@ -98,9 +101,11 @@ def next_steps(runs: Sequence[Run]) -> list[str]:
     for report in reports_of(runs, "forks")[-1:]:
         steps += _after_forks(report.results)
     for report in reports_of(runs, "prove")[-1:]:
-        limit = report.results["subsets"][0]["limit"]
-        if limit is not None:
-            steps.append(f"Give {REMEDIES[limit]}: it saves most of what was tried.")
+        rows = report.results["subsets"][0]["order"]
+        for row in [r for r in rows if r["low"] > 0][:SHOWN]:
+            low, high = 100 * row["low"], 100 * row["high"]
+            what = _first(remedy(report.results, row["remedy"]))
+            steps.append(f"{what}: it saves {low:.0f} to {high:.0f} % at this budget.")
     return steps
 
 
@@ -117,9 +122,9 @@ def _after_forks(results: Mapping[str, Any]) -> list[str]:
     steps = []
     if learning:
         steps.append(f"Train longer: {learning[0]}.")
-    elif results["learning"]["fall"] is None:
+    elif results["learning"]["least"] is None:
         steps.append("Train the ladder again: this one does not know how its error fell.")
-    elif wide := [r for r in reasons if "more test frames" in r]:
+    elif wide := [r for r in reasons if "too near" not in r]:
         steps.append(f"Score more frames: {wide[0]}.")
     elif reasons:
         steps.append(f"Train scales alone, with network.cutoff=...: {reasons[0]}.")

@@ -22,8 +22,9 @@ where U is by how much the two unlearned parts differ, over the longest scale's:
 error still falls the more, and short scales are behind more often than long ones. K (where
 :math:`\rho < 1`, else 1) and B are by how much potentials of one scale each, trained to their end,
 differ from forks that went on from shared weights: these make short scales better than they are
-alone. For gains of more frames or channels K is 1 and B is 0; rungs of a ladder have a wider
-interval of :math:`\rho` in their place. All of them are drawn from the
+alone. A ladder may be behind a potential of its longest scale: that is in
+:math:`\lambda`, too. For gains of more frames or channels there is none of this; rungs of a ladder
+have a wider interval of :math:`\rho` in the place of K and B. All of them are drawn from the
 distributions that they had on such ladders, beside the interval of :math:`\rho`; what is known of
 the gain at the end is the distribution of g (``benchmarks/truth.py``; docs/findings.md).
 """
@@ -59,6 +60,8 @@ DECAY: Final = 0.7
 #: Of log K, mean and spread; spread of U over the slope, below zero and above; spread of B.
 SHARED: Final = (0.45, 0.5)
 UNEVEN: Final = (0.2, 0.45)
+#: By how much a ladder's longest scale may be behind a potential of that scale, of as many steps.
+BEHIND: Final = 0.3
 BASE: Final = 0.025
 #: A longer scale that doubles an error has not been seen.
 WORST: Final = -0.75
@@ -72,9 +75,9 @@ DRAWS: Final = 4096
 
 
 @cache
-def _draws() -> Float[np.ndarray, "6 draws"]:
+def _draws() -> Float[np.ndarray, "7 draws"]:
     """Standard normal numbers, the same ones each time."""
-    return np.random.default_rng(0).standard_normal((6, DRAWS))
+    return np.random.default_rng(0).standard_normal((7, DRAWS))
 
 
 #: Which errors a gain compares: of forks of a ladder, of rungs of one, or of two set-ups.
@@ -184,18 +187,20 @@ def at_end(
     >>> for slope in (0.0, 0.4):  # a training that is at its end, one that is not
     ...     gains = at_end(now, Learning(1000, 0.0, slope=slope))
     ...     print([round(float(q), 2) for q in np.quantile(gains, [0.025, 0.975])])
-    [0.06, 0.29]
-    [-0.01, 0.93]
+    [0.08, 0.43]
+    [-0.1, 0.94]
     """
     assert now.gain is not None
     assert now.low is not None
     assert now.high is not None
-    ratio, shared, uneven, base = _draws()[2:]
+    ratio, shared, uneven, base, behind = _draws()[2:]
     middle, most, least = np.log1p(-np.minimum([now.gain, now.low, now.high], 0.999))
     log_ratio = middle + ratio * np.where(ratio > 0, most - middle, middle - least) / 1.96
     left = learning.left()
-    share, beyond = np.exp(-2.0 * left), np.expm1(-2.0 * log_ratio)
     slope = np.sqrt(np.median(left) / FROM_SLOPE[0])
+    if compared != "set-ups":
+        left = left + BEHIND * np.abs(behind)
+    share, beyond = np.exp(-2.0 * left), np.expm1(-2.0 * log_ratio)
     if learning.slope is None:
         slope *= UNKNOWN
     apart = slope * np.where(uneven < 0, UNEVEN[0], UNEVEN[1]) * uneven

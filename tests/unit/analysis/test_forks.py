@@ -44,7 +44,7 @@ def test_at_the_end_of_training_a_gain_is_about_what_it_is() -> None:
         low, middle, high = quantiles(at_end(measured(gain), done))
         assert low < gain < high
         # short scales are better for what longer ones taught the weights that they share
-        assert gain - 0.01 < middle < gain + 0.1
+        assert gain - 0.07 < middle < gain + 0.2
     # what is certain today is so at the end, and an interval is never narrower
     assert quantiles(at_end(measured(0.2), done))[0] > 0.1
     assert np.ptp(quantiles(at_end(measured(0.2, 0.1), done))) > 0.15
@@ -123,16 +123,17 @@ def test_the_answer_for_the_system() -> None:
     asked = Asked(0.03, 0.05)
     needed = Verdict(Answer.NEEDED, 0.3, 0.25, 0.35, 0.001)
     alike = Verdict(Answer.NOT_NEEDED, 0.0, -0.005, 0.005, 0.5)
-    done, early, late = (Learning(1000, fall) for fall in (0.0, 1.0, 0.05))
+    done, early, late = (Learning(1000, fall) for fall in (0.0, 1.0, 0.02))
     assert decide_for_system(needed, done, asked).answer is Answer.NEEDED
     assert decide_for_system(alike, done, asked).answer is Answer.NOT_NEEDED
     assert decide_for_system(needed, early, asked).answer is Answer.NEEDED
     found = decide_for_system(alike, early, asked)
     assert found.answer is Answer.CANNOT_TELL
     assert found.reason == "the network is still learning"
-    longer = settled_after(alike, late, asked)
+    more = Asked(0.05, 0.05)
+    longer = settled_after(alike, late, more)
     assert longer is not None
-    found = decide_for_system(alike, late, asked)
+    found = decide_for_system(alike, late, more)
     assert f"a training {longer.steps // 1000} times as long" in found.reason
     # a small gain that is certain today may be one of learning
     small = Verdict(Answer.NEEDED, 0.08, 0.07, 0.09, 0.001)

@@ -196,6 +196,7 @@ def do(out: Path, job: Job) -> str:
     asked = sw.ForkComparisonSettings(
         cutoffs=tuple(sorted({c for c, _ in system.scales})),
         role=("test",),
+        share=0.1,
         workers=1,
         min_gain=MIN_GAIN,
         device="cpu",

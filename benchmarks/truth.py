@@ -359,6 +359,9 @@ def main() -> None:
         f"{len(every)} cells: {len(sure)} decided, {len(wrong)} contradicted; the interval at the "
         f"end holds the truth in {len(held)}"
     )
+    open_ = [c for c in every if c["answer"] == "cannot tell"]
+    named = sum("times as long" in c["reason"] for c in open_)
+    console.print(f"{named} of {len(open_)} that are not decided name a longer training")
     for c in wrong:
         console.print(str(c))
 

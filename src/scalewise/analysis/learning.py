@@ -68,6 +68,8 @@ WORST: Final = -0.75
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
 #: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
 RUNG: Final = (1.45, 1.25)
+#: Share of its error that a network keeps at least which has learned its frames.
+LEARNED: Final = 0.8
 #: Doublings of a training that are worth naming.
 DOUBLINGS: Final = 8
 #: Of each distribution.
@@ -297,22 +299,34 @@ def settled_after(now: Verdict, learning: Learning, asked: Asked) -> Learning | 
 
 
 def _reason(now: Verdict, learning: Learning, asked: Asked) -> str:
-    longer = settled_after(now, learning, asked)
-    if longer is not None:
-        times = longer.steps // learning.steps
-        return f"the network is still learning: a training {times} times as long would settle it"
+    for part, more in ((1.0, ""), (0.5, ", with four times the test frames or seeds,")):
+        longer = settled_after(_narrowed(now, part), learning, asked)
+        if longer is not None:
+            times = longer.steps // learning.steps
+            return (
+                f"the network is still learning: a training {times} times as long{more} would "
+                "settle it"
+            )
     ended = replace(learning, fall=0.0, slope=0.0)
-    if asked.decided(now, ended):
-        return "the network is still learning"
     if asked.compared == "rungs" and replace(asked, compared="forks").decided(now, ended):
         return "scales of one ladder are no potentials of their own: scalewise fork is surer"
-    exact = replace(now, low=now.gain, high=now.gain, p=0.0 if (now.gain or 0.0) > 0 else 1.0)
-    if asked.compared == "rungs" or asked.decided(exact, ended):
+    if (learning.least or 0.0) < LEARNED:
+        return "the network is still learning: ask again after a training 4 times as long"
+    if asked.compared == "rungs" or asked.decided(_narrowed(now, 0.0), ended):
         return "the intervals are too wide: more test frames or seeds would settle it"
     return (
         f"too near to the {100 * asked.min_gain:g} % that pay: potentials of one scale each, "
         "trained to their end, would settle it"
     )
+
+
+def _narrowed(now: Verdict, part: float) -> Verdict:
+    """The same gain, with a part of its interval on either side."""
+    assert now.gain is not None
+    assert now.low is not None
+    assert now.high is not None
+    low, high = (now.gain + part * (end - now.gain) for end in (now.low, now.high))
+    return replace(now, low=low, high=high, p=now.p if part else float(now.gain <= 0.0))
 
 
 def describe(learning: Learning | None, *, slope: bool = False) -> dict[str, Any]:

@@ -17,7 +17,8 @@ CAPTIONS: Final[dict[str, tuple[str, str, str]]] = {
         "branches differ twofold in mean square). Green marks see no labels when "
         "they choose and are what a model could do; the pink mark chooses on one replicate and is "
         "scored on the other. Lines are 95 % intervals over blocks of frames. Values beyond the "
-        "axis stand at its edge with an arrow. Stars are the paper's gains, whose null is unknown. "
+        "axis stand at its edge with an arrow. Stars are the paper's gains, whose null is unknown; "
+        "overfitted branches have them by luck alone. "
         "The views have different axes.",
     ),
     "scale_histogram": (

@@ -33,7 +33,7 @@ LEVEL: Final = 0.9
 
 
 @dataclass(frozen=True)
-class Forecast:
+class ErrorForecast:
     """Share of the error that a larger size saves, with an interval of 90 %."""
 
     size: float
@@ -54,7 +54,7 @@ def extend(
     *,
     luck: float | None = None,
     floor: float = 0.0,
-) -> Forecast | None:
+) -> ErrorForecast | None:
     """Extend a learning curve; none where an error is zero, or all sizes are one.
 
     Parameters
@@ -99,4 +99,4 @@ def extend(
     gains = 1.0 - np.exp(ends - reached)
     tail = 0.5 * (1.0 - LEVEL)
     low, gain, high = (float(q) for q in np.quantile(gains, [tail, 0.5, 1.0 - tail]))
-    return Forecast(float(to), gain, low, high)
+    return ErrorForecast(float(to), gain, low, high)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scalewise.analysis.attribution.forecasts import ordered
-from scalewise.analysis.forecast import BEND, Forecast, extend
+from scalewise.analysis.forecast import BEND, ErrorForecast, extend
 from scalewise.statistics.verdict import Answer, Verdict
 
 
@@ -62,7 +62,7 @@ def test_the_order_of_what_saves_most() -> None:
         Verdict(Answer.NEEDED, 0.3, 0.2, 0.4, question="data"),
         Verdict(Answer.CANNOT_TELL, question="long"),
     ]
-    found = ordered(now, {"frames": Forecast(400, 0.2, 0.1, 0.3), "steps": None})
+    found = ordered(now, {"frames": ErrorForecast(400, 0.2, 0.1, 0.3), "steps": None})
     assert [row["remedy"] for row in found] == ["frames", "cutoff"]
     # intervals of 90 % all of them
     assert 0.08 < found[1]["low"] < 0.1 < found[1]["high"] < 0.12

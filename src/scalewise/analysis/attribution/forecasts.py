@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from scalewise.analysis.attribution.error_table import Scored
-from scalewise.analysis.forecast import Forecast, extend
+from scalewise.analysis.forecast import ErrorForecast, extend
 from scalewise.analysis.learning import Learning
 from scalewise.statistics.verdict import Verdict
 
@@ -21,7 +21,7 @@ NARROWER = 1.645 / 1.960
 
 
 @dataclass(frozen=True, eq=False)
-class Shorter:
+class ShorterTrainings:
     """Errors of the trainings in fewer steps, eV/Å, summed over components.
 
     Attributes
@@ -36,9 +36,9 @@ class Shorter:
     whole: int
     errors: Sequence[Float[np.ndarray, "scales atoms"]]
 
-    def only(self, member: np.ndarray) -> Shorter:
+    def only(self, member: np.ndarray) -> ShorterTrainings:
         """The same for some of the atoms."""
-        return Shorter(self.steps, self.whole, [e[:, member] for e in self.errors])
+        return ShorterTrainings(self.steps, self.whole, [e[:, member] for e in self.errors])
 
     def mean(self) -> Float[np.ndarray, " scales"]:
         """Error of each scale, mean over atoms, components and replicas, eV/Å."""
@@ -53,8 +53,12 @@ class Shorter:
 
 
 def forecasts(
-    test: Scored, shorter: Shorter, counts: Mapping[str, int], best: int, floor: float | None
-) -> dict[str, Forecast | None]:
+    test: Scored,
+    shorter: ShorterTrainings,
+    counts: Mapping[str, int],
+    best: int,
+    floor: float | None,
+) -> dict[str, ErrorForecast | None]:
     """What twice the frames, and twice the steps, would save at the scale that is best.
 
     Parameters
@@ -94,7 +98,7 @@ def forecasts(
 
 
 def ordered(
-    now: Sequence[Verdict], found: Mapping[str, Forecast | None]
+    now: Sequence[Verdict], found: Mapping[str, ErrorForecast | None]
 ) -> list[dict[str, float | str]]:
     """What saves most: scales as measured, frames and steps as forecast, with intervals of 90 %.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalewise.analysis.attribution.error_table import Scored
-from scalewise.analysis.attribution.forecasts import Shorter, forecasts, ordered
+from scalewise.analysis.attribution.forecasts import ShorterTrainings, forecasts, ordered
 from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
 from scalewise.analysis.evaluation.floor import NoiseFloor
@@ -60,7 +60,7 @@ def describe(
     places: Mapping[str, int],
     floor: NoiseFloor,
     learning: Learning | None,
-    shorter: Shorter,
+    shorter: ShorterTrainings,
     counts: Mapping[str, int],
     settings: AttributionSettings,
 ) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from scalewise.analysis.attribution.error_table import Absolute, Scored, place
-from scalewise.analysis.attribution.forecasts import Shorter
+from scalewise.analysis.attribution.forecasts import ShorterTrainings
 from scalewise.analysis.attribution.questions import ScalePlaces, describe, questions
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import Training, plan
@@ -185,7 +185,9 @@ def _judge(
             absolute.setdefault(training.name, []).append(errors)
         fewer = absolute.pop("short")
         if role == settings.role:
-            shorter = Shorter(_steps(trainings, "short"), _steps(trainings, "whole"), fewer)
+            shorter = ShorterTrainings(
+                _steps(trainings, "short"), _steps(trainings, "whole"), fewer
+            )
         scored[role] = _scored(absolute, part, np.array(split.group)[members], settings)
     test, valid = scored[settings.role], scored["valid"]
     best = int(valid.mean("whole").argmin())

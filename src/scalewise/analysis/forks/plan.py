@@ -47,7 +47,7 @@ class Fork:
 
 
 @dataclass(frozen=True)
-class Shorter:
+class ShorterLadder:
     """A second ladder, like the first, in fewer steps."""
 
     folder: Path
@@ -130,7 +130,7 @@ def plan_shorter(
     trained_on: Sequence[Structure],
     settings: ForkComparisonSettings,
     out: Path,
-) -> Shorter | None:
+) -> ShorterLadder | None:
     """The second ladder; none where none is asked for, or where the first did not begin from zero.
 
     Raises
@@ -143,7 +143,7 @@ def plan_shorter(
     if not 0 < steps < steps_of(potential) or ladder.start is not None:
         return None
     given = {**ladder.model_dump(exclude=set(BUDGET)), **_alike(ladder, trained_on, settings)}
-    return Shorter(out / "shorter", TrainSettings.model_validate({**given, "steps": steps}))
+    return ShorterLadder(out / "shorter", TrainSettings.model_validate({**given, "steps": steps}))
 
 
 def _alike(

@@ -22,7 +22,7 @@ from scalewise.analysis.evaluation.subsets import named_subsets
 from scalewise.analysis.forks.judging import Errors, ShorterErrors, judge_subset, longest_of
 from scalewise.analysis.forks.plan import (
     Fork,
-    Shorter,
+    ShorterLadder,
     plan,
     plan_shorter,
     scale_of,
@@ -183,7 +183,9 @@ def compare_forks(
     )
 
 
-def _forecast(forks: Sequence[Fork], shorter: Shorter | None, model: Potential, scored: int) -> str:
+def _forecast(
+    forks: Sequence[Fork], shorter: ShorterLadder | None, model: Potential, scored: int
+) -> str:
     """What is about to be trained, and what it costs."""
     steps = forks[0].settings.steps or 0
     folders = [f.folder for f in forks] + ([] if shorter is None else [shorter.folder])
@@ -226,7 +228,7 @@ def _ladder_errors(
 
 
 def _shorter_errors(
-    shorter: Shorter | None,
+    shorter: ShorterLadder | None,
     whole: int,
     scored: Sequence[Structure],
     scales: Sequence[ForkSettings],

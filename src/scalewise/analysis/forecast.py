@@ -25,7 +25,7 @@ from jaxtyping import Float
 
 #: Mean and spread of r with steps and with frames.
 BEND: Final = {"steps": (0.8, 0.15), "frames": (0.9, 0.15)}
-#: Ends of r: a curve may stop, and bend up a little.
+#: Lowest and highest r that is drawn.
 ENDS: Final = (0.2, 1.3)
 DRAWS: Final = 4096
 #: Probability that an interval holds the error.
@@ -55,7 +55,7 @@ def extend(
     luck: float | None = None,
     floor: float = 0.0,
 ) -> ErrorForecast | None:
-    """Extend a learning curve; none where an error is zero, or all sizes are one.
+    """Extend a learning curve; none where an error is zero, or the last two sizes are equal.
 
     Parameters
     ----------

@@ -43,27 +43,31 @@ from scalewise.statistics.verdict import Answer, Verdict
 
 #: Share of the steps after which the last fall is counted.
 LATE: Final = 2 / 3
-#: Median of what is left over the square of a slope, and over the last fall, and the spreads of
-#: their logarithms.
+#: The remaining fall of the log error: its median over the squared slope, and over the last fall,
+#: each with the standard deviation of its logarithm.
 FROM_SLOPE: Final = (5.0, 0.7)
 FROM_FALL: Final = (4.0, 1.0)
-#: How much more scales may differ in what they have not learned where no slope was measured.
+#: Factor on the spread of U where no slope was measured.
 UNKNOWN: Final = 2.0
-#: Luck of a slope.
+#: Standard deviation of a slope between seeds of the two trainings.
 SLOPE_LUCK: Final = 0.02
-#: What is left is this share of the last fall at least: both ladders may be at their beginnings.
+#: The remaining fall is at least this share of the last one: a slope may be small because both
+#: trainings are still on the plateau at their start.
 LEAST_OF_FALL: Final = 0.5
-#: More than this is left of no error.
+#: Largest remaining fall of the log error, so that its exponential is a number.
 MOST: Final = 20.0
 #: How slope and last fall change with each doubling of the steps, in forecasts.
 DECAY: Final = 0.7
-#: Of log K, mean and spread; spread of U over the slope, below zero and above; spread of B.
+#: Mean and standard deviation of log K.
 SHARED: Final = (0.45, 0.5)
+#: Standard deviation of U over the slope, below zero and above.
 UNEVEN: Final = (0.2, 0.45)
-#: By how much a ladder's longest scale may be behind a potential of that scale, of as many steps.
-BEHIND: Final = 0.3
+#: Standard deviation of B.
 BASE: Final = 0.025
-#: A longer scale that doubles an error has not been seen.
+#: Scale of a half-normal distribution: how much higher the log error of a ladder's longest scale is
+#: than that of a potential of this scale alone, after as many steps.
+BEHIND: Final = 0.3
+#: Lowest x: a longer scale at most doubles the error.
 WORST: Final = -0.75
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
 #: low: rungs share their weights and their steps, and the ends get fewest (docs/findings.md).
@@ -124,7 +128,7 @@ class Learning:
         return cls(int(steps[-1]), fall, seconds)
 
     def after_shorter(self, steps: int, before: float, after: float) -> Learning:
-        """With what the errors of a shorter training, and of this one, say of it."""
+        """Add the slope from a shorter training's error, ``before``, to this one's, ``after``."""
         if not (before > 0 and after > 0 and steps < self.steps):
             return self
         return replace(self, slope=float(np.log(before / after) / np.log2(self.steps / steps)))
@@ -181,7 +185,9 @@ def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
 def at_end(
     now: Verdict, learning: Learning, compared: Compared = "forks"
 ) -> Float[np.ndarray, " draws"]:
-    """What a gain that was measured, with its interval, may be at the end of training.
+    """Draw the gain at the end of training, given the measured one with its 95 % interval.
+
+    The formula is that of the module. ``learning`` gives the remaining fall of the error.
 
     Examples
     --------

@@ -14,9 +14,9 @@ from scalewise.analysis.forecast import ErrorForecast, extend
 from scalewise.analysis.learning import Learning
 from scalewise.statistics.verdict import Verdict
 
-#: What is asked of scales, and holds for whoever has not got them.
+#: Questions about scales, whose measured gains stand beside the forecasts.
 SCALES = ("cutoff", "long", "routing")
-#: An interval of 90 % over one of 95 %.
+#: Width of a normal interval of 90 % over that of 95 %.
 NARROWER = 1.645 / 1.960
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from scalewise.training.run import train_in
 
 DATA = Path(__file__).parents[2] / "shared/data"
 MIN_GAIN = 0.05
+#: How a reason names the training that would settle it with these frames.
+NAMED = re.compile(r"(\d+) times as long would")
 
 
 @dataclass(frozen=True)
@@ -302,6 +305,24 @@ def cells(name: str, out: Path, known: list[dict[str, Any]], forks: int) -> list
     return found
 
 
+def settled(cells: list[dict[str, Any]]) -> list[bool]:
+    """Whether the training that an undecided cell names decides it, where one as long was made."""
+    found = []
+    for cell in cells:
+        times = NAMED.search(cell["reason"])
+        if cell["answer"] != "cannot tell" or times is None:
+            continue
+        needs = int(times[1]) * cell["budget"]
+        same = ("system", "seed", "subset", "cutoff", "long")
+        later = [
+            c for c in cells if all(c[k] == cell[k] for k in same) and c["budget"] >= 0.95 * needs
+        ]
+        if later:
+            first = min(later, key=lambda c: c["budget"])
+            found.append(bool(first["answer"] != "cannot tell"))
+    return found
+
+
 def contradicted(cell: dict[str, Any]) -> bool:
     """Whether a sure answer is wrong, as surely as the truth is known."""
     if cell["answer"] == "needed":
@@ -349,7 +370,11 @@ def main() -> None:
     )
     open_ = [c for c in every if c["answer"] == "cannot tell"]
     named = sum("times as long" in c["reason"] for c in open_)
-    console.print(f"{named} of {len(open_)} that are not decided name a longer training")
+    kept = settled(every)
+    console.print(
+        f"{named} of {len(open_)} that are not decided name a longer training; {sum(kept)} of the "
+        f"{len(kept)} trainings that were made settle it"
+    )
     for c in wrong:
         console.print(str(c))
 

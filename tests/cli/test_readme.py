@@ -30,9 +30,21 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line.startswith("scalewise")]
+def chains() -> list[list[list[str]]]:
+    """Commands by section; a section that reads what an earlier one wrote goes on with that one."""
+    found: list[list[list[str]]] = []
+    for section in README.split("\n## "):
+        shell = re.findall(r"```sh\n(.*?)```", section, flags=re.DOTALL)
+        lines = [line for block in shell for line in block.splitlines()]
+        commands = [shlex.split(line) for line in lines if line.startswith("scalewise")]
+        words = {word for command in commands for word in command if word.startswith("runs/")}
+        for earlier in found:
+            if words & {word for command in earlier for word in command}:
+                earlier += commands
+                break
+        else:
+            found += [commands] if commands else []
+    return found
 
 
 def small(command: list[str]) -> list[str]:
@@ -71,14 +83,18 @@ def load(path: Path):
     return module
 
 
+def test_the_readme_has_commands() -> None:
+    assert len(chains()) >= 4
+    assert len([command for chain in chains() for command in chain]) >= 15
+
+
 @pytest.mark.readme
-def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chain", chains(), ids=lambda chain: "-".join(c[1] for c in chain))
+def test_commands_of_the_readme_run(chain: list[list[str]], tmp_path: Path) -> None:
     pytest.importorskip("openmm")
     labels, _, _ = load(ROOT / "examples/audit_two_models.py").write_files(tmp_path)
     shutil.copy(labels, tmp_path / "new.xyz")
-    listed = commands()
-    assert len(listed) >= 5
-    for command in listed:
+    for command in chain:
         found = subprocess.run(
             [sys.executable, "-m", "scalewise.cli", *small(command)[1:]],
             cwd=tmp_path,

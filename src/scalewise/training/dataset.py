@@ -29,8 +29,9 @@ from scalewise.models.graph_operations import batch, trim_edges
 #: Atoms of a step: one of 15 costs what one of 60 does (benchmarks/speed.py), and larger batches
 #: make fewer steps.
 ATOMS_PER_STEP = 100
-#: Steps of an epoch at least, before batches get smaller.
-STEPS_PER_EPOCH = 4
+#: Steps of an epoch at least, before batches get smaller: of 45 frames, steps of one or two
+#: generalise better than steps of five or ten (docs/findings.md).
+STEPS_PER_EPOCH = 20
 #: Bytes of prepared frames that are kept in memory, of each role.
 ROOM = float(512 << 20)
 #: Threads that prepare batches, and how many steps they may be ahead.
@@ -249,8 +250,8 @@ def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     Examples
     --------
     >>> water = Structure(np.array([8, 1, 1]), np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
-    >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 24, 2)
-    (33, 3)
+    >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 40, 2)
+    (33, 1)
     """
     atoms = float(columns.sizes(frames).mean())
     most = len(frames) // (STEPS_PER_EPOCH * processes)

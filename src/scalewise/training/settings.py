@@ -163,10 +163,10 @@ class TrainSettings(Settings):
     batch_size: Count | None = Field(
         None,
         description="frames per step and process; default: as many as have about 100 atoms "
-        "together",
+        "together, and in all processes a twentieth of the training frames at most",
     )
-    learning_rate: float = Field(0.02, gt=0, description="of matrices (Muon)")
-    adam_rate: float = Field(0.005, gt=0, description="of all other weights (Adam)")
+    learning_rate: float = Field(0.04, gt=0, description="of matrices (Muon)")
+    adam_rate: float = Field(0.01, gt=0, description="of all other weights (Adam)")
     weight_decay: float = Field(
         0.03, ge=0, lt=10, description="of matrices, over the learning rate: how smooth they stay"
     )

@@ -118,7 +118,8 @@ def _yaml(text: str) -> Any:
         _check_size(tree)
         return tree
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        # Python's remedy for whole numbers of thousands of digits is for programmers
+        reason = " ".join(str(error).partition("; use sys.")[0].split()) or type(error).__name__
         raise ValueError(cut(reason, 200)) from None
 
 

@@ -114,7 +114,7 @@ def test_errors_survive_a_process_boundary() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("seed: 1" + 5000 * "0", "not valid YAML"),
+        ("seed: 1" + 5000 * "0", r"not valid YAML \(.* value has \d+ digits\)"),
         ("seed: 0x" + 5000 * "f", "a whole number of 20000 bits"),
         ("a: &x [1]\nb: *x", r"an alias, \*x"),
         ("seed: !!int 3", "a tag, tag:yaml.org,2002:int"),

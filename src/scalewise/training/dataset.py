@@ -26,9 +26,9 @@ from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import batch, trim_edges
 
-#: Atoms of a step: one of 15 costs what one of 60 does (benchmarks/speed.py), and larger batches
-#: make fewer steps.
-ATOMS_PER_STEP = 100
+#: Atoms of a step, in all processes: one of 15 costs what one of 60 does (benchmarks/speed.py), and
+#: larger steps generalise worse in as much time (docs/findings.md).
+ATOMS_PER_STEP = 60
 #: Steps of an epoch at least, before batches get smaller: of 45 frames, steps of one or two
 #: generalise better than steps of five or ten (docs/findings.md).
 STEPS_PER_EPOCH = 20
@@ -243,7 +243,7 @@ def _sample(
 
 
 def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
-    """Frames that make a step of about ``ATOMS_PER_STEP`` atoms in each process.
+    """Frames of each process that make a step of about ``ATOMS_PER_STEP`` atoms in all of them.
 
     Few frames make smaller steps, ``STEPS_PER_EPOCH`` of them in an epoch at least.
 
@@ -251,11 +251,11 @@ def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     --------
     >>> water = Structure(np.array([8, 1, 1]), np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))
     >>> frames_per_step([water] * 1000, 1), frames_per_step([water] * 40, 2)
-    (33, 1)
+    (20, 1)
     """
     atoms = float(columns.sizes(frames).mean())
     most = len(frames) // (STEPS_PER_EPOCH * processes)
-    return max(1, min(round(ATOMS_PER_STEP / atoms), most))
+    return max(1, min(round(ATOMS_PER_STEP / atoms / processes), most))
 
 
 def join(samples: Sequence[Batch]) -> Batch:

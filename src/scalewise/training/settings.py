@@ -162,8 +162,8 @@ class TrainSettings(Settings):
     )
     batch_size: Count | None = Field(
         None,
-        description="frames per step and process; default: as many as have about 100 atoms "
-        "together, and in all processes a twentieth of the training frames at most",
+        description="frames per step and process; default: as many as have, in all processes, "
+        "about 60 atoms together, and a twentieth of the training frames at most",
     )
     learning_rate: float = Field(0.04, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.01, gt=0, description="of all other weights (Adam)")

@@ -383,6 +383,7 @@ class Trainer:
         info = {
             "settings": self.job.settings.model_dump(mode="json"),
             "step": self.state.progress.step,
+            "batch_size": self.job.batch_size,
             "seconds": round(self.state.progress.elapsed, 1),
             "valid": errors,
         }

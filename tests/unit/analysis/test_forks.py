@@ -11,6 +11,7 @@ import pytest
 
 import scalewise as sw
 from scalewise.analysis.forks.judging import Errors, ShorterErrors, judge_subset
+from scalewise.analysis.forks.plan import plan, plan_shorter, scales_of
 from scalewise.analysis.learning import (
     Asked,
     Compared,
@@ -193,6 +194,21 @@ def errors(ratios: list[float], *, seed: int = 0, luck: float = 0.01) -> Errors:
     own = np.exp(0.1 * rng.standard_normal((2, len(ratios), 300)))
     forks = np.array(ratios)[:, None] * base * noise * own
     return Errors(forks, forks[0], np.arange(300) // 10)
+
+
+def test_forks_take_as_many_frames_in_a_step_as_their_ladder_did(tmp_path: Path) -> None:
+    asked, frames = sw.ForkComparisonSettings(), [salt_frame(seed=k) for k in range(3)]
+    network = {"ladder": [3.0, 4.0], **SMALL}
+    # of the settings (in each of two processes), of what the training did, and of its default
+    for given, known, size in ((5, 3, 10), (None, 3, 6), (None, "3", 2), (None, None, 2)):
+        trained = {"network": network, "processes": 2, "batch_size": given}
+        settings = sw.TrainSettings.model_validate(trained).model_dump(mode="json")
+        info = {"settings": settings, "step": 100, "batch_size": known}
+        ladder = replace(untrained(ladder=[3.0, 4.0]), info=info)
+        forks = plan(ladder, frames, asked, scales_of(ladder, asked), tmp_path)
+        shorter = plan_shorter(ladder, frames, asked, tmp_path)
+        assert shorter is not None
+        assert {t.settings.batch_size for t in (*forks, shorter)} == {size}
 
 
 def test_what_is_planted_is_found() -> None:

@@ -105,7 +105,7 @@ def plan(
     steps = settings.steps or max(1, round(settings.share * steps_of(potential)))
     common = {
         **ladder.model_dump(exclude=set(OWN)),
-        **_alike(ladder, trained_on, settings),
+        **_alike(potential, trained_on, settings),
         "start": out / "ladder",
         "steps": steps,
         "learning_rate": settings.rate * ladder.learning_rate,
@@ -142,15 +142,17 @@ def plan_shorter(
     steps = 0 if settings.shorter is None else round(settings.shorter * steps_of(potential))
     if not 0 < steps < steps_of(potential) or ladder.start is not None:
         return None
-    given = {**ladder.model_dump(exclude=set(BUDGET)), **_alike(ladder, trained_on, settings)}
+    given = {**ladder.model_dump(exclude=set(BUDGET)), **_alike(potential, trained_on, settings)}
     return ShorterLadder(out / "shorter", TrainSettings.model_validate({**given, "steps": steps}))
 
 
 def _alike(
-    ladder: TrainSettings, trained_on: Sequence[Structure], settings: ForkComparisonSettings
+    potential: Potential, trained_on: Sequence[Structure], settings: ForkComparisonSettings
 ) -> dict[str, Any]:
     """What makes steps of a training in one process those of the ladder's."""
-    size = ladder.batch_size or frames_per_step(trained_on, ladder.processes)
+    ladder, known = training_of(potential), potential.info.get("batch_size")
+    size = ladder.batch_size or (known if type(known) is int and known > 0 else None)
+    size = size or frames_per_step(trained_on, ladder.processes)
     return {
         "batch_size": size * ladder.processes,
         "validations": VALIDATIONS,

@@ -306,7 +306,10 @@ def cells(name: str, out: Path, known: list[dict[str, Any]], forks: int) -> list
 
 
 def settled(cells: list[dict[str, Any]]) -> list[bool]:
-    """Whether the training that an undecided cell names decides it, where one as long was made."""
+    """Whether the training that an undecided cell names decides it, where one like it was made.
+
+    That is, one of 0.95 to 1.5 times the steps.
+    """
     found = []
     for cell in cells:
         times = NAMED.search(cell["reason"])
@@ -315,7 +318,9 @@ def settled(cells: list[dict[str, Any]]) -> list[bool]:
         needs = int(times[1]) * cell["budget"]
         same = ("system", "seed", "subset", "cutoff", "long")
         later = [
-            c for c in cells if all(c[k] == cell[k] for k in same) and c["budget"] >= 0.95 * needs
+            c
+            for c in cells
+            if all(c[k] == cell[k] for k in same) and 0.95 * needs <= c["budget"] <= 1.5 * needs
         ]
         if later:
             first = min(later, key=lambda c: c["budget"])
@@ -372,8 +377,8 @@ def main() -> None:
     named = sum("times as long" in c["reason"] for c in open_)
     kept = settled(every)
     console.print(
-        f"{named} of {len(open_)} that are not decided name a longer training; {sum(kept)} of the "
-        f"{len(kept)} trainings that were made settle it"
+        f"{named} of {len(open_)} that are not decided name a longer training; of {len(kept)} such "
+        f"answers with these frames a ladder about as long was trained, which settles {sum(kept)}"
     )
     for c in wrong:
         console.print(str(c))

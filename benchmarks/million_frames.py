@@ -35,7 +35,7 @@ BOX, SHIFT = 9.0, 0.4
 SETTINGS = (
     *("data.split_key=split", "network.channels=8", "network.hidden=16", "network.l_max=2"),
     *("network.num_bessel=6", "network.layers=1", "network.cutoff=4.5", "device=cpu"),
-    *("validations=2", "patience=null", "ema=0.99"),
+    *("validations=2", "patience=null", "ema=0.99", "batch_size=6"),
 )
 
 

@@ -26,10 +26,10 @@ from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import batch, trim_edges
 
-#: Atoms of a step, in all processes: one of 15 costs what one of 60 does (benchmarks/speed.py), and
-#: larger steps generalise worse in as much time (docs/findings.md).
+#: Atoms of a step, in all processes: smaller ones hardly cost less (benchmarks/step_cost.py), and
+#: long trainings in larger ones bend worse outside their data (docs/findings.md).
 ATOMS_PER_STEP = 60
-#: Steps of an epoch at least, before batches get smaller: of 45 frames, steps of one or two
+#: Steps of an epoch at least, before steps get smaller: of 45 frames, steps of one or two
 #: generalise better than steps of five or ten (docs/findings.md).
 STEPS_PER_EPOCH = 20
 #: Bytes of prepared frames that are kept in memory, of each role.
@@ -245,7 +245,8 @@ def _sample(
 def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     """Frames of each process that make a step of about ``ATOMS_PER_STEP`` atoms in all of them.
 
-    Few frames make smaller steps, ``STEPS_PER_EPOCH`` of them in an epoch at least.
+    Few frames make smaller steps, ``STEPS_PER_EPOCH`` of them in an epoch at least. Each process
+    has one frame at least.
 
     Examples
     --------
@@ -254,8 +255,8 @@ def frames_per_step(frames: Sequence[Structure], processes: int) -> int:
     (20, 1)
     """
     atoms = float(columns.sizes(frames).mean())
-    most = len(frames) // (STEPS_PER_EPOCH * processes)
-    return max(1, min(round(ATOMS_PER_STEP / atoms / processes), most))
+    together = min(round(ATOMS_PER_STEP / atoms), len(frames) // STEPS_PER_EPOCH)
+    return max(1, round(together / processes))
 
 
 def join(samples: Sequence[Batch]) -> Batch:

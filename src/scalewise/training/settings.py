@@ -163,7 +163,7 @@ class TrainSettings(Settings):
     batch_size: Count | None = Field(
         None,
         description="frames per step and process; default: as many as have, in all processes, "
-        "about 60 atoms together, and a twentieth of the training frames at most",
+        "about 60 atoms together, a twentieth of the training frames at most, and one at least",
     )
     learning_rate: float = Field(0.04, gt=0, description="of matrices (Muon)")
     adam_rate: float = Field(0.01, gt=0, description="of all other weights (Adam)")

@@ -263,9 +263,11 @@ def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
 
 
 def test_steps_that_are_known_beforehand_are_those_of_all_frames(
-    file: Path, tmp_path: Path
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fewer frames are seen more often; and no training waits for the first."""
+    # all eight frames alone would make steps of two, a quarter of them steps of one
+    monkeypatch.setattr("scalewise.training.dataset.STEPS_PER_EPOCH", 4)
     frames = read_structures(file, check_units=False)
     for words, steps in (
         ((), 16),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from scalewise.data.structure import Labels
+from scalewise.data.structure import Labels, Structure
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.gradients import Derivatives
@@ -138,6 +138,11 @@ def test_steps_have_about_sixty_atoms() -> None:
     assert frames_per_step(frames, 1) == round(60 / atoms)
     assert frames_per_step(frames, 2) == round(30 / atoms)  # in all processes
     assert frames_per_step(frames[:40], 1) == 2  # twenty steps at least
-    assert frames_per_step(frames[:39], 2) == 1
+    assert frames_per_step(frames[:39], 1) == 1
+    # what all processes take together hardly depends on how many they are
+    open_axes = np.zeros(3, dtype=bool)
+    molecule = Structure(np.ones(21, int), np.zeros((21, 3)), np.zeros((3, 3)), open_axes)
+    assert [n * frames_per_step([molecule] * 900, n) for n in (1, 2, 3, 4)] == [3, 4, 3, 4]
+    assert [frames_per_step([molecule] * 45, n) for n in (1, 2, 8)] == [2, 1, 1]
     alone = replace(frames[0], pbc=np.zeros(3, dtype=bool))
     assert frames_per_step([*frames, alone], 1) == round(60 / atoms)  # they share a step

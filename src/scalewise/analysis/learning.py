@@ -74,6 +74,8 @@ WORST: Final = -0.75
 RUNG: Final = (1.45, 1.25)
 #: Share of its error that a network keeps at least which has learned its frames.
 LEARNED: Final = 0.8
+#: Per cent from which on no number is said.
+NEARLY_ALL: Final = 95.0
 #: Doublings of a training that are worth naming.
 DOUBLINGS: Final = 8
 #: Of each distribution.
@@ -353,7 +355,8 @@ def sentence(section: Mapping[str, Any]) -> str:
     how = f"{how.format(steps=section['steps'])} {100 * (1 - np.exp(-fall)):.2g} %"
     if left < 1:
         return f"The network has learned what these frames tell: {how}."
+    most = "nearly all" if left > NEARLY_ALL else f"up to {left:.0f} %"
     return (
-        f"The network is still learning: {how}, and a training without end may take up to "
-        f"{left:.0f} % of what is left."
+        f"The network is still learning: {how}, and a training without end may take {most} of what "
+        "is left."
     )

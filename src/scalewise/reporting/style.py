@@ -14,7 +14,14 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 
 from scalewise.core.files import replacing
 from scalewise.reporting.names import LossUnit
@@ -28,6 +35,8 @@ MARKERS: Final = "osD^vP*"
 GREY: Final = "#666666"
 #: Largest over smallest value from which an axis is logarithmic.
 LOG_FROM: Final = 12.0
+#: Ticks of the usual kind that a logarithmic axis must show, before it gets others.
+FEWEST_TICKS: Final = 2
 
 #: Said where labels leave no room for what they label: it is drawn all the same.
 _CROWDED: Final = "constrained_layout not applied"
@@ -114,7 +123,10 @@ def few_decades(axis: Axis) -> None:
     logarithmic(axis)
     low, high = axis.get_view_interval()
     ticks = [v * 10.0**d for d in range(-6, 9) for v in (1, 1.5, 2, 3, 4, 5, 6, 8)]
-    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    inside = [t for t in ticks if low <= t <= high]
+    if len(inside) < FEWEST_TICKS:  # less than a third of a decade
+        inside = [t for t in MaxNLocator(4).tick_values(low, high) if low <= t <= high]
+    axis.set_major_locator(FixedLocator(inside))
     axis.set_minor_locator(NullLocator())
 
 

@@ -22,6 +22,7 @@ from scalewise.analysis.overview.structure import dataset, show_frame, viewer_sc
 from scalewise.cli import app
 from scalewise.core.errors import InputError
 from scalewise.models import checkpoint
+from scalewise.reporting.report import Report
 from scalewise.reporting.style import styled
 from support import untrained
 
@@ -51,6 +52,40 @@ def test_what_is_not_known_is_said_with_what_would_settle_it() -> None:
     assert "Train for 4.5 Å alone: scalewise train DATA network.cutoff=4.5." in next_steps(
         [Run("fork", (forks(),))]
     )
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (
+            ("cannot tell", "cannot tell"),
+            ["What range the system needs is not known (it is still learning)."],
+        ),
+        (
+            ("needed", "cannot tell"),
+            [
+                "A longer cutoff is needed.",
+                "Whether long range is needed is not known (it is still learning).",
+                "Of what was tried, a longer cutoff saves most.",
+            ],
+        ),
+        (("not needed",), ["A longer cutoff is not needed."]),
+    ],
+)
+def test_a_proof_answers_what_range_is_needed(answers: tuple[str, ...], said: list[str]) -> None:
+    reasons = {"cannot tell": "it is still learning"}
+    verdicts = [
+        {"question": question, "answer": answer, "reason": reasons.get(answer, "")}
+        for question, answer in zip(("cutoff", "long"), answers, strict=False)
+    ]
+    verdicts.append({"question": "data", "answer": "needed", "reason": ""})
+    limit = "cutoff" if answers[0] == "needed" else None
+    body = {"subsets": [{"verdicts": verdicts, "limit": limit}]}
+    proof = Run("prove", (Report("prove", body, {}, {}, {}),))
+    assert verdict([proof]) == said
+    # forks answer it better
+    fork = Run("fork", (forks(),))
+    assert verdict([fork, proof]) == [*verdict([fork]), *said[len(answers) :]]
 
 
 def test_nothing_was_asked_yet(tmp_path: Path) -> None:

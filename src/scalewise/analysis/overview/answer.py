@@ -13,6 +13,8 @@ from scalewise.analysis.learning import sentence
 from scalewise.analysis.overview.collect import Run
 from scalewise.reporting.report import Report
 
+#: Questions of a proof that are about range.
+RANGE = {"cutoff": "a longer cutoff", "long": "long range"}
 #: Of what saves most by a proof.
 SHOWN = 3
 #: What ``limit`` of a proof asks for.
@@ -46,7 +48,8 @@ def verdict(runs: Sequence[Run]) -> list[str]:
         found += _of_forks(report.results)
     elif report is not None and report.kind == "curve":
         found += _of_curve(report.results)
-    found += [line for each in reports_of(runs, "prove")[-1:] for line in _of_proof(each.results)]
+    for each in reports_of(runs, "prove")[-1:]:
+        found += [*([] if found else _range_by_proof(each.results)), *_of_proof(each.results)]
     return found or ["Nothing was asked yet about the range that the system needs."]
 
 
@@ -66,6 +69,20 @@ def _of_curve(results: Mapping[str, Any]) -> list[str]:
     names = [s["name"] for s in subsets[1:]]
     differ = [f"{name}: {need}." for name, need in zip(names, rest, strict=True) if need != whole]
     return [f"{_first(whole)}.", *differ, sentence(results["learning"])]
+
+
+def _range_by_proof(results: Mapping[str, Any]) -> list[str]:
+    verdicts = results["subsets"][0]["verdicts"]
+    asked = [v for v in verdicts if v["question"] in RANGE]
+    unknown = [v for v in asked if v["answer"] == "cannot tell"]
+    if asked and len(unknown) == len(asked):
+        return [f"What range the system needs is not known ({unknown[0]['reason']})."]
+    return [
+        f"Whether {RANGE[v['question']]} is needed is not known ({v['reason']})."
+        if v in unknown
+        else f"{_first(RANGE[v['question']])} is {v['answer']}."
+        for v in asked
+    ]
 
 
 def _of_proof(results: Mapping[str, Any]) -> list[str]:

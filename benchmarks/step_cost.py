@@ -42,7 +42,10 @@ def timed(frames: list[Structure]) -> list[StepTime]:
 
 def trained(frames: list[Structure]) -> float:
     """Seconds of a step of a training of these frames, validations left out."""
-    model = scalewise.train(frames, steps=STEPS, validations=1, compile="never", device="cpu")
+    size = frames_per_step(frames, 1)  # of all of them, as the forecast
+    model = scalewise.train(
+        frames, steps=STEPS, batch_size=size, validations=1, compile="never", device="cpu"
+    )
     return float(model.info["seconds"]) / float(model.info["step"])
 
 

@@ -14,7 +14,7 @@ from scalewise.analysis.overview.collect import Run
 from scalewise.reporting.report import Report
 
 #: Questions of a proof that are about range.
-RANGE = {"cutoff": "a longer cutoff", "long": "long range"}
+RANGE = ("cutoff", "long")
 #: Of what saves most by a proof.
 SHOWN = 3
 #: What ``limit`` of a proof asks for.
@@ -78,9 +78,9 @@ def _range_by_proof(results: Mapping[str, Any]) -> list[str]:
     if asked and len(unknown) == len(asked):
         return [f"What range the system needs is not known ({unknown[0]['reason']})."]
     return [
-        f"Whether {RANGE[v['question']]} is needed is not known ({v['reason']})."
+        f"Whether {REMEDIES[v['question']]} is needed is not known ({v['reason']})."
         if v in unknown
-        else f"{_first(RANGE[v['question']])} is {v['answer']}."
+        else f"{_first(REMEDIES[v['question']])} is {v['answer']}."
         for v in asked
     ]
 

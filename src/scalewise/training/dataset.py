@@ -26,8 +26,8 @@ from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import batch, trim_edges
 
-#: Atoms of a step, in all processes: smaller ones hardly cost less (benchmarks/step_cost.py), and
-#: long trainings in larger ones bend worse outside their data (docs/findings.md).
+#: Atoms of a step, in all processes: a long training in larger steps had larger errors outside its
+#: data (one set, one seed; docs/findings.md).
 ATOMS_PER_STEP = 60
 #: Steps of an epoch at least, before steps get smaller: of 45 frames, steps of one or two
 #: generalise better than steps of five or ten (docs/findings.md).

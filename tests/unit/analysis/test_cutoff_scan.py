@@ -49,7 +49,7 @@ LADDER = ("network.ladder=[3.0,4.5,long]",)
 WORDS = (
     *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.num_bessel=4"),
     *("network.layers=1", "device=cpu", "epochs=30", "validations=3", *LADDER),
-    *("learning_rate=0.02", "adam_rate=0.005"),  # whatever the defaults are
+    *("learning_rate=0.02", "adam_rate=0.005"),  # at twice these, cutoffs below rise, not fall
 )
 
 

@@ -7,8 +7,8 @@ on the workers of a scheduler it is trained in a temporary folder, and what is i
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -33,10 +33,10 @@ START: Final = "start"
 
 @dataclass(frozen=True, eq=False)
 class Common:
-    """What trainings need: structures, and the potential that those with a ``start`` begin from."""
+    """What trainings need: structures, and the potentials that some begin from, by ``start``."""
 
     structures: Sequence[Structure]
-    initial: Potential | None = None
+    initial: Mapping[Path, Potential] = field(default_factory=dict)
     device: str = "cpu"
 
 
@@ -132,8 +132,8 @@ def _train_away(common: Common, task: TrainingTask) -> dict[str, bytes]:
     """Train in a temporary folder; return the files that were written, by name."""
     with tempfile.TemporaryDirectory() as temporary:
         folder, settings = Path(temporary), task.settings
-        if common.initial is not None and settings.start is not None:
-            start = common.initial.save(folder / START)
+        if settings.start is not None:
+            start = common.initial[settings.start].save(folder / START)
             settings = settings.model_copy(update={"start": start})
         train_in(common.structures, task.split, settings, folder / RUN)
         _score(common, task, folder / RUN)

@@ -335,7 +335,8 @@ EXPERIMENTS: Final = (
         r"""Say what would help: a longer range, other scales, more frames or a larger network.
 
     [bold]scalewise prove dft.xyz --ladder 3,6.5,long --minutes 5[/bold]  ten trainings: all
-    frames, half, a quarter, half the channels, a fifth of the steps, two seeds each
+    frames, half, a quarter, half the channels, a fifth of the steps, two seeds each; then each
+    scale goes on alone from the ladders on all frames
 
     Writes prove.json and figures/ below --out. Settings of scalewise train hold, too.
 
@@ -349,7 +350,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "prove",
             "prove",
-            4,
+            5,
             f"{_A}.attribution.table:print_proof",
             f"{_A}.attribution.figure:figures_of",
         ),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.io
@@ -32,6 +33,7 @@ from scalewise.statistics.verdict import Verdict
 from scalewise.training.run import split_for
 from support import salt_frame, untrained
 
+ASKED: Mapping[str, Any] = {"min_gain": 0.02, "alpha": 0.05, "seed": 0, "resamples": 200}
 SETUPS = ("whole", "narrow", "half", "quarter")
 #: Scales: the cutoff asked about, the longest without long range, the longest with it.
 PLACES = {"at": 0, "without": 1, "longest": 2, "best": 2}
@@ -51,8 +53,8 @@ def planted(
 ) -> tuple[Scored, Scored]:
     """Errors (test, valid) whose steps save these shares, with luck of training on top.
 
-    The scales of one training share most of its luck, as those of a ladder do. ``drawn``: luck of
-    the frames that a smaller set holds, drawn anew for each replica.
+    The scales of one training share most of its luck, as those of a ladder do, and as its forks do.
+    ``drawn``: luck of the frames that a smaller set holds, drawn anew for each replica.
     """
     rng = np.random.default_rng(seed)
     atoms, groups = 600, 24
@@ -69,6 +71,7 @@ def planted(
     }
     for name in ("half", "quarter"):
         luck[name] = luck[name] + rng.normal(0, drawn, (replicas, 1))
+    own = luck["whole"] + rng.normal(0, 0.3 * training, (replicas, 3))
     found = []
     for _ in range(2):
         block = np.repeat(np.arange(groups), atoms // groups)
@@ -86,13 +89,19 @@ def planted(
             ]
             for name in SETUPS
         }
-        found.append(Scored(absolute, block, kind))
+        alone = (
+            each
+            * np.exp(scale + own)[:, :, None]
+            * (1.0 + routing * apart)
+            * (1.0 + 0.1 * rng.standard_normal((replicas, 3, atoms)))
+        )
+        found.append(Scored(absolute, block, kind, {k: alone[:, k] for k in range(3)}))
     return found[0], found[1]
 
 
 def verdicts(test: Scored, valid: Scored) -> dict[str, Verdict]:
     places: Mapping[str, int] = PLACES
-    found = judge(changes(test, valid, places), min_gain=0.02, alpha=0.05, seed=0, resamples=200)
+    found = judge(changes(test, valid, places), **ASKED)
     return {v.question: v for v in found}
 
 
@@ -154,17 +163,32 @@ def test_no_limit_is_named_where_two_are_alike() -> None:
 
 
 def test_the_longest_scale_is_compared_with_every_other() -> None:
-    settings = load(AttributionSettings, None, WORDS)
+    settings, done = load(AttributionSettings, None, WORDS), Learning(1000, 0.0)
     test, _ = planted(0, cutoff=0.15)
-    first, second = ranges(test, 2, Learning(1000, 0.0), settings)
-    assert (first["scale"], first["now"]["answer"]) == (0, "needed")
+    first, second = ranges(test, 2, done, settings)
+    assert (first["scale"], first["now"]["answer"], first["answer"]) == (0, "needed", "needed")
     assert first["now"]["low"] < 0.15 < first["now"]["high"]
-    assert (second["scale"], second["now"]["answer"]) == (1, "not needed")
-    # rungs of a ladder are no potentials of one scale
-    assert first["answer"] == second["answer"] == "cannot tell"
+    assert (second["scale"], second["now"]["answer"], second["answer"]) == (
+        *(1, "not needed", "not needed"),
+    )
+    assert {r["answer"] for r in ranges(test, 2, None, settings)} == {"cannot tell"}
+    # rungs of a ladder are no potentials of one scale, nor what it comes to as one
+    rungs = ranges(replace(test, forks={2: test.forks[2]}), 2, done, settings)
+    assert [r["now"]["answer"] for r in rungs] == ["needed", "not needed"]
+    assert [r["answer"] for r in rungs] == ["cannot tell", "cannot tell"]
     much, _ = planted(0, cutoff=0.5)
-    assert ranges(much, 2, Learning(1000, 0.0), settings)[0]["answer"] == "needed"
-    assert ranges(much, 2, None, settings)[0]["answer"] == "cannot tell"
+    assert ranges(replace(much, forks={}), 2, done, settings)[0]["answer"] == "needed"
+
+
+def test_what_scales_are_worth_is_asked_of_forks() -> None:
+    """What a ladder's ends lose by being its ends is no gain of a longer cutoff."""
+    test, valid = planted(1)
+    ladder = [e * np.array([1.4, 1.0, 1.0])[:, None] for e in test.absolute["whole"]]
+    test = replace(test, absolute={**test.absolute, "whole": ladder})
+    assert judge({"": test.within(0, 2)}, **ASKED)[0].answer == "needed"
+    assert verdicts(test, valid)["cutoff"].answer == "not needed"
+    some = test.only(np.arange(600) < 300)
+    assert some.forks[0].shape == (2, 300)
 
 
 # --------------------------------------------------------------------------- trainings
@@ -302,6 +326,13 @@ def test_a_proof_is_written_and_trains_nothing_twice(
     assert found["scales"] == [{"cutoff": c, "long": False} for c in (3.0, 3.75, 4.5)]
     assert len(whole["mae"]["whole"]) == 3
     assert len(found["trainings"]) == 10
+    # both seeds of three cutoffs, for a share of the steps
+    assert [(f["scale"], f["replica"]) for f in found["forks"]] == [
+        (k, r) for r in range(2) for k in range(3)
+    ]
+    assert all(mae > 0 for mae in whole["mae_alone"])
+    states = {p.parent.name for p in tmp_path.glob("forks/*/state.safetensors")}
+    assert states == {f"{c}-{r}" for c in ("3", "3.75", "4.5") for r in range(2)}
     assert list(whole["mae"]) == ["whole", "narrow", "quarter", "half", "short"]
     assert {row["remedy"] for row in whole["order"]} >= {"frames", "steps", "cutoff", "routing"}
     gains = [row["gain"] for row in whole["order"]]

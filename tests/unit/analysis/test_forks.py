@@ -205,7 +205,10 @@ def test_forks_take_as_many_frames_in_a_step_as_their_ladder_did(tmp_path: Path)
         settings = sw.TrainSettings.model_validate(trained).model_dump(mode="json")
         info = {"settings": settings, "step": 100, "batch_size": known}
         ladder = replace(untrained(ladder=[3.0, 4.0]), info=info)
-        forks = plan(ladder, frames, asked, scales_of(ladder, asked), tmp_path)
+        scales = scales_of(ladder, asked)
+        forks = plan(
+            ladder, tmp_path / "ladder", frames, asked, scales, tmp_path, replicas=range(2)
+        )
         shorter = plan_shorter(ladder, frames, asked, tmp_path)
         assert shorter is not None
         assert {t.settings.batch_size for t in (*forks, shorter)} == {size}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -28,16 +28,20 @@ class Scored:
         Group of each atom.
     kind
         Which atoms may differ in scale: an integer for each atom's element and regimes.
+    forks
+        By scale, where the trainings on all frames went on at this scale alone [replicas, atoms].
     """
 
     absolute: Absolute
     block: Int[np.ndarray, " atoms"]
     kind: Int[np.ndarray, " atoms"]
+    forks: Mapping[int, Float[np.ndarray, "replicas atoms"]] = field(default_factory=dict)
 
     def only(self, member: np.ndarray) -> Scored:
         """The same for some of the atoms."""
         part = {name: [e[:, member] for e in of] for name, of in self.absolute.items()}
-        return Scored(part, self.block[member], self.kind[member])
+        forks = {scale: e[:, member] for scale, e in self.forks.items()}
+        return Scored(part, self.block[member], self.kind[member], forks)
 
     def sums(self, name: str, scale: int | Sequence[int]) -> Float[np.ndarray, "replicas groups"]:
         """Sum of errors of each group, of each replica, at one scale or at one of each replica."""
@@ -66,6 +70,15 @@ class Scored:
             for of in self.absolute.values()
         ]
         return Change(self.sums(name, before), self.sums(name, after), spread)
+
+    def alone(self, before: int, after: int) -> Change:
+        """The change from one scale to another, each trained alone from the same ladders."""
+        sums = {scale: e.sum(axis=1) for scale, e in self.forks.items()}
+        spread = [between(np.log(sums[after] / of)) for scale, of in sums.items() if scale != after]
+        first, second = (
+            np.stack([group_sums(e, self.block) for e in self.forks[k]]) for k in (before, after)
+        )
+        return Change(first, second, spread)
 
     def routed(self, choose: Scored, name: str = "whole") -> Change:
         """From the best single scale to the best of each kind of atom, chosen by other replicas.

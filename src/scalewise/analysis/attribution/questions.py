@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,15 @@ from scalewise.analysis.learning import Asked, Compared, Learning, decide_for_sy
 from scalewise.analysis.learning import describe as describe_learning
 from scalewise.statistics.changes import Change, judge
 from scalewise.statistics.verdict import Verdict
+
+#: What the answer to each question compares.
+COMPARED: Final[Mapping[str, Compared]] = {
+    "cutoff": "forks",
+    "long": "forks",
+    "routing": "rungs",
+    "data": "set-ups",
+    "size": "set-ups",
+}
 
 
 class ScalePlaces(dict[str, int]):
@@ -30,9 +39,9 @@ class ScalePlaces(dict[str, int]):
 def changes(test: Scored, valid: Scored, places: Mapping[str, int]) -> dict[str, Change]:
     """The step of each question, on the frames that are scored; ``valid`` chooses for routing."""
     best = places["best"]
-    found = {"cutoff": test.within(places["at"], places["longest"])}
+    found = {"cutoff": test.alone(places["at"], places["longest"])}
     if "without" in places:
-        found["long"] = test.within(places["without"], places["longest"])
+        found["long"] = test.alone(places["without"], places["longest"])
     found["routing"] = test.routed(valid)
     found["data"] = test.across(("half", best), ("whole", best))
     found["size"] = test.across(("narrow", best), ("whole", best))
@@ -88,7 +97,7 @@ def describe(
     if not usable:
         asked.pop("routing")
     now = _judge(asked, settings)
-    verdicts = [_of_system(v, learning, settings) for v in now]
+    verdicts = [_of_system(v, learning, settings, COMPARED[v.question]) for v in now]
     ahead = forecasts(test, shorter, counts, places["best"], noise["mae_floor"])
     return {
         "name": name,
@@ -96,6 +105,10 @@ def describe(
         **noise,
         "mae": {name: (1e3 * test.mean(name)).tolist() for name in test.absolute}
         | {"short": (1e3 * shorter.mean()).tolist()},
+        "mae_alone": [
+            float(1e3 / 3.0 * test.forks[k].mean()) if k in test.forks else None
+            for k in range(len(test.mean("whole")))
+        ],
         "learning": describe_learning(learning, slope=True),
         "verdicts": [
             {
@@ -128,9 +141,10 @@ def _judge(changes: Mapping[str, Change], settings: AttributionSettings) -> list
     )
 
 
-def _of_system(now: Verdict, learning: Learning | None, settings: AttributionSettings) -> Verdict:
-    """The answer that holds at the end of training; scales of a ladder are rungs."""
-    compared: Compared = "set-ups" if now.question in ("data", "size") else "rungs"
+def _of_system(
+    now: Verdict, learning: Learning | None, settings: AttributionSettings, compared: Compared
+) -> Verdict:
+    """The answer that holds at the end of training."""
     asked = Asked(settings.min_gain, settings.alpha, compared)
     return decide_for_system(now, learning, asked)
 
@@ -140,11 +154,14 @@ def ranges(
 ) -> list[dict[str, Any]]:
     """What the longest scale saves over every other, with one error rate for all of them."""
     others = [k for k in range(len(test.mean("whole"))) if k != longest]
-    now = _judge({str(k): test.within(k, longest) for k in others}, settings)
-    return [
-        {"scale": k, **_of_system(v, learning, settings).record(), "now": v.record()}
-        for k, v in zip(others, now, strict=True)
-    ]
+    step = {k: test.alone if k in test.forks else test.within for k in others}
+    now = _judge({str(k): step[k](k, longest) for k in others}, settings)
+    found = []
+    for k, verdict in zip(others, now, strict=True):
+        compared: Compared = "forks" if k in test.forks else "rungs"
+        of_system = _of_system(verdict, learning, settings, compared)
+        found.append({"scale": k, **of_system.record(), "now": verdict.record()})
+    return found
 
 
 def _gain(change: Change, settings: AttributionSettings) -> dict[str, float | None]:

@@ -1,8 +1,9 @@
-"""Train, score, judge: what limits a potential of these frames."""
+"""Train, let scales go on alone, score, judge: what limits a potential of these frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from scalewise.analysis.attribution.error_table import Absolute, Scored, place
 from scalewise.analysis.attribution.forecasts import ShorterTrainings
+from scalewise.analysis.attribution.forks import errors_alone, fork_ladders, scale_place
 from scalewise.analysis.attribution.questions import ScalePlaces, describe, questions
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import Training, plan
@@ -17,6 +19,7 @@ from scalewise.analysis.error_cache import absolute_errors
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.selection import subsample
 from scalewise.analysis.evaluation.subsets import regime_members, symbol
+from scalewise.analysis.forks.plan import Fork
 from scalewise.analysis.learning import Learning
 from scalewise.analysis.learning import describe as describe_learning
 from scalewise.analysis.rungs import Rung
@@ -36,6 +39,7 @@ from scalewise.training.trainer import STATE
 UNITS: Final = {
     "cutoff": "Å",
     "mae": "meV/Å, mean over components and replicas, at every scale",
+    "mae_alone": "meV/Å, where the ladders on all frames went on at this scale alone",
     "mae_floor": "meV/Å, of Gaussian label noise of the estimated size",
     "gain": "share of the error that a step saved; its interval is 95 %, of `now` at this budget, "
     "else at the end of training",
@@ -63,7 +67,8 @@ def attribute_error(
     settings
         Of the trainings, and what is asked.
     out
-        Trainings go below ``out/trainings``; those that are there are used again.
+        Trainings go below ``out/trainings``, forks below ``out/forks``; those that are there are
+        used again.
     on
         Address of a Dask scheduler whose workers train, such as ``tcp://node1:8786``; where nobody
         knows beforehand how many steps there will be, the first training runs here.
@@ -90,8 +95,11 @@ def attribute_error(
     trainings = plan(split, frames, settings, out)
     progress.message(_forecast(trainings, settings.minutes))
     trainings = _train(frames, trainings, settings, on, progress)
+    ladders = [t for t in trainings if t.name == "whole"]
+    members = _scored_frames(split, settings)[settings.role].tolist()
+    forks = fork_ladders(frames, ladders, _cutoffs(settings), members, settings, out, on, progress)
     write_json(out / "settings.json", settings.model_dump(mode="json"))
-    body = _judge(frames, split, trainings, settings, progress)
+    body = _judge(frames, split, trainings, forks, settings, progress)
     return Report.made(
         "prove",
         body,
@@ -165,6 +173,7 @@ def _judge(
     frames: Sequence[Structure],
     split: Split,
     trainings: Sequence[Training],
+    forks: Sequence[Fork],
     settings: AttributionSettings,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -192,6 +201,7 @@ def _judge(
     test, valid = scored[settings.role], scored["valid"]
     best = int(valid.mean("whole").argmin())
     part = [frames[k] for k in chosen[settings.role]]
+    test = replace(test, forks=errors_alone(forks, rungs, part, settings))
     numbers = np.concatenate([f.numbers for f in part])
     floor = NoiseFloor.estimate(frames, np.array(split.group), settings.seed)
     subsets = [("all", np.ones(len(numbers), dtype=bool))]
@@ -220,6 +230,14 @@ def _judge(
         "trainings": [
             {"name": t.name, "replica": t.replica, "frames": t.frames, "folder": str(t.folder)}
             for t in trainings
+        ],
+        "forks": [
+            {
+                "scale": scale_place(rungs, f, settings),
+                "replica": f.replica,
+                "folder": str(f.folder),
+            }
+            for f in forks
         ],
         "scales": [{"cutoff": r.cutoff, "long": r.long_range} for r in rungs],
         "single": best,

@@ -25,8 +25,14 @@ class AttributionSettings(TrainSettings):
         None, description="Å, the cutoff in question; default: halfway between the ladder's ends"
     )
     points: Count = Field(4, description="cutoffs that are scored, evenly over the ladder")
+    fork_share: float = Field(
+        0.08,
+        gt=0,
+        le=10,
+        description="steps for which each scale goes on alone, over those of the trainings",
+    )
     min_gain: float = Field(
-        0.02, gt=0, lt=1, description="share of the error that a remedy must save to pay"
+        0.05, gt=0, lt=1, description="share of the error that a remedy must save to pay"
     )
     alpha: Fraction = Field(0.05, description="probability of a wrong `needed` among all questions")
     role: str = Field("test", description="role of the frames that are scored")

@@ -109,6 +109,7 @@ def _print_end(results: Section, console: Console) -> None:
         f"saved: share of the force error ({results['choice']['role']}, "
         f"{results['choice']['scored']} frames in {results['choice']['groups']} groups); needed: "
         f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain, also at the "
-        "end of training; intervals include the luck of test frames and of training"
+        "end of training; cutoffs and long range are compared where each scale went on alone; "
+        "intervals include the luck of test frames and of training"
     )
     console.print(text, style="dim", markup=False, highlight=False)

@@ -89,12 +89,28 @@ def scales_of(potential: Potential, settings: ForkComparisonSettings) -> list[Fo
 
 def plan(
     potential: Potential,
+    start: Path,
     trained_on: Sequence[Structure],
     settings: ForkComparisonSettings,
     scales: Sequence[ForkSettings],
     out: Path,
+    *,
+    replicas: Sequence[int],
 ) -> list[Fork]:
-    """List all forks; the first seed of every scale first.
+    """List the forks of a ladder; the first replica of every scale first.
+
+    Parameters
+    ----------
+    potential, start
+        The ladder, and the folder that it is in.
+    trained_on
+        Its training frames.
+    settings, scales
+        How long forks are, and at which scales.
+    out
+        Folders of forks go below it.
+    replicas
+        Numbers of the seeds.
 
     Raises
     ------
@@ -106,7 +122,7 @@ def plan(
     common = {
         **ladder.model_dump(exclude=set(OWN)),
         **_alike(potential, trained_on, settings),
-        "start": out / "ladder",
+        "start": start,
         "steps": steps,
         "learning_rate": settings.rate * ladder.learning_rate,
         "adam_rate": settings.rate * ladder.adam_rate,
@@ -115,12 +131,12 @@ def plan(
         Fork(
             k,
             replica,
-            out / "forks" / f"{name_of(scale)}-{replica}",
+            out / f"{name_of(scale)}-{replica}",
             TrainSettings.model_validate(
                 {**common, "fork": scale.model_dump(), "seed": ladder.seed + 1 + replica}
             ),
         )
-        for replica in range(settings.seeds)
+        for replica in replicas
         for k, scale in enumerate(scales)
     ]
 

@@ -120,7 +120,10 @@ def compare_forks(
     chosen = choice.subsample(settings.frames)
     scored = known(model, [frames[k] for k in chosen])
     trained_on = [frames[k] for k in roles.members("train")]
-    forks = plan(model, trained_on, settings, scales, out)
+    forks = plan(
+        *(model, out / "ladder", trained_on, settings, scales, out / "forks"),
+        replicas=range(settings.seeds),
+    )
     shorter = plan_shorter(model, trained_on, settings, out)
     progress.message(_forecast(forks, shorter, model, len(scored)))
     members = tuple(chosen.tolist())
@@ -134,10 +137,10 @@ def compare_forks(
         scoring = (Scoring(SCORED, members, (scales[longest_of(scales)].cutoff,)),)
         tasks.insert(0, TrainingTask(shorter.folder, roles, shorter.settings, scoring))
     workers = at_a_time(settings.workers, settings.device)
-    common = Common(frames, model, settings.device)
+    common = Common(frames, {out / "ladder": model}, settings.device)
     train_all(common, tasks, workers=workers, on=on, progress=progress)
     errors = Errors(
-        _fork_errors(forks, scored, settings),
+        fork_errors(forks, scored, SCORED, settings.device),
         _ladder_errors(out / "ladder", scored, scales, settings.device),
         np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
         _shorter_errors(shorter, steps_of(model), scored, scales, settings.device),
@@ -200,17 +203,20 @@ def _forecast(
     )
 
 
-def _fork_errors(
-    forks: Sequence[Fork], scored: Sequence[Structure], settings: ForkComparisonSettings
+def fork_errors(
+    forks: Sequence[Fork], scored: Sequence[Structure], name: str, device: str
 ) -> Float[np.ndarray, "replicas scales atoms"]:
-    """Errors of all forks, which were measured where they were trained."""
+    """Absolute errors of all forks, eV/Å, which were measured where they were trained.
+
+    ``name`` is that of the scoring.
+    """
     found = {}
     for fork in forks:
         cutoffs = [scale_of(fork).cutoff]
-        _, errors = absolute_errors(fork.folder, scored, cutoffs, SCORED, device=settings.device)
+        _, errors = absolute_errors(fork.folder, scored, cutoffs, name, device=device)
         found[fork.replica, fork.scale] = errors[0]
-    scales = 1 + max(f.scale for f in forks)
-    return np.stack([np.stack([found[r, k] for k in range(scales)]) for r in range(settings.seeds)])
+    replicas, scales = (sorted(set(of)) for of in zip(*found, strict=True))
+    return np.stack([np.stack([found[r, k] for k in scales]) for r in replicas])
 
 
 def _ladder_errors(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from scalewise.training.settings import LossSettings
 STRESS_UNIT = 0.01
 #: Energies per atom are about ten times smaller than forces: the Huber width is, too.
 ENERGY_DELTA = 0.1
+#: Weight of the energies over that of the end, in the first part of a training.
+EARLY: Final = 0.1
 #: Errors that no calculation resolves, eV/Å, eV per atom and eV/Å³: terms do not count as smaller.
 RESOLVED = (1e-4, 1e-6, 1e-6)
 
@@ -61,7 +64,8 @@ class LossBalance:
     r"""Factors that make the terms of the loss comparable, whatever their units and labels.
 
     Training minimises :math:`\sum_k w_k \log L_k` of the terms k = forces, energy, stress with
-    the weights of the settings. Its gradient is that of
+    the weights of the settings; energies have a tenth of theirs at first, because a network learns
+    them by heart while the rates are high, and forces suffer for it. Its gradient is that of
     :math:`\sum_k w_k (\bar L_1 / \bar L_k) L_k` with running means :math:`\bar L_k`; the first
     term that is in use keeps its own size. A term that is four times larger, by its unit or because
     the labels vary more, has the same influence as before.
@@ -69,12 +73,15 @@ class LossBalance:
     Attributes
     ----------
     weights
-        Of the terms.
+        Of the terms, in the end.
+    energy_from
+        Share of the budget after which energies have this weight.
     least
         Terms of errors of ``RESOLVED``: smaller ones count as these.
     """
 
     weights: tuple[float, float, float]
+    energy_from: float
     least: tuple[float, float, float]
 
     @classmethod
@@ -87,18 +94,22 @@ class LossBalance:
             huber(stress / STRESS_UNIT, settings.delta),
         )
         first, second, third = (float(v) for v in least)
-        return cls((settings.forces, settings.energy, settings.stress), (first, second, third))
+        weights = (settings.forces, settings.energy, settings.stress)
+        return cls(weights, settings.energy_from, (first, second, third))
 
-    def factors(self, running: Sequence[float]) -> list[float]:
-        """Factors of the terms, from their running means; zero says that no label was seen."""
+    def factors(self, running: Sequence[float], done: float) -> list[float]:
+        """Factors of the terms, from their running means; zero says that no label was seen.
+
+        ``done``: share of the budget that is spent.
+        """
+        forces, energy, stress = self.weights
+        weights = (forces, energy * (EARLY if done < self.energy_from else 1.0), stress)
         means = [max(m, least) for m, least in zip(running, self.least, strict=True)]
-        used = [m > 0 and w > 0 for m, w in zip(running, self.weights, strict=True)]
+        used = [m > 0 and w > 0 for m, w in zip(running, weights, strict=True)]
         # where forces are zero by symmetry, their size is no measure
         larger = [u and m > least for u, m, least in zip(used, running, self.least, strict=True)]
         first = next((m for m, u in zip(means, larger, strict=True) if u), 1.0)
-        return [
-            w * first / m if u else 0.0 for w, m, u in zip(self.weights, means, used, strict=True)
-        ]
+        return [w * first / m if u else 0.0 for w, m, u in zip(weights, means, used, strict=True)]
 
     def geometric_mean(self, terms: Sequence[float], counts: Sequence[float]) -> float:
         """What training minimises: the geometric mean of terms that have labels."""

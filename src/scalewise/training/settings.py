@@ -65,6 +65,12 @@ class LossSettings(Settings):
 
     forces: float = Field(1.0, ge=0, description="weight of the forces")
     energy: float = Field(0.1, ge=0, description="weight of the energies per atom")
+    energy_from: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="share of the budget after which energies have this weight; before, a tenth",
+    )
     stress: float = Field(0.1, ge=0, description="weight of the stresses")
     delta: float = Field(0.01, gt=0, description="eV/Å; for energies a tenth of it, eV per atom")
 

@@ -192,7 +192,8 @@ class Trainer:
         sample, found = self._found(whole, drawn, self.state.weights, self.fabric.global_rank)
         terms, counts = loss_terms(found, sample, settings.loss.delta)
         share = self._count_terms(terms, counts)
-        factors = terms.new_tensor(self.balance.factors(progress.terms)) * share
+        done = self._fraction()
+        factors = terms.new_tensor(self.balance.factors(progress.terms, done)) * share
         value = total = factors @ terms
         longest = torch.zeros_like(value)
         if drawn.adaptive:

@@ -395,3 +395,20 @@ def test_bad_settings_are_refused(
         attribute_error(
             structures, None, load(AttributionSettings, None, [*WORDS, *words]), tmp_path
         )
+
+
+@pytest.mark.slow
+def test_workers_of_a_scheduler_find_what_this_machine_does(file: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    settings = load(AttributionSettings, None, WORDS)
+    structures = read_structures(file, check_units=False)
+    here = attribute_error(structures, None, settings, tmp_path / "here")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as running:
+        there = attribute_error(
+            structures, None, settings, tmp_path / "there", on=running.scheduler_address
+        )
+    assert there.body["subsets"] == here.body["subsets"]
+    kept = [{p.name for p in (tmp_path / name / "forks").iterdir()} for name in ("here", "there")]
+    assert kept[0] == kept[1]

@@ -71,7 +71,7 @@ def test_balance_does_not_depend_on_the_size_of_a_term() -> None:
     for scale, stress in ((1.0, 0.01), (10.0, 0.01), (1.0, 3.0)):
         batch = sample(scale=scale, stress=stress)
         terms, _ = loss_terms(zero(batch), batch, settings.delta)
-        parts = np.array(LossBalance.of(settings).factors(terms.tolist())) * np.array(
+        parts = np.array(LossBalance.of(settings).factors(terms.tolist(), 1.0)) * np.array(
             terms.tolist()
         )
         shares.append(parts / parts[0])
@@ -84,21 +84,29 @@ def test_factors_are_the_gradient_of_the_weighted_logarithms() -> None:
     """At the running means, d/dL_k of sum w log L is w / L; forces keep their own size."""
     balance = LossBalance.of(LossSettings(forces=1.0, energy=0.1, stress=0.2))
     terms = (0.3, 0.02, 0.5)
-    factors = balance.factors(terms)
+    factors = balance.factors(terms, 1.0)
     slopes = [w / t for w, t in zip(balance.weights, terms, strict=True)]
     assert factors == pytest.approx([s * terms[0] for s in slopes])
 
 
+def test_energies_count_for_less_at_first() -> None:
+    balance = LossBalance.of(LossSettings(energy=0.2, energy_from=0.6))
+    energies = [balance.factors((1.0, 1.0, 1.0), done)[1] for done in (0.0, 0.59, 0.6, 1.0)]
+    assert energies == pytest.approx([0.02, 0.02, 0.2, 0.2])
+    always = LossBalance.of(LossSettings(energy_from=0.0))
+    assert always.factors((1.0, 1.0, 1.0), 0.0) == pytest.approx([1.0, 0.1, 0.1])
+
+
 def test_terms_without_labels_are_left_out() -> None:
     balance = LossBalance.of(LossSettings())
-    assert balance.factors((0.3, 0.0, 0.0)) == [1.0, 0.0, 0.0]
-    assert balance.factors((0.0, 0.3, 0.0)) == [0.0, 0.1, 0.0]
+    assert balance.factors((0.3, 0.0, 0.0), 1.0) == [1.0, 0.0, 0.0]
+    assert balance.factors((0.0, 0.3, 0.0), 1.0) == [0.0, 0.1, 0.0]
     assert balance.geometric_mean((0.3, 0.0, 0.0), (2, 0, 0)) == pytest.approx(0.3)
 
 
 def test_forces_that_vanish_by_symmetry_are_no_measure() -> None:
     """Labels of 1e-15 eV/Å shrank the gradient of the energies by 1e29: nothing was learned."""
-    factors = LossBalance.of(LossSettings()).factors((5e-29, 2.7, 6.0))
+    factors = LossBalance.of(LossSettings()).factors((5e-29, 2.7, 6.0), 1.0)
     assert factors[1] == pytest.approx(0.1)
     assert factors[2] * 6.0 == pytest.approx(factors[1] * 2.7)
     assert factors[0] < 1e8

@@ -191,7 +191,7 @@ def refine(_: Path) -> list[Report]:
 
 
 def prove(folder: Path) -> list[Report]:
-    """Ten trainings of a few steps, and the same as if they had learned what there is."""
+    """Ten trainings of a few steps and forks, and the same as if they had learned all there is."""
     settings = AttributionSettings.model_validate(
         {
             "network": {"ladder": [3.0, 4.0, "long"], "pair_baseline": False, **SIZES},

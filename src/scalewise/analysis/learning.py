@@ -88,8 +88,14 @@ def _draws() -> Float[np.ndarray, "7 draws"]:
     return np.random.default_rng(0).standard_normal((7, DRAWS))
 
 
-#: Which errors a gain compares: of forks of a ladder, of rungs of one, or of two set-ups.
-Compared = Literal["forks", "rungs", "set-ups"]
+#: Which errors a gain compares: of forks of a ladder, of rungs of one, of one rung and a rung for
+#: each kind of atom, or of two set-ups.
+Compared = Literal["forks", "rungs", "routes", "set-ups"]
+#: Which of them are of one ladder, and why a gain that is certain today is not enough.
+OF_ONE_LADDER: Final[Mapping[str, str]] = {
+    "rungs": "scales of one ladder are no potentials of their own: scalewise fork is surer",
+    "routes": "scales of one ladder are no potentials of their own: only a larger gain would tell",
+}
 
 
 @dataclass(frozen=True)
@@ -252,7 +258,7 @@ class Asked:
     def answer(self, now: Verdict, learning: Learning) -> Verdict:
         """The answer at the end of training, with the gain there and its interval."""
         assert now.p is not None
-        measured = of_rungs(now) if self.compared == "rungs" else now
+        measured = of_rungs(now) if self.compared in OF_ONE_LADDER else now
         assert measured.p is not None
         gains = at_end(measured, learning, self.compared)
         low, surely, middle, high = np.quantile(gains, [0.025, 0.05, 0.5, 0.975]).tolist()
@@ -316,11 +322,12 @@ def _reason(now: Verdict, learning: Learning, asked: Asked) -> str:
                 "settle it"
             )
     ended = replace(learning, fall=0.0, slope=0.0)
-    if asked.compared == "rungs" and replace(asked, compared="forks").decided(now, ended):
-        return "scales of one ladder are no potentials of their own: scalewise fork is surer"
+    of_one = OF_ONE_LADDER.get(asked.compared)
+    if of_one is not None and replace(asked, compared="forks").decided(now, ended):
+        return of_one
     if (learning.least or 0.0) < LEARNED:
         return "the network is still learning: ask again after a training 4 times as long"
-    if asked.compared == "rungs" or asked.decided(_narrowed(now, 0.0), ended):
+    if of_one is not None or asked.decided(_narrowed(now, 0.0), ended):
         return "the intervals are too wide: more test frames or seeds would settle it"
     return (
         f"too near to the {100 * asked.min_gain:g} % that pay: potentials of one scale each, "

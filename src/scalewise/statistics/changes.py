@@ -8,7 +8,8 @@ the frames, twice the channels, scales that differ between atoms. With the error
    \qquad \text{gain} = 1 - e^t
 
 Its variance has two parts. Test frames: whole groups are resampled, all replicas together.
-Training: the variance of the same quantity between replicas, pooled over the set-ups, over R.
+Training: the variance of the same quantity between replicas, pooled over the set-ups (of forks,
+over the scales that are compared with the longest), over R.
 Student's quantile is taken at the degrees of freedom of Welch and Satterthwaite.
 """
 

@@ -14,13 +14,18 @@ import numpy as np
 import pytest
 
 from scalewise.analysis.attribution.error_table import Scored
+from scalewise.analysis.attribution.forks import scale_place
 from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.questions import changes, ranges
-from scalewise.analysis.attribution.run import attribute_error, run_command
+from scalewise.analysis.attribution.run import attribute_error, run_command, scored_cutoffs
 from scalewise.analysis.attribution.settings import AttributionSettings
 from scalewise.analysis.attribution.trainings import plan
 from scalewise.analysis.error_cache import absolute_errors
+from scalewise.analysis.forks.plan import plan as plan_forks
+from scalewise.analysis.forks.plan import scales_of
+from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.learning import Learning
+from scalewise.analysis.rungs import ladder_rungs
 from scalewise.core.errors import InputError
 from scalewise.core.loading import load
 from scalewise.data.reading import read_structures
@@ -260,6 +265,33 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("words", [["points=3"], ["points=5"], ["points=4", "at=3.7333"], []])
+def test_no_two_scales_are_one(words: list[str]) -> None:
+    """Half of 2.8 and 5.6 Å is 4.199999999999999, and 4.2 rounded: forks of both had one folder."""
+    given = [*WORDS, "network.ladder=[2.8,5.6]", *words]
+    cutoffs = scored_cutoffs(settings := load(AttributionSettings, None, given))
+    assert len({f"{c:g}" for c in cutoffs}) == len(cutoffs)
+    assert {2.8, settings.cutoff, 5.6} <= {*cutoffs}
+    assert ForkComparisonSettings(cutoffs=tuple(cutoffs)).cutoffs == tuple(cutoffs)
+
+
+def test_forks_are_put_beside_the_scales_of_their_ladder() -> None:
+    settings = load(AttributionSettings, None, [*WORDS, "network.ladder=[3.0,4.5,long]"])
+    ladder = untrained((11, 17), ladder=(3.0, 4.5, "long"), layers=1)
+    trained = settings.training.model_dump(mode="json")
+    ladder = replace(ladder, info={"settings": trained, "step": 100, "batch_size": 1})
+    asked = ForkComparisonSettings(cutoffs=(3.0, 4.5))
+    rungs = ladder_rungs(ladder, [3.0, 4.5])
+    frames = [salt_frame(seed=0, n=8, box=8.5)]
+    forks = plan_forks(
+        *(ladder, Path("ladder"), frames, asked, scales_of(ladder, asked), Path("forks")),
+        replicas=[1],
+    )
+    places = {f.folder.name: scale_place(rungs, f, settings) for f in forks}
+    found = {name: (rungs[k].cutoff, rungs[k].long_range) for name, k in places.items()}
+    assert found == {"3-1": (3.0, True), "4.5-1": (4.5, True), "4.5-local-1": (4.5, False)}
+
+
 def test_a_plan_trains_two_of_each(file: Path, tmp_path: Path) -> None:
     settings = load(AttributionSettings, None, WORDS)
     frames = read_structures(file, check_units=False)
@@ -406,9 +438,12 @@ def test_workers_of_a_scheduler_find_what_this_machine_does(file: Path, tmp_path
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=None
     ) as running:
-        there = attribute_error(
-            structures, None, settings, tmp_path / "there", on=running.scheduler_address
+        there, again = (
+            attribute_error(
+                structures, None, settings, tmp_path / "there", on=running.scheduler_address
+            )
+            for _ in range(2)
         )
-    assert there.body["subsets"] == here.body["subsets"]
+    assert there.body["subsets"] == here.body["subsets"] == again.body["subsets"]
     kept = [{p.name for p in (tmp_path / name / "forks").iterdir()} for name in ("here", "there")]
     assert kept[0] == kept[1]

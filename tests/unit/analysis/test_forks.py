@@ -214,6 +214,27 @@ def test_forks_take_as_many_frames_in_a_step_as_their_ladder_did(tmp_path: Path)
         assert {t.settings.batch_size for t in (*forks, shorter)} == {size}
 
 
+def test_forks_of_a_ladder_from_before_are_trained_as_it_was(tmp_path: Path) -> None:
+    """Energies had their weight from the start; forks and a second ladder took the new schedule."""
+    before = sw.TrainSettings.model_validate({"network": {"ladder": [3.0, 4.0], **SMALL}})
+    given = before.model_dump(mode="json")
+    for old in (False, True):
+        if old:
+            del given["loss"]["energy_from"]
+        ladder = replace(
+            untrained(ladder=[3.0, 4.0]), info={"settings": given, "step": 100, "batch_size": 1}
+        )
+        asked, frames = sw.ForkComparisonSettings(), [salt_frame(seed=k) for k in range(3)]
+        shorter = plan_shorter(ladder, frames, asked, tmp_path)
+        assert shorter is not None
+        assert shorter.settings.loss.energy_from == (0.0 if old else 0.7)
+
+
+def test_cutoffs_that_would_share_a_folder_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"differ by less than 0.001 Å"):
+        sw.ForkComparisonSettings(cutoffs=(3.0, 4.2, 4.2000001))
+
+
 def test_what_is_planted_is_found() -> None:
     scales = [ForkSettings(cutoff=c) for c in (3.0, 4.0, 5.0, 6.0)]
     settings = sw.ForkComparisonSettings()

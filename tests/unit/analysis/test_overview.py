@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -59,33 +60,60 @@ def test_what_is_not_known_is_said_with_what_would_settle_it() -> None:
     [
         (
             ("cannot tell", "cannot tell"),
-            ["What range the system needs is not known (it is still learning)."],
+            "Whether 3 Å is enough is not known (it is still learning); whether long range is "
+            "needed is not known (it is still learning).",
         ),
         (
-            ("needed", "cannot tell"),
-            [
-                "A longer cutoff is needed.",
-                "Whether long range is needed is not known (it is still learning).",
-                "Of what was tried, a longer cutoff saves most.",
-            ],
+            ("needed", "not needed"),
+            "More than 3 Å is needed; long range is not needed.",
         ),
-        (("not needed",), ["A longer cutoff is not needed."]),
+        (
+            ("not needed", "needed"),
+            "From 3 Å on, no longer cutoff saves 5 %; long range is needed.",
+        ),
     ],
 )
-def test_a_proof_answers_what_range_is_needed(answers: tuple[str, ...], said: list[str]) -> None:
-    reasons = {"cannot tell": "it is still learning"}
-    verdicts = [
-        {"question": question, "answer": answer, "reason": reasons.get(answer, "")}
-        for question, answer in zip(("cutoff", "long"), answers, strict=False)
-    ]
-    verdicts.append({"question": "data", "answer": "needed", "reason": ""})
-    limit = "cutoff" if answers[0] == "needed" else None
-    body = {"subsets": [{"verdicts": verdicts, "limit": limit}]}
-    proof = Run("prove", (Report("prove", body, {}, {}, {}),))
-    assert verdict([proof]) == said
-    # forks answer it better
+def test_a_proof_answers_what_range_is_needed(answers: tuple[str, str], said: str) -> None:
+    runs = [Run("curve", (curved(),)), Run("prove", (proof(*answers),))]
+    first, *more = verdict(runs)
+    assert first == said  # a curve compares scales of one ladder, and knows less
+    assert any(line.startswith("Na: more than 3 Å is needed") for line in more) == (
+        answers[0] != "needed"
+    )
+    assert "Of what was tried, a longer cutoff saves most." in more
+    assert not any("scalewise fork" in step for step in next_steps(runs))
+    # forks that were asked for answer it better
     fork = Run("fork", (forks(),))
-    assert verdict([fork, proof]) == [*verdict([fork]), *said[len(answers) :]]
+    assert verdict([fork, *runs])[0] == verdict([fork])[0]
+
+
+def curved() -> Report:
+    """A curve that nobody is to read."""
+    return Report("curve", {}, {}, {}, {})
+
+
+def proof(cutoff: str, long: str) -> Report:
+    """At 3 and 4 Å with long range, and 4 Å without; sodium needs the longest."""
+
+    def subset(name: str, first: str, second: str) -> dict[str, Any]:
+        # 3 Å without long range was not trained alone
+        answers = {0: "cannot tell", 1: second, 2: first}
+        reasons = {"cannot tell": "it is still learning"}
+        return {
+            "name": name,
+            "atoms": 2 if name == "all" else 1,
+            "mae_alone": [None, 12.0, 12.0, 10.0],
+            "range": [
+                {"scale": k, "answer": a, "reason": reasons.get(a, "")} for k, a in answers.items()
+            ],
+            "limit": "cutoff",
+            "order": [],
+        }
+
+    scales = [{"cutoff": c, "long": long} for long in (False, True) for c in (3.0, 4.0)]
+    subsets = [subset("all", cutoff, long), subset("Na", "needed", long)]
+    body = {"scales": scales, "subsets": subsets, "learning": LEARNING}
+    return Report("prove", body, {"min_gain": 0.05}, {}, {})
 
 
 def test_nothing_was_asked_yet(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from scalewise.statistics.verdict import Verdict
 COMPARED: Final[Mapping[str, Compared]] = {
     "cutoff": "forks",
     "long": "forks",
-    "routing": "rungs",
+    "routing": "routes",
     "data": "set-ups",
     "size": "set-ups",
 }
@@ -160,7 +160,14 @@ def ranges(
     for k, verdict in zip(others, now, strict=True):
         compared: Compared = "forks" if k in test.forks else "rungs"
         of_system = _of_system(verdict, learning, settings, compared)
-        found.append({"scale": k, **of_system.record(), "now": verdict.record()})
+        found.append(
+            {
+                "scale": k,
+                **of_system.record(),
+                "reason": of_system.reason,
+                "now": verdict.record(),
+            }
+        )
     return found
 
 

@@ -36,6 +36,8 @@ from scalewise.reporting.report import Report, provenance
 from scalewise.training.run import split_for, train_in
 from scalewise.training.trainer import STATE
 
+#: Å: cutoffs that differ by less are one.
+SAME: Final = 2e-3
 UNITS: Final = {
     "cutoff": "Å",
     "mae": "meV/Å, mean over components and replicas, at every scale",
@@ -97,7 +99,9 @@ def attribute_error(
     trainings = _train(frames, trainings, settings, on, progress)
     ladders = [t for t in trainings if t.name == "whole"]
     members = _scored_frames(split, settings)[settings.role].tolist()
-    forks = fork_ladders(frames, ladders, _cutoffs(settings), members, settings, out, on, progress)
+    forks = fork_ladders(
+        frames, ladders, scored_cutoffs(settings), members, settings, out, on, progress
+    )
     write_json(out / "settings.json", settings.model_dump(mode="json"))
     body = _judge(frames, split, trainings, forks, settings, progress)
     return Report.made(
@@ -124,7 +128,7 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     left = len(trainings) - done
     time = f": {minutes:g} minutes for the first, its steps or fewer for others" if minutes else ""
     there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
-    then = "; then every frame is scored at every scale" if left else ""
+    then = "; then each scale goes on alone" if left else ""
     return f"{len(trainings)} trainings{time}{there}{then}"
 
 
@@ -145,7 +149,7 @@ def _train(
         train_in(frames, first.split, first.settings, first.folder, Quiet(progress))
     trainings = [first, *(training.like(first) for training in planned[1:])]
     scoring = tuple(
-        Scoring(role, tuple(members.tolist()), tuple(_cutoffs(settings)))
+        Scoring(role, tuple(members.tolist()), tuple(scored_cutoffs(settings)))
         for role, members in _scored_frames(first.split, settings).items()
     )
     workers = at_a_time(settings.workers, settings.device, settings.processes)
@@ -154,13 +158,14 @@ def _train(
     return trainings
 
 
-def _cutoffs(settings: AttributionSettings) -> list[float]:
-    """Cutoffs that are scored, Å."""
+def scored_cutoffs(settings: AttributionSettings) -> list[float]:
+    """Cutoffs that are scored and forked, Å."""
     network = settings.network
+    asked = {settings.cutoff, network.shortest_cutoff, network.cutoff}
     even = np.linspace(network.shortest_cutoff, network.cutoff, max(settings.points, 2)).round(3)
-    # rounding may go beyond the ends
-    even = np.clip(even, network.shortest_cutoff, network.cutoff)
-    return sorted({*even.tolist(), settings.cutoff, network.shortest_cutoff, network.cutoff})
+    # what is asked, rounded, is no other cutoff
+    between = [v for v in even.tolist() if all(abs(v - c) > SAME for c in asked)]
+    return sorted({*asked, *between})
 
 
 def _scored_frames(split: Split, settings: AttributionSettings) -> dict[str, np.ndarray]:
@@ -178,7 +183,7 @@ def _judge(
     progress: Progress,
 ) -> dict[str, Any]:
     network = settings.network
-    cutoffs, chosen = _cutoffs(settings), _scored_frames(split, settings)
+    cutoffs, chosen = scored_cutoffs(settings), _scored_frames(split, settings)
     progress.message(
         f"Scoring {len(chosen[settings.role])} frames ({settings.role}) at every scale"
     )

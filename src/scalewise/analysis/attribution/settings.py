@@ -24,7 +24,9 @@ class AttributionSettings(TrainSettings):
     at: Length | None = Field(
         None, description="Å, the cutoff in question; default: halfway between the ladder's ends"
     )
-    points: Count = Field(4, description="cutoffs that are scored, evenly over the ladder")
+    points: Count = Field(
+        4, description="cutoffs, evenly over the ladder, that are scored and go on alone"
+    )
     fork_share: float = Field(
         0.08,
         gt=0,

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from scalewise.analysis.attribution.figure import NAMES
+from scalewise.analysis.cutoff_scan.range import shortest_enough
+from scalewise.analysis.evaluation.subsets import distinct
+from scalewise.analysis.forks.table import answer_of
 from scalewise.analysis.learning import sentence
 from scalewise.core.wording import duration
+from scalewise.statistics.verdict import Answer, Verdict
 
 Section = Mapping[str, Any]
-
-#: What an answer to "does the longest scale save {pays} % of the error?" says of a scale.
-ANSWERS: Final = {
-    "needed": "Worse than the longest scale, by {pays:g} % or more",
-    "not needed": "Not worse than the longest scale by {pays:g} %",
-    "cannot tell": "Not known whether worse than the longest scale by {pays:g} %",
-}
 
 
 def print_proof(results: Section, console: Console) -> None:
@@ -69,18 +66,45 @@ def _percent(verdict: Section) -> str:
     return f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}"
 
 
+def as_forks(results: Section) -> dict[str, Any]:
+    """What a proof found of the range that is needed, as forks.json has it."""
+    scales = results["scales"]
+    asked = [k for k, mae in enumerate(results["subsets"][0]["mae_alone"]) if mae is not None]
+    (longest,) = {*range(len(scales))} - {r["scale"] for r in results["subsets"][0]["range"]}
+    ending = {"answer": "not needed", "reason": ""}
+    subsets = []
+    for at, subset in enumerate(results["subsets"]):
+        rows = {row["scale"]: row for row in subset["range"]} | {longest: ending}
+        alike = [k for k in asked if scales[k]["long"] == scales[longest]["long"]]
+        enough = shortest_enough(
+            [scales[k]["cutoff"] for k in alike],
+            [Verdict(Answer(rows[k]["answer"])) for k in alike],
+        )
+        subsets.append(
+            {
+                "kind": "element" if at else "all",
+                "name": subset["name"],
+                "atoms": subset["atoms"],
+                "scales": [{"system": rows[k]} for k in asked],
+                "reference": asked.index(longest),
+                "enough": enough,
+            }
+        )
+    return {
+        "scales": [scales[k] for k in asked],
+        "subsets": subsets,
+        "learning": results["learning"],
+        "settings": results["settings"],
+    }
+
+
 def _print_range(results: Section, console: Console) -> None:
-    """Print which scales the longest beats, which it does not, and of which nobody can tell."""
-    pays = 100 * results["settings"]["min_gain"]
-    for answer, words in ANSWERS.items():
-        found = [
-            results["scales"][v["scale"]]
-            for v in results["subsets"][0]["range"]
-            if v["answer"] == answer
-        ]
-        if found:
-            named = ", ".join(f"{s['cutoff']:.3g} Å" + " + long" * s["long"] for s in found)
-            console.print(f"{words.format(pays=pays)}: {named}", markup=False, highlight=False)
+    """Print what range is needed by all atoms, and by each element."""
+    found, pays = as_forks(results), 100 * results["settings"]["min_gain"]
+    console.print("What range the system needs:", highlight=False)
+    for subset in distinct(found["subsets"]):
+        text = f"  {subset['name']}: {answer_of(found, subset, pays)}"
+        console.print(text, markup=False, highlight=False)
 
 
 def _print_end(results: Section, console: Console) -> None:

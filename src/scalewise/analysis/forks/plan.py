@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -197,6 +197,10 @@ def training_of(potential: Potential) -> TrainSettings:
         It does not say.
     """
     given: Any = potential.info.get("settings")
+    loss = given.get("loss") if isinstance(given, Mapping) else None
+    if isinstance(loss, Mapping) and "energy_from" not in loss:
+        # it was trained before energies had less weight at first
+        given = {**given, "loss": {**loss, "energy_from": 0.0}}
     try:
         return TrainSettings.model_validate(given)
     except ValidationError:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+import numpy as np
 from pydantic import Field, model_validator
 
 from scalewise.analysis.evaluation.settings import SelectionSettings
 from scalewise.core.settings import Count, Fraction, Length
+
+#: Å between cutoffs that are told apart.
+CLOSEST: Final = 1e-3
 
 
 class ForkComparisonSettings(SelectionSettings):
@@ -49,6 +55,10 @@ class ForkComparisonSettings(SelectionSettings):
     def _rising(self) -> ForkComparisonSettings:
         if self.cutoffs is not None and sorted(set(self.cutoffs)) != list(self.cutoffs):
             raise ValueError(f"cutoffs={list(self.cutoffs)} must rise, each one given once")
+        if self.cutoffs is not None and min(np.diff(self.cutoffs), default=1.0) < CLOSEST:
+            raise ValueError(
+                f"cutoffs={list(self.cutoffs)}: two of them differ by less than {CLOSEST:g} Å"
+            )
         if self.cutoffs is not None and len(self.cutoffs) < 2:
             raise ValueError(f"cutoffs={list(self.cutoffs)}: two at least are compared")
         return self

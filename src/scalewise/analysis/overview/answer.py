@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scalewise.analysis.attribution.table import remedy
+from scalewise.analysis.attribution.table import as_forks, remedy
 from scalewise.analysis.cutoff_scan.table import system_needs
 from scalewise.analysis.evaluation.subsets import distinct
 from scalewise.analysis.forks.table import answer_of
@@ -13,8 +13,6 @@ from scalewise.analysis.learning import sentence
 from scalewise.analysis.overview.collect import Run
 from scalewise.reporting.report import Report
 
-#: Questions of a proof that are about range.
-RANGE = ("cutoff", "long")
 #: Of what saves most by a proof.
 SHOWN = 3
 #: What ``limit`` of a proof asks for.
@@ -33,8 +31,8 @@ def reports_of(runs: Sequence[Run], kind: str) -> list[Report]:
 
 
 def carrying(runs: Sequence[Run]) -> Report | None:
-    """The document that answers best: forks before a curve before a proof, the last of each."""
-    for kind in ("forks", "curve", "prove", "study", "locality", "evaluation", "doctor"):
+    """The document that answers best: forks before a proof before a curve, the last of each."""
+    for kind in ("forks", "prove", "curve", "study", "locality", "evaluation", "doctor"):
         if found := reports_of(runs, kind):
             return found[-1]
     return None
@@ -46,10 +44,12 @@ def verdict(runs: Sequence[Run]) -> list[str]:
     found: list[str] = []
     if report is not None and report.kind == "forks":
         found += _of_forks(report.results)
+    elif report is not None and report.kind == "prove":
+        found += _of_forks(as_forks(report.results))
     elif report is not None and report.kind == "curve":
         found += _of_curve(report.results)
     for each in reports_of(runs, "prove")[-1:]:
-        found += [*([] if found else _range_by_proof(each.results)), *_of_proof(each.results)]
+        found += _of_proof(each.results)
     return found or ["Nothing was asked yet about the range that the system needs."]
 
 
@@ -69,20 +69,6 @@ def _of_curve(results: Mapping[str, Any]) -> list[str]:
     names = [s["name"] for s in subsets[1:]]
     differ = [f"{name}: {need}." for name, need in zip(names, rest, strict=True) if need != whole]
     return [f"{_first(whole)}.", *differ, sentence(results["learning"])]
-
-
-def _range_by_proof(results: Mapping[str, Any]) -> list[str]:
-    verdicts = results["subsets"][0]["verdicts"]
-    asked = [v for v in verdicts if v["question"] in RANGE]
-    unknown = [v for v in asked if v["answer"] == "cannot tell"]
-    if asked and len(unknown) == len(asked):
-        return [f"What range the system needs is not known ({unknown[0]['reason']})."]
-    return [
-        f"Whether {REMEDIES[v['question']]} is needed is not known ({v['reason']})."
-        if v in unknown
-        else f"{_first(REMEDIES[v['question']])} is {v['answer']}."
-        for v in asked
-    ]
 
 
 def _of_proof(results: Mapping[str, Any]) -> list[str]:
@@ -113,7 +99,7 @@ def next_steps(runs: Sequence[Run]) -> list[str]:
             if ladders
             else "Train for a ladder of scales: scalewise train DATA --ladder 3,6.5,long."
         )
-    if "forks" not in kinds and kinds & {"curve"}:
+    if "curve" in kinds and not kinds & {"forks", "prove"}:
         steps.append("Let each scale go on alone: scalewise fork MODEL DATA.")
     for report in reports_of(runs, "forks")[-1:]:
         steps += _after_forks(report.results)

@@ -64,11 +64,11 @@ class LossBalance:
     r"""Factors that make the terms of the loss comparable, whatever their units and labels.
 
     Training minimises :math:`\sum_k w_k \log L_k` of the terms k = forces, energy, stress with
-    the weights of the settings; energies have a tenth of theirs at first, because a network learns
-    them by heart while the rates are high, and forces suffer for it. Its gradient is that of
-    :math:`\sum_k w_k (\bar L_1 / \bar L_k) L_k` with running means :math:`\bar L_k`; the first
-    term that is in use keeps its own size. A term that is four times larger, by its unit or because
-    the labels vary more, has the same influence as before.
+    the weights of the settings; beside forces, energies have a tenth of theirs at first, because a
+    network learns them by heart while the rates are high, and forces suffer for it. Its gradient
+    is that of :math:`\sum_k w_k (\bar L_1 / \bar L_k) L_k` with running means :math:`\bar L_k`; the
+    first term that is in use keeps its own size. A term that is four times larger, by its unit or
+    because the labels vary more, has the same influence as before.
 
     Attributes
     ----------
@@ -103,7 +103,8 @@ class LossBalance:
         ``done``: share of the budget that is spent.
         """
         forces, energy, stress = self.weights
-        weights = (forces, energy * (EARLY if done < self.energy_from else 1.0), stress)
+        early = done < self.energy_from and forces > 0 and running[0] > self.least[0]
+        weights = (forces, energy * (EARLY if early else 1.0), stress)
         means = [max(m, least) for m, least in zip(running, self.least, strict=True)]
         used = [m > 0 and w > 0 for m, w in zip(running, weights, strict=True)]
         # where forces are zero by symmetry, their size is no measure

@@ -69,7 +69,8 @@ class LossSettings(Settings):
         0.7,
         ge=0,
         le=1,
-        description="share of the budget after which energies have this weight; before, a tenth",
+        description="share of the budget after which energies have this weight; before, and beside "
+        "forces, a tenth",
     )
     stress: float = Field(0.1, ge=0, description="weight of the stresses")
     delta: float = Field(0.01, gt=0, description="eV/Å; for energies a tenth of it, eV per atom")
@@ -180,7 +181,9 @@ class TrainSettings(Settings):
     ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")
     grad_clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
     patience: Count | None = Field(
-        None, description="validations without a better one before stopping early"
+        None,
+        description="validations without a better one before stopping early, while rates are high "
+        "and energies have less weight, too",
     )
     validations: Count = Field(
         20, description="over the whole budget; fewer where they would take longer than training"

@@ -67,7 +67,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         settings, job = self.job.settings, self.job
-        self.balance = LossBalance.of(settings.loss)
+        # a network that stays learns nothing by heart
+        late = {"energy_from": 0.0} if settings.freeze else {}
+        self.balance = LossBalance.of(settings.loss.model_copy(update=late))
         _seed(settings.seed)
         network, self.network = build_network(job)
         network.energy_scale.fill_(job.baseline.energy_scale)

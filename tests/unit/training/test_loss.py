@@ -93,6 +93,11 @@ def test_energies_count_for_less_at_first() -> None:
     balance = LossBalance.of(LossSettings(energy=0.2, energy_from=0.6))
     energies = [balance.factors((1.0, 1.0, 1.0), done)[1] for done in (0.0, 0.59, 0.6, 1.0)]
     assert energies == pytest.approx([0.02, 0.02, 0.2, 0.2])
+    # where no force can suffer: there is none, or they are zero by symmetry, or have no weight
+    assert balance.factors((0.0, 1.0, 1.0), 0.0)[1] == balance.factors((0.0, 1.0, 1.0), 1.0)[1]
+    assert balance.factors((5e-29, 1.0, 1.0), 0.0)[1] == pytest.approx(0.2)
+    alone = LossBalance.of(LossSettings(forces=0.0))
+    assert alone.factors((1.0, 1.0, 1.0), 0.0) == pytest.approx([0.0, 0.1, 0.1])
     always = LossBalance.of(LossSettings(energy_from=0.0))
     assert always.factors((1.0, 1.0, 1.0), 0.0) == pytest.approx([1.0, 0.1, 0.1])
 

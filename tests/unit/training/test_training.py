@@ -84,6 +84,17 @@ def log(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def test_energies_come_late(tmp_path: Path) -> None:
+    """Steps before and after the share of the budget from which on energies have their weight."""
+    losses = {}
+    for at in (0.0, 0.5, 1.0):
+        words = ("epochs=2", "validations=2", f"loss.energy_from={at}")
+        run(job(tmp_path / f"{at:g}", *words))
+        losses[at] = [float(row["train_loss"]) for row in log(tmp_path / f"{at:g}")]
+    assert losses[0.5][0] == losses[1.0][0] < losses[0.0][0]
+    assert losses[0.5][1] > losses[1.0][1]
+
+
 def test_processes_see_together_what_one_sees() -> None:
     def dealt(**words: int) -> list[list[int]]:
         return list(epoch_batches(11, seed=3, epoch=2, **words))

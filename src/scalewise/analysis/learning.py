@@ -94,7 +94,7 @@ Compared = Literal["forks", "rungs", "routes", "set-ups"]
 #: Which of them are of one ladder, and why a gain that is certain today is not enough.
 OF_ONE_LADDER: Final[Mapping[str, str]] = {
     "rungs": "scales of one ladder are no potentials of their own: scalewise fork is surer",
-    "routes": "scales of one ladder are no potentials of their own: only a larger gain would tell",
+    "routes": "scales of one ladder are too unlike potentials of their own to tell",
 }
 
 

@@ -51,6 +51,7 @@ NULLABLE: Final = {
     ),
     "evaluation": (
         *("roles[].energy", "roles[].stress", "roles[].unbroken", "model.elements"),
+        *("roles[].kinds[].energy", "roles[].kinds[].stress", "roles[].kinds[].forces"),
         *("model.parameters", "model.dtype"),
     ),
     "curve": ("learning.steps", "scales[].single", "frame"),

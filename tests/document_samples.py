@@ -61,7 +61,8 @@ def structures() -> tuple[Structure, ...]:
         role = "train" if k < 12 else "valid" if k < 18 else "test"
         forces = told.forces + 0.02 * rng.standard_normal((8, 3))
         forces[3, 1] += 20.0 * (k == 20)
-        info = {"role": role, **({"charge": 1.0} if k == 3 else {})}
+        info = {"role": role, "config_type": ("crystal", "surface")[k % 2]}
+        info |= {"charge": 1.0} if k == 3 else {}
         labels = Labels(forces, told.energy, told.stress)
         found.append(replace(frame, labels=labels, info=info))
     return tuple(found)

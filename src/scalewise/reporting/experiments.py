@@ -252,7 +252,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "evaluation",
             "evaluation",
-            2,
+            3,
             f"{_A}.evaluation.table:print_evaluation",
             f"{_A}.evaluation.figure:figures_of",
         ),

@@ -14,7 +14,7 @@ import torch
 from scalewise.analysis.evaluation.evaluate import evaluate, run_command
 from scalewise.analysis.evaluation.floor import NoiseFloor
 from scalewise.analysis.evaluation.predict import predict_file
-from scalewise.analysis.evaluation.role import RoleData
+from scalewise.analysis.evaluation.role import RoleData, describe_role
 from scalewise.analysis.evaluation.score import explain, score, score_energies
 from scalewise.analysis.evaluation.selection import FrameSelection, find_split, select_frames
 from scalewise.analysis.evaluation.settings import EvaluateSettings, PredictSettings
@@ -336,6 +336,40 @@ def role_with(errors: list[float], strength: list[float], kinds: list[str]) -> R
         for f, e in zip(frames, errors, strict=True)
     ]
     return RoleData.collect(frames, predicted, np.arange(len(frames)), np.ones(len(frames), bool))
+
+
+def test_each_kind_of_frames_has_its_errors() -> None:
+    """Two surfaces whose energies were 30 meV/atom off hid among thirty crystals."""
+    names = ["crystal"] * 9 + ["[red]surface"] * 2 + [""]
+    frames = [
+        dataclasses.replace(salt_frame(k, index=k), info={"config_type": name} if name else {})
+        for k, name in enumerate(names)
+    ]
+    off = [0.3 if "surface" in name else 0.01 for name in names]
+    predicted = [
+        Prediction(f.labelled_forces + e, 0.0, np.zeros(8), None, np.zeros(8), np.zeros(8))
+        for f, e in zip(frames, off, strict=True)
+    ]
+    frames = [
+        dataclasses.replace(f, labels=dataclasses.replace(f.labels, energy=-8 * e))
+        for f, e in zip(frames, off, strict=True)
+    ]
+    role = RoleData.collect(frames, predicted, np.arange(12), np.ones(12, dtype=bool))
+    floor = NoiseFloor.estimate(frames, np.arange(12), 0)
+    found = describe_role(role, floor, EvaluateSettings(), QUICK)["kinds"]
+    assert [(k["name"], k["frames"]) for k in found] == [("[red]surface", 2), ("crystal", 9)]
+    assert found[0]["energy"]["offset"] == pytest.approx(300.0)
+    assert found[0]["forces"]["mae"] == pytest.approx(300.0)
+    assert found[1]["energy"]["total"]["mae"] == pytest.approx(10.0)
+    # one kind is no comparison, and numbers that differ from frame to frame are no kinds
+    one = role.keep(np.arange(12) < 9)
+    assert describe_role(one, floor, EvaluateSettings(), QUICK)["kinds"] == []
+    heated = [
+        dataclasses.replace(salt_frame(k, index=k), info={"temperature": 300.0 + k})
+        for k in range(31)
+    ]
+    many = RoleData.collect(heated, predicted[:1] * 31, np.arange(31), np.ones(31, dtype=bool))
+    assert describe_role(many, floor, EvaluateSettings(), QUICK)["kinds"] == []
 
 
 def test_hot_frames_are_not_broken() -> None:

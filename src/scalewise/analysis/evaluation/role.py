@@ -33,6 +33,8 @@ LOST: Final = 0.25
 #: Frame keys that name a kind, and frames from which a kind has a median of its own.
 KINDS: Final = ("config_type", "temperature", "Temperature", "T")
 FEWEST_OF_KIND: Final = 5
+#: Kinds that are told apart in the errors: numbers that differ from frame to frame are no kinds.
+MOST_KINDS: Final = 30
 #: Frames with the largest errors that are listed.
 WORST: Final = 5
 
@@ -90,6 +92,16 @@ class RoleData:
         return [k for k, f in enumerate(self.frames) if f.labels.forces is not None]
 
     @property
+    def kinds(self) -> dict[str, list[int]]:
+        """Frames of each kind: a value of the frame key ``config_type``, else ``temperature``."""
+        found: dict[str, list[int]] = {}
+        for k, frame in enumerate(self.frames):
+            key = next((key for key in KINDS if key in frame.info), None)
+            if key is not None:
+                found.setdefault(str(frame.info[key]), []).append(k)
+        return found
+
+    @property
     def frame_errors(self) -> Float[np.ndarray, " frames"]:
         """MAE of each frame's force components, eV/Å; not a number where none are labelled."""
         known, found = self.forced, np.full(len(self.frames), np.nan)
@@ -103,28 +115,23 @@ class RoleData:
     def broken(self) -> Bool[np.ndarray, " frames"]:
         """Frames with over ten times the error usual for their kind, and a quarter of their force.
 
-        Kinds are the values of the frame key ``config_type``, else ``temperature``; kinds of fewer
-        than five frames, and frames without a key, are compared with the median of all. Frames
+        Frames of a kind of fewer than five, or of none, are compared with the median of all. Frames
         without labelled forces are never broken.
         """
-        known, found = self.forced, np.zeros(len(self.frames), dtype=bool)
-        if not known:
-            return found
-        errors = self.frame_errors[known]
-        frames = [self.frames[k] for k in known]
-        labels = [f.labelled_forces for f in frames]
-        sizes = np.array([np.abs(force).mean() if force.size else 0.0 for force in labels])
-        usual = np.full(len(errors), np.median(errors))
-        kinds: dict[str, list[int]] = {}
-        for k, frame in enumerate(frames):
-            key = next((key for key in KINDS if key in frame.info), None)
-            if key is not None:
-                kinds.setdefault(str(frame.info[key]), []).append(k)
-        for members in kinds.values():
+        known, errors = np.zeros(len(self.frames), dtype=bool), self.frame_errors
+        known[self.forced] = True
+        if not known.any():
+            return known
+        sizes = np.zeros(len(self.frames))
+        for k in self.forced:
+            force = self.frames[k].labelled_forces
+            sizes[k] = np.abs(force).mean() if force.size else 0.0
+        usual = np.full(len(errors), np.median(errors[known]))
+        for of_kind in self.kinds.values():
+            members = [k for k in of_kind if known[k]]
             if len(members) >= FEWEST_OF_KIND:
                 usual[members] = np.median(errors[members])
-        found[known] = (errors > BROKEN * usual) & (errors > LOST * sizes)
-        return found
+        return known & (errors > BROKEN * usual) & (errors > LOST * sizes)
 
     def keep(self, chosen: Bool[np.ndarray, " frames"]) -> RoleData:
         """Return the chosen frames alone."""
@@ -189,8 +196,32 @@ def _describe(
         },
         "energy": _score_energies(role, resampling),
         "stress": _score_stress(role, resampling),
+        "kinds": _score_kinds(role, resampling),
         "distances": _score_distances(role, floor, settings, resampling),
     }
+
+
+def _score_kinds(role: RoleData, resampling: Resampling) -> list[dict[str, Any]]:
+    """Of each kind of frames, where there are two or more, and not one for nearly every frame."""
+    found = []
+    kinds = role.kinds
+    if not 1 < len(kinds) <= MOST_KINDS:
+        return []
+    for name, members in sorted(kinds.items()):
+        chosen = np.zeros(len(role.frames), dtype=bool)
+        chosen[members] = True
+        part = role.keep(chosen)
+        known = len(part.numbers) > 0
+        found.append(
+            {
+                "name": name,
+                "frames": len(members),
+                "forces": score(part.errors, part.block, resampling) if known else None,
+                "energy": _score_energies(part, resampling),
+                "stress": _score_stress(part, resampling),
+            }
+        )
+    return found
 
 
 def _score_atoms(

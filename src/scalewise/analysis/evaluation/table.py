@@ -55,6 +55,8 @@ def _print_role(name: str, role: Section, console: Console) -> None:
         )
     if role["energy"] or role["stress"]:
         _print(console, f"{_kinds(role)} of {name}", _energies(role))
+    if role["kinds"]:
+        _print(console, f"Kinds of frames of {name}, MAE", _by_kind(role["kinds"]))
     shown = [p for p in role["distances"] if p["bins"]][:MOST_PAIRS]
     if shown:
         title = f"Forces of {name} by distance to the nearest atom of another element, MAE in meV/Å"
@@ -155,6 +157,23 @@ def _energies(role: Section) -> Table:
         table.add_row("without the offset", frames, *_both(energy["without_offset"]), "")
     if stress:
         table.add_row("stress, meV/Å³", str(stress["frames"]), *_both(stress), "")
+    return table
+
+
+def _by_kind(kinds: Sequence[Section]) -> Table:
+    table = _new_table(
+        "", "frames", "forces, meV/Å", "energy, meV/atom", "offset", "stress, meV/Å³"
+    )
+    for kind in kinds:
+        forces, energy, stress = kind["forces"], kind["energy"], kind["stress"]
+        table.add_row(
+            escape(shorten(kind["name"], 24)),
+            str(kind["frames"]),
+            _figure(forces and forces["mae"]),
+            _figure(energy and energy["total"]["mae"]),
+            f"{energy['offset']:+.2f}" if energy else "–",
+            _figure(stress and stress["mae"]),
+        )
     return table
 
 

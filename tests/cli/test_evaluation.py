@@ -71,7 +71,7 @@ def test_evaluate_prints_and_writes_everything(place: Path) -> None:
     assert "\x1b" not in found.stdout
     assert "…" not in found.stdout
     document = json.loads((place / "out/evaluation.json").read_text())
-    assert (document["kind"], document["schema"]) == ("evaluation", 2)
+    assert (document["kind"], document["schema"]) == ("evaluation", 3)
     check_document(document)
     results = document["body"]
     assert [r["role"] for r in results["roles"]] == ["test", "[ood]"]

@@ -115,7 +115,7 @@ def _print_end(results: Section, console: Console) -> None:
     elif any(v["answer"] == "needed" for v in whole["verdicts"]):
         text = "What is needed is known, but not what would save most: see the intervals."
     else:
-        text = "Nothing that was asked about is known to be needed."
+        text = "None of these steps is known to be needed."
     console.print(text, markup=False, highlight=False)
     if whole["order"]:
         console.print("What saves most, at this budget (90 %):", highlight=False)
@@ -123,9 +123,9 @@ def _print_end(results: Section, console: Console) -> None:
         low, high = (100 * row[end] for end in ("low", "high"))
         line = f"  {remedy(results, row['remedy'])}: {low:.0f} to {high:.0f} %"
         console.print(line, markup=False, highlight=False)
-    for subset in results["subsets"][1:]:
+    for subset in (s for s in results["subsets"][1:] if s["atoms"] < whole["atoms"]):
         needed = [NAMES[v["question"]] for v in subset["verdicts"] if v["answer"] == "needed"]
-        found = f"needed: {', '.join(needed)}" if needed else "nothing is known to be needed"
+        found = f"needed: {', '.join(needed)}" if needed else "none is known to be needed"
         line = f"{subset['name']}: {found}"
         console.print(line, markup=False, highlight=False)
     settings = results["settings"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import Tensor
 
+from scalewise.data import columns
 from scalewise.data.references import is_isolated_atom
 from scalewise.data.shards import numbers_of
 from scalewise.data.structure import Structure
@@ -20,6 +21,8 @@ from scalewise.models.potential import Potential
 COMPARED_ATOMS = 50_000
 #: eV: what forces (per Å) and energies of an atom below this have is rounding and no scale.
 LEAST_SCALE = 1e-3
+#: Frames, and atoms in them, whose energies say how far all of them are off after a training.
+OFFSET_FRAMES, OFFSET_ATOMS = 64, 20_000
 #: Frames that the reference is fitted to, at most, and as many again where compositions differ.
 FITTED_FRAMES = 50_000
 
@@ -86,6 +89,26 @@ def fit_baseline(
     composition = CompositionModel.fit(left, elements)
     shift = _binding(left, composition)
     return TrainingBaseline(composition, _scale(left, composition, shift), coefficients, shift)
+
+
+def energy_offset(potential: Potential, frames: Sequence[Structure]) -> float:
+    """By how much energies are too low after a training, eV per atom: the median over some frames.
+
+    While a network learns forces its weights wander along what gives every atom the same energy,
+    and no force tells. Zero without energies, and where isolated atoms fix them.
+    """
+    sizes, labelled = columns.sizes(frames), columns.labelled(frames, "energy")
+    single = np.flatnonzero((sizes == 1) & labelled).tolist()
+    members = np.flatnonzero(labelled & (sizes > 0))
+    if not len(members) or any(is_isolated_atom(frames[k]) for k in single):
+        return 0.0
+    most = min(OFFSET_FRAMES, max(1, int(OFFSET_ATOMS / sizes[members].mean())), len(members))
+    found = []
+    for k in members[np.linspace(0, len(members) - 1, most).astype(int)].tolist():
+        energy, frame = potential.predict(frames[k]).energy, frames[k]
+        if energy is not None and frame.labels.energy is not None:
+            found.append((frame.labels.energy - energy) / len(frame.numbers))
+    return float(np.median(found)) if found else 0.0
 
 
 def _binding(frames: Sequence[Structure], composition: CompositionModel) -> float:

@@ -37,7 +37,7 @@ from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
-from scalewise.training.baseline import TrainingBaseline, fit_baseline
+from scalewise.training.baseline import TrainingBaseline, energy_offset, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.distributed import follow, join_group, leading, run
 from scalewise.training.job import Job
@@ -168,19 +168,26 @@ def train_in(
 
 def _trained(job: Job, progress: Progress, fabric: Fabric | None = None) -> Path:
     run(job, progress, fabric)
-    _keep_history(job.out)
+    _complete(job)
     _judge_error(job.out / "model", job.valid.frames, progress)
     return job.out / "model"
 
 
-def _keep_history(out: Path) -> None:
-    """Let the potential know how its errors fell: what its scales are worth depends on that."""
-    document = read_json(out / "model" / checkpoint.MODEL, "Train again.")
-    if "history" in document.get("info", {}):
+def _complete(job: Job) -> None:
+    """Take out the offset of the energies, and let the potential know how its errors fell.
+
+    What its scales are worth depends on the latter.
+    """
+    model = job.out / "model"
+    if "history" in read_json(model / checkpoint.MODEL, "Train again.").get("info", {}):
         return
-    potential = checkpoint.read(out / "model")
-    info = {**potential.info, "history": history(out / "log.csv")}
-    checkpoint.write(out / "model", replace(potential, info=info))
+    potential = checkpoint.read(model)
+    info = {**potential.info, "history": history(job.out / "log.csv")}
+    composition = potential.composition
+    if not job.settings.freeze:  # a network that stays is off by what it was
+        offset = energy_offset(potential, job.train.frames)
+        composition = replace(composition, energies=composition.energies + offset)
+    checkpoint.write(model, replace(potential, composition=composition, info=info))
 
 
 def _prepared(

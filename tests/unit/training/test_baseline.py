@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from scalewise.core.errors import InputError
 from scalewise.data.structure import Labels, Structure
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.training import baseline
-from scalewise.training.baseline import fit_baseline
+from scalewise.training.baseline import energy_offset, fit_baseline
+from scalewise.training.run import train_in
+from scalewise.training.settings import TrainSettings
 from support import salt_frame, untrained
 
 NETWORK = NetworkSettings(
@@ -140,3 +143,30 @@ def test_atoms_at_one_place_are_named() -> None:
     twice = replace(frames[1], positions=np.zeros_like(frames[1].positions))
     with pytest.raises(InputError, match="are 0 Å apart"):
         fit_baseline([frames[0], twice, *frames[2:]], (11, 17), NETWORK)
+
+
+def test_an_offset_of_all_energies_is_found_whatever_some_frames_have() -> None:
+    potential, frames = untrained(seed=7, layers=1, cutoff=4.0), bound(30, energy=0.3)[:30]
+    assert energy_offset(potential, frames) == pytest.approx(0.3)
+    surfaces = [replace(f, labels=Labels(energy=9.0)) for f in frames[:8]]
+    assert energy_offset(potential, [*surfaces, *frames[8:]]) == pytest.approx(0.3)
+    bare = [replace(f, labels=Labels(forces=f.labels.forces)) for f in frames]
+    assert energy_offset(potential, bare) == 0.0
+    # energies of isolated atoms are exact, and stay so
+    assert energy_offset(potential, bound(30, energy=0.3)) == 0.0
+
+
+def test_no_training_ends_with_an_offset(tmp_path: Path) -> None:
+    frames = bound(12)[:12]
+    settings = TrainSettings(network=NETWORK, steps=12, validations=2, device="cpu")
+    split = scalewise.make_split(frames)
+    model = train_in(frames, split, settings, tmp_path)
+    found = scalewise.load_potential(model)
+    left = [
+        (frames[k].labels.energy - found.predict(frames[k]).energy) / 8
+        for k in split.members("train")
+    ]
+    assert np.median(left) == pytest.approx(0.0, abs=1e-9)
+    before = found.composition.energies
+    train_in(frames, split, settings, tmp_path)  # nothing is left to train, and to shift
+    assert (scalewise.load_potential(model).composition.energies == before).all()

@@ -20,6 +20,17 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def already(done: int) -> str:
+    """What is said after a number of trainings of those that are there; nothing if none is.
+
+    Examples
+    --------
+    >>> already(2), already(0)
+    ('; 2 begun or finished, which are used', '')
+    """
+    return f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
+
+
 def list_frames(numbers: Sequence[int]) -> str:
     """Name a few frames and say how many more there are.
 

@@ -22,7 +22,7 @@ from scalewise.analysis.forks.settings import ForkComparisonSettings
 from scalewise.analysis.rungs import Rung
 from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_time, train_all
 from scalewise.core.progress import Progress
-from scalewise.core.wording import count
+from scalewise.core.wording import already, count
 from scalewise.data.structure import Structure
 from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
@@ -74,8 +74,9 @@ def fork_ladders(
             tasks.append(TrainingTask(fork.folder, ladder.split, fork.settings, (scoring,)))
     steps = forks[0].settings.steps or 0
     done = sum((fork.folder / STATE).is_file() for fork in forks)
-    there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
-    progress.message(f"{count(len(forks), 'fork')} of {count(steps, 'step')} at one scale{there}")
+    progress.message(
+        f"{count(len(forks), 'fork')} of {count(steps, 'step')} at one scale{already(done)}"
+    )
     common = Common(frames, initial, settings.device)
     workers = at_a_time(settings.workers, settings.device)
     train_all(common, tasks, workers=workers, on=on, progress=progress)

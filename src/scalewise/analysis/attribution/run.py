@@ -26,6 +26,7 @@ from scalewise.analysis.rungs import Rung
 from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_time, train_all
 from scalewise.core.files import write_json
 from scalewise.core.progress import SILENT, Progress, Quiet
+from scalewise.core.wording import already
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import Split
@@ -127,9 +128,8 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     done = sum((t.folder / STATE).is_file() for t in trainings)
     left = len(trainings) - done
     time = f": {minutes:g} minutes for the first, its steps or fewer for others" if minutes else ""
-    there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
     then = "; then each scale goes on alone" if left else ""
-    return f"{len(trainings)} trainings{time}{there}{then}"
+    return f"{len(trainings)} trainings{time}{already(done)}{then}"
 
 
 def _train(

@@ -35,7 +35,7 @@ from scalewise.analysis.trainings import Common, Scoring, TrainingTask, at_a_tim
 from scalewise.core.errors import InputError
 from scalewise.core.files import write_json
 from scalewise.core.progress import SILENT, Progress
-from scalewise.core.wording import count
+from scalewise.core.wording import already, count
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure
 from scalewise.models.density.settings import ForkSettings
@@ -193,13 +193,13 @@ def _forecast(
     steps = forks[0].settings.steps or 0
     folders = [f.folder for f in forks] + ([] if shorter is None else [shorter.folder])
     done = sum((folder / STATE).is_file() for folder in folders)
-    there = f"; {done} begun or finished, which {'is' if done == 1 else 'are'} used" if done else ""
     fewer = 0 if shorter is None else shorter.steps
     second = f" and a second ladder of {count(fewer, 'step')}" if fewer else ""
     share = (len(forks) * steps + fewer) / steps_of(model)
     return (
         f"{count(len(forks), 'fork')} of {count(steps, 'step')} each{second}, {share:.2g} times "
-        f"the steps of the ladder's training{there}; then {count(scored, 'frame')} are scored"
+        f"the steps of the ladder's training{already(done)}; then {count(scored, 'frame')} are "
+        "scored"
     )
 
 

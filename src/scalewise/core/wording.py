@@ -21,7 +21,7 @@ def count(number: int, noun: str) -> str:
 
 
 def already(done: int) -> str:
-    """What is said after a number of trainings of those that are there; nothing if none is.
+    """Clause on trainings that exist already; empty if there are none.
 
     Examples
     --------

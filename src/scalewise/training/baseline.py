@@ -92,10 +92,27 @@ def fit_baseline(
 
 
 def energy_offset(potential: Potential, frames: Sequence[Structure]) -> float:
-    """By how much energies are too low after a training, eV per atom: the median over some frames.
+    r"""Offset of predicted energies, eV per atom, over evenly spread labelled frames k.
 
-    While a network learns forces its weights wander along what gives every atom the same energy,
-    and no force tells. Zero without energies, and where isolated atoms fix them.
+    .. math:: \delta = \operatorname{median}_k \, \bigl(E_k - \hat E_k\bigr) / n_k
+
+    with labelled energies E, predicted ones :math:`\hat E` and numbers of atoms n. A constant
+    energy per atom exerts no force, so that it drifts while forces are fitted. The median does not
+    follow a few frames with other errors.
+
+    Parameters
+    ----------
+    potential
+        After its training.
+    frames
+        Those it was trained on; at most ``OFFSET_FRAMES`` of them are predicted, and about
+        ``OFFSET_ATOMS`` atoms.
+
+    Returns
+    -------
+    float
+        What is to be added to the energy of each atom; zero without labelled energies, and where
+        isolated atoms define the zero of energy.
     """
     sizes, labelled = columns.sizes(frames), columns.labelled(frames, "energy")
     single = np.flatnonzero((sizes == 1) & labelled).tolist()

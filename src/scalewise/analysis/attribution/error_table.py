@@ -72,7 +72,10 @@ class Scored:
         return Change(self.sums(name, before), self.sums(name, after), spread)
 
     def alone(self, before: int, after: int) -> Change:
-        """The change from one scale to another, each trained alone from the same ladders."""
+        """The change from one scale to another, between forks of the same ladders.
+
+        The variance between replicas is pooled over all scales that were forked.
+        """
         sums = {scale: e.sum(axis=1) for scale, e in self.forks.items()}
         spread = [between(np.log(sums[after] / of)) for scale, of in sums.items() if scale != after]
         first, second = (

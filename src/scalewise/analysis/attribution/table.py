@@ -67,7 +67,7 @@ def _percent(verdict: Section) -> str:
 
 
 def as_forks(results: Section) -> dict[str, Any]:
-    """What a proof found of the range that is needed, as forks.json has it."""
+    """Verdicts of prove.json on cutoffs and long range, in the layout of forks.json."""
     scales = results["scales"]
     asked = [k for k, mae in enumerate(results["subsets"][0]["mae_alone"]) if mae is not None]
     (longest,) = {*range(len(scales))} - {r["scale"] for r in results["subsets"][0]["range"]}

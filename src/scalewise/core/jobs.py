@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from typing import Any, Final, TypeVar
 
 from scalewise.core.errors import InputError
@@ -97,7 +98,7 @@ def _pooled(
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         min(workers, len(numbers)),
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=_context(function),
         initializer=_share,
         initargs=(shared,),
     )
@@ -112,6 +113,18 @@ def _pooled(
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _context(function: Callable[..., Any]) -> BaseContext:
+    """How processes start: forked from one that has imported the function's module, and no more.
+
+    That one is started once; PyTorch takes seconds to import. Windows spawns them.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])
+    return context
 
 
 def _share(shared: Any) -> None:

@@ -39,6 +39,7 @@ from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
 from scalewise.training.baseline import TrainingBaseline, energy_offset, fit_baseline
 from scalewise.training.dataset import frames_per_step, prepare
+from scalewise.training.default_cutoff import SHORTEST, with_cutoff
 from scalewise.training.distributed import follow, join_group, leading, run
 from scalewise.training.job import Job
 from scalewise.training.log import history
@@ -200,6 +201,14 @@ def _prepared(
     """Everything that the processes of a training need."""
     settings, first = _from(settings)
     split.check_count(structures)
+    missing = [role for role in ("train", "valid") if role not in split.role]
+    if missing:
+        raise InputError(
+            "split",
+            f"no structure has the role {' or '.join(missing)}",
+            "Training needs both: make_split deals them.",
+        )
+    settings = _with_cutoff(settings, take(structures, split.members("train")), progress)
     digest = _digest(settings, split)
     if (out / STATE).is_file():
         # before anything of that run is written over
@@ -208,13 +217,6 @@ def _prepared(
             f"nothing left to train: {out} ended after step {before.step}"
             if before.finished
             else f"going on after step {before.step}"
-        )
-    missing = [role for role in ("train", "valid") if role not in split.role]
-    if missing:
-        raise InputError(
-            "split",
-            f"no structure has the role {' or '.join(missing)}",
-            "Training needs both: make_split deals them.",
         )
     split.save(out / "split.json")
     write_json(out / "settings.json", settings.model_dump(mode="json"))
@@ -247,6 +249,19 @@ def _prepared(
     )
 
 
+def _with_cutoff(
+    settings: TrainSettings, frames: Sequence[Structure], progress: Progress
+) -> TrainSettings:
+    """Settings whose network has a cutoff; say which where it is not the usual one."""
+    chosen = with_cutoff(settings, frames)
+    cutoff = chosen.network.cutoff
+    if chosen is not settings and cutoff > SHORTEST:
+        progress.message(
+            f"network.cutoff={cutoff:g} Å: within {SHORTEST:g} Å an atom has few neighbors here"
+        )
+    return chosen
+
+
 def _mapped(structures: Sequence[Structure], split: Split, folder: Path) -> Sequence[Structure]:
     """Structures as they are or, of more than fit into memory twice, shards of them."""
     if isinstance(structures, ShardedStructures) or len(structures) <= LARGE:
@@ -273,6 +288,8 @@ def _judge_error(model: Path, frames: Sequence[Structure], progress: Progress) -
 
 def progress_of(out: Path, settings: TrainSettings, split: Split) -> TrainingProgress:
     """How far a training of these settings and data has come.
+
+    The network of the settings has a cutoff, or that of the potential to start from.
 
     Raises
     ------

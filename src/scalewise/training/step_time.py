@@ -13,6 +13,7 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Evaluator
 from scalewise.training.dataset import frames_per_step, join, prepare
+from scalewise.training.default_cutoff import with_cutoff
 from scalewise.training.loss import loss_terms
 from scalewise.training.optimizers import make_optimizers
 from scalewise.training.settings import TrainSettings
@@ -44,7 +45,7 @@ def time_step(frames: Sequence[Structure], settings: TrainSettings | None = None
     InputError
         As :func:`scalewise.training.dataset.prepare`.
     """
-    settings = settings or TrainSettings()
+    settings = with_cutoff(settings or TrainSettings(), frames)
     batch_size = settings.batch_size or frames_per_step(frames, settings.processes)
     chosen = list(frames[:: max(1, len(frames) // batch_size)])[:batch_size]
     elements = sorted({z for f in chosen for z in f.numbers.tolist()})

@@ -66,7 +66,13 @@ class NetworkSettings(Settings):
     preset: Literal["small", "medium", "large"] = Field(
         "medium", description="fills in channels, hidden and layers where they are not given"
     )
-    cutoff: float = Field(5.0, ge=0.5, le=100, description="Å, the longest that any atom may use")
+    cutoff: float = Field(
+        5.0,
+        ge=0.5,
+        le=100,
+        description="Å, the longest that any atom may use; default of `train`: 5, and up to 6.5 "
+        "where an atom has fewer than 50 neighbors there (not for molecules)",
+    )
     ladder: tuple[float | Literal["long"], ...] = Field(
         (),
         description="scales to train for, from short to long: cutoffs in Å, the last of which is "

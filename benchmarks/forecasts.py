@@ -31,9 +31,9 @@ from scalewise.training.run import train_in
 DATA = Path(__file__).parents[2] / "shared/data"
 #: File, and frames of a step.
 SETS = {
-    "aspirin": ("rmd17/aspirin.extxyz", 5),
-    "ethanol": ("rmd17/ethanol.extxyz", 8),
-    "acetylacetone": ("acetylacetone/all.extxyz", 7),
+    "aspirin": ("rmd17/aspirin.extxyz", 3),
+    "ethanol": ("rmd17/ethanol.extxyz", 7),
+    "acetylacetone": ("acetylacetone/all.extxyz", 4),
     "silicon": ("mlearn/Si.extxyz", 2),
     "lithium": ("mlearn/Li.extxyz", 2),
 }

@@ -393,8 +393,8 @@ def main() -> None:
     named = sum("times as long" in c["reason"] for c in open_)
     kept = settled(every)
     console.print(
-        f"{named} of {len(open_)} that are not decided name a longer training; of {len(kept)} such "
-        f"answers with these frames a ladder at least as long was trained, which settles {sum(kept)}"
+        f"{named} of {len(open_)} that are not decided name a longer training; for {len(kept)} of "
+        f"those with these frames a ladder at least as long was trained, which settles {sum(kept)}"
     )
     for c in wrong:
         console.print(str(c))

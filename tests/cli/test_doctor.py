@@ -55,6 +55,7 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
         "twin in train",
         "Neighbors within a cutoff",
         "Training on 18 frames",
+        "6.5 (default)",
         "Findings: ",
         "extreme in frame 5",
     ):
@@ -62,8 +63,9 @@ def test_everything_is_printed_and_written(data: Path, tmp_path: Path) -> None:
     assert max(len(line) for line in found.stdout.splitlines()) <= 80
     assert "\x1b" not in found.stdout
     diagnosis = json.loads((tmp_path / "out/doctor.json").read_text())
-    assert (diagnosis["kind"], diagnosis["schema"]) == ("doctor", 2)
+    assert (diagnosis["kind"], diagnosis["schema"]) == ("doctor", 3)
     check_document(diagnosis)
+    assert diagnosis["body"]["forecast"]["default_cutoff"] == 6.5
     assert diagnosis["provenance"]["data"]["frames"] == 24
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
     figures = {"figures/neighbors.png", "figures/neighbors.svg"}

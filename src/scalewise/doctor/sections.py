@@ -18,6 +18,7 @@ from scalewise.doctor.findings import Finding
 from scalewise.doctor.forecast import MEASURED, CostModel, forecast
 from scalewise.doctor.geometry import NeighborCounts
 from scalewise.training.dataset import frames_per_step
+from scalewise.training.default_cutoff import default_cutoff
 from scalewise.training.step_time import time_step
 
 #: Formula units that a sentence names.
@@ -154,8 +155,17 @@ def forecast_training(
         "epochs": epochs,
         "cost": asdict(cost),
         "measured": measured,
+        "default_cutoff": _default_cutoff(frames),
         "rows": rows,
     }
+
+
+def _default_cutoff(frames: Sequence[Structure]) -> float | None:
+    """Å, that a training has where none is given; none where no frame can be looked at."""
+    try:
+        return default_cutoff(frames) if frames else None
+    except InputError:  # what is wrong with a frame is a finding elsewhere
+        return None
 
 
 def _timed(frames: Sequence[Structure]) -> tuple[CostModel, dict[str, Any] | None]:

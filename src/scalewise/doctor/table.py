@@ -315,9 +315,12 @@ def _forecast(section: Section) -> Block | None:
         f"min for {section['epochs']} epochs",
         "peak memory (MB)",
     )
-    for row in rows[:: max(1, (len(rows) - 1) // 5)]:
+    default, step = section["default_cutoff"], max(1, (len(rows) - 1) // 5)
+    for k, row in enumerate(rows):
+        if k % step and row["cutoff"] != default:
+            continue
         table.add_row(
-            f"{row['cutoff']:g}",
+            f"{row['cutoff']:g}" + " (default)" * (row["cutoff"] == default),
             f"{row['seconds_per_epoch']:.3g}",
             f"{row['minutes']:.3g}",
             f"{row['peak_megabytes']:.0f}",

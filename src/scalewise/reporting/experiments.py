@@ -196,7 +196,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "doctor",
             "doctor",
-            2,
+            3,
             "scalewise.doctor.table:print_diagnosis",
             "scalewise.doctor.figure:figures_of",
         ),

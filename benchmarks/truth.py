@@ -7,7 +7,8 @@ network.cutoff=C network.charges=...` to where it stops gaining. Beside it, ladd
 numbers of steps and their forks (`scalewise fork`), which must not contradict it. Trainings that
 are there are used again. What is found goes to DIR/scales.csv, one row for each scale and kind of
 atoms, with what the longest scale saves over it, and DIR/answers.csv, one row for each answer of
-forks beside it; benchmarks/results has those of docs/findings.md.
+forks beside it; benchmarks/results has those of docs/findings.md. The system tip3p needs
+`scalewise generate box=16 cutoff=7 --out runs/tip3p`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class System:
     Attributes
     ----------
     file, key
-        Below the folder of data, or a path; the frame key of the roles, or none: dealt.
+        Below the folder of data, or of runs; the frame key of the roles, or of the replicas, of
+        which the sixth validates, and the last two are scored.
     ladder
         As for ``--ladder``.
     scales
@@ -61,7 +63,7 @@ class System:
     """
 
     file: str
-    key: str | None
+    key: str
     ladder: tuple[float | str, ...]
     scales: tuple[tuple[float, bool], ...]
     steps: int
@@ -107,8 +109,19 @@ SYSTEMS = {
         budgets=(150, 500, 1500, 4500),
         batch=1,
     ),
+    "tip3p": System(
+        "tip3p/replica-*.extxyz",
+        "replica",
+        (3.0, 6.0, "long"),
+        ((3.0, True), (4.0, True), (5.0, True), (6.0, True), (6.0, False)),
+        steps=2500,
+        budgets=(100, 400, 1600),
+        batch=1,
+    ),
 }
 SYSTEMS |= {f"planted-{law:g}": replace(SYSTEMS["lithium"], law=law) for law in (4.1, 6.4)}
+#: Of the replicas of a generated solution.
+ROLES = ("train",) * 5 + ("valid",) + ("test",) * 2
 #: eV, of the energies of a law that ends at 4.1 Å, how they grow with that length, so that forces
 #: have one size (0.1 eV/Å), and the noise of forces in eV/Å.
 DEPTH, GROWS, NOISE = 1.5, 2.6, 0.003
@@ -135,8 +148,11 @@ class Job:
 def read(name: str) -> tuple[list[sw.Structure], sw.Split]:
     """Frames and roles of a system."""
     system = SYSTEMS[name]
-    file = sorted(DATA.glob(system.file))[0]
-    structures = sw.read_structures(file)
+    files = sorted(DATA.glob(system.file)) or sorted(Path("runs").glob(system.file))
+    structures = [s for file in files for s in sw.read_structures(file)]
+    if system.key == "replica":
+        structures = [replace(s, info={"role": ROLES[int(s.info["replica"])]}) for s in structures]
+        return structures, sw.make_split(structures, role_key="role")
     if system.law is not None:
         structures = [planted(s, system.law, k) for k, s in enumerate(structures)]
     return structures, sw.make_split(structures, role_key=system.key)

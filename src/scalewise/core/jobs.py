@@ -87,7 +87,8 @@ def run_jobs(
                 raise InputError(
                     "workers",
                     f"{workers} processes, which die again and again ({error})",
-                    "They may lack memory: give fewer workers.",
+                    "They may lack memory: give fewer workers. In your own script, calls stand "
+                    "below `if __name__ == '__main__':`, or have workers=1.",
                 ) from error
 
 
@@ -141,7 +142,10 @@ def _end_with_parent() -> None:
 
 
 def _do(function: Callable[[Any, J], R], job: J) -> R:
-    return with_one_thread(function, _SHARED[0], job)
+    try:
+        return with_one_thread(function, _SHARED[0], job)
+    except KeyboardInterrupt:  # told to end: it must not wait for another job
+        os._exit(1)
 
 
 def with_one_thread(function: Callable[[S, J], R], shared: S, job: J) -> R:

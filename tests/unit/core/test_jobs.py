@@ -13,6 +13,7 @@ import pytest
 
 from scalewise.core.errors import InputError
 from scalewise.core.jobs import run_jobs
+from scalewise.training.stopping import Stop
 
 
 def squared(shared: int, job: int) -> int:
@@ -37,6 +38,45 @@ def test_jobs_survive_the_death_of_their_processes(tmp_path: Path) -> None:
     assert dict(run_jobs(dying, tmp_path, [1, 2], 2)) == {0: 1, 1: 2}
     with pytest.raises(InputError, match="die again and again"):
         list(run_jobs(dying, tmp_path, [-1, -2], 2))
+
+
+def told(shared: Path, job: float) -> float:
+    """Work for some seconds; told to end, save for half a second, as a training does."""
+    with Stop().listening() as stop:
+        (shared / str(job)).touch()
+        end = time.monotonic() + job
+        while time.monotonic() < end:
+            time.sleep(0.01)
+            if stop.asked:
+                time.sleep(0.5)
+                raise stop.error
+    return job
+
+
+def test_a_run_that_is_told_to_end_ends_though_one_process_is_idle(tmp_path: Path) -> None:
+    """The idle one dies with the queue in its hands: the other must not ask for more."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
+        "from pathlib import Path; from test_jobs import told; "
+        "from scalewise.core.jobs import run_jobs; "
+        "from scalewise.core.running import terminable\n"
+        "    with terminable():\n"
+        f"        for _ in run_jobs(told, Path({str(tmp_path)!r}), [0.1, 60.0], 2): "
+        "print('done', flush=True)"
+    )
+    script = tmp_path / "start.py"
+    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    process = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "done\n"
+    while not (tmp_path / "60.0").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.terminate()
+    with process.stdout:
+        assert process.wait(timeout=20) != 0
 
 
 def waiting(shared: Path, job: int) -> None:

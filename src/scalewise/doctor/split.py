@@ -90,7 +90,7 @@ def judge_split(
     findings = _offer_roles(frames, settings)
     group = np.array(split.group)
     given = bool(settings.group_key or settings.split_key)
-    division = None if given else divide_large(twins)
+    division = None if given else divide_large(twins, frames)
     if division is not None and division.blocks:
         findings.append(_say_blocks(division, len(group), frames, settings))
     elif leaks:

@@ -183,6 +183,26 @@ def test_one_family_is_cut_into_blocks_that_follow_each_other() -> None:
     assert "test errors are those between known frames, not beyond them" in line
 
 
+@pytest.mark.parametrize("kinds", [1, 2, 3, 4, 6])
+def test_systems_of_one_trajectory_each_are_cut_into_blocks(kinds: int) -> None:
+    """Each is the only group with its element, which training cannot spare."""
+    structures = [cluster(z, 0.01 * k, (z,) * 12) for z in range(10, 10 + kinds) for k in range(30)]
+    split = make_split(structures)
+    for role in ("train", "valid", "test"):
+        assert len(split.members(role)) >= 0.05 * len(structures)
+    trained = {int(structures[k].numbers[0]) for k in split.members("train")}
+    assert trained == set(range(10, 10 + kinds))
+
+
+def test_groups_that_can_be_spared_are_not_cut() -> None:
+    """Of one element there is one group, of another three."""
+    more = [cluster(9, 0.01 * k, (2,) * 12) for k in range(3)]
+    split = make_split([*twins(3, 3), *more])
+    assert "cut into" not in split.made["group"]
+    assert len(set(split.group)) == 4
+    assert split.role[9:] == ("train",) * 3
+
+
 def test_a_key_groups_what_has_one_value() -> None:
     structures = [cluster(k // 4, 5.0 * k) for k in range(40)]  # no near-duplicates
     split = make_split(structures, group_key="run")

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from scalewise.data.duplicates import Duplicates
-from scalewise.data.shards import elements_of, take
+from scalewise.data.shards import elements_of, numbers_of, take
 from scalewise.data.structure import Structure
 
 #: A group with more than this share of the frames leaves little to choose: it is cut into so many
@@ -155,17 +155,19 @@ class Division:
     members: Int[np.ndarray, " members"]
 
 
-def divide_large(twins: Duplicates) -> Division:
+def divide_large(twins: Duplicates, structures: Sequence[Structure]) -> Division:
     """Cut groups that leave little to choose into blocks of frames that follow each other.
 
     Frames that chain up to one group, as those of a crystal or of one molecule, could not be dealt
     to roles otherwise. Cut are a group of more than half of the frames and, where there are fewer
-    groups than roles, all. No gap is left between blocks, so that those that follow each other are
-    alike at their ends; copies of one frame are never parted.
+    groups than roles, or too few that can be spared without an element that nobody trains on, all.
+    No gap is left between blocks, so that those that follow each other are alike at their ends;
+    copies of one frame are never parted.
     """
     group = twins.group
     sizes = np.bincount(group)
-    least = 1 if len(sizes) < FEW_GROUPS else LARGE_GROUP * len(group)
+    few = len(sizes) < FEW_GROUPS or _spare(group, structures, FEW_GROUPS - 1) < FEW_GROUPS - 1
+    least = 1 if few else LARGE_GROUP * len(group)
     large = np.flatnonzero((sizes > least) & (sizes > 1))
     divided, made = group.copy(), 0
     for number in large.tolist():
@@ -183,6 +185,24 @@ def divide_large(twins: Duplicates) -> Division:
         return Division(group, 0, 0, np.zeros(0, dtype=np.int64))
     names = np.unique(divided, return_inverse=True)[1]
     return Division(names, made, len(large), np.flatnonzero(np.isin(group, large)))
+
+
+def _spare(group: Int[np.ndarray, " frames"], structures: Sequence[Structure], enough: int) -> int:
+    """How many groups other roles may have so that all elements are left; no more than asked.
+
+    Near-duplicates have one composition: the first frame of a group says which elements it has.
+    """
+    first, sizes = np.unique(group, return_index=True, return_counts=True)[1:]
+    held = [frozenset(n.tolist()) for n in numbers_of(take(structures, first))]
+    count = Counter(z for elements in held for z in elements)
+    spare = 0
+    for number in np.argsort(sizes, kind="stable").tolist():
+        if spare == enough:
+            break
+        if all(count[z] > 1 for z in held[number]):
+            count.subtract(held[number])
+            spare += 1
+    return spare
 
 
 def _alike(twins: Duplicates, members: np.ndarray) -> np.ndarray:

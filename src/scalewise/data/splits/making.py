@@ -168,7 +168,7 @@ def _group(
     made = f"near-duplicates below {distance:g} Å"
     if compared is not None:
         made += f" of {', '.join(compared)}"
-    division = divide_large(duplicates)
+    division = divide_large(duplicates, structures)
     if not division.blocks:
         return division.group, made
     group = division.group

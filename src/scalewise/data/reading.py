@@ -150,7 +150,7 @@ def _converted(
     while part:
         if start:
             rename(part, names)
-        frames = [_convert(image, source, start + k, keys) for k, image in enumerate(part)]
+        frames = [_convert(image, source, start + k, keys, names) for k, image in enumerate(part)]
         if keys.check_units:
             _refuse_units(frames, keys, names)
         yield from frames
@@ -164,7 +164,7 @@ def convert_images(
     """Check frames that were read, and take their labels; see :func:`read_structures`."""
     names = adopt(source, images, keys, progress) if keys.adopt else {}
     check_forces(source, images, keys)
-    frames = [_convert(image, source, k, keys) for k, image in enumerate(images)]
+    frames = [_convert(image, source, k, keys, names) for k, image in enumerate(images)]
     check_present(source, images, keys, progress)
     _say_missing(frames, images, keys, progress)
     if keys.check_units:
@@ -194,15 +194,23 @@ def without_labels(*, check_units: bool = True) -> LabelKeys:
     return LabelKeys(forces=None, energy=None, stress=None, check_units=check_units)
 
 
-def _convert(image: ase.Atoms, source: str, index: int, keys: LabelKeys) -> Structure:
+def _convert(
+    image: ase.Atoms,
+    source: str,
+    index: int,
+    keys: LabelKeys,
+    names: Mapping[LabelName, Sequence[str]],
+) -> Structure:
+    """Check a frame and take its labels; of those that had other ``names``, errors say these."""
+    said = {name: "' or '".join(names.get(name, [str(getattr(keys, name))])) for name in DEFAULTS}
     where = name_frame(source, index, image.info)
     if not len(image):
         raise InputError(where, "no atoms", "Remove the frame.")
     _check_geometry(image, where)
     labels = Labels(
-        forces=None if keys.forces is None else _forces(image, where, keys.forces),
-        energy=None if keys.energy is None else _energy(image, where, keys.energy),
-        stress=None if keys.stress is None else _stress(image, where, keys.stress),
+        forces=None if keys.forces is None else _forces(image, where, keys.forces, said["forces"]),
+        energy=None if keys.energy is None else _energy(image, where, keys.energy, said["energy"]),
+        stress=None if keys.stress is None else _stress(image, where, keys.stress, said["stress"]),
     )
     given = image.arrays.get(MOLECULE_KEY)
     molecule = np.arange(len(image)) if given is None else _numbers(where, MOLECULE_KEY, given)
@@ -232,14 +240,14 @@ def _check_geometry(image: ase.Atoms, where: str) -> None:
     check_cell(np.asarray(image.cell), np.asarray(image.pbc), where)
 
 
-def _energy(image: ase.Atoms, where: str, key: str) -> float | None:
+def _energy(image: ase.Atoms, where: str, key: str, said: str) -> float | None:
     found = frame_value(image, key)
     if found is None:
         return None
-    values = _numbers(where, key, found)
+    values = _numbers(where, said, found)
     if values.size != 1:
         raise InputError(
-            f"{where}, key '{key}'", f"{values.size} values", "An energy is one number."
+            f"{where}, key '{said}'", f"{values.size} values", "An energy is one number."
         )
     return float(values.reshape(-1)[0])
 
@@ -252,31 +260,31 @@ def _place(image: ase.Atoms) -> np.ndarray | None:
     return np.asarray(column, dtype=str)
 
 
-def _forces(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
+def _forces(image: ase.Atoms, where: str, key: str, said: str) -> np.ndarray | None:
     found = frame_columns(image).get(key)
     if found is None:
         return None
-    forces, shape = _numbers(where, key, found), (len(image), 3)
+    forces, shape = _numbers(where, said, found), (len(image), 3)
     if forces.shape != shape:
         raise InputError(
-            f"{where}, key '{key}'",
+            f"{where}, key '{said}'",
             f"shape {forces.shape} for {len(image)} atoms",
             "Forces have three components per atom.",
         )
     return forces
 
 
-def _stress(image: ase.Atoms, where: str, key: str) -> np.ndarray | None:
+def _stress(image: ase.Atoms, where: str, key: str, said: str) -> np.ndarray | None:
     """The stress as a symmetric matrix, from nine values or from six in Voigt's order."""
     found = frame_value(image, key)
     if found is None:
         return None
-    values = _numbers(where, key, found).reshape(-1)
+    values = _numbers(where, said, found).reshape(-1)
     if values.size == 6:
         return voigt(values)
     if values.size != 9:
         raise InputError(
-            f"{where}, key '{key}'",
+            f"{where}, key '{said}'",
             f"{values.size} values",
             "A stress has nine values, or six in the order xx, yy, zz, yz, xz, xy.",
         )
@@ -288,6 +296,8 @@ def _numbers(where: str, key: str, values: Any) -> np.ndarray:
     """The values as numbers, finite and of a size that squares do not overflow."""
     try:
         numbers = np.asarray(values, dtype=float)
+        if np.asarray(values).dtype == bool:  # T or F in a file
+            raise TypeError
     except (TypeError, ValueError, OverflowError):
         raise InputError(
             f"{where}, key '{key}'",

@@ -101,6 +101,21 @@ def test_what_is_wrong_is_named(
     assert "bad.xyz" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("energy=T", r"key 'energy': True where numbers belong"),
+        ("energy=nan", r"key 'energy': a value that is not finite"),
+        ("Energy=high", r"key 'Energy': .*high.* where numbers belong"),
+    ],
+)
+def test_errors_name_the_key_of_the_file(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "one.xyz"
+    path.write_text(f"1\nProperties=species:S:1:pos:R:3:forces:R:3 {line}\nAr 0 0 0 0 0 0\n")
+    with pytest.raises(InputError, match=message):
+        read_structures(path)
+
+
 def test_units_are_believed_on_request(tmp_path: Path) -> None:
     assert len(read_structures(write(tmp_path / "a.xyz", forces=300.0), check_units=False)) == 3
 

@@ -96,11 +96,23 @@ class _Plain(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Make a mapping, unless a key is there twice: which one is meant, nobody knows."""
+        keys = [child.value for child, _ in node.value if isinstance(child, yaml.ScalarNode)]
+        if twice := next((key for k, key in enumerate(keys) if key in keys[:k]), None):
+            raise yaml.YAMLError(f"the key {cut(str(twice), 40)} twice")
+        return super().construct_mapping(node, deep=deep)
 
-# dates stay words, and << is a key like any other
+
+def _without_sixties(expression: re.Pattern[str]) -> re.Pattern[str]:
+    """The pattern of a number without those to the base 60: 1:30 is no 90 to anybody."""
+    return re.compile(f"(?![^:]*:){expression.pattern}", expression.flags)
+
+
+# dates and times stay words, and << is a key like any other
 _Plain.yaml_implicit_resolvers = {
     first: [
-        (tag, expression)
+        (tag, _without_sixties(expression) if tag.endswith((":int", ":float")) else expression)
         for tag, expression in known
         if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
     ]
@@ -191,6 +203,11 @@ def explain(schema: type[Settings], where: str, error: ValidationError) -> Input
     key = ".".join(path)
     place = f"{where}, key '{key}'" if key else where
     if first["type"] == "extra_forbidden":
+        group, dot, inner = path[-1].rpartition(".")
+        if dot and ".".join([*path[:-1], path[-1]]) in _paths(schema):
+            return InputError(
+                place, "a dotted key in a file", f"Write it in levels: {group}: {{{inner}: ...}}."
+            )
         known = _keys_at(schema, path[:-1])
         meant = _elsewhere(schema, [*path, *_names(first["input"])])
         hint = (
@@ -203,6 +220,13 @@ def explain(schema: type[Settings], where: str, error: ValidationError) -> Input
         return InputError(place, str(first["ctx"]["error"]), "Correct the setting.")
     if first["type"] == "missing":
         return InputError(place, "missing", "Give it: there is no default.")
+    if first["type"] == "model_type":
+        known = _keys_at(schema, path)
+        return InputError(
+            place,
+            f"got {shown(first['input'])}",
+            f"It holds settings, such as {key}.{known[0]}; leave it out for their defaults.",
+        )
     message = first["msg"]
     if first["type"] == "tuple_type":
         message = f"Write a list: {path[-1]}=[...]"

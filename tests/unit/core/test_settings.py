@@ -123,6 +123,9 @@ def test_errors_survive_a_process_boundary() -> None:
         ("forces-key: forces", "key 'forces-key': no such key.*Did you mean 'forces_key'"),
         ("seed: 2020-13-45", "got '2020-13-45'"),
         ("seed: .inf", "finite|valid integer"),
+        ("seed: 1:30", "got '1:30'"),
+        ("seed: 5\nseed: 6", "the key seed twice"),
+        ("seed.more: 5", "key 'seed.more': no such key"),
     ],
 )
 def test_yaml_that_is_more_than_settings(tmp_path: Path, content: str, message: str) -> None:
@@ -131,6 +134,24 @@ def test_yaml_that_is_more_than_settings(tmp_path: Path, content: str, message: 
     with pytest.raises(InputError, match=message) as caught:
         load(DoctorSettings, path)
     assert len(str(caught.value)) < 1000
+
+
+def test_groups_of_settings_in_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    for content, message in (
+        (
+            "data.valid: 0.2",
+            r"a dotted key in a file\. Write it in levels: data: \{valid: \.\.\.\}",
+        ),
+        ("data:", r"key 'data': got None\. It holds settings, such as data\."),
+        ("network: 3", r"key 'network': got 3\. It holds settings, such as network\."),
+        ("loss: {energy: 1, energy: 2}", "the key energy twice"),
+    ):
+        path.write_text(content)
+        with pytest.raises(InputError, match=message):
+            load(TrainSettings, path)
+    path.write_text("data: {valid: 0.2}\nlearning_rate: 1e-3\nminutes: 1.5")
+    assert load(TrainSettings, path).data.valid == 0.2
 
 
 def test_files_that_are_no_regular_files(tmp_path: Path) -> None:

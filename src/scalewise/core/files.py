@@ -91,6 +91,29 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def check_new_file(path: Path, *suffixes: str) -> None:
+    """Assert that a file may be written there: its name says its format, and nothing else is lost.
+
+    Raises
+    ------
+    InputError
+        A name that does not end in one of ``suffixes``, as that of a model or of results; a folder.
+    """
+    example = path.with_suffix(suffixes[0]).name if path.suffix else path.name + suffixes[0]
+    if path.is_dir():
+        raise InputError(
+            str(path),
+            "a folder",
+            f"Give the file to write, such as {path / ('new' + suffixes[0])}.",
+        )
+    if not path.name.lower().endswith(suffixes):
+        raise InputError(
+            str(path),
+            f"a name that does not end in {' or '.join(suffixes)}, the format that is written",
+            f"Give another, such as {path.parent / example}.",
+        )
+
+
 def check_regular(path: Path, remedy: str) -> os.stat_result:
     """Assert that a path is a regular file, after following links, and return its status.
 

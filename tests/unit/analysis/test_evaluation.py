@@ -184,8 +184,20 @@ def test_unlabelled_and_replaced_columns(potential: Potential, tmp_path: Path) -
     (first,) = read_structures(twice, forces="input_forces")
     (second,) = read_structures(twice, forces="other")
     np.testing.assert_allclose(first.labelled_forces, second.labelled_forces, atol=1e-6)
-    with pytest.raises(InputError, match="the file that is read"):
-        predict_file(potential, twice, PredictSettings(), twice)
+    (tmp_path / "folder.xyz").mkdir()
+    before = twice.read_bytes()
+    for out, message in (
+        (twice, "the file that is read"),
+        (tmp_path / "none" / ".." / twice.name, "the file that is read"),
+        (tmp_path / "model.json", r"does not end in \.xyz or \.extxyz.*such as .*model\.xyz"),
+        (tmp_path / "found.xyz.gz", r"does not end in \.xyz"),
+        (tmp_path / "found.db", r"does not end in \.xyz"),
+        (tmp_path / "folder.xyz", r"a folder\. Give the file to write, such as .*new\.xyz"),
+    ):
+        with pytest.raises(InputError, match=message):
+            predict_file(potential, twice, PredictSettings(), out)
+    assert twice.read_bytes() == before
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_composition_outside_the_baseline_is_said(

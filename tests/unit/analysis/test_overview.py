@@ -160,6 +160,16 @@ def test_a_page_is_opened_where_there_is_a_screen(
     assert opened == ([page.as_uri()] if screen else [])
 
 
+@pytest.mark.parametrize("name", ["forks.json", "data.xyz", "page", "."])
+def test_a_page_is_written_over_nothing_else(tmp_path: Path, name: str) -> None:
+    written = json.dumps(forks().to_json())
+    (tmp_path / "forks.json").write_text(written)
+    with pytest.raises(InputError, match=r"does not end in \.html|a folder"):
+        write_overview([tmp_path / "forks.json"], tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["forks.json"]
+    assert (tmp_path / "forks.json").read_text() == written
+
+
 @pytest.mark.parametrize("name", ["missing", "empty"])
 def test_folders_of_nothing_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()

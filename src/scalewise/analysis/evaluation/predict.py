@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from scalewise.analysis.evaluation.settings import PredictSettings
 from scalewise.core.errors import InputError
-from scalewise.core.files import replacing
+from scalewise.core.files import check_new_file, replacing
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.wording import count
@@ -27,6 +27,8 @@ from scalewise.models.potential import Potential
 from scalewise.models.protocol import InteratomicPotential, Prediction, Scale, prepare
 from scalewise.reporting.experiments import Request
 
+#: How the name of a file of predictions ends.
+SUFFIXES: Final = (".xyz", ".extxyz")
 #: Where ASE's readers look for the forces.
 FORCES: Final = "forces"
 #: Column of the cutoff of each atom, Å.
@@ -66,9 +68,11 @@ def predict_file(
     InputError
         Whatever is wrong with the frames or ``out``; nothing is written then.
     """
-    if data.is_dir() and data.resolve() in out.resolve().parents:
+    check_new_file(out, *SUFFIXES)
+    target = out.resolve()  # a folder that is not there yet, and ".." after it, hide what it is
+    if data.is_dir() and data.resolve() in target.parents:
         raise InputError(str(out), f"in the folder that is read, {data}", "Write it elsewhere.")
-    if out.exists() and data.exists() and any(out.samefile(file) for file in files_of(data)):
+    if target.exists() and data.exists() and any(target.samefile(f) for f in files_of(data)):
         raise InputError(str(out), "the file that is read", "Write the predictions to another.")
     images = read_file(data)
     frames = convert_images(images, str(data), without_labels(check_units=settings.check_units))

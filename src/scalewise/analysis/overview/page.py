@@ -14,7 +14,7 @@ from scalewise.analysis.learning import Learning, describe, history_of, sentence
 from scalewise.analysis.overview.answer import carrying, next_steps, verdict
 from scalewise.analysis.overview.collect import Run, collect
 from scalewise.analysis.overview.structure import frame_of, show_frame, viewer_script
-from scalewise.core.files import write_text
+from scalewise.core.files import check_new_file, write_text
 from scalewise.reporting.markup import TableLine, escape, head, number, table, text
 from scalewise.reporting.page import POLICY, VIEWER_POLICY, page, picture
 from scalewise.reporting.report import Report
@@ -57,8 +57,10 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Run]:
     Raises
     ------
     InputError
-        As :func:`scalewise.analysis.overview.collect.collect`; a file that cannot be written.
+        As :func:`scalewise.analysis.overview.collect.collect`; a file that cannot be written, or
+        whose name is not that of a page.
     """
+    check_new_file(out, ".html", ".htm")
     runs = collect(paths)
     with styled():
         write_text(out, markup(runs))

@@ -31,7 +31,8 @@ def default_cutoff(frames: Sequence[Structure]) -> float:
     :math:`r = 5 (50 / n)^{1/3}` with :math:`n = 2.5 \sum_j (1 - r_j^2 / 25)` over all atoms within
     5 Å, the atom itself too: how many there are at a uniform density, which the shells of a crystal
     hardly move. Silicon and lithium have half as many as water, and both learned better at 6 and
-    6.5 Å (docs/findings.md). Molecules, which have few neighbors farther away, keep 5 Å.
+    6.5 Å (docs/findings.md). Molecules, which have few neighbors farther away, have no say: where
+    there is nothing else, it is 5 Å.
 
     Parameters
     ----------
@@ -54,14 +55,15 @@ def default_cutoff(frames: Sequence[Structure]) -> float:
     >>> default_cutoff([silicon])
     6.0
     """
-    atoms, near, far = 0, 0.0, 0.0
+    atoms, near = 0, 0.0
     for k in range(0, len(frames), -(-len(frames) // FRAMES)):
         frame = frames[k]
         distance = neighbors.build(frame, LONGEST, full=True, images=True).distance
-        atoms += len(frame.numbers)
-        near += _neighbors(distance, SHORTEST, len(frame.numbers))
-        far += _neighbors(distance, LONGEST, len(frame.numbers))
-    if far < GOES_ON * near:
+        within = _neighbors(distance, SHORTEST, len(frame.numbers))
+        if _neighbors(distance, LONGEST, len(frame.numbers)) >= GOES_ON * within:
+            atoms += len(frame.numbers)
+            near += within
+    if not atoms:
         return SHORTEST
     fair = SHORTEST * (NEIGHBORS * atoms / near) ** (1.0 / 3.0)
     return float(np.clip(STEP * round(fair / STEP), SHORTEST, LONGEST))
@@ -83,7 +85,7 @@ def with_cutoff(settings: TrainSettings, frames: Sequence[Structure]) -> TrainSe
         To train on.
     """
     network = settings.network
-    if "cutoff" in network.model_fields_set:
+    if network.ladder or "cutoff" in network.model_fields_set:
         return settings
     given = {**network.model_dump(exclude_unset=True), "cutoff": default_cutoff(frames)}
     return settings.model_copy(update={"network": NetworkSettings.model_validate(given)})

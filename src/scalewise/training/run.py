@@ -32,7 +32,7 @@ from scalewise.data.splits import (
 )
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
-from scalewise.models.density.settings import NetworkSettings
+from scalewise.models.density.settings import PRESETS, NetworkSettings
 from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
@@ -318,10 +318,12 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
         return settings, None
     first = checkpoint.read(checkpoint.locate(settings.start))
     network = first.network.settings
-    if settings.network != TrainSettings().network and settings.network != network:
+    if differ := _differing(settings.network, network):
+        shown = ", ".join(f"{n}={getattr(settings.network, n)}" for n in differ)
+        kept = ", ".join(f"{n}={getattr(network, n)}" for n in differ)
         raise InputError(
             "key 'network'",
-            f"another network than that of {settings.start}",
+            f"{shown}, another network than that of {settings.start} ({kept})",
             "Leave it out: a training that starts from a potential keeps its network.",
         )
     if settings.adaptive_cutoff is not None and not first.ladder:
@@ -342,6 +344,17 @@ def _from(settings: TrainSettings) -> tuple[TrainSettings, Potential | None]:
         except ValidationError as error:
             raise explain(NetworkSettings, "key 'fork'", error) from None
     return settings.model_copy(update={"network": network}), first
+
+
+def _differing(given: NetworkSettings, network: NetworkSettings) -> list[str]:
+    """Names of what was given, by itself or by a preset or a ladder, and is not so."""
+    names = given.model_fields_set - {"preset", "fork"}
+    if "preset" in given.model_fields_set:
+        names |= PRESETS[given.preset].keys()
+    if given.ladder:
+        names |= {"cutoff", "charges"}
+    fields = [name for name in type(given).model_fields if name in names]
+    return [name for name in fields if getattr(given, name) != getattr(network, name)]
 
 
 def split_for(

@@ -58,8 +58,17 @@ def test_a_sparse_material_gets_a_longer_cutoff(atoms: ase.Atoms, expected: floa
 
 def test_few_of_many_frames_are_looked_at() -> None:
     silicon, argon = sw.Structure.from_ase(bulk("Si")), sw.Structure.from_ase(ase.Atoms("Ar"))
-    assert default_cutoff([silicon, argon]) == 6.5
     assert default_cutoff([argon, silicon] * 20) == 5.0  # every other one
+
+
+def test_what_ends_has_no_say() -> None:
+    """Isolated atoms and molecules beside a bulk."""
+    silicon, copper = sw.Structure.from_ase(bulk("Si")), sw.Structure.from_ase(bulk("Cu"))
+    others = [ase.Atoms("Cu"), molecule("H2O"), molecule("C6H6", vacuum=6.0, pbc=True)]
+    ends = [sw.Structure.from_ase(a) for a in others]
+    assert default_cutoff([copper, *ends]) == 5.0
+    assert default_cutoff([silicon, *ends]) == 6.0
+    assert default_cutoff(ends) == 5.0
 
 
 def test_what_is_given_stays() -> None:

@@ -210,6 +210,31 @@ def test_wrong_structures_are_refused(
         trained(structures, split, initial=ladder, ladder=sw.Ladder([3, 5]))
 
 
+def test_a_network_to_start_from_is_what_was_given(
+    structures: list[sw.Structure], split: sw.Split, tmp_path: Path
+) -> None:
+    """What is given must be so; what a preset or the data would give is not asked."""
+    far = {**SMALL, "preset": "small", "cutoff": 4.5, "charges": False}
+    start = sw.train(structures, split, network=far, steps=1, device="cpu")
+    short: dict[str, Any] = {"steps": 1, "device": "cpu", "initial": start}
+    for k, given in enumerate(({}, far, {"cutoff": 4.5}, {"channels": 4}, SMALL)):
+        found = sw.train(structures, split, network=given, out=tmp_path / str(k), **short)
+        assert found.network.settings == start.network.settings
+        kept = json.loads((tmp_path / str(k) / "settings.json").read_text())
+        kept["start"] = tmp_path / str(k) / "initial"
+        again = sw.TrainSettings.model_validate(kept)  # what was written is asked for again
+        assert train_in(structures, split, again, tmp_path / str(k)).is_dir()
+    for wrong, message in (
+        ({"cutoff": 5.0}, r"cutoff=5\.0, another network than that of .* \(cutoff=4\.5\)"),
+        ({"channels": 32}, "channels=32, another"),
+        ({"preset": "medium"}, "channels=32, hidden=64, layers=2, another"),
+        ({"ladder": [3, 4.5]}, "ladder="),
+        ({"charges": True}, "charges=True"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sw.train(structures, split, network=wrong, **short)
+
+
 def test_a_fork_is_trained_at_one_scale_of_a_ladder(
     ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
 
 from scalewise.core.settings import Fraction, Length, Settings
 
@@ -119,11 +119,18 @@ class NetworkSettings(Settings):
         "`fork` of train sets it",
     )
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill(cls, values: Any) -> Any:
+    def _fill(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(values, dict):
-            return values
+            return handler(values)
+        made = handler(cls._filled(values))
+        # what a preset or a ladder filled in was not given
+        object.__setattr__(made, "__pydantic_fields_set__", made.model_fields_set & values.keys())
+        return made
+
+    @classmethod
+    def _filled(cls, values: dict[str, Any]) -> dict[str, Any]:
         preset = values.get("preset", "medium")
         # another one is refused with the field
         filled = dict(

@@ -196,8 +196,9 @@ def _forecast(
     fewer = 0 if shorter is None else shorter.steps
     second = f" and a second ladder of {count(fewer, 'step')}" if fewer else ""
     share = (len(forks) * steps + fewer) / steps_of(model)
+    times = f"{share:.2g}" if share < 10 else f"{share:.0f}"
     return (
-        f"{count(len(forks), 'fork')} of {count(steps, 'step')} each{second}, {share:.2g} times "
+        f"{count(len(forks), 'fork')} of {count(steps, 'step')} each{second}, {times} times "
         f"the steps of the ladder's training{already(done)}; then {count(scored, 'frame')} are "
         "scored"
     )

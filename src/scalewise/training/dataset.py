@@ -191,10 +191,13 @@ def prepare(
     composition: CompositionModel,
     network: NetworkSettings,
     dtype: torch.dtype,
+    *,
+    known: bool = False,
 ) -> TrainingSamples:
     """List neighbors and convert labels, of frames in memory at once.
 
-    Of shards nothing is listed before it is asked for.
+    Of shards, and of frames that are ``known`` to be sound, nothing is listed before it is asked
+    for: a short training asks for few of them.
 
     Raises
     ------
@@ -202,7 +205,7 @@ def prepare(
         As :func:`scalewise.models.graph.build`.
     """
     samples = TrainingSamples(frames, composition, network, dtype)
-    if not isinstance(frames, ShardedStructures):
+    if not known and not isinstance(frames, ShardedStructures):
         for _ in samples:  # what is wrong with a frame is said before the training
             pass
     return samples

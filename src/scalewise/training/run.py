@@ -234,7 +234,10 @@ def _prepared(
         for frame in frames:
             check_elements(frame, first.network.elements)
     train_samples, valid_samples = (
-        prepare(members[role], start.composition, settings.network, torch.float32)
+        prepare(
+            *(members[role], start.composition, settings.network, torch.float32),
+            known=settings.fork is not None,  # to its ladder
+        )
         for role in ("train", "valid")
     )
     return Job(

@@ -56,7 +56,7 @@ NULLABLE: Final = {
     ),
     "curve": ("learning.steps", "scales[].single", "frame"),
     "refine": ("chosen",),
-    "forks": ("training.shorter_steps",),
+    "forks": ("training.shorter_steps", "learning.steps", "subsets[].learning.steps"),
     "prove": (
         *("learning.steps", "subsets[].limit", "subsets[].learning.steps"),
         *("subsets[].forecasts.frames", "subsets[].forecasts.steps"),

@@ -176,6 +176,8 @@ def forks(folder: Path) -> list[Report]:
         )
         out = folder / str(validations)
         found.append(scalewise.compare_forks(ladder, salts(), split(), settings, out))
+    unknown = settings.model_copy(update={"shorter": None})  # nothing says how far it came
+    found.append(scalewise.compare_forks(ladder, salts(), split(), unknown, folder / "unknown"))
     return found
 
 

@@ -136,10 +136,15 @@ class Learning:
         return cls(int(steps[-1]), fall, seconds)
 
     def after_shorter(self, steps: int, before: float, after: float) -> Learning:
-        """Add the slope from a shorter training's error, ``before``, to this one's, ``after``."""
+        """Add the slope from a shorter training's error, ``before``, to this one's, ``after``.
+
+        Where there is a slope of all atoms already, and these are some of them, the larger counts:
+        atoms whose error hardly moved may be at their beginning, while others are still learned.
+        """
         if not (before > 0 and after > 0 and steps < self.steps):
             return self
-        return replace(self, slope=float(np.log(before / after) / np.log2(self.steps / steps)))
+        slope = float(np.log(before / after) / np.log2(self.steps / steps))
+        return replace(self, slope=slope if self.slope is None else max(slope, self.slope))
 
     @property
     def known(self) -> bool:

@@ -263,6 +263,13 @@ def test_each_element_has_a_slope_of_its_own() -> None:
             part = judge_subset(found.only(member), scales, alone, settings)["learning"]
             assert part["slope"] == pytest.approx(slope)
             assert part["fall"] == (None if alone is None else 0.1)
+    # what does not fall may be at its beginning, while the network still learns the rest
+    of_all = found.learning(None, 1)
+    assert of_all is not None
+    for member, slope in ((late, 0.5 * np.log(2.0)), (~late, of_all.slope)):
+        part = judge_subset(found.only(member), scales, of_all, settings)["learning"]
+        assert part["slope"] == pytest.approx(slope)
+    assert of_all.slope > 0.1
 
 
 def test_the_luck_of_seeds_is_in_the_intervals() -> None:

@@ -221,11 +221,9 @@ def _judge(
         without=place(rungs, network.cutoff, long=False) if network.long_range_optional else None,
         best=best,
     )
-    learning = _learning(trainings)
+    learning = shorter.learning(_learning(trainings), test, places["longest"])
     return {
-        "learning": describe_learning(
-            shorter.learning(learning, test, places["longest"]), slope=True
-        ),
+        "learning": describe_learning(learning, slope=True),
         "choice": {
             "role": settings.role,
             "scored": len(part),

@@ -145,7 +145,7 @@ def compare_forks(
         np.repeat(choice.group[chosen], [len(f.numbers) for f in scored]),
         _shorter_errors(shorter, steps_of(model), scored, scales, settings.device),
     )
-    learning = Learning.of(model.info)
+    of_all = errors.learning(Learning.of(model.info), longest_of(scales))
     floor = NoiseFloor.estimate(frames, choice.group, settings.seed)
     numbers = np.concatenate([f.numbers for f in scored])
     body = {
@@ -157,7 +157,7 @@ def compare_forks(
             "groups": choice.grouped,
         },
         "warnings": list(choice.warnings),
-        "learning": describe(errors.learning(learning, longest_of(scales)), slope=True),
+        "learning": describe(of_all, slope=True),
         "training": {
             "steps": steps_of(model),
             "shorter_steps": None if shorter is None else shorter.steps,
@@ -172,7 +172,7 @@ def compare_forks(
         "subsets": [
             {"kind": kind, "name": name, "atoms": int(member.sum())}
             | floor.beside(numbers[member])
-            | judge_subset(errors.only(member), scales, learning, settings)
+            | judge_subset(errors.only(member), scales, of_all, settings)
             for kind, name, member in named_subsets(scored, settings.ions)
         ],
     }

@@ -115,6 +115,7 @@ def untrained(
     """A small potential with random weights, large enough to make every term count."""
     torch.manual_seed(seed)
     sizes = {"channels": 4, "hidden": 6, "layers": 2, "num_bessel": 5, **settings}
+    sizes.setdefault("pair_bessel", sizes["num_bessel"])
     if "ladder" not in settings:
         sizes.setdefault("cutoff", 5.0)
     network = DensityNetwork(NetworkSettings.model_validate(sizes), elements, dtype)

@@ -28,7 +28,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
 
-SCHEMA: Final = 7
+SCHEMA: Final = 8
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
 #: Before the names of the weights of an adaptive cutoff.
@@ -88,6 +88,12 @@ def _without_smoothness(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "network": {"radial_smoothness": 0.0, **document["network"]}}
 
 
+def _with_equal_bessel(document: dict[str, Any]) -> dict[str, Any]:
+    """Schema 8 counts the functions of the pair potential; before, they were the network's."""
+    network = document["network"]
+    return {**document, "network": {"pair_bessel": network["num_bessel"], **network}}
+
+
 #: From schema n to n + 1, on the content of model.json.
 UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     1: _without_adaptive_cutoff,
@@ -96,6 +102,7 @@ UPGRADERS: Final[dict[int, Callable[[dict[str, Any]], dict[str, Any]]]] = {
     4: _with_old_names,
     5: _without_pair_baseline,
     6: _without_smoothness,
+    7: _with_equal_bessel,
 }
 DTYPES: Final = {"float32": torch.float32, "float64": torch.float64}
 
@@ -331,6 +338,8 @@ def _telling(document: _Document) -> dict[str, tuple[int, ...] | None]:
         f"radial.{s.layers - 1}": (s.num_bessel, s.channels),
         f"radial.{s.layers}": None,
     }
+    if s.pair_baseline:
+        found["pair_baseline.coefficients"] = (kinds, kinds, s.pair_bessel)
     if document.adaptive_cutoff is not None and document.adaptive_cutoff.by == "environment":
         found[f"{ADAPTIVE}first.weight"] = (document.adaptive_cutoff.hidden, s.hidden)
     return found

@@ -39,7 +39,7 @@ class TrainingBaseline:
         The scale of the network's energies, eV: root mean square of what the pair potential leaves
         of a force component (per Å).
     coefficients
-        Of the pair potential [elements, elements, num_bessel]; none: there is no such potential.
+        Of the pair potential [elements, elements, pair_bessel]; none: there is no such potential.
     shift
         Mean energy of an atom above compositions, eV: binding, where these are isolated atoms'.
         The network starts from it.
@@ -83,7 +83,7 @@ def fit_baseline(
     frames = _fitted(frames)
     left, coefficients = frames, None
     if network.pair_baseline:
-        pair = PairBaseline(elements, network.shortest_cutoff, network.num_bessel)
+        pair = PairBaseline(elements, network.shortest_cutoff, network.pair_bessel)
         pair.fit(frames, elements)
         left, coefficients = _left(_some(frames), pair, elements), pair.coefficients
     composition = CompositionModel.fit(left, elements)

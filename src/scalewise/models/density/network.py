@@ -130,7 +130,7 @@ class DensityNetwork(nn.Module):
         self.register_buffer("energy_scale", torch.ones(()))
         self.readout = nn.ModuleList(_readout(h) for _ in range(s.layers))
         self.pair_baseline = (
-            PairBaseline(elements, s.shortest_cutoff, s.num_bessel) if s.pair_baseline else None
+            PairBaseline(elements, s.shortest_cutoff, s.pair_bessel) if s.pair_baseline else None
         )
         if s.charges:
             self.charge = nn.Linear(h, 1, bias=False)

@@ -16,6 +16,11 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 }
 #: Smearing over cutoff, where it is not given: the pair sum has then fallen to 6e-5 at the cutoff.
 SMEARING: Final = 0.25
+#: Bessel functions for each Å, of the network and of the pair potential, where they are not given,
+#: and how many there are at least and at most (docs/findings.md).
+BESSEL: Final = 2.0
+FEWEST_BESSEL: Final = 8
+MOST_BESSEL: Final = 64
 #: Å from where on nothing is worked out from a length: it is refused.
 ABSURD: Final = 1e6
 #: Å before the cutoff over which a ladder's neighbors fade, where it is not given.
@@ -92,7 +97,12 @@ class NetworkSettings(Settings):
     )
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
-    num_bessel: int = Field(8, ge=1, le=256, description="Bessel functions")
+    num_bessel: int = Field(
+        10,
+        ge=1,
+        le=256,
+        description="Bessel functions; default: two for each Å of the cutoff, eight at least",
+    )
     radial_smoothness: float = Field(
         1.0,
         ge=0,
@@ -104,6 +114,13 @@ class NetworkSettings(Settings):
         True,
         description="repulsion of nuclei and a pair potential fitted to the forces, which the "
         "network corrects",
+    )
+    pair_bessel: int = Field(
+        10,
+        ge=1,
+        le=256,
+        description="Bessel functions of the pair potential; default: two for each Å of the "
+        "shortest cutoff, eight at least; with many more, few frames are learned by heart",
     )
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(
@@ -136,7 +153,7 @@ class NetworkSettings(Settings):
         filled = dict(
             PRESETS[preset if isinstance(preset, str) and preset in PRESETS else "medium"]
         )
-        ladder = values.get("ladder")
+        ladder, rungs = values.get("ladder"), list[float]()
         if isinstance(ladder, list | tuple) and ladder:
             rungs = [v for v in ladder if isinstance(v, int | float) and abs(v) < ABSURD]
             filled["cutoff_width"] = SWITCH
@@ -148,6 +165,9 @@ class NetworkSettings(Settings):
         cutoff = values.get("cutoff")
         if isinstance(cutoff, int | float) and abs(cutoff) < ABSURD:
             filled["smearing"] = SMEARING * cutoff
+            shortest = min([cutoff, *rungs])
+            for name, length in (("num_bessel", cutoff), ("pair_bessel", shortest)):
+                filled[name] = min(max(round(BESSEL * length), FEWEST_BESSEL), MOST_BESSEL)
         return {**filled, **values}
 
     @model_validator(mode="after")

@@ -42,7 +42,8 @@ from support import salt_frame
 
 WORDS = (
     *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.cutoff=4.5"),
-    *("network.num_bessel=4", "network.layers=1", "device=cpu", "steps=10", "validations=2"),
+    *("network.num_bessel=4", "network.pair_bessel=4", "network.layers=1", "device=cpu"),
+    *("steps=10", "validations=2"),
     *("data.check_units=false", "data.split_key=role"),
 )
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 #: Mean and spread of r with steps and with frames.
-BEND: Final = {"steps": (0.8, 0.15), "frames": (0.9, 0.15)}
+BEND: Final = {"steps": (0.8, 0.15), "frames": (0.7, 0.2)}
 #: Lowest and highest r that is drawn.
 ENDS: Final = (0.2, 1.3)
 DRAWS: Final = 4096

@@ -9,7 +9,7 @@ import numpy as np
 
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
-from scalewise.models.density.settings import NetworkSettings
+from scalewise.models.density.settings import FEWEST_BESSEL, MOST_BESSEL, NetworkSettings
 from scalewise.training.settings import TrainSettings
 
 #: Neighbors that an atom of water has within the shortest default, and that other atoms get.
@@ -18,6 +18,10 @@ NEIGHBORS: Final = 50.0
 SHORTEST: Final = 5.0
 LONGEST: Final = 6.5
 STEP: Final = 0.5
+#: Bessel functions for each Å, of liquids and solids: between the few distances of a molecule, a
+#: pair potential of so many is free, and breaks outside the data (docs/findings.md).
+BESSEL: Final = 2.0
+FUNCTIONS: Final = ("num_bessel", "pair_bessel")
 #: Frames that are looked at, at most.
 FRAMES: Final = 32
 #: Where fewer than so many times the neighbors are within the longest default, the structure ends
@@ -55,6 +59,18 @@ def default_cutoff(frames: Sequence[Structure]) -> float:
     >>> default_cutoff([silicon])
     6.0
     """
+    around = neighbors_around(frames)
+    if around is None:
+        return SHORTEST
+    fair = SHORTEST * (NEIGHBORS / around) ** (1.0 / 3.0)
+    return float(np.clip(STEP * round(fair / STEP), SHORTEST, LONGEST))
+
+
+def neighbors_around(frames: Sequence[Structure]) -> float | None:
+    """Mean number of neighbors within 5 Å where a structure goes on beyond; none where none does.
+
+    Parameters, errors and formula are those of :func:`default_cutoff`.
+    """
     atoms, near = 0, 0.0
     for k in range(0, len(frames), -(-len(frames) // FRAMES)):
         frame = frames[k]
@@ -63,10 +79,7 @@ def default_cutoff(frames: Sequence[Structure]) -> float:
         if _neighbors(distance, LONGEST, len(frame.numbers)) >= GOES_ON * within:
             atoms += len(frame.numbers)
             near += within
-    if not atoms:
-        return SHORTEST
-    fair = SHORTEST * (NEIGHBORS * atoms / near) ** (1.0 / 3.0)
-    return float(np.clip(STEP * round(fair / STEP), SHORTEST, LONGEST))
+    return near / atoms if atoms else None
 
 
 def _neighbors(distance: np.ndarray, within: float, atoms: int) -> float:
@@ -75,17 +88,26 @@ def _neighbors(distance: np.ndarray, within: float, atoms: int) -> float:
 
 
 def with_cutoff(settings: TrainSettings, frames: Sequence[Structure]) -> TrainSettings:
-    """Settings whose network has a cutoff: :func:`default_cutoff` where none was given.
+    """Settings whose network has a cutoff and Bessel functions that suit the structures.
+
+    The cutoff is :func:`default_cutoff`; where structures go on beyond 5 Å, so that there are atoms
+    at every distance, there are ``BESSEL`` functions for each Å. What was given stays, as does a
+    network with a ladder.
 
     Parameters
     ----------
     settings
-        Of a training; a network whose cutoff was given, or that has a ladder, stays.
+        Of a training.
     frames
         To train on.
     """
     network = settings.network
-    if network.ladder or "cutoff" in network.model_fields_set:
+    if network.ladder or network.model_fields_set >= {"cutoff", *FUNCTIONS}:
         return settings
-    given = {**network.model_dump(exclude_unset=True), "cutoff": default_cutoff(frames)}
+    given = network.model_dump(exclude_unset=True)
+    if "cutoff" not in given:
+        given["cutoff"] = default_cutoff(frames)
+    if neighbors_around(frames) is not None:
+        functions = max(round(BESSEL * given["cutoff"]), FEWEST_BESSEL)
+        given = {**dict.fromkeys(FUNCTIONS, min(functions, MOST_BESSEL)), **given}
     return settings.model_copy(update={"network": NetworkSettings.model_validate(given)})

@@ -255,10 +255,10 @@ def _prepared(
 def _with_cutoff(
     settings: TrainSettings, frames: Sequence[Structure], progress: Progress
 ) -> TrainSettings:
-    """Settings whose network has a cutoff; say which where it is not the usual one."""
+    """Settings whose network suits the structures; say its cutoff where that is not the usual."""
     chosen = with_cutoff(settings, frames)
     cutoff = chosen.network.cutoff
-    if chosen is not settings and cutoff > SHORTEST:
+    if cutoff != settings.network.cutoff:
         progress.message(
             f"network.cutoff={cutoff:g} Å: within {SHORTEST:g} Å an atom has few neighbors here"
         )

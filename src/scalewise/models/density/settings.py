@@ -18,7 +18,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 SMEARING: Final = 0.25
 #: Bessel functions for each Å, of the network and of the pair potential, where they are not given,
 #: and how many there are at least and at most (docs/findings.md).
-BESSEL: Final = 2.0
+BESSEL: Final = 1.6
 FEWEST_BESSEL: Final = 8
 MOST_BESSEL: Final = 64
 #: Å from where on nothing is worked out from a length: it is refused.
@@ -98,10 +98,11 @@ class NetworkSettings(Settings):
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     num_bessel: int = Field(
-        10,
+        8,
         ge=1,
         le=256,
-        description="Bessel functions; default: two for each Å of the cutoff, eight at least",
+        description="Bessel functions; default: eight within 5 Å, and more in proportion beyond; "
+        "ten in `train` of liquids and solids without a ladder",
     )
     radial_smoothness: float = Field(
         1.0,
@@ -116,11 +117,11 @@ class NetworkSettings(Settings):
         "network corrects",
     )
     pair_bessel: int = Field(
-        10,
+        8,
         ge=1,
         le=256,
-        description="Bessel functions of the pair potential; default: two for each Å of the "
-        "shortest cutoff, eight at least; with many more, few frames are learned by heart",
+        description="Bessel functions of the pair potential; default: as `num_bessel`, within the "
+        "shortest cutoff; with many more, few frames are learned by heart",
     )
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(

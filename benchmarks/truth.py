@@ -7,8 +7,7 @@ network.cutoff=C network.charges=...` to where it stops gaining. Beside it, ladd
 numbers of steps and their forks (`scalewise fork`), which must not contradict it. Trainings that
 are there are used again. What is found goes to DIR/scales.csv, one row for each scale and kind of
 atoms, with what the longest scale saves over it, and DIR/answers.csv, one row for each answer of
-forks beside it; benchmarks/results has those of docs/findings.md. The system tip3p needs
-`scalewise generate box=16 cutoff=7 --out runs/tip3p`.
+forks beside it. The system tip3p needs `scalewise generate box=16 cutoff=7 --out runs/tip3p`.
 """
 
 from __future__ import annotations

@@ -118,7 +118,8 @@ def at_a_time(workers: int | None, device: str, processes: int = 1) -> int:
 
 def _train_here(common: Common, task: TrainingTask) -> None:
     if not task.finished:
-        train_in(common.structures, task.split, task.settings, task.folder)
+        known = task.settings.fork is not None  # its ladder was trained on the same frames
+        train_in(common.structures, task.split, task.settings, task.folder, known=known)
     _score(common, task, task.folder)
 
 

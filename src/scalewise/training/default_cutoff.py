@@ -9,7 +9,7 @@ import numpy as np
 
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
-from scalewise.models.density.settings import FEWEST_BESSEL, MOST_BESSEL, NetworkSettings
+from scalewise.models.density.settings import NetworkSettings, bessel_functions
 from scalewise.training.settings import TrainSettings
 
 #: Neighbors that an atom of water has within the shortest default, and that other atoms get.
@@ -59,7 +59,10 @@ def default_cutoff(frames: Sequence[Structure]) -> float:
     >>> default_cutoff([silicon])
     6.0
     """
-    around = neighbors_around(frames)
+    return _cutoff(neighbors_around(frames))
+
+
+def _cutoff(around: float | None) -> float:
     if around is None:
         return SHORTEST
     fair = SHORTEST * (NEIGHBORS / around) ** (1.0 / 3.0)
@@ -104,10 +107,8 @@ def with_cutoff(settings: TrainSettings, frames: Sequence[Structure]) -> TrainSe
     network = settings.network
     if network.ladder or network.model_fields_set >= {"cutoff", *FUNCTIONS}:
         return settings
-    given = network.model_dump(exclude_unset=True)
-    if "cutoff" not in given:
-        given["cutoff"] = default_cutoff(frames)
-    if neighbors_around(frames) is not None:
-        functions = max(round(BESSEL * given["cutoff"]), FEWEST_BESSEL)
-        given = {**dict.fromkeys(FUNCTIONS, min(functions, MOST_BESSEL)), **given}
+    around = neighbors_around(frames)
+    given = {"cutoff": _cutoff(around), **network.model_dump(exclude_unset=True)}
+    if around is not None:
+        given = {**dict.fromkeys(FUNCTIONS, bessel_functions(given["cutoff"], BESSEL)), **given}
     return settings.model_copy(update={"network": NetworkSettings.model_validate(given)})

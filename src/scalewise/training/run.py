@@ -153,18 +153,21 @@ def train_in(
     settings: TrainSettings,
     out: Path,
     progress: Progress = SILENT,
+    *,
+    known: bool = False,
 ) -> Path:
     """Train in a folder; a killed run goes on where it was.
 
     Writes ``model/`` (the best so far), ``state.safetensors``, ``log.csv``, ``settings.json`` and
-    ``split.json`` below ``out`` and returns the folder of the model.
+    ``split.json`` below ``out`` and returns the folder of the model. Frames that are ``known``,
+    because another training had the same, are not all looked at first.
 
     Raises
     ------
     InputError
         Whatever is wrong with the data or the settings; a loss that is not finite.
     """
-    return _trained(_prepared(structures, split, settings, out, progress), progress)
+    return _trained(_prepared(structures, split, settings, out, progress, known=known), progress)
 
 
 def _trained(job: Job, progress: Progress, fabric: Fabric | None = None) -> Path:
@@ -197,6 +200,8 @@ def _prepared(
     settings: TrainSettings,
     out: Path,
     progress: Progress,
+    *,
+    known: bool = False,
 ) -> Job:
     """Everything that the processes of a training need."""
     settings, first = _from(settings)
@@ -236,7 +241,7 @@ def _prepared(
     train_samples, valid_samples = (
         prepare(
             *(members[role], start.composition, settings.network, torch.float32),
-            known=settings.fork is not None,  # to its ladder
+            known=known,
         )
         for role in ("train", "valid")
     )

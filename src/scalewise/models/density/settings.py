@@ -29,6 +29,17 @@ SWITCH: Final = 0.5
 BEYOND: Final = 0.5
 
 
+def bessel_functions(length: float, per_angstrom: float = BESSEL) -> int:
+    """How many Bessel functions there are within a length (Å), from 8 to 64.
+
+    Examples
+    --------
+    >>> bessel_functions(5.0), bessel_functions(6.5), bessel_functions(5.0, 2.0)
+    (8, 10, 10)
+    """
+    return min(max(round(per_angstrom * length), FEWEST_BESSEL), MOST_BESSEL)
+
+
 class AdaptiveCutoffSettings(Settings):
     """How an adaptive cutoff gives every atom its cutoff."""
 
@@ -167,8 +178,8 @@ class NetworkSettings(Settings):
         if isinstance(cutoff, int | float) and abs(cutoff) < ABSURD:
             filled["smearing"] = SMEARING * cutoff
             shortest = min([cutoff, *rungs])
-            for name, length in (("num_bessel", cutoff), ("pair_bessel", shortest)):
-                filled[name] = min(max(round(BESSEL * length), FEWEST_BESSEL), MOST_BESSEL)
+            filled["num_bessel"] = bessel_functions(cutoff)
+            filled["pair_bessel"] = bessel_functions(shortest)
         return {**filled, **values}
 
     @model_validator(mode="after")

@@ -5,8 +5,7 @@ r"""A pair potential that the network corrects: repulsion of nuclei, and a fit t
 
 with the envelope f and the Bessel functions of the network's shortest cutoff. A network is bounded:
 where a bond is stretched farther than in the training data, its forces stay behind. The fit takes
-the steep part of the forces from it (more than half of them in molecules), and bends on
-outside the data; the screened repulsion of Ziegler, Biersack and Littmark takes over where nuclei
+a smooth part of the forces from it, and bends on outside the data; the screened repulsion of Ziegler, Biersack and Littmark takes over where nuclei
 are closer than the sum d of their covalent radii.
 
 References
@@ -39,9 +38,10 @@ from scalewise.models.graph import check_apart
 SCREENING: Final = ((0.18175, 3.1998), (0.50986, 0.94229), (0.28022, 0.4029), (0.02817, 0.20162))
 SCREENING_LENGTH: Final = 0.46850
 POWER: Final = 0.23
-#: Damping of the fit, over the summed squares of what single pairs exert: with 1e-5 and 1e-3 forces
-#: of acetylacetone at 300 K predict those at 600 K alike, with 1e-8 worse.
-DAMPING: Final = 1e-4
+#: Damping of the curvature, over the summed squares of what single pairs exert. Networks predict
+#: hot molecules best, and learn few frames best, on potentials that are as smooth as that
+#: (docs/findings.md).
+DAMPING: Final = 1e-2
 #: Atoms that the fit looks at, at most, and steps of its iteration.
 FITTED_ATOMS: Final = 10_000
 ITERATIONS: Final = 200
@@ -105,14 +105,18 @@ class PairBaseline(nn.Module):
         return rate, COULOMB_CONSTANT * one * other, reach
 
     def fit(self, frames: Sequence[Structure], elements: Sequence[int]) -> None:
-        r"""Fit the coefficients w to labelled forces F, by damped least squares.
+        r"""Fit the coefficients w to labelled forces F, by least squares with damped curvature.
 
-        .. math:: \min_w |F - A w|^2 + \lambda \sum_k s_k^2 w_k^2, \qquad
-           s_k^2 = \sum_\mathrm{pairs} (\mathrm{d}(f b_k) / \mathrm{d}r)^2
+        .. math:: \min_w |F - A w|^2 + \lambda \sum_{zz'} s_{zz'}^2 \sum_{n=1}^N n^4 w_{zz'n}^2,
+           \qquad s_{zz'}^2 = \frac1N \sum_n \frac1{n^2} \sum_{\mathrm{pairs}\ zz'}
+           \Bigl(\frac{\mathrm{d}(f b_n)}{\mathrm{d}r}\Bigr)^2
 
-        with λ = ``DAMPING``. Where the forces of pairs cancel by symmetry, as those of an atom with
-        its own images do, columns of A vanish, but not s: such coefficients stay zero. Frames
-        without forces are left out; of many atoms, about ``FITTED_ATOMS`` are taken.
+        with λ = ``DAMPING`` and N functions. The curvature of function n grows with n², so that the
+        potential bends no more than the forces ask for: what it predicts between the distances of
+        few frames is smooth, and the network can correct it. Where the forces of pairs cancel by
+        symmetry, as those of an atom with its own images do, columns of A vanish, but not s: such
+        coefficients stay zero. Frames without forces are left out; of many atoms, about
+        ``FITTED_ATOMS`` are taken.
 
         Parameters
         ----------
@@ -134,7 +138,7 @@ class PairBaseline(nn.Module):
         listed = _listed(chosen, elements, self.cutoff).of_some_atoms(FITTED_ATOMS)
         matrix, squares, repelled = self._equations(listed)
         wanted = np.concatenate([f.labelled_forces for f in chosen])[listed.counted] - repelled
-        scale = np.where(squares > 0.0, 1.0 / np.sqrt(np.maximum(squares, 1e-30)), 0.0)
+        scale = _scale_of_curvature(squares, self.coefficients.shape[-1])
         scaled = matrix @ diags_array(scale)
         solved = lsqr(scaled, wanted.ravel(), damp=float(np.sqrt(DAMPING)), iter_lim=ITERATIONS)[0]
         found = torch.from_numpy((solved * scale).reshape(self.coefficients.shape))
@@ -256,6 +260,14 @@ class _Listed:
         along = slope.numpy()[:, None] * self.direction
         sums = [np.bincount(self.atom, weights=v, minlength=self.atoms) for v in along.T]
         return np.stack(sums, axis=1)
+
+
+def _scale_of_curvature(squares: np.ndarray, size: int) -> np.ndarray:
+    """1 / (s n²) of all coefficients, as in :meth:`PairBaseline.fit`; 0 where there is no pair."""
+    order = np.arange(1, size + 1)
+    strength = np.sqrt((squares.reshape(-1, size) / order**2).mean(axis=1, keepdims=True))
+    bending = strength * order**2
+    return np.divide(1.0, bending, out=np.zeros_like(bending), where=bending > 0.0).ravel()
 
 
 def _listed(frames: Sequence[Structure], elements: Sequence[int], cutoff: float) -> _Listed:

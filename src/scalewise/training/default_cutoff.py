@@ -9,7 +9,7 @@ import numpy as np
 
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
-from scalewise.models.density.settings import NetworkSettings, bessel_functions
+from scalewise.models.density.settings import NetworkSettings
 from scalewise.training.settings import TrainSettings
 
 #: Neighbors that an atom of water has within the shortest default, and that other atoms get.
@@ -18,10 +18,6 @@ NEIGHBORS: Final = 50.0
 SHORTEST: Final = 5.0
 LONGEST: Final = 6.5
 STEP: Final = 0.5
-#: Bessel functions for each Å, of liquids and solids: between the few distances of a molecule, a
-#: pair potential of so many is free, and breaks outside the data (docs/findings.md).
-BESSEL: Final = 2.0
-FUNCTIONS: Final = ("num_bessel", "pair_bessel")
 #: Frames that are looked at, at most.
 FRAMES: Final = 32
 #: Where fewer than so many times the neighbors are within the longest default, the structure ends
@@ -59,21 +55,15 @@ def default_cutoff(frames: Sequence[Structure]) -> float:
     >>> default_cutoff([silicon])
     6.0
     """
-    return _cutoff(neighbors_around(frames))
-
-
-def _cutoff(around: float | None) -> float:
+    around = _neighbors_around(frames)
     if around is None:
         return SHORTEST
     fair = SHORTEST * (NEIGHBORS / around) ** (1.0 / 3.0)
     return float(np.clip(STEP * round(fair / STEP), SHORTEST, LONGEST))
 
 
-def neighbors_around(frames: Sequence[Structure]) -> float | None:
-    """Mean number of neighbors within 5 Å where a structure goes on beyond; none where none does.
-
-    Parameters, errors and formula are those of :func:`default_cutoff`.
-    """
+def _neighbors_around(frames: Sequence[Structure]) -> float | None:
+    """Mean number of neighbors within 5 Å of structures that go on beyond; none without any."""
     atoms, near = 0, 0.0
     for k in range(0, len(frames), -(-len(frames) // FRAMES)):
         frame = frames[k]
@@ -91,11 +81,7 @@ def _neighbors(distance: np.ndarray, within: float, atoms: int) -> float:
 
 
 def with_cutoff(settings: TrainSettings, frames: Sequence[Structure]) -> TrainSettings:
-    """Settings whose network has a cutoff and Bessel functions that suit the structures.
-
-    The cutoff is :func:`default_cutoff`; where structures go on beyond 5 Å, so that there are atoms
-    at every distance, there are ``BESSEL`` functions for each Å. What was given stays, as does a
-    network with a ladder.
+    """Settings whose network has the :func:`default_cutoff`, unless one or a ladder was given.
 
     Parameters
     ----------
@@ -105,10 +91,7 @@ def with_cutoff(settings: TrainSettings, frames: Sequence[Structure]) -> TrainSe
         To train on.
     """
     network = settings.network
-    if network.ladder or network.model_fields_set >= {"cutoff", *FUNCTIONS}:
+    if network.ladder or "cutoff" in network.model_fields_set:
         return settings
-    around = neighbors_around(frames)
-    given = {"cutoff": _cutoff(around), **network.model_dump(exclude_unset=True)}
-    if around is not None:
-        given = {**dict.fromkeys(FUNCTIONS, bessel_functions(given["cutoff"], BESSEL)), **given}
+    given = {"cutoff": default_cutoff(frames), **network.model_dump(exclude_unset=True)}
     return settings.model_copy(update={"network": NetworkSettings.model_validate(given)})

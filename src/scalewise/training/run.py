@@ -260,7 +260,7 @@ def _prepared(
 def _with_cutoff(
     settings: TrainSettings, frames: Sequence[Structure], progress: Progress
 ) -> TrainSettings:
-    """Settings whose network suits the structures; say its cutoff where that is not the usual."""
+    """Settings whose network has a cutoff; say which where that is not the usual."""
     chosen = with_cutoff(settings, frames)
     cutoff = chosen.network.cutoff
     if cutoff != settings.network.cutoff:

@@ -73,21 +73,16 @@ def test_what_ends_has_no_say() -> None:
 
 def test_what_is_given_stays() -> None:
     frames = [sw.Structure.from_ase(bulk("Li"))]
-    every = {"cutoff": 5.0, "num_bessel": 8, "pair_bessel": 8}
-    for network in (every, {"ladder": (3.0, 5.0)}):
+    for network in ({"cutoff": 5.0}, {"ladder": (3.0, 5.0)}):
         settings = TrainSettings.model_validate({"network": network})
         assert with_cutoff(settings, frames) is settings
     chosen = with_cutoff(TrainSettings.model_validate({"network": {"preset": "small"}}), frames)
     assert chosen.network.cutoff == 6.5
     assert chosen.network.smearing == 6.5 / 4
     assert chosen.network.channels == 16
-    assert (chosen.network.num_bessel, chosen.network.pair_bessel) == (13, 13)
-    near = with_cutoff(TrainSettings.model_validate({"network": {"cutoff": 5.0}}), frames)
-    assert (near.network.cutoff, near.network.num_bessel, near.network.pair_bessel) == (5.0, 10, 10)
+    assert (chosen.network.num_bessel, chosen.network.pair_bessel) == (21, 21)
     some = with_cutoff(TrainSettings.model_validate({"network": {"num_bessel": 4}}), frames)
-    assert (some.network.num_bessel, some.network.pair_bessel) == (4, 13)
-    ends = with_cutoff(TrainSettings(), [sw.Structure.from_ase(molecule("C6H6"))])
-    assert (ends.network.cutoff, ends.network.num_bessel, ends.network.pair_bessel) == (5.0, 8, 8)
+    assert (some.network.num_bessel, some.network.pair_bessel) == (4, 21)
     kept = with_cutoff(TrainSettings.model_validate({"network": {"smearing": 1.0}}), frames)
     assert kept.network.smearing == 1.0
 

@@ -5,8 +5,9 @@ r"""A pair potential that the network corrects: repulsion of nuclei, and a fit t
 
 with the envelope f and the Bessel functions of the network's shortest cutoff. A network is bounded:
 where a bond is stretched farther than in the training data, its forces stay behind. The fit takes
-a smooth part of the forces from it, and bends on outside the data; the screened repulsion of Ziegler, Biersack and Littmark takes over where nuclei
-are closer than the sum d of their covalent radii.
+a smooth part of the forces from it, and bends on outside the data; the screened repulsion of
+Ziegler, Biersack and Littmark takes over where nuclei are closer than the sum d of their covalent
+radii.
 
 References
 ----------

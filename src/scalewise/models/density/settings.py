@@ -18,7 +18,7 @@ PRESETS: Final[dict[str, dict[str, Any]]] = {
 SMEARING: Final = 0.25
 #: Bessel functions for each Å, of the network and of the pair potential, where they are not given,
 #: and how many there are at least and at most (docs/findings.md).
-BESSEL: Final = 1.6
+BESSEL: Final = 3.2
 FEWEST_BESSEL: Final = 8
 MOST_BESSEL: Final = 64
 #: Å from where on nothing is worked out from a length: it is refused.
@@ -29,15 +29,9 @@ SWITCH: Final = 0.5
 BEYOND: Final = 0.5
 
 
-def bessel_functions(length: float, per_angstrom: float = BESSEL) -> int:
-    """How many Bessel functions there are within a length (Å), from 8 to 64.
-
-    Examples
-    --------
-    >>> bessel_functions(5.0), bessel_functions(6.5), bessel_functions(5.0, 2.0)
-    (8, 10, 10)
-    """
-    return min(max(round(per_angstrom * length), FEWEST_BESSEL), MOST_BESSEL)
+def _bessel_functions(length: float) -> int:
+    """How many Bessel functions there are within a length (Å), from 8 to 64."""
+    return min(max(round(BESSEL * length), FEWEST_BESSEL), MOST_BESSEL)
 
 
 class AdaptiveCutoffSettings(Settings):
@@ -109,11 +103,10 @@ class NetworkSettings(Settings):
     layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
     l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     num_bessel: int = Field(
-        8,
+        16,
         ge=1,
         le=256,
-        description="Bessel functions; default: eight within 5 Å, and more in proportion beyond; "
-        "ten in `train` of liquids and solids without a ladder",
+        description="Bessel functions; default: 16 within 5 Å, others in proportion",
     )
     radial_smoothness: float = Field(
         1.0,
@@ -128,11 +121,11 @@ class NetworkSettings(Settings):
         "network corrects",
     )
     pair_bessel: int = Field(
-        8,
+        16,
         ge=1,
         le=256,
-        description="Bessel functions of the pair potential; default: as `num_bessel`, within the "
-        "shortest cutoff; with many more, few frames are learned by heart",
+        description="Bessel functions of the pair potential; default: 16 if the shortest cutoff is "
+        "5 Å, others in proportion",
     )
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(
@@ -178,8 +171,8 @@ class NetworkSettings(Settings):
         if isinstance(cutoff, int | float) and abs(cutoff) < ABSURD:
             filled["smearing"] = SMEARING * cutoff
             shortest = min([cutoff, *rungs])
-            filled["num_bessel"] = bessel_functions(cutoff)
-            filled["pair_bessel"] = bessel_functions(shortest)
+            filled["num_bessel"] = _bessel_functions(cutoff)
+            filled["pair_bessel"] = _bessel_functions(shortest)
         return {**filled, **values}
 
     @model_validator(mode="after")

@@ -40,6 +40,7 @@ MAPS: Final = {
         "split.made",
     ),
     "locality": ("against.elements",),
+    "simulation": ("cutoffs",),
     "evaluation": ("residuals[].components", "residuals[].counts"),
 }
 #: What may be null though numbers with a fraction always may.
@@ -62,6 +63,10 @@ NULLABLE: Final = {
         *("subsets[].forecasts.frames", "subsets[].forecasts.steps"),
     ),
     "locality": ("against",),
+    "simulation": (
+        *("ended", "cutoffs", "drift", "temperature", "potential", "pressure", "volume"),
+        *("distances.pairs[].g", "distances.pairs[].coordination"),
+    ),
 }
 #: Keys that a document need not have.
 OPTIONAL: Final = {

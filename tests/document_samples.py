@@ -27,6 +27,7 @@ from scalewise.doctor.settings import DoctorSettings
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.reporting.report import Report
+from scalewise.simulation.settings import SimulationSettings
 from support import salt_frame, untrained
 
 #: Of a training that fell to a half with every doubling.
@@ -237,6 +238,26 @@ def locality(folder: Path) -> list[Report]:
     ]
 
 
+def simulation(folder: Path) -> list[Report]:
+    """Of a molecule, and of a crystal with an adaptive cutoff; one broke."""
+    settings = SimulationSettings(
+        picoseconds=0.03, log_every=1.0, save_every=5.0, reach=4.0, device="cpu"
+    )
+    crystal = ase.build.bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    adaptive = untrained(**SIZES, ladder=[3.0, 4.0], adaptive_cutoff={"by": "environment"})
+    found = [
+        scalewise.simulate(adaptive, crystal, settings, folder / "crystal"),
+        scalewise.simulate(
+            potential(ladder=False),
+            ase.Atoms("NaCl", [[0, 0, 0], [2.5, 0, 0]]),
+            settings.model_copy(update={"thermostat": "langevin", "picoseconds": 0.005}),
+            folder / "molecule",
+        ),
+    ]
+    ended = {"step": 3, "picoseconds": 0.0015, "reason": "the temperature is 1e+05 K"}
+    return [*found, replace(found[1], body={**found[1].body, "ended": ended})]
+
+
 #: By kind; each works in a folder of its own.
 MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "evaluation": evaluation,
@@ -245,6 +266,7 @@ MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "refine": refine,
     "prove": prove,
     "locality": locality,
+    "simulation": simulation,
     "doctor": doctor,
     "study": lambda _: [study_report(study())],
 }

@@ -49,6 +49,7 @@ _PUBLIC = {
     "attribute_error": "analysis.attribution.run",
     "bound_locality": "analysis.locality.run",
     "audit_predictions": "study.run",
+    "simulate": "simulation.run",
     "EvaluateSettings": "analysis.evaluation.settings",
     "ScanSettings": "analysis.cutoff_scan.settings",
     "ForkComparisonSettings": "analysis.forks.settings",
@@ -58,6 +59,7 @@ _PUBLIC = {
     "DoctorSettings": "doctor.settings",
     "AseReference": "analysis.locality.reference",
     "SolutionReference": "analysis.locality.reference",
+    "SimulationSettings": "simulation.settings",
     "Report": "reporting.report",
     "Verdict": "statistics.verdict",
     # the testbed
@@ -131,6 +133,8 @@ if TYPE_CHECKING:
     from scalewise.models.protocol import Prediction as Prediction
     from scalewise.models.protocol import Scale as Scale
     from scalewise.reporting.report import Report as Report
+    from scalewise.simulation.run import simulate as simulate
+    from scalewise.simulation.settings import SimulationSettings as SimulationSettings
     from scalewise.statistics.verdict import Verdict as Verdict
     from scalewise.study.run import audit_predictions as audit_predictions
     from scalewise.testbed.geometry import register_geometry as register_geometry

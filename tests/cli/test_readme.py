@@ -56,6 +56,8 @@ def small(command: list[str]) -> list[str]:
     if command[1] == "train":
         minutes = command.index("--minutes") + 1
         return [*command[:minutes], "0.1", *command[minutes + 1 :], *SMALL_NETWORK]
+    if command[1] == "md":
+        return [*(w for w in command if not w.startswith("picoseconds=")), "picoseconds=0.01"]
     if command[1] == "locality":
         quick = ["radii=[3]", "atoms=3", "samples=4", "elements=[Na]", "settling=0.1"]
         return [*command, *quick, "spacing=0.1"]

@@ -26,6 +26,7 @@ LAYERS = (
     {"doctor"},
     {"analysis"},
     {"interfaces"},
+    {"simulation"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

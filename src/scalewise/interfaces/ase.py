@@ -37,7 +37,9 @@ class ScalewiseCalculator(Calculator):
     potential
         A potential, or the folder of one, or of the run that trained it.
     cutoffs
-        Å, one for all atoms or one each; default: the network's.
+        Å, one for all atoms or one each; default: those of the adaptive cutoff, or the network's.
+    long_range
+        With long range; without only where the network was trained for both.
     skin
         Å by which the neighbor list is longer than needed. It is rebuilt when atoms have moved
         and the cell has changed so far that it may miss a pair.
@@ -80,6 +82,7 @@ class ScalewiseCalculator(Calculator):
         potential: Potential | Path | str,
         *,
         cutoffs: np.ndarray | float | None = None,
+        long_range: bool = True,
         skin: float = 0.5,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -94,6 +97,8 @@ class ScalewiseCalculator(Calculator):
             potential = checkpoint.read(checkpoint.locate(Path(potential)))
         self.potential = potential.to(_device(device), dtype, compiled=compiled)
         self.cutoffs = None if cutoffs is None else self.potential.check_cutoffs(cutoffs)
+        self.long_range = long_range
+        self.atom_cutoffs: np.ndarray | None = None
         self.skin = float(skin)
         self._buffered: tuple[Structure, Graph] | None = None
         self._lock = threading.RLock()
@@ -109,6 +114,11 @@ class ScalewiseCalculator(Calculator):
         """As ASE's; a result belongs to the atoms that were given, whatever other threads ask."""
         with self._lock:
             return super().get_property(*args, **options)
+
+    def reset(self) -> None:
+        """Forget results, as ASE's calculators do, and the neighbor list."""
+        super().reset()
+        self._buffered = None
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE does not look at the total charge."""
@@ -138,8 +148,9 @@ class ScalewiseCalculator(Calculator):
                 torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device),
                 self.potential.cutoff,
             )
-            found = self.potential.evaluate_graph(graph, frame.positions, Scale(self.cutoffs))
+            found = self.potential.evaluate_graph(graph, frame.positions, self.scale)
             predicted = self.potential.finish(frame, found)
+        self.atom_cutoffs = predicted.cutoffs
         self.results: dict[str, Any] = {
             "energy": predicted.energy,
             "free_energy": predicted.energy,
@@ -150,6 +161,11 @@ class ScalewiseCalculator(Calculator):
         if predicted.stress is not None:
             rows, columns = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)  # Voigt's order
             self.results["stress"] = predicted.stress[rows, columns]
+
+    @property
+    def scale(self) -> Scale:
+        """At which the potential is evaluated."""
+        return Scale(self.cutoffs, self.long_range)
 
     def _list(self, frame: Structure) -> Graph:
         """The buffered neighbor list, built again where it may miss a pair."""

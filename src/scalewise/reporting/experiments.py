@@ -385,6 +385,32 @@ EXPERIMENTS: Final = (
             f"{_A}.locality.figure:figures_of",
         ),
     ),
+    Experiment(
+        "md",
+        r"""Simulate a structure: NVE, NVT or NPT; killed or interrupted, it goes on when run again.
+
+    [bold]scalewise md runs/train start.xyz[/bold]  10 ps at 300 K
+
+    [bold]scalewise md runs/train start.cif ensemble=npt temperature=330 picoseconds=50[/bold]
+
+    [bold]scalewise md runs/ladder start.xyz cutoff=4 long_range=false[/bold]  a shorter scale
+
+    Writes trajectory.extxyz, log.csv, simulation.json and figures/ below --out. Longer than
+    before, it goes on from the end.""",
+        settings="scalewise.simulation.settings:SimulationSettings",
+        run="scalewise.simulation.run:run_command",
+        out="runs/md",
+        model=True,
+        example="scalewise md runs/train start.xyz",
+        continues=True,
+        document=Document(
+            "simulation",
+            "simulation",
+            1,
+            "scalewise.simulation.table:print_simulation",
+            "scalewise.simulation.figure:figures_of",
+        ),
+    ),
 )
 
 DOCUMENTS: Final = {e.document.kind: e.document for e in EXPERIMENTS if e.document is not None}

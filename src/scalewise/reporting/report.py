@@ -41,7 +41,7 @@ class Report:
     ----------
     kind
         Which analysis: ``curve``, ``evaluation``, ``forks``, ``refine``, ``prove``, ``locality``,
-        ``doctor``, ``study``.
+        ``doctor``, ``simulation``, ``study``.
     body
         What was found; plain numbers, texts, lists and dictionaries.
     settings

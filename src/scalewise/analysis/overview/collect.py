@@ -14,7 +14,10 @@ from scalewise.reporting.experiments import DOCUMENTS
 from scalewise.reporting.report import Report
 
 #: Kinds of documents in the order of a project.
-ORDER: Final = ("doctor", "locality", "curve", "forks", "prove", "refine", "evaluation", "study")
+ORDER: Final = (
+    *("doctor", "locality", "curve", "forks", "prove", "refine", "evaluation", "simulation"),
+    "study",
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ HEADINGS: Final = {
     "prove": "What would help",
     "refine": "Fewer and cheaper scales",
     "evaluation": "Errors",
+    "simulation": "A simulation",
     "study": "Choosing between scales",
 }
 #: Of a run's validations: the end of a column's name in the log, and what is drawn.

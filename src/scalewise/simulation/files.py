@@ -1,0 +1,181 @@
+"""Files of a simulation: log and trajectory grow, the state to go on from is written whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ase
+import numpy as np
+
+from scalewise.core.errors import InputError
+from scalewise.core.files import cannot_write, replacing
+from scalewise.data.readers import extxyz
+from scalewise.simulation.distances import Distances
+from scalewise.simulation.integrators import inner_state, set_inner_state
+
+LOG: Final = "log.csv"
+TRAJECTORY: Final = "trajectory.extxyz"
+RESTART: Final = "restart.npz"
+#: The last frame before a simulation broke.
+LAST: Final = "last.extxyz"
+#: Columns of the log, before those of cutoffs: ps, K, eV, eV, eV, Å³, bar.
+COLUMNS: Final = (
+    *("step", "time", "temperature", "potential", "kinetic", "conserved", "volume", "pressure"),
+)
+_STATE: Final = "state"
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Where a simulation is.
+
+    Attributes
+    ----------
+    step
+        Steps that were made.
+    seconds
+        That they took.
+    atoms, dynamics, random, distances
+        What moves: positions, momenta and cell; the integrator; its random numbers; counts.
+    """
+
+    step: int
+    seconds: float
+    atoms: ase.Atoms
+    dynamics: Any
+    random: np.random.Generator
+    distances: Distances
+
+
+class Files:
+    """Log, trajectory and restart of a simulation in its folder.
+
+    Parameters
+    ----------
+    folder
+        Where they are.
+    columns
+        Of the log.
+    digest
+        Of what the simulation is of.
+    """
+
+    def __init__(self, folder: Path, columns: tuple[str, ...], digest: str) -> None:
+        self.folder, self.columns, self.digest = folder, columns, digest
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def begin(self) -> None:
+        """Begin anew: an empty trajectory, and a log with its header."""
+        try:
+            (self.folder / TRAJECTORY).write_text("")
+            with (self.folder / LOG).open("w", newline="") as stream:
+                csv.writer(stream, lineterminator="\n").writerow(self.columns)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
+
+    def log(self, row: Mapping[str, float | int | None]) -> None:
+        """Write one row."""
+        words = ["" if row.get(c) is None else f"{row[c]:.10g}" for c in self.columns]
+        try:
+            with (self.folder / LOG).open("a", newline="") as stream:
+                csv.writer(stream, lineterminator="\n").writerow(words)
+        except OSError as error:
+            raise cannot_write(self.folder / LOG, error) from error
+
+    def rows(self) -> dict[str, np.ndarray]:
+        """Columns of the log; what a row lacks is not a number."""
+        with (self.folder / LOG).open(newline="") as stream:
+            table = list(csv.DictReader(stream))
+        return {c: np.array([float(row[c] or "nan") for row in table]) for c in self.columns}
+
+    def frame(self, image: ase.Atoms, name: str = TRAJECTORY) -> None:
+        """Append a frame to the trajectory, or write another file of one frame."""
+        try:
+            with (self.folder / name).open("a" if name == TRAJECTORY else "w") as stream:
+                extxyz.write_images(stream, [image])
+        except OSError as error:
+            raise cannot_write(self.folder / name, error) from error
+
+    def keep(self, point: Point) -> None:
+        """Write the state to go on from."""
+        arrays = {
+            "digest": np.array(self.digest),
+            "step": np.array(point.step),
+            "seconds": np.array(point.seconds),
+            "positions": point.atoms.positions,
+            "momenta": point.atoms.get_momenta(),
+            "cell": point.atoms.cell.array,
+            "random": np.array(json.dumps(point.random.bit_generator.state)),
+            "counts": point.distances.counts,
+            "density": point.distances.density,
+            "shortest": point.distances.shortest,
+            "sizes": np.array([self._size(LOG), self._size(TRAJECTORY)]),
+            **{_STATE + key: value for key, value in inner_state(point.dynamics).items()},
+        }
+        with replacing(self.folder / RESTART) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
+
+    def known(self) -> dict[str, np.ndarray] | None:
+        """What was kept, if anything was; log and trajectory end where it was written.
+
+        Raises
+        ------
+        InputError
+            It is damaged, or of another simulation.
+        """
+        path = self.folder / RESTART
+        if not path.exists():
+            return None
+        anew = f"Give another --out, or remove {path.name} to begin anew."
+        try:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                found = {name: file[name] for name in file.files}
+            sizes = dict(zip((LOG, TRAJECTORY), found["sizes"].tolist(), strict=True))
+            digest = str(found["digest"])
+        except Exception as error:  # a damaged archive raises whatever its bytes make it
+            raise InputError(str(path), f"damaged ({type(error).__name__})", anew) from None
+        if digest != self.digest:
+            raise InputError(
+                str(self.folder),
+                "it holds a simulation with another potential, structure or settings",
+                "Repeat its words (picoseconds may be more), or give another --out.",
+            )
+        for name, size in sizes.items():
+            if self._size(name) < size:
+                raise InputError(
+                    str(self.folder / name), "shorter than when the state was kept", anew
+                )
+            os.truncate(self.folder / name, size)
+        return found
+
+    def put_back(self, found: Mapping[str, np.ndarray], point: Point) -> None:
+        """Put a kept state into what moves.
+
+        Raises
+        ------
+        InputError
+            It is damaged.
+        """
+        try:
+            point.random.bit_generator.state = json.loads(str(found["random"]))
+            point.distances.counts += found["counts"]
+            point.distances.density += found["density"]
+            np.minimum(point.distances.shortest, found["shortest"], out=point.distances.shortest)
+            state = {k.removeprefix(_STATE): v for k, v in found.items() if k.startswith(_STATE)}
+            set_inner_state(point.dynamics, state)
+        except (KeyError, ValueError, TypeError) as error:
+            raise InputError(
+                str(self.folder / RESTART),
+                f"damaged ({type(error).__name__})",
+                f"Give another --out, or remove {RESTART} to begin anew.",
+            ) from None
+
+    def _size(self, name: str) -> int:
+        path = self.folder / name
+        return path.stat().st_size if path.exists() else 0

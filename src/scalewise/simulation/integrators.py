@@ -1,0 +1,107 @@
+"""Integrators of ASE: which one an ensemble has, what it conserves, and its inner state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import ase
+import numpy as np
+from ase import units
+from ase.constraints import FixCom
+from ase.md.bussi import Bussi
+from ase.md.langevin import Langevin
+from ase.md.md import MolecularDynamics
+from ase.md.nose_hoover_chain import IsotropicMTKNPT
+from ase.md.verlet import VelocityVerlet
+
+from scalewise.simulation.settings import SimulationSettings
+
+#: Modules whose objects hold variables that move: chains of thermostats and barostats.
+_OF_ASE: Final = "ase.md."
+
+
+def integrator(
+    atoms: ase.Atoms, settings: SimulationSettings, random: np.random.Generator
+) -> MolecularDynamics:
+    """The integrator of an ensemble; the center of mass stays where it is.
+
+    Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum.
+    """
+    step, relaxation = settings.timestep * units.fs, settings.thermostat_time * units.fs
+    if settings.ensemble == "npt":
+        return IsotropicMTKNPT(
+            atoms,
+            timestep=step,
+            temperature_K=settings.temperature,
+            pressure_au=settings.pressure * 1e5 * units.Pascal,
+            tdamp=relaxation,
+            pdamp=settings.barostat_time * units.fs,
+        )
+    atoms.set_constraint(FixCom())
+    if settings.ensemble == "nve":
+        return VelocityVerlet(atoms, timestep=step)
+    if settings.thermostat == "langevin":
+        return Langevin(
+            atoms,
+            timestep=step,
+            temperature_K=settings.temperature,
+            friction=1.0 / relaxation,
+            fixcm=False,
+            rng=random,
+        )
+    return Bussi(
+        atoms, timestep=step, temperature_K=settings.temperature, taut=relaxation, rng=random
+    )
+
+
+def conserved_energy(dynamics: MolecularDynamics) -> float | None:
+    """The energy (eV) that would not change with a short step: none of Langevin dynamics.
+
+    Total energy, minus what the thermostat put in, plus that of chains, barostat and pressure.
+    """
+    if isinstance(dynamics, Langevin):
+        return None
+    if isinstance(dynamics, IsotropicMTKNPT):
+        return float(dynamics.get_conserved_energy())
+    total = dynamics.atoms.get_potential_energy() + dynamics.atoms.get_kinetic_energy()
+    return float(total - getattr(dynamics, "transferred_energy", 0.0))
+
+
+def freedom(atoms: ase.Atoms) -> int:
+    """Degrees of freedom of the velocities: three fewer than coordinates."""
+    return 3 * len(atoms) - 3
+
+
+def temperature(atoms: ase.Atoms) -> float:
+    """K, over all degrees of freedom but those of the center of mass."""
+    return float(2.0 * atoms.get_kinetic_energy() / (freedom(atoms) * units.kB))
+
+
+def inner_state(dynamics: MolecularDynamics) -> dict[str, np.ndarray]:
+    """Numbers that an integrator keeps from step to step, by where they are."""
+    return {name: np.array(value) for name, _, _, value in _numbers(dynamics, "")}
+
+
+def set_inner_state(dynamics: MolecularDynamics, state: dict[str, np.ndarray]) -> None:
+    """Put back what :func:`inner_state` found.
+
+    Raises
+    ------
+    KeyError, ValueError
+        Another integrator's.
+    """
+    for name, owner, key, value in list(_numbers(dynamics, "")):
+        found = state[name]
+        if found.shape != np.shape(value):
+            raise ValueError(f"{name} has the shape {found.shape}")
+        owner[key] = found.copy() if isinstance(value, np.ndarray) else type(value)(found)
+
+
+def _numbers(part: Any, where: str) -> Iterator[tuple[str, dict[str, Any], str, Any]]:
+    for key, value in vars(part).items():
+        name = f"{where}.{key}"
+        if isinstance(value, int | float | np.ndarray) and not isinstance(value, bool):
+            yield name, vars(part), key, value
+        elif type(value).__module__.startswith(_OF_ASE):
+            yield from _numbers(value, name)

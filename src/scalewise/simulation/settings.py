@@ -1,0 +1,77 @@
+"""Settings of ``scalewise md``."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scalewise.core.settings import Length, Settings
+
+#: fs: a step that is longer says that a unit was mistaken.
+LONGEST_STEP: Final = 20.0
+
+
+class SimulationSettings(Settings):
+    """One simulation of one structure."""
+
+    ensemble: Literal["nve", "nvt", "npt"] = Field(
+        "nvt",
+        description="`nve`: velocity Verlet; `nvt`: with a thermostat; `npt`: isotropic, of "
+        "Martyna, Tobias and Klein",
+    )
+    thermostat: Literal["csvr", "langevin"] = Field(
+        "csvr",
+        description="of `nvt`: stochastic rescaling of velocities (Bussi), or Langevin dynamics",
+    )
+    temperature: float = Field(
+        300.0, gt=0, le=1e5, description="K; of `nve`, of the velocities that it begins with"
+    )
+    pressure: float = Field(1.0, ge=-1e7, le=1e7, description="bar, of `npt`")
+    picoseconds: float = Field(10.0, gt=0, le=1e9, description="length of the simulation")
+    timestep: float = Field(0.5, gt=0, le=LONGEST_STEP, description="fs")
+    thermostat_time: float = Field(100.0, gt=0, le=1e6, description="fs, of thermostat and chains")
+    barostat_time: float = Field(1000.0, gt=0, le=1e7, description="fs, of `npt`")
+    index: int = Field(-1, description="frame of the file that it begins with; -1: the last")
+    velocities: Literal["auto", "file", "drawn"] = Field(
+        "auto", description="`auto`: those of the file, and drawn where it has none"
+    )
+    cutoff: Length | None = Field(
+        None,
+        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
+        "cutoff, or the network's",
+    )
+    long_range: bool = Field(
+        True, description="long range, where the network was trained without, too"
+    )
+    log_every: float = Field(10.0, gt=0, le=1e9, description="fs between rows of log.csv")
+    save_every: float = Field(
+        100.0, gt=0, le=1e9, description="fs between frames of trajectory.extxyz"
+    )
+    restart_every: float = Field(500.0, gt=0, le=1e9, description="fs between states to go on from")
+    reach: float = Field(8.0, gt=0.5, le=50, description="Å, of distances between atoms")
+    check_units: bool = Field(True, description="refuse positions that do not look like Å")
+    dtype: Literal["float32", "float64"] = Field("float32", description="of the network")
+    compile: bool = Field(
+        False, description="compile the network first: a minute or two, then faster steps"
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.steps < 1:
+            raise ValueError(
+                f"picoseconds={self.picoseconds:g} is shorter than timestep={self.timestep:g} fs: "
+                "give at least one step"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return round(1000.0 * self.picoseconds / self.timestep)
+
+    def every(self, femtoseconds: float) -> int:
+        """Number of steps in a time, at least one."""
+        return max(1, round(femtoseconds / self.timestep))

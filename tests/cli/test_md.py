@@ -1,0 +1,89 @@
+"""`scalewise md` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.build
+import ase.io
+import numpy as np
+import pytest
+
+from schema_checks import check_document
+from support import untrained
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("md")
+    untrained((11, 17), layers=1, cutoff=4.0).save(folder / "run/model")
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.rattle(0.05, seed=0)
+    ase.io.write(folder / "start.extxyz", [ase.build.bulk("Cu"), atoms])
+    return folder
+
+
+def md(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scalewise.cli", "md", "run", "start.extxyz", *words],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_md_writes_everything_and_goes_on(place: Path) -> None:
+    words = ("save_every=1", "log_every=1", "reach=5", "--out", "out")
+    found = md(place, "picoseconds=0.02", *words)
+    assert found.returncode == 0, found.stderr
+    assert found.stderr == ""
+    out = place / "out"
+    for name in ("trajectory.extxyz", "log.csv", "restart.npz", "simulation.json"):
+        assert (out / name).is_file()
+    assert (out / "figures/distances.png").is_file()
+    document = json.loads((out / "simulation.json").read_text())
+    check_document(document)
+    assert document["body"]["steps"] == 40
+    assert "Na4Cl4" in found.stdout or "Cl4Na4" in found.stdout
+    again = md(place, "picoseconds=0.02", *words)
+    assert "nothing left to simulate" in again.stdout
+    longer = md(place, "picoseconds=0.03", *words)
+    assert "goes on after 0.02 ps" in longer.stdout
+    assert len(ase.io.read(out / "trajectory.extxyz", index=":")) == 31
+
+
+def test_a_broken_simulation_is_an_error_and_written(place: Path) -> None:
+    atoms = ase.io.read(place / "start.extxyz")
+    atoms.set_velocities(np.random.default_rng(0).normal(scale=0.8, size=(8, 3)))
+    ase.io.write(place / "hot.extxyz", atoms)
+    words = ["run", "hot.extxyz", "ensemble=nve", "picoseconds=0.1", "--out", "hot"]
+    found = subprocess.run(
+        [sys.executable, "-m", "scalewise.cli", "md", *words],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert found.returncode == 2
+    text = " ".join(found.stderr.split())
+    assert "the simulation broke after" in text
+    assert (place / "hot/last.extxyz").is_file()
+    assert json.loads((place / "hot/simulation.json").read_text())["body"]["ended"] is not None
+
+
+def test_words_that_cannot_be_are_explained(place: Path) -> None:
+    for words, part in (
+        (("index=0",), "Cu"),
+        (("index=7",), "2 frames"),
+        (("cutoff=6",), "4"),
+        (("timestep=500",), "timestep"),
+        (("temprature=300",), "temperature"),
+    ):
+        found = md(place, *words, "--out", "never")
+        assert found.returncode == 2
+        assert part in found.stderr
+    assert not (place / "never/log.csv").exists()

@@ -1,0 +1,259 @@
+"""Molecular dynamics: what is conserved, goes on after an interruption, breaks, and is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ase
+import ase.build
+import ase.io
+import numpy as np
+import pytest
+
+import scalewise as sw
+from scalewise.reporting.report import Report
+from scalewise.simulation import run as simulation
+from scalewise.simulation.distances import Distances
+from scalewise.simulation.integrators import temperature
+from support import untrained
+
+SHORT: dict[str, Any] = {
+    "timestep": 0.5,
+    "picoseconds": 0.02,
+    "log_every": 1.0,
+    "save_every": 2.0,
+    "restart_every": 5.0,
+    "reach": 4.0,
+    "dtype": "float64",
+    "device": "cpu",
+}
+ENSEMBLES = (
+    {"ensemble": "nve"},
+    {"ensemble": "nvt", "thermostat": "csvr"},
+    {"ensemble": "nvt", "thermostat": "langevin"},
+    {"ensemble": "npt", "pressure": 1e4},
+)
+
+
+def settings(**more: Any) -> sw.SimulationSettings:
+    return sw.SimulationSettings.model_validate({**SHORT, **more})
+
+
+def salt(seed: int = 0) -> ase.Atoms:
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.rattle(0.05, seed=seed)
+    return atoms
+
+
+def potential(**more: Any) -> sw.Potential:
+    return untrained((11, 17), layers=1, cutoff=4.0, **more)
+
+
+def rows(folder: Path) -> np.ndarray:
+    return np.genfromtxt(folder / "log.csv", delimiter=",", skip_header=1)
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda e: "-".join(map(str, e.values())))
+def test_a_simulation_that_was_killed_does_what_it_would_have_done(
+    tmp_path: Path, ensemble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, chosen = potential(), settings(**ensemble)
+    sw.simulate(model, salt(), chosen, tmp_path / "whole")
+    advance = simulation._Run._advance
+
+    def killed(run: Any, limit: float) -> str | None:
+        if run.step == 27:
+            raise KeyboardInterrupt
+        return advance(run, limit)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation._Run, "_advance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sw.simulate(model, salt(), chosen, tmp_path / "parts")
+    told: list[str] = []
+    sw.simulate(model, salt(), chosen, tmp_path / "parts", progress=sw.Messages(told.append))
+    assert told == ["goes on after 0.01 ps"]
+    for name in ("log.csv", "trajectory.extxyz"):
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    one, other = (_counts(tmp_path / n) for n in ("whole", "parts"))
+    assert one == other
+
+
+def _counts(folder: Path) -> list[float]:
+    found: list[float] = np.load(folder / "restart.npz")["counts"].ravel().tolist()
+    return found
+
+
+def test_a_longer_simulation_goes_on_from_the_end(tmp_path: Path) -> None:
+    model = potential()
+    sw.simulate(model, salt(), settings(picoseconds=0.01), tmp_path / "parts")
+    report = sw.simulate(model, salt(), settings(), tmp_path / "parts")
+    sw.simulate(model, salt(), settings(), tmp_path / "whole")
+    assert report.body["steps"] == 40
+    assert np.array_equal(rows(tmp_path / "parts"), rows(tmp_path / "whole"), equal_nan=True)
+
+
+@pytest.mark.parametrize("ensemble", ENSEMBLES[:2] + ENSEMBLES[3:], ids=("nve", "csvr", "npt"))
+def test_the_conserved_energy_changes_with_the_square_of_the_timestep(
+    tmp_path: Path, ensemble: dict[str, Any]
+) -> None:
+    model, spread = potential(), []
+    for timestep in (0.5, 0.25):
+        chosen = settings(**ensemble, timestep=timestep, log_every=0.5, temperature=2000.0)
+        sw.simulate(model, salt(), chosen, tmp_path / str(timestep))
+        conserved = rows(tmp_path / str(timestep))[:, 5]
+        spread.append(np.ptp(conserved))
+    assert spread[1] < 0.4 * spread[0]
+
+
+def test_velocities_are_drawn_at_rest_and_of_the_temperature(tmp_path: Path) -> None:
+    molecule = ase.Atoms("Na2Cl2", [[0, 0, 0], [2.6, 0, 0.2], [2.6, 2.5, 0], [0, 2.6, -0.1]])
+    sw.simulate(potential(), molecule, settings(temperature=321.0, picoseconds=0.001), tmp_path)
+    first = ase.io.read(tmp_path / "trajectory.extxyz", index=0)
+    assert temperature(first) == pytest.approx(321.0, rel=1e-6)
+    assert np.abs(first.get_momenta().sum(axis=0)).max() < 1e-6
+    assert np.abs(first.get_angular_momentum()).max() < 1e-5
+
+
+def test_velocities_of_the_file_are_kept_unless_others_are_drawn(tmp_path: Path) -> None:
+    atoms = salt()
+    atoms.set_velocities(np.random.default_rng(0).normal(scale=0.01, size=(8, 3)))
+    atoms.set_momenta(atoms.get_momenta() - atoms.get_momenta().mean(axis=0))
+    for velocities, kept in (("auto", True), ("drawn", False)):
+        chosen = settings(velocities=velocities, picoseconds=0.001)
+        sw.simulate(potential(), atoms, chosen, tmp_path / velocities)
+        first = ase.io.read(tmp_path / velocities / "trajectory.extxyz", index=0)
+        assert np.allclose(first.get_momenta(), atoms.get_momenta(), atol=1e-6) == kept
+
+
+@pytest.mark.parametrize("thermostat", ["csvr", "langevin"])
+def test_thermostats_bring_the_temperature(tmp_path: Path, thermostat: str) -> None:
+    """A hot start cools: kinetic energy goes into the thermostat, not into nothing."""
+    chosen = settings(
+        thermostat=thermostat, temperature=300.0, thermostat_time=5.0, picoseconds=0.2, log_every=5
+    )
+    atoms = salt()
+    atoms.set_velocities(np.random.default_rng(1).normal(scale=0.08, size=(8, 3)))
+    report = sw.simulate(potential(), atoms, chosen, tmp_path)
+    assert rows(tmp_path)[0, 2] > 600.0
+    assert report.body["temperature"]["mean"] == pytest.approx(300.0, rel=0.35)
+
+
+def test_a_simulation_that_breaks_says_when_and_keeps_the_frame_before(tmp_path: Path) -> None:
+    atoms = salt()
+    velocities = np.zeros((8, 3))
+    velocities[0], velocities[1] = (0.8, 0, 0), (-0.8, 0, 0)
+    atoms.set_velocities(velocities)
+    report = sw.simulate(potential(), atoms, settings(ensemble="nve"), tmp_path)
+    ended = report.body["ended"]
+    assert ended is not None
+    assert "temperature" in ended["reason"]
+    last = ase.io.read(tmp_path / "last.extxyz")
+    assert np.isfinite(last.positions).all()
+    assert last.info["step"] == ended["step"]
+    assert "broke after" in report.table()
+
+
+def test_another_simulation_is_not_gone_on_with(tmp_path: Path) -> None:
+    sw.simulate(potential(), salt(), settings(), tmp_path)
+    before = (tmp_path / "log.csv").read_bytes()
+    others = (
+        (potential(), salt(1), settings()),
+        (potential(seed=1), salt(), settings()),
+        (potential(), salt(), settings(temperature=301.0)),
+    )
+    for model, atoms, chosen in others:
+        with pytest.raises(sw.InputError, match="another potential, structure or settings"):
+            sw.simulate(model, atoms, chosen, tmp_path)
+    assert (tmp_path / "log.csv").read_bytes() == before
+
+
+def test_a_damaged_state_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
+    sw.simulate(potential(), salt(), settings(), tmp_path)
+    state = (tmp_path / "restart.npz").read_bytes()
+    log = (tmp_path / "log.csv").read_bytes()
+    for damaged in (b"", state[: len(state) // 2], state[:-200] + bytes(200)):
+        (tmp_path / "restart.npz").write_bytes(damaged)
+        with pytest.raises(sw.InputError, match="damaged"):
+            sw.simulate(potential(), salt(), settings(), tmp_path)
+    (tmp_path / "restart.npz").write_bytes(state)
+    (tmp_path / "log.csv").write_bytes(log[:-20])
+    with pytest.raises(sw.InputError, match="shorter than when"):
+        sw.simulate(potential(), salt(), settings(), tmp_path)
+
+
+def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
+    model = potential()
+    dimer = ase.Atoms("NaCl", [[0, 0, 0], [2.5, 0, 0]])
+    for atoms, more, words in (
+        (dimer, {"ensemble": "npt"}, "not periodic"),
+        (dimer[:1], {}, "1 atom"),
+        (ase.Atoms("NaK", [[0, 0, 0], [2.5, 0, 0]]), {}, "K"),
+        (dimer, {"velocities": "file"}, "no momenta"),
+        (dimer, {"cutoff": 9.0}, "9"),
+    ):
+        with pytest.raises(sw.InputError, match=words):
+            sw.simulate(model, atoms, settings(**more), tmp_path / "new")
+    with pytest.raises(ValueError, match="at least one step"):
+        settings(picoseconds=1e-6)
+
+
+def test_cutoffs_of_an_adaptive_potential_are_logged(tmp_path: Path) -> None:
+    model = untrained((11, 17), layers=1, ladder=(2.5, 4.0), adaptive_cutoff={"by": "environment"})
+    report = sw.simulate(model, salt(), settings(), tmp_path)
+    found = report.body["cutoffs"]
+    for element in ("Na", "Cl"):
+        assert all(2.5 <= c <= 4.0 for c in found[element])
+    last = ase.io.read(tmp_path / "trajectory.extxyz", index=-1)
+    mean = last.arrays["cutoffs"][last.numbers == 11].mean()
+    assert mean == pytest.approx(found["Na"][-1], abs=1e-6)
+    assert report.figures()["cutoffs"] is not None
+
+
+def test_a_report_is_written_and_read_again(tmp_path: Path) -> None:
+    report = sw.simulate(potential(), salt(), settings(), tmp_path)
+    report.save(tmp_path)
+    again = Report.load(tmp_path)
+    assert again.table() == report.table()
+    assert json.loads((tmp_path / "simulation.json").read_text()) == report.to_json()
+    assert set(report.figures()) == {"course", "distances"}
+
+
+def test_neighbors_of_a_crystal_are_counted() -> None:
+    atoms = ase.build.bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    atoms.rattle(0.02, seed=0)
+    distances = Distances(atoms.numbers, 6.0)
+    for seed in range(20):
+        atoms.rattle(0.02, seed=seed)
+        distances.add(sw.Structure.from_ase(atoms))
+    by_pair = {p["pair"]: p for p in distances.found()["pairs"]}
+    assert by_pair["Na-Cl"]["coordination"] == pytest.approx([6.0, 6.0], abs=0.05)
+    assert by_pair["Na-Cl"]["peak"] == pytest.approx(2.8, abs=0.1)
+    assert by_pair["Na-Na"]["coordination"] == pytest.approx([12.0, 12.0], abs=0.05)
+
+
+def test_g_of_an_ideal_gas_is_one() -> None:
+    rng = np.random.default_rng(0)
+    numbers = np.array([10] * 30 + [18] * 60)
+    distances = Distances(numbers, 6.0)
+    for _ in range(60):
+        atoms = ase.Atoms(numbers, rng.uniform(0, 10, (90, 3)), cell=[10, 10, 10], pbc=True)
+        distances.add(sw.Structure.from_ase(atoms))
+    found = distances.found()
+    far = np.array(found["r"]) > 2.0
+    for pair in found["pairs"]:
+        assert np.array(pair["g"])[far].mean() == pytest.approx(1.0, abs=0.02)
+    mixed = next(p for p in found["pairs"] if p["pair"] == "Ne-Ar")
+    assert mixed["within"][-1] == pytest.approx(60 * 4 / 3 * np.pi * 6**3 / 1000, rel=0.02)
+
+
+def test_a_molecule_has_distances_but_no_g() -> None:
+    water = ase.build.molecule("H2O")
+    distances = Distances(water.numbers, 3.0)
+    distances.add(sw.Structure.from_ase(water))
+    pairs = {p["pair"]: p for p in distances.found()["pairs"]}
+    assert pairs["H-O"]["g"] is None
+    assert pairs["H-O"]["within"][-1] == pytest.approx(1.0)
+    assert pairs["H-O"]["shortest"] == pytest.approx(0.969, abs=0.01)

@@ -37,6 +37,7 @@ _PUBLIC = {
     "PredictionFile": "models.adapters.prediction_file",
     "AseModel": "models.adapters.ase_calculator",
     "ScalewiseCalculator": "interfaces.ase",
+    "openmm_system": "interfaces.openmm",
     # training
     "train": "training.run",
     "TrainSettings": "training.settings",
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
     from scalewise.doctor.examine import diagnose_data as diagnose_data
     from scalewise.doctor.settings import DoctorSettings as DoctorSettings
     from scalewise.interfaces.ase import ScalewiseCalculator as ScalewiseCalculator
+    from scalewise.interfaces.openmm import openmm_system as openmm_system
     from scalewise.models.adapters.ase_calculator import AseModel as AseModel
     from scalewise.models.adapters.prediction_file import PredictionFile as PredictionFile
     from scalewise.models.adaptive_cutoff import AdaptiveCutoff as AdaptiveCutoff

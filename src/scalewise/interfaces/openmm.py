@@ -1,0 +1,171 @@
+"""The potential in OpenMM: a system whose forces are its, in one or two force groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import ase
+import numpy as np
+import torch
+from ase import units
+from jaxtyping import Float
+
+from scalewise.core.errors import InputError
+from scalewise.interfaces.ase import ScalewiseCalculator
+from scalewise.models.potential import Potential
+from scalewise.models.protocol import LongRange
+
+if TYPE_CHECKING:
+    import openmm
+
+#: Of OpenMM: nm in Å, and kJ/mol in eV.
+NANOMETER: Final = 10.0
+KILOJOULE: Final = units.kJ / units.mol
+#: Force groups with two scales: what changes slowly, and what changes fast.
+SLOW: Final = 0
+FAST: Final = 1
+
+
+def openmm_system(
+    potential: Potential,
+    atoms: ase.Atoms,
+    *,
+    cutoff: float | None = None,
+    long_range: bool = True,
+    inner: float | None = None,
+    skin: float = 0.5,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    compiled: bool | None = None,
+) -> openmm.System:
+    r"""Return a system of the atoms with the potential's forces.
+
+    With ``inner``, force group 1 is the potential at that shorter cutoff (without long range, where
+    it was trained without), and group 0 what the whole potential adds to it:
+
+    .. math:: E = E_\mathrm{inner} + (E - E_\mathrm{inner})
+
+    so that integrators of several time steps, such as ``MTSIntegrator(dt, [(0, 1), (1, 4)])``, may
+    evaluate the longer scale less often.
+
+    Parameters
+    ----------
+    potential
+        What exerts the forces.
+    atoms
+        Elements, masses, cell and periodicity; the positions are given to OpenMM's context.
+    cutoff, long_range
+        The scale, as of :class:`ScalewiseCalculator`; default: the potential's own.
+    inner
+        Å, shorter than ``cutoff``; none: one force, in group 0.
+    skin, device, dtype, compiled
+        As of :class:`ScalewiseCalculator`.
+
+    Raises
+    ------
+    InputError
+        OpenMM is not installed, or too old; a cell that is not in OpenMM's form; as
+        :class:`ScalewiseCalculator`.
+
+    Examples
+    --------
+    ::
+
+        system = openmm_system(potential, atoms, inner=3.5)
+        integrator = openmm.MTSLangevinIntegrator(300, 1, 0.001, [(0, 1), (1, 2)])
+        context = openmm.Context(system, integrator)
+        context.setPositions(0.1 * atoms.positions)
+    """
+    openmm = _openmm()
+    system, periodic = openmm.System(), bool(atoms.pbc.all())
+    for mass in atoms.get_masses():
+        system.addParticle(mass)
+    if periodic:
+        _check_cell(atoms.cell.array)
+        system.setDefaultPeriodicBoxVectors(*(atoms.cell.array / NANOMETER))
+
+    def calculator(cutoff: float | None, long_range: bool) -> ScalewiseCalculator:
+        return ScalewiseCalculator(
+            potential,
+            cutoffs=cutoff,
+            long_range=long_range,
+            skin=skin,
+            device=device,
+            dtype=dtype,
+            compiled=compiled,
+        )
+
+    whole, groups = calculator(cutoff, long_range), {}
+    if inner is None:
+        groups[SLOW] = _Force(atoms, (1.0, whole))
+    else:
+        if inner >= (whole.potential.cutoff if cutoff is None else cutoff):
+            raise InputError("inner", f"{inner:g} Å", "It must be shorter than the cutoff.")
+        optional = potential.long_range is LongRange.OPTIONAL
+        short = calculator(inner, long_range and not optional)
+        groups = {
+            SLOW: _Force(atoms, (1.0, whole), (-1.0, short)),
+            FAST: _Force(atoms, (1.0, short)),
+        }
+    for group, compute in groups.items():
+        force = openmm.PythonForce(compute)
+        force.setForceGroup(group)
+        force.setUsesPeriodicBoundaryConditions(periodic)
+        system.addForce(force)
+    return system
+
+
+class _Force:
+    """What OpenMM calls: energy, kJ/mol, and forces, kJ/mol/nm, of a state.
+
+    Calculators that two groups share compute once for the same positions.
+    """
+
+    def __init__(self, atoms: ase.Atoms, *parts: tuple[float, ScalewiseCalculator]) -> None:
+        self.atoms = ase.Atoms(
+            atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc, info=dict(atoms.info)
+        )
+        self.parts = parts
+
+    def __call__(self, state: Any) -> tuple[float, Float[np.ndarray, "atoms 3"]]:
+        positions = state.getPositions(asNumpy=True)
+        self.atoms.positions = NANOMETER * np.asarray(positions._value)
+        if self.atoms.pbc.all():
+            box = state.getPeriodicBoxVectors(asNumpy=True)
+            self.atoms.set_cell(NANOMETER * np.asarray(box._value))
+        energy, forces = 0.0, np.zeros((len(self.atoms), 3))
+        for factor, calculator in self.parts:
+            energy += factor * calculator.get_property("energy", self.atoms)
+            forces += factor * calculator.get_property("forces", self.atoms)
+        return energy / KILOJOULE, forces / KILOJOULE * NANOMETER
+
+
+def _openmm() -> Any:
+    try:
+        import openmm
+    except ImportError:
+        raise InputError(
+            "openmm", "not installed", "Install it: pip install 'scalewise[openmm]'."
+        ) from None
+    if not hasattr(openmm, "PythonForce"):
+        raise InputError(
+            "openmm",
+            f"version {openmm.__version__}, which has no PythonForce",
+            "Install 8.4 or newer: pip install --upgrade openmm.",
+        )
+    return openmm
+
+
+def _check_cell(cell: Float[np.ndarray, "3 3"]) -> None:
+    """Refuse a cell whose first vector is not along x, or the second not in the plane of x and y.
+
+    OpenMM also wants the last vectors reduced, and says so itself.
+    """
+    length = np.abs(cell).max()
+    if np.abs(cell[np.triu_indices(3, 1)]).max() > 1e-6 * length or not np.diag(cell).min() > 0.0:
+        raise InputError(
+            "cell",
+            "vectors that are not in OpenMM's form",
+            "Turn the structure: cell, turn = atoms.cell.minkowski_reduce()[0].standard_form(); "
+            "atoms.set_cell(cell); atoms.positions = atoms.positions @ turn.T.",
+        )

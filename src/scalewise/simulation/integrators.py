@@ -26,14 +26,15 @@ def integrator(
 ) -> MolecularDynamics:
     """The integrator of an ensemble; the center of mass stays where it is.
 
-    Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum.
+    Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum. Its
+    chain believes in 3N degrees of freedom: its temperature is lower by what three of them have.
     """
     step, relaxation = settings.timestep * units.fs, settings.thermostat_time * units.fs
     if settings.ensemble == "npt":
         return IsotropicMTKNPT(
             atoms,
             timestep=step,
-            temperature_K=settings.temperature,
+            temperature_K=settings.temperature * freedom(atoms) / (3 * len(atoms)),
             pressure_au=settings.pressure * 1e5 * units.Pascal,
             tdamp=relaxation,
             pdamp=settings.barostat_time * units.fs,

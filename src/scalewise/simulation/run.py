@@ -42,6 +42,8 @@ HOTTEST: Final = 3000.0
 FREE: Final = frozenset({"picoseconds", "device", "compile"})
 #: Seconds before the first line that says how far it is.
 SOON: Final = 10.0
+#: Rows that the drift in such a line is of, at most.
+SEEN: Final = 1000
 
 
 def simulate(
@@ -174,6 +176,7 @@ class _Run:
         self.distances = Distances(frame.numbers, settings.reach)
         self.random = np.random.default_rng(settings.seed)
         self.step, self.seconds = 0, 0.0
+        self.seen: list[tuple[float | None, float | None]] = []
         self._prepare()
 
     def _prepare(self) -> None:
@@ -294,6 +297,9 @@ class _Run:
             member = np.array(self.atoms.get_chemical_symbols()) == symbol
             row[CUTOFF + symbol] = float(cutoffs[member].mean())
         self.files.log(row)
+        self.seen.append((row["time"], row["conserved"]))
+        if len(self.seen) > SEEN:
+            del self.seen[::2]
 
     def _save(self) -> None:
         image = self._copy()
@@ -311,8 +317,9 @@ class _Run:
         return image
 
     def _tell(self, pace: Pace) -> None:
-        settings, rows = self.settings, self.files.rows()
-        change = drift(rows, len(self.atoms))
+        settings = self.settings
+        seen = np.array(self.seen, dtype=float).reshape(-1, 2)
+        change = drift({"time": seen[:, 0], "conserved": seen[:, 1]}, len(self.atoms))
         parts = [f"{temperature(self.atoms):.0f} K"]
         parts += [] if change is None else [f"drift {change['mean']:.1e} eV/atom/ps"]
         day = 86.4 * settings.timestep * (self.step / max(self.seconds, 1e-9)) / 1e3
@@ -372,7 +379,9 @@ def _digest(potential: Potential, atoms: ase.Atoms, settings: SimulationSettings
     for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses()):
         found.update(np.ascontiguousarray(array).tobytes())
     found.update(np.ascontiguousarray(atoms.get_momenta()).tobytes())
-    for name, tensor in sorted(potential.network.state_dict().items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().double().numpy().tobytes())
+    found.update(repr(potential.network.settings).encode())
+    for module in (potential.network, potential.adaptive_cutoff):
+        for name, tensor in sorted(({} if module is None else module.state_dict()).items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().double().numpy().tobytes())
     return found.hexdigest()

@@ -11,12 +11,13 @@ import ase.build
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.emt import EMT
 
 import scalewise as sw
 from scalewise.reporting.report import Report
 from scalewise.simulation import run as simulation
 from scalewise.simulation.distances import Distances
-from scalewise.simulation.integrators import temperature
+from scalewise.simulation.integrators import integrator, temperature
 from support import untrained
 
 SHORT: dict[str, Any] = {
@@ -257,3 +258,29 @@ def test_a_molecule_has_distances_but_no_g() -> None:
     assert pairs["H-O"]["g"] is None
     assert pairs["H-O"]["within"][-1] == pytest.approx(1.0)
     assert pairs["H-O"]["shortest"] == pytest.approx(0.969, abs=0.01)
+
+
+def test_few_atoms_at_constant_pressure_have_the_temperature() -> None:
+    """Chains of ASE believe in 3N degrees of freedom: four atoms were a third too hot."""
+    atoms = ase.build.bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    rng = np.random.default_rng(0)
+    atoms.set_momenta(np.sqrt(atoms.get_masses()[:, None]) * 0.15 * rng.standard_normal((4, 3)))
+    atoms.set_momenta(atoms.get_momenta() - atoms.get_momenta().mean(axis=0))
+    chosen = settings(ensemble="npt", temperature=400.0, timestep=4.0, thermostat_time=100.0)
+    dynamics: Any = integrator(atoms, chosen, rng)
+    hot = []
+    for _ in range(2500):
+        dynamics.step()
+        hot.append(temperature(atoms))
+    assert np.mean(hot[500:]) == pytest.approx(400.0, rel=0.1)
+
+
+def test_another_adaptive_cutoff_is_another_simulation(tmp_path: Path) -> None:
+    for by in ("environment", "element"):
+        model = untrained((11, 17), layers=1, ladder=(2.5, 4.0), adaptive_cutoff={"by": by})
+        if by == "environment":
+            sw.simulate(model, salt(), settings(), tmp_path)
+            continue
+        with pytest.raises(sw.InputError, match="another potential"):
+            sw.simulate(model, salt(), settings(), tmp_path)

@@ -246,7 +246,7 @@ def _run(
         SILENT if follows else ConsoleProgress(),
     )
     console = Console()
-    with contextlib.nullcontext() if out.suffix or follows else alone_in(out):
+    with contextlib.nullcontext() if Path(experiment.out).suffix or follows else alone_in(out):
         found = load(experiment.run)(request)
         if follows:
             return

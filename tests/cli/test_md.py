@@ -9,9 +9,9 @@ from pathlib import Path
 
 import ase.build
 import ase.io
-import numpy as np
 import pytest
 
+from scalewise.core.running import alone_in
 from schema_checks import check_document
 from support import untrained
 
@@ -57,10 +57,8 @@ def test_md_writes_everything_and_goes_on(place: Path) -> None:
 
 
 def test_a_broken_simulation_is_an_error_and_written(place: Path) -> None:
-    atoms = ase.io.read(place / "start.extxyz")
-    atoms.set_velocities(np.random.default_rng(0).normal(scale=0.8, size=(8, 3)))
-    ase.io.write(place / "hot.extxyz", atoms)
-    words = ["run", "hot.extxyz", "ensemble=nve", "picoseconds=0.1", "--out", "hot"]
+    words = ["run", "start.extxyz", "ensemble=nve", "timestep=20", "temperature=2000"]
+    words += ["picoseconds=2", "--out", "hot.run"]
     found = subprocess.run(
         [sys.executable, "-m", "scalewise.cli", "md", *words],
         cwd=place,
@@ -71,14 +69,26 @@ def test_a_broken_simulation_is_an_error_and_written(place: Path) -> None:
     assert found.returncode == 2
     text = " ".join(found.stderr.split())
     assert "the simulation broke after" in text
-    assert (place / "hot/last.extxyz").is_file()
-    assert json.loads((place / "hot/simulation.json").read_text())["body"]["ended"] is not None
+    assert (place / "hot.run/last.extxyz").is_file()
+    document = json.loads((place / "hot.run/simulation.json").read_text())
+    assert document["body"]["ended"] is not None
+    check_document(document)
+
+
+def test_a_folder_with_a_dot_is_locked_like_any_other(place: Path) -> None:
+    with alone_in(place / "run.5"):
+        found = md(place, "picoseconds=0.01", "--out", "run.5")
+    assert found.returncode == 2
+    assert "another" in found.stderr
 
 
 def test_words_that_cannot_be_are_explained(place: Path) -> None:
     for words, part in (
         (("index=0",), "Cu"),
-        (("index=7",), "2 frames"),
+        (("index=7",), "-2 to 1"),
+        (("thermostat_time=1",), "5 steps"),
+        (("velocities=file",), "no momenta"),
+        (("long_range=false",), "key 'long_range'"),
         (("cutoff=6",), "4"),
         (("timestep=500",), "timestep"),
         (("temprature=300",), "temperature"),

@@ -159,12 +159,20 @@ def _converted(
 
 
 def convert_images(
-    images: Sequence[ase.Atoms], source: str, keys: LabelKeys, progress: Progress = SILENT
+    images: Sequence[ase.Atoms],
+    source: str,
+    keys: LabelKeys,
+    progress: Progress = SILENT,
+    *,
+    first: int = 0,
 ) -> list[Structure]:
-    """Check frames that were read, and take their labels; see :func:`read_structures`."""
+    """Check frames that were read, and take their labels; see :func:`read_structures`.
+
+    ``first`` is the number of the first of them in the file.
+    """
     names = adopt(source, images, keys, progress) if keys.adopt else {}
     check_forces(source, images, keys)
-    frames = [_convert(image, source, k, keys, names) for k, image in enumerate(images)]
+    frames = [_convert(image, source, k, keys, names) for k, image in enumerate(images, first)]
     check_present(source, images, keys, progress)
     _say_missing(frames, images, keys, progress)
     if keys.check_units:

@@ -16,6 +16,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float, Int
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
@@ -23,6 +24,9 @@ from scalewise.data.structure import Structure
 #: Å, of a shell, and of the smoothing in which peaks are looked for.
 SHELL: Final = 0.05
 SMOOTHED: Final = 0.1
+#: How much a peak stands out, and how many times its noise.
+PROMINENT: Final = 0.1
+SURE: Final = 5.0
 
 
 class Distances:
@@ -54,10 +58,12 @@ class Distances:
             As :func:`scalewise.data.neighbors.build`.
         """
         pairs = build(frame, self.shells * SHELL, full=True, images=True)
-        first, second = self._kind[pairs.i], self._kind[pairs.j]
-        shell = np.minimum((pairs.distance / SHELL).astype(np.int64), self.shells - 1)
+        other = pairs.i != pairs.j  # an atom's own images are no neighbors
+        first, second = self._kind[pairs.i[other]], self._kind[pairs.j[other]]
+        distance = pairs.distance[other]
+        shell = np.minimum((distance / SHELL).astype(np.int64), self.shells - 1)
         np.add.at(self.counts, (first, second, shell), 1.0)
-        np.minimum.at(self.shortest, (first, second), pairs.distance)
+        np.minimum.at(self.shortest, (first, second), distance)
         volume = float(abs(np.linalg.det(frame.cell))) if frame.pbc.all() else np.inf
         self.density += (1.0 / volume, 1.0)
 
@@ -65,8 +71,10 @@ class Distances:
         """Distances (Å), and of every pair of elements g, N, the shortest, and the first shell.
 
         g is none without volume, as in a molecule. N counts the second element around the first.
-        The first shell ends at the first minimum of g after its first peak; ``coordination`` has
-        the neighbors in it of an atom of the first element, and of the second.
+        The first shell ends where g is lowest between its first peak and the next; peaks are those
+        that stand out by five times the noise of what was counted, and by a tenth; without such a
+        peak there is no shell. ``coordination`` has the neighbors in it of an atom of the first
+        element, and of the second.
         """
         frames = self.density[1]
         middle = SHELL * (np.arange(self.shells) + 0.5)
@@ -76,7 +84,7 @@ class Distances:
             others = self._atoms[b] - (a == b)
             density = others * self.density[0] / max(frames, 1.0)
             g = around / (4.0 * np.pi * middle**2 * SHELL * density) if density > 0.0 else None
-            peak, end = (None, None) if g is None else _first_shell(middle, g)
+            peak, end = (None, None) if g is None else _first_shell(middle, g, self.counts[a, b])
             within, ratio = np.cumsum(around), self._atoms[a] / self._atoms[b]
             pairs.append(
                 {
@@ -93,19 +101,25 @@ class Distances:
                     else [n * float(within[int(end / SHELL)]) for n in (1.0, ratio)],
                 }
             )
-        return {"r": middle.tolist(), "pairs": pairs}
+        return {"frames": int(frames), "r": middle.tolist(), "pairs": pairs}
 
 
 def _first_shell(
-    r: Float[np.ndarray, " shells"], g: Float[np.ndarray, " shells"]
+    r: Float[np.ndarray, " shells"],
+    g: Float[np.ndarray, " shells"],
+    counts: Float[np.ndarray, " shells"],
 ) -> tuple[float | None, float | None]:
     """Where the first peak is, and where the minimum after it; none without them."""
-    smooth = gaussian_filter1d(g, SMOOTHED / SHELL)
-    rises = np.diff(smooth) > 0.0
-    peaks = np.flatnonzero(rises[:-1] & ~rises[1:] & (smooth[1:-1] > 1.0)) + 1
-    if not len(peaks):
+    smooth = gaussian_filter1d(g, SMOOTHED / SHELL, mode="nearest")
+    # pairs that a smoothed value is of: those within 2 sqrt(pi) widths
+    window = 2.0 * np.sqrt(np.pi) * SMOOTHED / SHELL
+    seen = window * gaussian_filter1d(counts, SMOOTHED / SHELL, mode="nearest")
+    peaks, found = find_peaks(smooth, prominence=PROMINENT)
+    noise = smooth[peaks] / np.sqrt(np.maximum(seen[peaks], 1.0))
+    sure = peaks[(found["prominences"] > SURE * noise) & (seen[peaks] > SURE**2)]
+    if not len(sure) or smooth[sure[0]] <= 1.0:
         return None, None
-    # where it is zero, it does not fall any more
-    minima = np.flatnonzero(np.diff(smooth[peaks[0] :]) >= 0.0) + peaks[0]
-    end = float(r[minima[0]]) if len(minima) else None
-    return float(r[peaks[0]]), end
+    first, following = sure[0], sure[1] if len(sure) > 1 else len(smooth)
+    end = first + int(np.argmin(smooth[first:following]))
+    # where it still falls at the end of the reach, the shell may go on
+    return float(r[first]), None if end == len(smooth) - 1 and smooth[end] > 0.0 else float(r[end])

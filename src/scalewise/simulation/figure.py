@@ -13,7 +13,10 @@ from scalewise.reporting.style import GREY, colour, dash, legend_below, new_figu
 
 Section = Mapping[str, Any]
 #: Pairs of elements that are drawn, at most.
-PAIRS: Final = 9
+PAIRS: Final = 15
+#: Where axes of g and of neighbors end.
+TALLEST: Final = 6.0
+NEIGHBORS: Final = 15.0
 
 
 def draw_course(results: Section) -> Figure:
@@ -25,7 +28,10 @@ def draw_course(results: Section) -> Figure:
     figure = new_figure(4.6 if known else 2.6)
     panels = figure.subplots(2 if known else 1, 1, squeeze=False, sharex=True)[:, 0]
     panels[0].plot(time, np.array(series["temperature"], dtype=float), color=colour(0), lw=1.0)
-    panels[0].axhline(results["settings"]["temperature"], color=GREY, lw=0.8, ls="--")
+    if results["settings"]["ensemble"] != "nve":
+        asked = results["settings"]["temperature"]
+        panels[0].axhline(asked, color=GREY, lw=0.8, ls="--", label="asked for")
+        panels[0].legend(loc="best")
     panels[0].set_ylabel("temperature (K)")
     if known:
         change = 1e3 * (conserved - conserved[0]) / results["atoms"]
@@ -56,11 +62,13 @@ def draw_distances(results: Section) -> Figure | None:
         else:
             g = np.array(pair["g"])
             ax.plot(r, g, color=colour(0), label="g(r)")
-            ax.set_ylim(0.0, 1.1 * max(float(g.max()), 1.0))
+            ax.set_ylim(0.0, min(max(1.1 * float(g.max()), 1.5), TALLEST))
             count = ax.twinx()
             count.grid(False)
-            count.plot(r, within, color=GREY, ls=dash(1), lw=1.0, label="neighbors within r")
-            count.set_ylim(0.0, 12.0)
+            count.plot(
+                r, within, color=GREY, ls=dash(1), lw=1.0, label="neighbors within r (right)"
+            )
+            count.set_ylim(0.0, NEIGHBORS)
             count.tick_params(colors=GREY, labelright=k % columns == columns - 1)
         if k // columns == rows - 1 or k + columns >= len(shown):
             ax.set_xlabel("r (Å)")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import ase
 import numpy as np
 
-from scalewise.core.errors import InputError
+from scalewise.core.errors import InputError, shown
 from scalewise.core.files import cannot_write, replacing
 from scalewise.data.readers import extxyz
 from scalewise.simulation.distances import Distances
@@ -22,7 +22,7 @@ from scalewise.simulation.integrators import inner_state, set_inner_state
 LOG: Final = "log.csv"
 TRAJECTORY: Final = "trajectory.extxyz"
 RESTART: Final = "restart.npz"
-#: The last frame before a simulation broke.
+#: The last frame: of the end, or before the simulation broke.
 LAST: Final = "last.extxyz"
 #: Columns of the log, before those of cutoffs: ps, K, eV, eV, eV, Å³, bar.
 COLUMNS: Final = (
@@ -68,11 +68,25 @@ class Files:
 
     def __init__(self, folder: Path, columns: tuple[str, ...], digest: str) -> None:
         self.folder, self.columns, self.digest = folder, columns, digest
-        folder.mkdir(parents=True, exist_ok=True)
+        self.logged = -1
 
     def begin(self) -> None:
-        """Begin anew: an empty trajectory, and a log with its header."""
+        """Begin anew: an empty trajectory, and a log with its header.
+
+        Raises
+        ------
+        InputError
+            Files of something else are there; the folder cannot be written.
+        """
+        for name in (LOG, TRAJECTORY):
+            if (self.folder / name).exists():
+                raise InputError(
+                    str(self.folder),
+                    f"it has a {name}, and no {RESTART} to go on from",
+                    "Give another --out: what is there is kept.",
+                )
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             (self.folder / TRAJECTORY).write_text("")
             with (self.folder / LOG).open("w", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerow(self.columns)
@@ -81,6 +95,7 @@ class Files:
 
     def log(self, row: Mapping[str, float | int | None]) -> None:
         """Write one row."""
+        self.logged = int(row["step"] or 0)
         words = ["" if row.get(c) is None else f"{row[c]:.10g}" for c in self.columns]
         try:
             with (self.folder / LOG).open("a", newline="") as stream:
@@ -89,10 +104,28 @@ class Files:
             raise cannot_write(self.folder / LOG, error) from error
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Columns of the log; what a row lacks is not a number."""
-        with (self.folder / LOG).open(newline="") as stream:
-            table = list(csv.DictReader(stream))
-        return {c: np.array([float(row[c] or "nan") for row in table]) for c in self.columns}
+        """Columns of the log; what a row lacks is not a number.
+
+        Raises
+        ------
+        InputError
+            Something else wrote to it.
+        """
+        path, found = self.folder / LOG, list[list[float]]()
+        with path.open(newline="") as stream:
+            table = csv.reader(stream)
+            for number, words in enumerate(table, 1):
+                try:
+                    if number == 1 and tuple(words) != self.columns:
+                        raise ValueError
+                    row = [float(word or "nan") for word in words] if number > 1 else []
+                    if number > 1 and len(row) != len(self.columns):
+                        raise ValueError
+                except ValueError:
+                    raise _changed(path, f"line {number}: {shown(','.join(words))}") from None
+                found += [row] * (number > 1)
+        columns = np.array(found).reshape(-1, len(self.columns)).T
+        return dict(zip(self.columns, columns, strict=True))
 
     def frame(self, image: ase.Atoms, name: str = TRAJECTORY) -> None:
         """Append a frame to the trajectory, or write another file of one frame."""
@@ -115,6 +148,7 @@ class Files:
             "counts": point.distances.counts,
             "density": point.distances.density,
             "shortest": point.distances.shortest,
+            "logged": np.array(self.logged),
             "sizes": np.array([self._size(LOG), self._size(TRAJECTORY)]),
             **{_STATE + key: value for key, value in inner_state(point.dynamics).items()},
         }
@@ -132,12 +166,12 @@ class Files:
         path = self.folder / RESTART
         if not path.exists():
             return None
-        anew = f"Give another --out, or remove {path.name} to begin anew."
+        anew = f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} to begin anew."
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 found = {name: file[name] for name in file.files}
             sizes = dict(zip((LOG, TRAJECTORY), found["sizes"].tolist(), strict=True))
-            digest = str(found["digest"])
+            digest, self.logged = str(found["digest"]), int(found["logged"])
         except Exception as error:  # a damaged archive raises whatever its bytes make it
             raise InputError(str(path), f"damaged ({type(error).__name__})", anew) from None
         if digest != self.digest:
@@ -152,6 +186,9 @@ class Files:
                     str(self.folder / name), "shorter than when the state was kept", anew
                 )
             os.truncate(self.folder / name, size)
+        steps = self.rows()["step"]
+        if not len(steps) or steps[-1] != self.logged:
+            raise _changed(self.folder / LOG, f"its last step is not {self.logged}")
         return found
 
     def put_back(self, found: Mapping[str, np.ndarray], point: Point) -> None:
@@ -173,9 +210,19 @@ class Files:
             raise InputError(
                 str(self.folder / RESTART),
                 f"damaged ({type(error).__name__})",
-                f"Give another --out, or remove {RESTART} to begin anew.",
+                f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} to begin anew.",
             ) from None
 
     def _size(self, name: str) -> int:
         path = self.folder / name
         return path.stat().st_size if path.exists() else 0
+
+
+def _changed(path: Path, what: str) -> InputError:
+    """What is said of a log that is not as it was written."""
+    return InputError(
+        str(path),
+        f"changed since the simulation wrote it ({what})",
+        f"Put back what was there, give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} "
+        "to begin anew.",
+    )

@@ -22,19 +22,20 @@ _OF_ASE: Final = "ase.md."
 
 
 def integrator(
-    atoms: ase.Atoms, settings: SimulationSettings, random: np.random.Generator
+    atoms: ase.Atoms, settings: SimulationSettings, random: np.random.Generator, freedom: int
 ) -> MolecularDynamics:
     """The integrator of an ensemble; the center of mass stays where it is.
 
-    Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum. Its
-    chain believes in 3N degrees of freedom: its temperature is lower by what three of them have.
+    Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum.
+    Thermostats of ASE believe in other numbers of degrees of freedom than ``freedom``: they are
+    told, or their temperature is changed by as much.
     """
     step, relaxation = settings.timestep * units.fs, settings.thermostat_time * units.fs
     if settings.ensemble == "npt":
         return IsotropicMTKNPT(
             atoms,
             timestep=step,
-            temperature_K=settings.temperature * freedom(atoms) / (3 * len(atoms)),
+            temperature_K=settings.temperature * freedom / (3 * len(atoms)),
             pressure_au=settings.pressure * 1e5 * units.Pascal,
             tdamp=relaxation,
             pdamp=settings.barostat_time * units.fs,
@@ -42,7 +43,7 @@ def integrator(
     atoms.set_constraint(FixCom())
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep=step)
-    if settings.thermostat == "langevin":
+    if is_langevin(atoms, settings):
         return Langevin(
             atoms,
             timestep=step,
@@ -51,9 +52,20 @@ def integrator(
             fixcm=False,
             rng=random,
         )
-    return Bussi(
+    rescaling = Bussi(
         atoms, timestep=step, temperature_K=settings.temperature, taut=relaxation, rng=random
     )
+    rescaling.ndof = freedom
+    rescaling.target_kinetic_energy = 0.5 * rescaling.temp * freedom
+    return rescaling
+
+
+def is_langevin(atoms: ase.Atoms, settings: SimulationSettings) -> bool:
+    """Whether atoms have Langevin dynamics: asked for, or of molecules by default."""
+    if settings.ensemble != "nvt":
+        return False
+    chosen = {"langevin": True, "csvr": False}
+    return chosen.get(settings.thermostat, not atoms.pbc.any())
 
 
 def conserved_energy(dynamics: MolecularDynamics) -> float | None:
@@ -69,14 +81,21 @@ def conserved_energy(dynamics: MolecularDynamics) -> float | None:
     return float(total - getattr(dynamics, "transferred_energy", 0.0))
 
 
-def freedom(atoms: ase.Atoms) -> int:
-    """Degrees of freedom of the velocities: three fewer than coordinates."""
-    return 3 * len(atoms) - 3
+def degrees_of_freedom(atoms: ase.Atoms, *, rotates: bool = True) -> int:
+    """Of the velocities: three fewer than coordinates.
+
+    A molecule that does not rotate has three fewer still, or two where all atoms are on a line.
+    """
+    found = 3 * len(atoms) - 3
+    if not rotates and not atoms.pbc.any():
+        moments = atoms.get_moments_of_inertia()
+        found -= int((moments > 1e-6 * moments.max()).sum())
+    return max(found, 1)
 
 
-def temperature(atoms: ase.Atoms) -> float:
-    """K, over all degrees of freedom but those of the center of mass."""
-    return float(2.0 * atoms.get_kinetic_energy() / (freedom(atoms) * units.kB))
+def temperature(atoms: ase.Atoms, freedom: int) -> float:
+    """K, of so many degrees of freedom."""
+    return float(2.0 * atoms.get_kinetic_energy() / (freedom * units.kB))
 
 
 def inner_state(dynamics: MolecularDynamics) -> dict[str, np.ndarray]:

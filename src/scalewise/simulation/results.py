@@ -10,19 +10,20 @@ from jaxtyping import Float
 from scipy.stats import linregress
 from scipy.stats import t as student
 
+from scalewise.core.wording import count
 from scalewise.data.splits.identity import DataFile
 from scalewise.reporting.report import Report, provenance
 from scalewise.simulation.settings import SimulationSettings
 
 UNITS: Final = {
     "time": "ps",
-    "temperature": "K, of all degrees of freedom but those of the center of mass",
+    "temperature": "K, of the degrees of freedom that move",
     "drift": "eV/atom/ps, slope of the conserved energy",
     "pressure": "bar",
     "volume": "Å³",
     "density": "g/cm³",
     "r, shortest, peak, minimum": "Å",
-    "within": "neighbors closer than r",
+    "within": "neighbors of the second element closer than r, of an atom of the first",
     "interval": "95 %, over five blocks of time after the first fifth",
 }
 #: Columns of the log that figures draw, and how those of the mean cutoffs of elements begin.
@@ -35,6 +36,8 @@ SETTLING: Final = 0.2
 BLOCKS: Final = 5
 #: eV/atom/ps: more is said to be much.
 MUCH: Final = 1e-3
+#: Frames that distances are of, at least.
+FEW: Final = 20
 #: g/cm³ in u/Å³.
 DENSITY: Final = 1.66053907
 
@@ -130,13 +133,15 @@ def _thinned(values: Float[np.ndarray, " rows"]) -> list[float | None]:
 
 
 def _warnings(body: Mapping[str, Any]) -> list[str]:
-    found = []
+    found, distances = [], body["distances"]
     drifts, interval = body["drift"], (body["drift"] or {}).get("interval")
     if interval is not None and (interval[0] > MUCH or interval[1] < -MUCH):
         found.append(
             f"the conserved energy drifts by {drifts['mean']:.1e} eV/atom/ps: give a shorter "
             "timestep"
         )
+    if (frames := distances["frames"]) < FEW:
+        found.append(f"distances are of {count(frames, 'frame')}: give a smaller save_every")
     if body["temperature"] is not None and body["temperature"]["interval"] is None:
         found.append("the log has too few rows for intervals: a longer simulation has them")
     return found

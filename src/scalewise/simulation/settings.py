@@ -20,12 +20,13 @@ class SimulationSettings(Settings):
         description="`nve`: velocity Verlet; `nvt`: with a thermostat; `npt`: isotropic, of "
         "Martyna, Tobias and Klein",
     )
-    thermostat: Literal["csvr", "langevin"] = Field(
-        "csvr",
-        description="of `nvt`: stochastic rescaling of velocities (Bussi), or Langevin dynamics",
+    thermostat: Literal["auto", "csvr", "langevin"] = Field(
+        "auto",
+        description="of `nvt`: stochastic rescaling of velocities (Bussi), or Langevin dynamics; "
+        "`auto`: the latter for molecules, whose rotation rescaling does not reach",
     )
     temperature: float = Field(
-        300.0, gt=0, le=1e5, description="K; of `nve`, of the velocities that it begins with"
+        300.0, ge=0.001, le=1e5, description="K; of `nve`, of the velocities that it begins with"
     )
     pressure: float = Field(1.0, ge=-1e7, le=1e7, description="bar, of `npt`")
     picoseconds: float = Field(10.0, gt=0, le=1e9, description="length of the simulation")
@@ -65,6 +66,12 @@ class SimulationSettings(Settings):
                 f"picoseconds={self.picoseconds:g} is shorter than timestep={self.timestep:g} fs: "
                 "give at least one step"
             )
+        for name, steps in (("thermostat_time", 5), ("barostat_time", 50)):
+            if getattr(self, name) < steps * self.timestep:
+                raise ValueError(
+                    f"{name}={getattr(self, name):g} fs is shorter than {steps} steps of "
+                    f"{self.timestep:g} fs: give {steps * self.timestep:g} or more"
+                )
         return self
 
     @property

@@ -17,7 +17,7 @@ def print_simulation(results: Section, console: Console) -> None:
     settings = results["settings"]
     ensemble = settings["ensemble"]
     if ensemble == "nvt":
-        ensemble += f" ({settings['thermostat']})"
+        ensemble += f" ({'langevin' if results['drift'] is None else 'csvr'})"
     console.print(
         f"\n{results['formula']}, {results['picoseconds']:g} ps of {ensemble} at "
         f"{settings['timestep']:g} fs",
@@ -72,7 +72,7 @@ def _means(results: Section) -> list[tuple[str, str]]:
             found.append((name, f"{text} {unit}"))
     if results["density"] is not None:
         found.append(("density", f"{results['density']:.4g} g/cm³"))
-    text, drift = "not known", results["drift"]
+    text, drift = "none is conserved", results["drift"]
     if drift is not None:
         text = f"{drift['mean']:.1e}"
         if drift["interval"] is not None:

@@ -92,7 +92,8 @@ def simulate(
     ------
     InputError
         An unknown element, overlapping atoms, fewer than two atoms, a constant pressure without a
-        periodic cell; a folder with another simulation or a damaged state.
+        periodic cell; a folder with another simulation, a damaged state, or a log or trajectory of
+        something else.
     """
     return _simulated(
         potential,
@@ -211,6 +212,8 @@ class _Run:
             )
         self.origin = "drawn" if drawn else "file"
         self.freedom = degrees_of_freedom(self.atoms, rotates=langevin or not drawn)
+        begins = 0.0 if drawn else temperature(self.atoms, self.freedom)
+        self.limit = max(TIMES * settings.temperature, TIMES * begins, HOTTEST)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -257,8 +260,6 @@ class _Run:
         log, save, keep = map(
             settings.every, (settings.log_every, settings.save_every, settings.restart_every)
         )
-        hottest = max(settings.temperature, temperature(self.atoms, self.freedom))
-        limit = max(TIMES * hottest, HOTTEST)
         before, started = self.seconds, time.monotonic()
         pace, told = Pace(self.step / settings.steps), started + SOON - EVERY
         if self.step == 0:
@@ -268,7 +269,7 @@ class _Run:
             self.calculator.reset()
         good = self._copy()
         while self.step < settings.steps:
-            reason = self._advance(limit)
+            reason = self._advance()
             self.seconds = before + time.monotonic() - started
             if reason is not None:
                 self.files.frame(good, LAST)
@@ -293,7 +294,7 @@ class _Run:
         self.files.frame(good, LAST)
         return None
 
-    def _advance(self, limit: float) -> str | None:
+    def _advance(self) -> str | None:
         """Make one step; why that cannot be right, if it cannot."""
         try:
             with np.errstate(all="ignore"):  # what is not finite is seen below
@@ -303,7 +304,7 @@ class _Run:
             return error.found if finite else "the cell is not finite"
         if not np.isfinite(self.atoms.positions).all():
             return "positions are not finite"
-        if not (hot := temperature(self.atoms, self.freedom)) < limit:
+        if not (hot := temperature(self.atoms, self.freedom)) < self.limit:
             return f"the temperature is {hot:.3g} K"
         return None
 

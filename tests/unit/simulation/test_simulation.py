@@ -64,10 +64,10 @@ def test_a_simulation_that_was_killed_does_what_it_would_have_done(
     sw.simulate(model, salt(), chosen, tmp_path / "whole")
     advance = simulation._Run._advance
 
-    def killed(run: Any, limit: float) -> str | None:
+    def killed(run: Any) -> str | None:
         if run.step == 27:
             raise KeyboardInterrupt
-        return advance(run, limit)
+        return advance(run)
 
     with monkeypatch.context() as patch:
         patch.setattr(simulation._Run, "_advance", killed)
@@ -329,7 +329,7 @@ def test_files_of_something_else_are_kept(tmp_path: Path) -> None:
 def test_a_simulation_that_was_killed_early_is_gone_on_with_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(run: Any, limit: float) -> str | None:
+    def killed(run: Any) -> str | None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -56,7 +56,7 @@ SEEN: Final = 1000
 
 
 def simulate(
-    potential: Potential,
+    potential: Potential | Path | str,
     atoms: ase.Atoms,
     settings: SimulationSettings | None = None,
     out: Path | str = "runs/md",
@@ -72,7 +72,7 @@ def simulate(
     Parameters
     ----------
     potential
-        What exerts the forces.
+        What exerts the forces, or its folder.
     atoms
         Where it begins, in Å, with momenta or without; constraints and calculators are left out.
     settings
@@ -95,11 +95,14 @@ def simulate(
         periodic cell; a folder with another simulation, a damaged state, or a log or trajectory of
         something else.
     """
+    settings = settings or SimulationSettings()
+    if not isinstance(potential, Potential):
+        potential = open_potential(potential, device=settings.device, cutoff=settings.cutoff)
     return _simulated(
         potential,
         atoms,
         Structure.from_ase(atoms),
-        settings or SimulationSettings(),
+        settings,
         Path(out),
         progress,
     )

@@ -213,7 +213,8 @@ def test_cutoffs_of_an_adaptive_potential_are_logged(tmp_path: Path) -> None:
 
 
 def test_a_report_is_written_and_read_again(tmp_path: Path) -> None:
-    report = sw.simulate(potential(), salt(), settings(), tmp_path)
+    potential().save(tmp_path / "run/model")
+    report = sw.simulate(tmp_path / "run", salt(), settings(), tmp_path)
     report.save(tmp_path)
     again = Report.load(tmp_path)
     assert again.table() == report.table()

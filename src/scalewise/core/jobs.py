@@ -104,7 +104,10 @@ def _pooled(
         initargs=(shared,),
     )
     try:
-        futures = {pool.submit(_do, function, jobs[k]): k for k in numbers}
+        try:
+            futures = {pool.submit(_do, function, jobs[k]): k for k in numbers}
+        except OSError as error:  # a process died while others were started: its pipes are closed
+            raise BrokenProcessPool(str(error)) from error
         for future in as_completed(futures):
             yield futures[future], future.result()
     except BaseException:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,20 @@ def test_jobs_survive_the_death_of_their_processes(tmp_path: Path) -> None:
     assert dict(run_jobs(dying, tmp_path, [1, 2], 2)) == {0: 1, 1: 2}
     with pytest.raises(InputError, match="die again and again"):
         list(run_jobs(dying, tmp_path, [-1, -2], 2))
+
+
+def test_a_process_that_dies_while_others_start_is_a_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executor then closes pipes that the next process was to get: an OSError of submit."""
+    submit, failed = ProcessPoolExecutor.submit, []
+
+    def once(pool: ProcessPoolExecutor, *words: object) -> object:
+        if not failed:
+            failed.append(True)
+            raise OSError(9, "Bad file descriptor")
+        return submit(pool, *words)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", once)
+    assert dict(run_jobs(squared, 3, [1, 2], 2)) == {0: 4, 1: 7}
 
 
 def told(shared: Path, job: float) -> float:

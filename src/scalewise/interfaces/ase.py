@@ -115,9 +115,9 @@ class ScalewiseCalculator(Calculator):
         with self._lock:
             return super().get_property(*args, **options)
 
-    def reset(self) -> None:
-        """Forget results, as ASE's calculators do, and the neighbor list."""
-        super().reset()
+    def forget(self) -> None:
+        """Forget results and the neighbor list; ``reset``, which ASE calls, keeps the list."""
+        self.reset()
         self._buffered = None
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:

@@ -269,7 +269,7 @@ class _Run:
             self._record()
             self._save()
             self.files.keep(self._point())
-            self.calculator.reset()
+            self.calculator.forget()
         good = self._copy()
         while self.step < settings.steps:
             reason = self._advance()
@@ -290,7 +290,7 @@ class _Run:
             if self.step % keep == 0 or last:
                 self.files.keep(self._point())
                 # what goes on from here has to build its neighbor list anew: so does this
-                self.calculator.reset()
+                self.calculator.forget()
             if time.monotonic() - told > EVERY:
                 told = time.monotonic()
                 self._tell(pace)

@@ -48,7 +48,14 @@ def test_the_list_is_kept_while_it_holds() -> None:
     atoms.positions[3, 0] += 0.2
     atoms.get_forces()
     assert atoms.calc._buffered is first
-    atoms.positions[3, 0] += 0.2
+    atoms.calc.reset()  # as some versions of ASE do at every step
+    atoms.get_forces()
+    assert atoms.calc._buffered is first
+    atoms.calc.forget()
+    atoms.get_forces()
+    assert atoms.calc._buffered is not first
+    first = atoms.calc._buffered
+    atoms.positions[3, 0] += 0.5
     forces = atoms.get_forces()
     assert atoms.calc._buffered is not first
     atoms.calc = ScalewiseCalculator(untrained(), skin=0.0, dtype=torch.float64)

@@ -65,6 +65,7 @@ NULLABLE: Final = {
     "locality": ("against",),
     "simulation": (
         *("ended", "cutoffs", "drift", "temperature", "potential", "pressure", "volume"),
+        "thermostat",
         *("distances.pairs[].g", "distances.pairs[].coordination"),
     ),
 }

@@ -14,6 +14,7 @@ from scalewise.core.errors import InputError
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
+from scalewise.testbed.forcefield import require_openmm
 
 if TYPE_CHECKING:
     import openmm
@@ -76,7 +77,7 @@ def openmm_system(
         context = openmm.Context(system, integrator)
         context.setPositions(0.1 * atoms.positions)
     """
-    openmm = _openmm()
+    openmm = _with_python_forces(require_openmm())
     system, periodic = openmm.System(), bool(atoms.pbc.all())
     for mass in atoms.get_masses():
         system.addParticle(mass)
@@ -140,13 +141,7 @@ class _Force:
         return energy / KILOJOULE, forces / KILOJOULE * NANOMETER
 
 
-def _openmm() -> Any:
-    try:
-        import openmm
-    except ImportError:
-        raise InputError(
-            "openmm", "not installed", "Install it: pip install 'scalewise[openmm]'."
-        ) from None
+def _with_python_forces(openmm: Any) -> Any:
     if not hasattr(openmm, "PythonForce"):
         raise InputError(
             "openmm",

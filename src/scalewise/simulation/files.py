@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ COLUMNS: Final = (
     *("step", "time", "temperature", "potential", "kinetic", "conserved", "volume", "pressure"),
 )
 _STATE: Final = "state"
+_ANEW: Final = f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} to begin anew."
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +105,8 @@ class Files:
         except OSError as error:
             raise cannot_write(self.folder / LOG, error) from error
 
-    def rows(self) -> dict[str, np.ndarray]:
-        """Columns of the log; what a row lacks is not a number.
+    def rows(self, size: int | None = None) -> dict[str, np.ndarray]:
+        """Columns of the log, of its first ``size`` bytes; what a row lacks is not a number.
 
         Raises
         ------
@@ -112,9 +114,10 @@ class Files:
             Something else wrote to it.
         """
         path, found = self.folder / LOG, list[list[float]]()
-        with path.open(newline="") as stream:
-            table = csv.reader(stream)
-            for number, words in enumerate(table, 1):
+        with path.open("rb") as file:
+            text = file.read(-1 if size is None else size).decode(errors="replace")
+        with io.StringIO(text, newline="") as stream:
+            for number, words in enumerate(csv.reader(stream), 1):
                 try:
                     if number == 1 and tuple(words) != self.columns:
                         raise ValueError
@@ -127,13 +130,18 @@ class Files:
         columns = np.array(found).reshape(-1, len(self.columns)).T
         return dict(zip(self.columns, columns, strict=True))
 
-    def frame(self, image: ase.Atoms, name: str = TRAJECTORY) -> None:
-        """Append a frame to the trajectory, or write another file of one frame."""
+    def frame(self, image: ase.Atoms) -> None:
+        """Append a frame to the trajectory."""
         try:
-            with (self.folder / name).open("a" if name == TRAJECTORY else "w") as stream:
+            with (self.folder / TRAJECTORY).open("a") as stream:
                 extxyz.write_images(stream, [image])
         except OSError as error:
-            raise cannot_write(self.folder / name, error) from error
+            raise cannot_write(self.folder / TRAJECTORY, error) from error
+
+    def last(self, image: ase.Atoms) -> None:
+        """Write the last frame, in a file of its own."""
+        with replacing(self.folder / LAST) as temporary, temporary.open("w") as stream:
+            extxyz.write_images(stream, [image])
 
     def keep(self, point: Point) -> None:
         """Write the state to go on from."""
@@ -155,25 +163,24 @@ class Files:
         with replacing(self.folder / RESTART) as temporary, temporary.open("wb") as stream:
             np.savez(stream, **arrays)
 
-    def known(self) -> dict[str, np.ndarray] | None:
-        """What was kept, if anything was; log and trajectory end where it was written.
+    def known(self) -> Kept | None:
+        """The state that was kept, if any was; no file is changed.
 
         Raises
         ------
         InputError
-            It is damaged, or of another simulation.
+            It is damaged, or of another simulation; log or trajectory are not as they were.
         """
         path = self.folder / RESTART
         if not path.exists():
             return None
-        anew = f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} to begin anew."
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-            sizes = dict(zip((LOG, TRAJECTORY), found["sizes"].tolist(), strict=True))
-            digest, self.logged = str(found["digest"]), int(found["logged"])
+                arrays = {name: file[name] for name in file.files}
+            found = Kept(path, arrays)
+            sizes, digest, logged = found.sizes, str(arrays["digest"]), int(arrays["logged"])
         except Exception as error:  # a damaged archive raises whatever its bytes make it
-            raise InputError(str(path), f"damaged ({type(error).__name__})", anew) from None
+            raise _damaged(path, error) from None
         if digest != self.digest:
             raise InputError(
                 str(self.folder),
@@ -182,17 +189,53 @@ class Files:
             )
         for name, size in sizes.items():
             if self._size(name) < size:
-                raise InputError(
-                    str(self.folder / name), "shorter than when the state was kept", anew
-                )
-            os.truncate(self.folder / name, size)
-        steps = self.rows()["step"]
-        if not len(steps) or steps[-1] != self.logged:
-            raise _changed(self.folder / LOG, f"its last step is not {self.logged}")
+                what = "shorter than when the state was kept"
+                raise InputError(str(self.folder / name), what, _ANEW)
+        steps = self.rows(sizes[LOG])["step"]
+        if not len(steps) or steps[-1] != logged:
+            raise _changed(self.folder / LOG, f"its last step is not {logged}")
         return found
 
-    def put_back(self, found: Mapping[str, np.ndarray], point: Point) -> None:
-        """Put a kept state into what moves.
+    def go_on(self, found: Kept, point: Point) -> None:
+        """Put a kept state into what moves, and end log and trajectory where it was kept.
+
+        Raises
+        ------
+        InputError
+            It is damaged; log and trajectory are as before then.
+        """
+        found.put_back(point)
+        for name, size in found.sizes.items():
+            os.truncate(self.folder / name, size)
+        self.logged = int(found.arrays["logged"])
+
+    def _size(self, name: str) -> int:
+        path = self.folder / name
+        return path.stat().st_size if path.exists() else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """A state to go on from, as it was read.
+
+    Attributes
+    ----------
+    path
+        Of its file.
+    arrays
+        What is in it.
+    """
+
+    path: Path
+    arrays: Mapping[str, np.ndarray]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes that log and trajectory had."""
+        return dict(zip((LOG, TRAJECTORY), self.arrays["sizes"].tolist(), strict=True))
+
+    def place(self, atoms: ase.Atoms) -> tuple[int, float]:
+        """Put atoms where they were; how many steps were made, and the seconds that they took.
 
         Raises
         ------
@@ -200,22 +243,36 @@ class Files:
             It is damaged.
         """
         try:
+            atoms.set_cell(self.arrays["cell"])
+            atoms.positions = self.arrays["positions"]
+            atoms.set_momenta(self.arrays["momenta"])
+            return int(self.arrays["step"]), float(self.arrays["seconds"])
+        except (KeyError, ValueError, TypeError) as error:
+            raise _damaged(self.path, error) from None
+
+    def put_back(self, point: Point) -> None:
+        """Put back random numbers, counts of distances, and the integrator's inner state.
+
+        Raises
+        ------
+        InputError
+            It is damaged.
+        """
+        found, distances = self.arrays, point.distances
+        try:
             point.random.bit_generator.state = json.loads(str(found["random"]))
-            point.distances.counts += found["counts"]
-            point.distances.density += found["density"]
-            np.minimum(point.distances.shortest, found["shortest"], out=point.distances.shortest)
+            distances.counts += found["counts"]
+            distances.density += found["density"]
+            np.minimum(distances.shortest, found["shortest"], out=distances.shortest)
             state = {k.removeprefix(_STATE): v for k, v in found.items() if k.startswith(_STATE)}
             set_inner_state(point.dynamics, state)
         except (KeyError, ValueError, TypeError) as error:
-            raise InputError(
-                str(self.folder / RESTART),
-                f"damaged ({type(error).__name__})",
-                f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} to begin anew.",
-            ) from None
+            raise _damaged(self.path, error) from None
 
-    def _size(self, name: str) -> int:
-        path = self.folder / name
-        return path.stat().st_size if path.exists() else 0
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    """What is said of a state that cannot be read."""
+    return InputError(str(path), f"damaged ({type(error).__name__})", _ANEW)
 
 
 def _changed(path: Path, what: str) -> InputError:

@@ -27,8 +27,8 @@ def integrator(
     """The integrator of an ensemble; the center of mass stays where it is.
 
     Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum.
-    Thermostats of ASE believe in other numbers of degrees of freedom than ``freedom``: they are
-    told, or their temperature is changed by as much.
+    ASE's thermostats count 3N degrees of freedom: the target of the kinetic energy, or of the
+    temperature, is that of ``freedom`` instead.
     """
     step, relaxation = settings.timestep * units.fs, settings.thermostat_time * units.fs
     if settings.ensemble == "npt":
@@ -43,7 +43,7 @@ def integrator(
     atoms.set_constraint(FixCom())
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep=step)
-    if is_langevin(atoms, settings):
+    if thermostat(atoms, settings) == "langevin":
         return Langevin(
             atoms,
             timestep=step,
@@ -60,12 +60,13 @@ def integrator(
     return rescaling
 
 
-def is_langevin(atoms: ase.Atoms, settings: SimulationSettings) -> bool:
-    """Whether atoms have Langevin dynamics: asked for, or of molecules by default."""
+def thermostat(atoms: ase.Atoms, settings: SimulationSettings) -> str | None:
+    """``csvr`` or ``langevin``, which is the default of molecules; none but for ``nvt``."""
     if settings.ensemble != "nvt":
-        return False
-    chosen = {"langevin": True, "csvr": False}
-    return chosen.get(settings.thermostat, not atoms.pbc.any())
+        return None
+    if settings.thermostat != "auto":
+        return settings.thermostat
+    return "csvr" if atoms.pbc.any() else "langevin"
 
 
 def conserved_energy(dynamics: MolecularDynamics) -> float | None:

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float
-from scipy.stats import linregress
-from scipy.stats import t as student
+from jaxtyping import Float, Int
 
 from scalewise.core.wording import count
 from scalewise.data.splits.identity import DataFile
 from scalewise.reporting.report import Report, provenance
 from scalewise.simulation.settings import SimulationSettings
+from scalewise.statistics.bootstrap import Interval, mean_interval, ratio_interval
 
 UNITS: Final = {
     "time": "ps",
@@ -45,23 +44,27 @@ Rows = Mapping[str, Float[np.ndarray, " rows"]]
 
 
 def drift(rows: Rows, atoms: int) -> dict[str, Any] | None:
-    """Slope of the conserved energy (eV/atom/ps) by least squares; none where none is conserved.
+    r"""Slope of the conserved energy per atom, eV/atom/ps; none where none is conserved.
 
-    Its interval is that of the slope through the means of five blocks.
+    .. math:: \frac{\sum_k (t_k - \bar t)(e_k - \bar e)}{\sum_k (t_k - \bar t)^2}
+
+    Its interval resamples blocks of time.
     """
     time, conserved = rows["time"], rows["conserved"] / atoms
     if len(time) < 3 or not np.isfinite(conserved).all():
         return None
-    slope, interval = float(np.polyfit(time, conserved, 1)[0]), None
-    if len(time) >= 4 * BLOCKS:
-        means = [np.array([p.mean() for p in np.array_split(v, BLOCKS)]) for v in (time, conserved)]
-        line = linregress(*means)
-        half = student.ppf(0.975, BLOCKS - 2) * line.stderr
-        interval = [float(line.slope - half), float(line.slope + half)]
-    return {"mean": slope, "interval": interval}
+    apart = time - time.mean()
+    products, squares = apart * (conserved - conserved.mean()), apart**2
+    found = ratio_interval(products, squares, _block(len(time)), seed=0)
+    return _known(float(products.sum() / squares.sum()), found, len(time))
 
 
-def made(
+def nanoseconds_per_day(settings: SimulationSettings, steps: int, seconds: float) -> float:
+    """Simulated time, ns, for each day of wall-clock time."""
+    return 86.4 * settings.picoseconds_of(steps) / max(seconds, 1e-9)
+
+
+def make_report(
     settings: SimulationSettings,
     rows: Rows,
     distances: Mapping[str, Any],
@@ -87,8 +90,8 @@ def made(
     change = drift(rows, atoms)
     body: dict[str, Any] = {
         **{k: v for k, v in about.items() if k != "mass"},
-        "picoseconds": 1e-3 * settings.timestep * about["steps"],
-        "ns_per_day": 86.4e-3 * settings.timestep * about["steps"] / max(about["seconds"], 1e-9),
+        "picoseconds": settings.picoseconds_of(about["steps"]),
+        "ns_per_day": nanoseconds_per_day(settings, about["steps"], about["seconds"]),
         "temperature": _mean(rows, "temperature"),
         "potential": _mean(rows, "potential", 1.0 / atoms),
         "pressure": _mean(rows, "pressure"),
@@ -118,16 +121,23 @@ def _mean(rows: Rows, column: str, factor: float = 1.0) -> dict[str, Any] | None
     kept = values[int(SETTLING * len(values)) :]
     if not len(kept) or not np.isfinite(kept).all():
         return None
-    interval = None
-    if len(kept) >= 4 * BLOCKS:
-        means = np.array([part.mean() for part in np.array_split(kept, BLOCKS)])
-        half = student.ppf(0.975, BLOCKS - 1) * means.std(ddof=1) / np.sqrt(BLOCKS)
-        interval = [float(kept.mean() - half), float(kept.mean() + half)]
-    return {"mean": float(kept.mean()), "interval": interval}
+    found = mean_interval(kept, np.ones(len(kept), dtype=int), _block(len(kept)), seed=0)
+    return _known(float(kept.mean()), found, len(kept))
+
+
+def _block(rows: int) -> Int[np.ndarray, " rows"]:
+    """The block of time that each row is in."""
+    return np.arange(rows) * BLOCKS // rows
+
+
+def _known(value: float, found: Interval | None, rows: int) -> dict[str, Any]:
+    """A number with its interval, which few rows do not have."""
+    enough = found is not None and rows >= 4 * BLOCKS
+    return {"mean": value, "interval": [found.low, found.high] if found and enough else None}
 
 
 def _thinned(values: Float[np.ndarray, " rows"]) -> list[float | None]:
-    """Every so many of the rows; what is not known is none."""
+    """At most ``DRAWN`` of the rows, evenly spread; what is not known is none."""
     some = values[:: -(-len(values) // DRAWN)] if len(values) else values
     return [float(v) if np.isfinite(v) else None for v in some]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,22 +10,18 @@ import ase
 import numpy as np
 import torch
 from ase import units
-from ase.md.velocitydistribution import Stationary, ZeroRotation
 
 from scalewise.analysis.evaluation.predict import shorter
 from scalewise.core.errors import InputError
 from scalewise.core.progress import EVERY, SILENT, Pace, Progress
 from scalewise.core.wording import count
-from scalewise.data.charges import CHARGE_KEYS
 from scalewise.data.readers import read_file
 from scalewise.data.reading import convert_images, without_labels
 from scalewise.data.splits import identify
 from scalewise.data.structure import Structure
 from scalewise.interfaces.ase import ScalewiseCalculator
-from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
-from scalewise.models.protocol import LongRange
 from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report
 from scalewise.simulation.distances import Distances
@@ -36,22 +30,26 @@ from scalewise.simulation.integrators import (
     conserved_energy,
     degrees_of_freedom,
     integrator,
-    is_langevin,
     temperature,
+    thermostat,
 )
-from scalewise.simulation.results import CUTOFF, drift, made
+from scalewise.simulation.results import CUTOFF, drift, make_report, nanoseconds_per_day
 from scalewise.simulation.settings import SimulationSettings
+from scalewise.simulation.start import (
+    check,
+    digest,
+    draw_velocities,
+    left_out,
+    moves,
+    moving_atoms,
+)
 
 #: A simulation breaks where it is hotter than so many times what was asked for, and than so many K.
 TIMES: Final = 10.0
 HOTTEST: Final = 3000.0
-#: K: momenta that are colder are rounding.
-COLDEST: Final = 1e-4
-#: Settings that another run of the same simulation may have.
-FREE: Final = frozenset({"picoseconds", "device", "compile"})
 #: Seconds before the first line that says how far it is.
 SOON: Final = 10.0
-#: Rows that the drift in such a line is of, at most.
+#: Rows of the log, at most, over which such a line fits the drift.
 SEEN: Final = 1000
 
 
@@ -116,12 +114,11 @@ def _simulated(
     out: Path,
     progress: Progress,
 ) -> Report:
-    """As :func:`simulate`, of atoms that errors and the report know as a frame of a file."""
-    check(frame, settings, potential)
-    _check_motion(atoms, frame.where)
-    run = _Run(potential, atoms, settings, out, progress)
+    """As :func:`simulate`; errors and the report name the file and the number of ``frame``."""
+    check(frame, atoms, settings, potential)
+    run = _Simulation(potential, atoms, settings, out, progress)
     ended = run.go()
-    return made(
+    return make_report(
         settings,
         run.files.rows(),
         run.distances.found(),
@@ -130,6 +127,7 @@ def _simulated(
             "formula": atoms.get_chemical_formula(),
             "atoms": len(atoms),
             "mass": float(atoms.get_masses().sum()),
+            "thermostat": thermostat(atoms, settings),
             "velocities": run.origin,
             "freedom": run.freedom,
             "steps": run.step,
@@ -160,7 +158,7 @@ def run_command(request: Request) -> Report:
     number = settings.index % len(images)
     image, keys = images[number], without_labels(check_units=settings.check_units)
     (frame,) = convert_images([image], str(file), keys, first=number)
-    for sentence in (*shorter(model, settings.cutoff), *_left_out(image, settings)):
+    for sentence in (*shorter(model, settings.cutoff), *left_out(image)):
         request.progress.message(sentence)
     report = _simulated(model, image, frame, settings, request.out, request.progress)
     if (ended := report.body["ended"]) is not None:
@@ -175,7 +173,7 @@ def run_command(request: Request) -> Report:
     return report
 
 
-class _Run:
+class _Simulation:
     """A simulation and its files, from where it is to its end."""
 
     def __init__(
@@ -187,7 +185,7 @@ class _Run:
         progress: Progress,
     ) -> None:
         self.settings, self.progress = settings, progress
-        self.atoms = _moving(atoms)
+        self.atoms = moving_atoms(atoms)
         dtype = torch.float64 if settings.dtype == "float64" else torch.float32
         self.calculator = ScalewiseCalculator(
             potential,
@@ -200,13 +198,12 @@ class _Run:
         own = settings.cutoff is None and potential.adaptive_cutoff is not None
         self.symbols = sorted(set(self.atoms.get_chemical_symbols())) if own else []
         columns = (*COLUMNS, *(CUTOFF + s for s in self.symbols))
-        self.files = Files(out, columns, _digest(potential, self.atoms, settings))
+        self.files = Files(out, columns, digest(potential, self.atoms, settings))
         self.distances = Distances(atoms.numbers, settings.reach)
         self.random = np.random.default_rng(settings.seed)
         self.step, self.seconds = 0, 0.0
         self.seen: list[tuple[float | None, float | None]] = []
-        langevin = is_langevin(atoms, settings)
-        drawn = settings.velocities == "drawn" or not _moves(self.atoms)
+        drawn = settings.velocities == "drawn" or not moves(self.atoms)
         if drawn and settings.velocities == "file":
             raise InputError(
                 "key 'velocities'",
@@ -214,7 +211,8 @@ class _Run:
                 "Give a file with momenta, or velocities=drawn.",
             )
         self.origin = "drawn" if drawn else "file"
-        self.freedom = degrees_of_freedom(self.atoms, rotates=langevin or not drawn)
+        self.rotates = not drawn or thermostat(atoms, settings) == "langevin"
+        self.freedom = degrees_of_freedom(self.atoms, rotates=self.rotates)
         begins = 0.0 if drawn else temperature(self.atoms, self.freedom)
         self.limit = max(TIMES * settings.temperature, TIMES * begins, HOTTEST)
         self._prepare()
@@ -225,37 +223,19 @@ class _Run:
         if found is None:
             self.atoms.get_forces()  # what is wrong with the structure is said as such
             if self.origin == "drawn":
-                self._draw()
+                kelvin, rotates = settings.temperature, self.rotates
+                draw_velocities(self.atoms, kelvin, self.freedom, self.random, rotates=rotates)
             self.dynamics: Any = integrator(self.atoms, settings, self.random, self.freedom)
             self.files.begin()
             return
-        try:
-            self.atoms.set_cell(found["cell"])
-            self.atoms.positions = found["positions"]
-            self.atoms.set_momenta(found["momenta"])
-            self.step, self.seconds = int(found["step"]), float(found["seconds"])
-        except (KeyError, ValueError, TypeError):
-            raise InputError(
-                str(self.files.folder), "a damaged restart.npz", "Give another --out."
-            ) from None
+        self.step, self.seconds = found.place(self.atoms)
         self.dynamics = integrator(self.atoms, settings, self.random, self.freedom)
-        self.files.put_back(found, self._point())
-        left = settings.steps - self.step
-        picoseconds = 1e-3 * settings.timestep * self.step
-        if left > 0:
-            self.progress.message(f"goes on after {picoseconds:g} ps")
+        self.files.go_on(found, self._point())
+        there = f"{settings.picoseconds_of(self.step):g} ps"
+        if self.step < settings.steps:
+            self.progress.message(f"goes on after {there}")
         else:
-            self.progress.message(f"nothing left to simulate: {picoseconds:g} ps are there")
-
-    def _draw(self) -> None:
-        """Draw velocities of the temperature; a molecule rotates if a thermostat reaches that."""
-        masses = self.atoms.get_masses()[:, None]
-        self.atoms.set_momenta(np.sqrt(masses) * self.random.standard_normal((len(masses), 3)))
-        Stationary(self.atoms)
-        if not self.atoms.pbc.any() and not is_langevin(self.atoms, self.settings):
-            ZeroRotation(self.atoms, preserve_temperature=False)
-        scale = np.sqrt(self.settings.temperature / temperature(self.atoms, self.freedom))
-        self.atoms.set_momenta(scale * self.atoms.get_momenta())
+            self.progress.message(f"nothing left to simulate: {there} are there")
 
     def go(self) -> dict[str, Any] | None:
         """Simulate what is left; what ended it early, if anything did."""
@@ -275,10 +255,10 @@ class _Run:
             reason = self._advance()
             self.seconds = before + time.monotonic() - started
             if reason is not None:
-                self.files.frame(good, LAST)
+                self.files.last(good)
                 return {
                     "step": self.step,
-                    "picoseconds": 1e-3 * settings.timestep * self.step,
+                    "picoseconds": settings.picoseconds_of(self.step),
                     "reason": reason,
                 }
             self.step += 1
@@ -294,7 +274,7 @@ class _Run:
             if time.monotonic() - told > EVERY:
                 told = time.monotonic()
                 self._tell(pace)
-        self.files.frame(good, LAST)
+        self.files.last(good)
         return None
 
     def _advance(self) -> str | None:
@@ -315,7 +295,7 @@ class _Run:
         kinetic = self.atoms.get_kinetic_energy()
         row: dict[str, float | None] = {
             "step": self.step,
-            "time": 1e-3 * self.settings.timestep * self.step,
+            "time": self.settings.picoseconds_of(self.step),
             "temperature": temperature(self.atoms, self.freedom),
             "potential": self.atoms.get_potential_energy(),
             "kinetic": kinetic,
@@ -348,7 +328,7 @@ class _Run:
         image = self.atoms.copy()
         image.set_constraint()
         image.info = {**image.info, "step": self.step}
-        image.info["time"] = 1e-3 * self.settings.timestep * self.step
+        image.info["time"] = self.settings.picoseconds_of(self.step)
         return image
 
     def _tell(self, pace: Pace) -> None:
@@ -357,103 +337,12 @@ class _Run:
         change = drift({"time": seen[:, 0], "conserved": seen[:, 1]}, len(self.atoms))
         parts = [f"{temperature(self.atoms, self.freedom):.0f} K"]
         parts += [] if change is None else [f"drift {change['mean']:.1e} eV/atom/ps"]
-        day = 86.4 * settings.timestep * (self.step / max(self.seconds, 1e-9)) / 1e3
-        parts += [f"{day:.3g} ns/day"]
-        made_ps = 1e-3 * settings.timestep * self.step
-        self.progress.message(
-            f"{made_ps:.4g} of {settings.picoseconds:g} ps: {', '.join(parts)}"
-            f"{pace.left(self.step / settings.steps)}"
-        )
+        parts += [f"{nanoseconds_per_day(settings, self.step, self.seconds):.3g} ns/day"]
+        far = f"{settings.picoseconds_of(self.step):.4g} of {settings.picoseconds:g} ps"
+        left = pace.left(self.step / settings.steps)
+        self.progress.message(f"{far}: {', '.join(parts)}{left}")
 
     def _point(self) -> Point:
         return Point(
             self.step, self.seconds, self.atoms, self.dynamics, self.random, self.distances
         )
-
-
-def _moving(atoms: ase.Atoms) -> ase.Atoms:
-    """A copy with positions, momenta, masses, cell and charge; without drift."""
-    found = ase.Atoms(
-        numbers=atoms.numbers,
-        positions=atoms.positions,
-        cell=atoms.cell,
-        pbc=atoms.pbc,
-        masses=atoms.get_masses(),
-        momenta=atoms.get_momenta(),
-    )
-    found.info = {k: atoms.info[k] for k in CHARGE_KEYS if k in atoms.info}
-    if len(found):
-        Stationary(found, preserve_temperature=False)
-    return found
-
-
-def _moves(atoms: ase.Atoms) -> bool:
-    """Whether atoms move, beyond the rounding of a drift that was taken out."""
-    return temperature(atoms, degrees_of_freedom(atoms)) > COLDEST
-
-
-def _left_out(image: ase.Atoms, settings: SimulationSettings) -> list[str]:
-    """What of a file is not used, though its author may think so."""
-    found = []
-    if image.constraints:
-        found.append("constraints of the file are left out: all atoms move")
-    names = [name for name in image.arrays if name.lower() in ("velocities", "velocity", "vel")]
-    if names and not image.has("momenta"):
-        found.append(
-            f"column {names[0]} of the file is not read: velocities are drawn unless it has "
-            "momenta, in the units of ASE"
-        )
-    return found
-
-
-def _check_motion(atoms: ase.Atoms, where: str) -> None:
-    """Refuse masses and momenta that are not."""
-    masses = atoms.get_masses()
-    if not (np.isfinite(masses).all() and (masses > 0.0).all()):
-        raise InputError(where, "masses that are not positive", "Correct or remove them.")
-    if not np.isfinite(atoms.get_momenta()).all():
-        raise InputError(where, "momenta that are not finite", "Correct or remove them.")
-
-
-def check(frame: Structure, settings: SimulationSettings, potential: Potential) -> None:
-    """Assert that a structure can be simulated.
-
-    Raises
-    ------
-    InputError
-        An element that the potential does not know; fewer than two atoms; a constant pressure
-        without a periodic cell; long range that the potential cannot do without.
-    """
-    check_elements(frame, potential.elements)
-    if (atoms := len(frame.numbers)) < 2:
-        raise InputError(frame.where, count(atoms, "atom"), "Give a structure of two or more.")
-    if not settings.long_range and potential.long_range is LongRange.ALWAYS:
-        raise InputError(
-            "key 'long_range'",
-            "false, but the potential was trained with long range alone",
-            "Leave it out, or train with --ladder ...,long.",
-        )
-    if settings.ensemble == "npt" and not frame.pbc.all():
-        raise InputError(
-            "key 'ensemble'",
-            "npt, but the structure is not periodic in three directions",
-            "Give ensemble=nvt, or a structure with a periodic cell.",
-        )
-
-
-def _digest(potential: Potential, atoms: ase.Atoms, settings: SimulationSettings) -> str:
-    """Of everything that the steps depend on."""
-    found = hashlib.sha256()
-    given: Mapping[str, Any] = settings.model_dump(mode="json", exclude=set(FREE))
-    found.update(repr(sorted(given.items())).encode())
-    found.update(repr(sorted((k, str(v)) for k, v in atoms.info.items())).encode())
-    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses()):
-        found.update(np.ascontiguousarray(array).tobytes())
-    found.update(np.ascontiguousarray(atoms.get_momenta()).tobytes())
-    found.update(repr(potential.network.settings).encode())
-    found.update(np.ascontiguousarray(potential.composition.energies).tobytes())
-    for module in (potential.network, potential.adaptive_cutoff):
-        for name, tensor in sorted(({} if module is None else module.state_dict()).items()):
-            found.update(name.encode())
-            found.update(tensor.detach().cpu().double().numpy().tobytes())
-    return found.hexdigest()

@@ -79,6 +79,10 @@ class SimulationSettings(Settings):
         """Number of steps."""
         return round(1000.0 * self.picoseconds / self.timestep)
 
+    def picoseconds_of(self, steps: int) -> float:
+        """Time that so many steps take, ps."""
+        return 1e-3 * self.timestep * steps
+
     def every(self, femtoseconds: float) -> int:
         """Number of steps in a time, at least one."""
         return max(1, round(femtoseconds / self.timestep))

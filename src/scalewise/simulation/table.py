@@ -16,8 +16,8 @@ def print_simulation(results: Section, console: Console) -> None:
     """Print what was simulated, its means, and the first shells of neighbors."""
     settings = results["settings"]
     ensemble = settings["ensemble"]
-    if ensemble == "nvt":
-        ensemble += f" ({'langevin' if results['drift'] is None else 'csvr'})"
+    if results["thermostat"] is not None:
+        ensemble += f" ({results['thermostat']})"
     console.print(
         f"\n{results['formula']}, {results['picoseconds']:g} ps of {ensemble} at "
         f"{settings['timestep']:g} fs",
@@ -64,20 +64,22 @@ def _means(results: Section) -> list[tuple[str, str]]:
     if results["settings"]["ensemble"] == "npt":
         units["volume"] = "Å³"
     for name, unit in units.items():
-        if (mean := results[name]) is not None:
+        if results[name] is not None:
             digits = 8 if name == "potential" else 5
-            text = f"{mean['mean']:.{digits}g}"
-            if mean["interval"] is not None:
-                text += f" ± {0.5 * (mean['interval'][1] - mean['interval'][0]):.2g}"
-            found.append((name, f"{text} {unit}"))
+            found.append((name, f"{_with_interval(results[name], f'.{digits}g')} {unit}"))
     if results["density"] is not None:
         found.append(("density", f"{results['density']:.4g} g/cm³"))
-    text, drift = "none is conserved", results["drift"]
+    text, drift = "not known", results["drift"]
+    if results["thermostat"] == "langevin":
+        text = "none is conserved"
     if drift is not None:
-        text = f"{drift['mean']:.1e}"
-        if drift["interval"] is not None:
-            text += f" ± {0.5 * (drift['interval'][1] - drift['interval'][0]):.1e}"
-        text += " eV/atom/ps"
+        text = f"{_with_interval(drift, '.1e', '.1e')} eV/atom/ps"
     found.append(("drift of energy", text))
     found.append(("speed", f"{results['ns_per_day']:.3g} ns/day"))
     return found
+
+
+def _with_interval(value: Section, form: str, width: str = ".2g") -> str:
+    """A mean and, where it is known, half the width of its interval."""
+    ends = value["interval"]
+    return f"{value['mean']:{form}}" + (f" ± {0.5 * (ends[1] - ends[0]):{width}}" if ends else "")

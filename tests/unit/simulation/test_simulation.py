@@ -18,6 +18,7 @@ from scalewise.reporting.report import Report
 from scalewise.simulation import run as simulation
 from scalewise.simulation.distances import Distances
 from scalewise.simulation.integrators import degrees_of_freedom, integrator, temperature
+from scalewise.simulation.results import drift
 from support import untrained
 
 SHORT: dict[str, Any] = {
@@ -62,7 +63,7 @@ def test_a_simulation_that_was_killed_does_what_it_would_have_done(
 ) -> None:
     model, chosen = potential(), settings(**ensemble)
     sw.simulate(model, salt(), chosen, tmp_path / "whole")
-    advance = simulation._Run._advance
+    advance = simulation._Simulation._advance
 
     def killed(run: Any) -> str | None:
         if run.step == 27:
@@ -70,7 +71,7 @@ def test_a_simulation_that_was_killed_does_what_it_would_have_done(
         return advance(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(simulation._Run, "_advance", killed)
+        patch.setattr(simulation._Simulation, "_advance", killed)
         with pytest.raises(KeyboardInterrupt):
             sw.simulate(model, salt(), chosen, tmp_path / "parts")
     told: list[str] = []
@@ -334,7 +335,7 @@ def test_a_simulation_that_was_killed_early_is_gone_on_with_as_it_was(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(simulation._Run, "_advance", killed)
+        patch.setattr(simulation._Simulation, "_advance", killed)
         with pytest.raises(KeyboardInterrupt):
             sw.simulate(potential(), salt(), settings(), tmp_path)
     with pytest.raises(sw.InputError, match="settings"):
@@ -350,8 +351,12 @@ def test_a_log_that_was_changed_is_refused(tmp_path: Path, change: tuple[str, st
         text = stream.read()
     with log.open("w", newline="") as stream:
         stream.write(text.replace(*change))
+    with (tmp_path / "trajectory.extxyz").open("a") as stream:
+        stream.write("what came after the state")
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(sw.InputError, match=r"changed since|shorter than"):
         sw.simulate(potential(), salt(), settings(picoseconds=0.03), tmp_path)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_the_last_frame_is_there_whenever_it_ends(tmp_path: Path) -> None:
@@ -383,3 +388,31 @@ def test_own_images_are_no_neighbors_in_a_small_cell() -> None:
     assert g[r > 5.5].mean() == pytest.approx(1.0, abs=0.02)
     assert found["pairs"][0]["coordination"] is None  # an ideal gas has no shells
     assert found["frames"] == 400
+
+
+@pytest.mark.parametrize(("thermostat", "words"), [("csvr", "not known"), ("langevin", "none is")])
+def test_a_short_simulation_names_its_thermostat(
+    tmp_path: Path, thermostat: str, words: str
+) -> None:
+    """With two rows there is no drift yet, which was taken for Langevin dynamics."""
+    chosen = settings(thermostat=thermostat, picoseconds=0.001)
+    table = sw.simulate(potential(), salt(), chosen, tmp_path).table()
+    assert f"nvt ({thermostat})" in table
+    assert words in table
+
+
+def test_a_drift_is_found_with_its_interval() -> None:
+    rng = np.random.default_rng(0)
+    time = np.linspace(0.0, 10.0, 500)
+    held = 0
+    for _ in range(100):
+        noise = np.convolve(rng.standard_normal(520), np.ones(20) / 20, "same")[:500]
+        found = drift({"time": time, "conserved": 8 * (3e-3 * time + 1e-2 * noise)}, 8)
+        assert found is not None
+        low, high = found["interval"]
+        held += low < 3e-3 < high
+    assert 85 <= held <= 100
+    exact = drift({"time": time, "conserved": 8 * 3e-3 * time}, 8)
+    assert exact is not None
+    assert exact["mean"] == pytest.approx(3e-3)
+    assert exact["interval"] == pytest.approx([3e-3, 3e-3])

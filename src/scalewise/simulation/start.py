@@ -1,0 +1,155 @@
+"""What a simulation begins with: checks of structure and settings, velocities, a digest of both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ase
+import numpy as np
+from ase.md.velocitydistribution import Stationary, ZeroRotation
+
+from scalewise.core.errors import InputError
+from scalewise.core.wording import count
+from scalewise.data.charges import CHARGE_KEYS
+from scalewise.data.structure import Structure
+from scalewise.models.graph import check_elements
+from scalewise.models.potential import Potential
+from scalewise.models.protocol import LongRange
+from scalewise.simulation.integrators import degrees_of_freedom, temperature
+from scalewise.simulation.settings import SimulationSettings
+
+#: K: momenta of a lower temperature are what rounding leaves of a drift, and count as none.
+COLDEST: Final = 1e-4
+#: Settings that another run of the same simulation may have.
+FREE: Final = frozenset({"picoseconds", "device", "compile"})
+
+
+def moving_atoms(atoms: ase.Atoms) -> ase.Atoms:
+    """A copy with positions, momenta, masses, cell and charge; without drift."""
+    found = ase.Atoms(
+        numbers=atoms.numbers,
+        positions=atoms.positions,
+        cell=atoms.cell,
+        pbc=atoms.pbc,
+        masses=atoms.get_masses(),
+        momenta=atoms.get_momenta(),
+    )
+    found.info = {k: atoms.info[k] for k in CHARGE_KEYS if k in atoms.info}
+    if len(found):
+        Stationary(found, preserve_temperature=False)
+    return found
+
+
+def moves(atoms: ase.Atoms) -> bool:
+    """Whether atoms have momenta, apart from what rounding leaves of a drift."""
+    return temperature(atoms, degrees_of_freedom(atoms)) > COLDEST
+
+
+def left_out(image: ase.Atoms) -> list[str]:
+    """Sentences about constraints and velocities of a file, which are not used."""
+    found = []
+    if image.constraints:
+        found.append("constraints of the file are left out: all atoms move")
+    names = [name for name in image.arrays if name.lower() in ("velocities", "velocity", "vel")]
+    if names and not image.has("momenta"):
+        found.append(
+            f"column {names[0]} of the file is not read: velocities are drawn unless it has "
+            "momenta, in the units of ASE"
+        )
+    return found
+
+
+def check(
+    frame: Structure, atoms: ase.Atoms, settings: SimulationSettings, potential: Potential
+) -> None:
+    """Assert that a structure can be simulated.
+
+    Parameters
+    ----------
+    frame
+        The structure, as errors name it.
+    atoms
+        The same, with masses and momenta.
+    settings
+        Of the simulation.
+    potential
+        What exerts the forces.
+
+    Raises
+    ------
+    InputError
+        An element that the potential does not know; fewer than two atoms; masses that are not
+        positive, momenta that are not finite; a constant pressure without a periodic cell; no long
+        range of a potential that was trained with it alone.
+    """
+    check_elements(frame, potential.elements)
+    if (number := len(frame.numbers)) < 2:
+        raise InputError(frame.where, count(number, "atom"), "Give a structure of two or more.")
+    masses = atoms.get_masses()
+    if not (np.isfinite(masses).all() and (masses > 0.0).all()):
+        raise InputError(frame.where, "masses that are not positive", "Correct or remove them.")
+    if not np.isfinite(atoms.get_momenta()).all():
+        raise InputError(frame.where, "momenta that are not finite", "Correct or remove them.")
+    if not settings.long_range and potential.long_range is LongRange.ALWAYS:
+        raise InputError(
+            "key 'long_range'",
+            "false, but the potential was trained with long range alone",
+            "Leave it out, or train with --ladder ...,long.",
+        )
+    if settings.ensemble == "npt" and not frame.pbc.all():
+        raise InputError(
+            "key 'ensemble'",
+            "npt, but the structure is not periodic in three directions",
+            "Give ensemble=nvt, or a structure with a periodic cell.",
+        )
+
+
+def draw_velocities(
+    atoms: ase.Atoms,
+    kelvin: float,
+    freedom: int,
+    random: np.random.Generator,
+    *,
+    rotates: bool,
+) -> None:
+    """Give atoms momenta of Maxwell and Boltzmann, without a drift, scaled to the temperature.
+
+    Parameters
+    ----------
+    atoms
+        Whose momenta are replaced.
+    kelvin
+        Temperature, K.
+    freedom
+        Degrees of freedom, see :func:`scalewise.simulation.integrators.degrees_of_freedom`.
+    random
+        Where they are drawn.
+    rotates
+        Whether a molecule keeps the angular momentum that was drawn.
+    """
+    masses = atoms.get_masses()[:, None]
+    atoms.set_momenta(np.sqrt(masses) * random.standard_normal((len(masses), 3)))
+    Stationary(atoms)
+    if not rotates and not atoms.pbc.any():
+        ZeroRotation(atoms, preserve_temperature=False)
+    atoms.set_momenta(np.sqrt(kelvin / temperature(atoms, freedom)) * atoms.get_momenta())
+
+
+def digest(potential: Potential, atoms: ase.Atoms, settings: SimulationSettings) -> str:
+    """SHA-256 of what the steps depend on: potential, structure, settings but for ``FREE``."""
+    found = hashlib.sha256()
+    given: Mapping[str, Any] = settings.model_dump(mode="json", exclude=set(FREE))
+    found.update(repr(sorted(given.items())).encode())
+    found.update(repr(sorted((k, str(v)) for k, v in atoms.info.items())).encode())
+    for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses()):
+        found.update(np.ascontiguousarray(array).tobytes())
+    found.update(np.ascontiguousarray(atoms.get_momenta()).tobytes())
+    found.update(repr(potential.network.settings).encode())
+    found.update(np.ascontiguousarray(potential.composition.energies).tobytes())
+    for module in (potential.network, potential.adaptive_cutoff):
+        for name, tensor in sorted(({} if module is None else module.state_dict()).items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().double().numpy().tobytes())
+    return found.hexdigest()

@@ -406,7 +406,7 @@ EXPERIMENTS: Final = (
         document=Document(
             "simulation",
             "simulation",
-            1,
+            2,
             "scalewise.simulation.table:print_simulation",
             "scalewise.simulation.figure:figures_of",
         ),

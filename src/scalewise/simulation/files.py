@@ -35,16 +35,22 @@ _ANEW: Final = f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART}
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Where a simulation is.
+    """The state of a simulation after a step.
 
     Attributes
     ----------
     step
-        Steps that were made.
+        Number of steps that were made.
     seconds
-        That they took.
-    atoms, dynamics, random, distances
-        What moves: positions, momenta and cell; the integrator; its random numbers; counts.
+        Wall-clock time of these steps, s.
+    atoms
+        Positions, momenta and cell.
+    dynamics
+        The integrator, with the variables of thermostat and barostat.
+    random
+        The thermostat's random numbers.
+    distances
+        Pairs of atoms that were counted so far.
     """
 
     step: int

@@ -165,7 +165,7 @@ def test_overlapping_atoms_are_refused(salt: Structure) -> None:
 
 
 def test_the_sum_is_chosen_by_its_cost() -> None:
-    """Few atoms in an empty cell: waves. The density of water: a mesh from 1500 atoms on."""
+    """Few atoms in an empty cell: waves. The density of water: a mesh from 1100 atoms on."""
     for edge in (20.0, 100.0, 200.0):
         assert not electrostatics.plan(edge * np.eye(3), 1.0, 4).mesh
     for atoms, mesh in ((600, False), (1000, False), (2000, True), (20_000, True)):

@@ -6,8 +6,8 @@ list. The first is the field of charges smeared by :math:`\sigma`: in periodic f
 over reciprocal vectors, in isolated ones a sum over all pairs [1]_. Slabs and wires are summed over
 reciprocal vectors, too, without images along open axes: :mod:`scalewise.models.truncation`.
 
-The Ewald sum is written as matrix products of one-dimensional phases. It compiles inside the model
-and is the fastest choice for small cells; torch-pme's particle mesh takes over for large ones.
+The Ewald sum is written as matrix products of one-dimensional phases, and is the fastest choice for
+small cells; :mod:`scalewise.models.particle_mesh` takes over for large ones.
 
 References
 ----------
@@ -23,26 +23,22 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchpme import CoulombPotential, P3MCalculator
-from torchpme.lib.kspace_filter import P3MKSpaceFilter
 
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.models import truncation
+from scalewise.models.particle_mesh import points, squared_structure_factor
 
 #: Reciprocal vectors are kept up to k = REACH / smearing, and fade from 0.9 of that on, where their
 #: weight exp(-k² smearing² / 2) is 5e-6: Madelung constants come out within 1e-6.
 REACH = 5.5
-#: Mesh spacing over smearing of the particle mesh, at most: torch-pme rounds the number of points
-#: up to a power of two, and its time follows. With five nodes forces agree with the Ewald sum to
-#: 5e-5 eV/Å on average.
-MESH = 0.75
-#: Cost of one wave of the Ewald sum and of one wave and atom, in points of the mesh: with the
-#: density of water the mesh is quicker from 1500 atoms on (benchmarks/electrostatics.py), in an
-#: empty cell never.
-WAVE, PRODUCT = 0.7, 0.0086
-#: Bytes that a wave and a point of the mesh take with their derivatives, and one phase of an atom;
-#: and how many times as much a wave takes in a slab or wire (measured: 323 to 354 against 266).
-WAVE_BYTES, POINT_BYTES, PHASE_BYTES = 180.0, 40.0, 40.0
+#: Cost of one wave of the Ewald sum, of one wave and atom, of one atom on the mesh and of the mesh
+#: itself, in points of the mesh: with the density of water the mesh is quicker from 1100 atoms on
+#: (benchmarks/electrostatics.py), in an empty cell never.
+WAVE, PRODUCT, SPREAD, BEGIN = 1.0, 0.032, 240.0, 2e5
+#: Bytes that a wave, a point of the mesh and an atom on it take with their derivatives, and one
+#: phase of an atom; and how many times as much a wave takes in a slab or wire (measured: 323 to 354
+#: against 266).
+WAVE_BYTES, POINT_BYTES, SPREAD_BYTES, PHASE_BYTES = 180.0, 80.0, 12e3, 40.0
 TRUNCATED = 1.35
 
 
@@ -91,11 +87,9 @@ def plan(cell: np.ndarray | None, smearing: float, atoms: int, axes: int = 3) ->
     highest = _highest(cell, smearing)
     first, second, third = highest[0] + 1, 2 * highest[1] + 1, 2 * highest[2] + 1
     count = float(first) * second * third
-    edges = np.linalg.norm(cell, axis=1)
-    # torch-pme takes the power of two above
-    points = float(np.prod(2.0 ** np.ceil(np.log2(2.0 * edges / (MESH * smearing) + 1.0))))
-    if count * (WAVE + PRODUCT * atoms) > points:
-        return Plan(True, POINT_BYTES * points)
+    on_mesh = float(np.prod(points(cell, smearing)))
+    if count * (WAVE + PRODUCT * atoms) > on_mesh + SPREAD * atoms + BEGIN:
+        return Plan(True, POINT_BYTES * on_mesh + SPREAD_BYTES * atoms)
     memory = count * WAVE_BYTES * (1.0 if axes == 3 else TRUNCATED)
     return Plan(False, memory + PHASE_BYTES * float(first) * second * atoms, count)
 
@@ -168,17 +162,14 @@ def ewald(
     structure_real = real_cos - imaginary_sin
     structure_imaginary = real_sin + imaginary_cos
     weight = _weights(reciprocal, waves, smearing)
+    twice = torch.where(first > 0, 2.0, 1.0).to(weight.dtype).repeat_interleave(second.shape[0])
+    weight = weight * twice[None, :, None]
     if axes is not None:
         weight = weight * truncation.factors(waves, reciprocal, cell.to(charges.dtype), axes)
     square = structure_real * structure_real + structure_imaginary * structure_imaginary
-    net = charges.sum(dim=1)
     # in two steps: a compiler asks whether one long sum is long, and compiles again for the other
     field = (weight * square).sum(dim=2).sum(dim=1)
-    if axes is not None:
-        waved = COULOMB_CONSTANT * 2 * math.pi * field / volume
-        return waved + truncation.net_charge(net, cell, axes, smearing)
-    energy = 2 * math.pi * field - math.pi * smearing**2 * net * net
-    return COULOMB_CONSTANT * energy / volume
+    return _of_field(field, charges.sum(dim=1), cell, volume, smearing, axes)
 
 
 def _reciprocal(cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,7 +187,7 @@ def _waves(phase: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _weights(reciprocal: Tensor, waves: tuple[Tensor, ...], smearing: float) -> Tensor:
-    """Weights exp(-σ²k²/2)/k² [frames, first * second, third], k and -k counted once.
+    """Weights exp(-σ²k²/2)/k² [frames, first * second, third].
 
     They fall to zero between 0.9 and 1 of the reach, so that a cell may change its shape without a
     step in the energy when a reciprocal vector leaves.
@@ -213,8 +204,7 @@ def _weights(reciprocal: Tensor, waves: tuple[Tensor, ...], smearing: float) -> 
     u = torch.clamp((square * (smearing / REACH) ** 2 - 0.81) / 0.19, 0.0, 1.0)
     ending = 1.0 - u * u * u * (10.0 + u * (6.0 * u - 15.0))
     weight = torch.exp(-0.5 * smearing**2 * square) / square * ending
-    twice = torch.where(first > 0, 2.0, 1.0).to(weight.dtype).repeat_interleave(len(second))
-    return torch.where(origin, torch.zeros_like(weight), weight) * twice[None, :, None]
+    return torch.where(origin, torch.zeros_like(weight), weight)
 
 
 def open_boundary(positions: Tensor, charges: Tensor, smearing: float) -> Tensor:
@@ -235,69 +225,52 @@ def open_boundary(positions: Tensor, charges: Tensor, smearing: float) -> Tensor
     return 0.5 * COULOMB_CONSTANT * (charges * field).sum(dim=1)
 
 
-class _Filter(P3MKSpaceFilter):  # type: ignore[misc]
-    """torch-pme's filter, times the factors of a slab or wire."""
-
-    axes: Tensor
-    _kfilter: Tensor
-
-    def update(self, cell: Tensor | None = None, ns_mesh: Tensor | None = None) -> None:
-        """As torch-pme's."""
-        super().update(cell, ns_mesh)
-        if not hasattr(self, "axes"):  # while it is made
-            return
-        shape = [int(n) for n in self.ns_mesh]
-        first, second = (
-            n * torch.fft.fftfreq(n, dtype=self.cell.dtype, device=self.cell.device)
-            for n in shape[:2]
-        )
-        third = torch.arange(shape[2] // 2 + 1, dtype=self.cell.dtype, device=self.cell.device)
-        reciprocal, _ = _reciprocal(self.cell[None])
-        factor = truncation.factors((first, second, third), reciprocal, self.cell[None], self.axes)
-        self._kfilter = self._kfilter * factor.reshape(self._kfilter.shape)
-
-
 def particle_mesh(
     positions: Tensor,
     charges: Tensor,
     cell: Tensor,
+    numbers: tuple[Tensor, Tensor, Tensor],
     smearing: float,
     axes: Tensor | None = None,
 ) -> Tensor:
-    """Energy of smeared charges in one periodic cell on a mesh (P3M), with their self energy.
+    """Energy of smeared charges in one periodic cell on a mesh [1], with their self energy.
 
-    The same quantity as :func:`ewald`, in time proportional to N log N; not for ``torch.compile``.
+    The same quantity as :func:`ewald`, in time proportional to N log N.
+
+    Parameters
+    ----------
+    positions, charges, cell
+        Å, e, Å [1, atoms, 3], [1, atoms] and [1, 3, 3].
+    numbers
+        From :func:`scalewise.models.particle_mesh.mesh_numbers`.
+    smearing, axes
+        As of :func:`ewald`.
     """
-    calculator = P3MCalculator(
-        CoulombPotential(smearing), mesh_spacing=MESH * smearing, interpolation_nodes=5
-    )
+    reciprocal, volume = _reciprocal(cell)
+    fraction = positions[0] @ reciprocal[0].transpose(0, 1)
+    square = squared_structure_factor(fraction, charges[0], numbers)
+    reciprocal, volume = reciprocal.to(charges.dtype), volume.to(charges.dtype)
+    weight = _weights(reciprocal, numbers, smearing)
     if axes is not None:
-        calculator.kspace_filter = _Filter(
-            cell=torch.eye(3),
-            ns_mesh=torch.ones(3, dtype=torch.int64),
-            interpolation_nodes=5,
-            kernel=calculator.potential,
-            fft_norm="backward",
-            ifft_norm="forward",
-            differential_order=2,
-        )
-        calculator.kspace_filter.axes = axes
-    calculator.to(device=positions.device, dtype=charges.dtype)
-    with torch.no_grad():
-        whole = torch.floor(positions @ torch.linalg.inv(cell))
-    inside = positions - whole @ cell
-    potential = calculator(
-        charges=charges[:, None],
-        cell=cell.to(charges.dtype),
-        positions=inside.to(charges.dtype),
-        neighbor_indices=torch.zeros(0, 2, dtype=torch.int64, device=positions.device),
-        neighbor_distances=charges.new_zeros(0),
-    )
-    # torch-pme returns half the potential, without the charges' own field
-    energy = COULOMB_CONSTANT * (charges * potential[:, 0]).sum()
-    energy = energy + self_energy(charges, smearing).sum()
-    if axes is None:
-        return energy
-    net, three = charges.sum()[None], torch.full_like(axes, 3)
-    other = truncation.net_charge(net, cell[None], axes, smearing)
-    return (energy + other - truncation.net_charge(net, cell[None], three, smearing))[0]
+        weight = weight * truncation.factors(numbers, reciprocal, cell.to(charges.dtype), axes)
+    # of the third axis, half of the waves are there, as in ewald of the first
+    ends = (numbers[2] == 0) | (numbers[2] == numbers[2].shape[0] - 1)
+    weight = weight.reshape(square.shape) * torch.where(ends, 1.0, 2.0).to(weight.dtype)
+    field = (weight * square).sum(dim=2).sum(dim=1).sum(dim=0, keepdim=True)
+    return _of_field(field, charges.sum(dim=1), cell, volume, smearing, axes)
+
+
+def _of_field(
+    field: Tensor,
+    net: Tensor,
+    cell: Tensor,
+    volume: Tensor,
+    smearing: float,
+    axes: Tensor | None,
+) -> Tensor:
+    """Energies, eV [frames], of weighted sums over waves and net charges."""
+    if axes is not None:
+        waved = COULOMB_CONSTANT * 2 * math.pi * field / volume
+        return waved + truncation.net_charge(net, cell, axes, smearing)
+    energy = 2 * math.pi * field - math.pi * smearing**2 * net * net
+    return COULOMB_CONSTANT * energy / volume

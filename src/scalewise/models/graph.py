@@ -22,6 +22,7 @@ from scalewise.data import neighbors
 from scalewise.data.charges import total_charge
 from scalewise.data.structure import Structure
 from scalewise.models.electrostatics import plan, wave_numbers
+from scalewise.models.particle_mesh import mesh_numbers
 from scalewise.models.truncation import box
 
 #: Slots are padded to a multiple of this: equal shapes for frames that are nearly equal.
@@ -94,7 +95,8 @@ class Graph:
     largest_system
         Atoms of the system that has most.
     mesh
-        Whether electrostatics is quicker on a mesh, for this single system.
+        Whole numbers of the waves of a mesh along each axis, where the electrostatics of this
+        single system is quicker on it: :func:`scalewise.models.particle_mesh.mesh_numbers`.
     partial
         Whether any frame is a slab or wire.
     isolated
@@ -122,7 +124,7 @@ class Graph:
     senders: Lists | None = None
     bins: tuple[Graph, ...] = ()
     first_neighbor_index: Tensor | None = None
-    mesh: bool = False
+    mesh: tuple[Tensor, Tensor, Tensor] | None = None
     partial: bool = False
     isolated: bool = False
 
@@ -141,14 +143,14 @@ class Graph:
         Of a part, only what is listed per atom and per slot is its own; ``reverse_neighbor_index``
         and ``index_in_system`` are those of the whole.
         """
-        if not self.bins and size >= len(self.atom_types):
+        if not self.bins and size >= self.atom_types.shape[0]:
             return [(slice(None), self)]
         found, start = [], 0
         for part in self.bins or (self,):
-            for at in range(0, len(part.atom_types), size):
-                end = min(at + size, len(part.atom_types))
+            for at in range(0, part.atom_types.shape[0], size):
+                end = min(at + size, part.atom_types.shape[0])
                 found.append((slice(start + at, start + end), part._cut(slice(at, end))))
-            start += len(part.atom_types)
+            start += part.atom_types.shape[0]
         return found
 
     def _cut(self, rows: slice) -> Graph:
@@ -175,6 +177,7 @@ class Graph:
             if isinstance(value, Tensor):
                 moved[name] = move(value, None) if name == "cell" else move(value)
         moved["kvectors"] = tuple(move(w) for w in self.kvectors)
+        moved["mesh"] = None if self.mesh is None else tuple(move(n) for n in self.mesh)
         return replace(self, **moved)
 
 
@@ -266,23 +269,16 @@ def moved_to(graph: Graph, frame: Structure, smearing: float) -> Graph:
     if graph.isolated:
         return graph
     cell, _ = box(frame.lattice, frame.pbc, frame.positions, smearing)
-    mesh, (first, second, third) = _sums(frame, cell, smearing)
-    return replace(
-        graph,
-        cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None].to(graph.cell.device),
-        kvectors=(
-            first.to(graph.total_charge),
-            second.to(graph.total_charge),
-            third.to(graph.total_charge),
-        ),
-        mesh=mesh,
-    )
+    mesh, waves = _sums(frame, cell, smearing)
+    moved = replace(graph, kvectors=waves, mesh=mesh).to(graph.cell.device, graph.dtype)
+    cell = np.ascontiguousarray(cell, dtype=float)
+    return replace(moved, cell=torch.from_numpy(cell)[None].to(graph.cell.device))
 
 
 def _sums(
     frame: Structure, cell: np.ndarray, smearing: float
-) -> tuple[bool, tuple[Tensor, Tensor, Tensor]]:
-    """Whether the field of the charges is quicker on a mesh, and the waves of the Ewald sum."""
+) -> tuple[tuple[Tensor, Tensor, Tensor] | None, tuple[Tensor, Tensor, Tensor]]:
+    """The mesh of the charges' field, where one is quicker, and the waves of the Ewald sum."""
     axes, atoms = int(frame.pbc.sum()), len(frame.numbers)
     mesh, memory, waves = plan(cell if axes else None, smearing, atoms, axes)
     if axes < 3 and waves > MOST_WAVES:
@@ -294,7 +290,8 @@ def _sums(
         )
     shape = f"a cell of {_edges(cell)}" if axes else f"all pairs of {atoms} atoms"
     check_memory(memory, f"{frame.where}, electrostatics", shape, _SMALLER)
-    return mesh, wave_numbers(cell, smearing if axes else 0.0)
+    numbers = mesh_numbers(cell, smearing) if mesh else None
+    return numbers, wave_numbers(cell, smearing if axes else 0.0)
 
 
 def _edges(cell: np.ndarray) -> str:
@@ -351,8 +348,9 @@ def check_apart(frame: Structure, pairs: neighbors.Pairs) -> None:
 
 def spread(values: Tensor, system_index: Tensor) -> Tensor:
     """Values of systems [systems, ...] for the atoms, or pairs, that are in them [atoms, ...]."""
-    if len(values) == 1:  # the compiler fails on lookups of one row: their derivative adds to it
-        return values.expand(len(system_index), *values.shape[1:])
+    # the compiler fails on lookups of one row, whose derivative adds to it
+    if values.shape[0] == 1:
+        return values.expand(system_index.shape[0], *values.shape[1:])
     return values[system_index]
 
 

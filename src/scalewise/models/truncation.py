@@ -114,7 +114,7 @@ def factors(waves: tuple[Tensor, ...], reciprocal: Tensor, cell: Tensor, axes: T
     length = torch.sqrt((k1[:, 1:] ** 2).sum(dim=-1))  # but of the wave number zero
     k0, k1 = _modified_bessel(2 * math.pi * length * radius[:, None])
     others = 1.0 + j1 * k0[..., None, None] - j0 * k1[..., None, None]
-    zero = (1.0 - j0).expand(len(cell), 1, *j0.shape)
+    zero = (1.0 - j0).expand(cell.shape[0], 1, *j0.shape)
     wire = torch.cat([zero, others], dim=1).flatten(1, 2)
     kind = axes[:, None, None]
     return torch.where(kind == 3, 1.0, torch.where(kind == 2, slab, wire))

@@ -23,7 +23,7 @@ def neutralised(raw: Tensor, graph: Graph, share: Tensor) -> Tensor:
     with the atoms' shares λ in the long range: one constant shifts the charges of a frame. Where no
     atom has a share, all charges are zero.
     """
-    systems = len(graph.cell)
+    systems = graph.cell.shape[0]
     total = collected(share * raw, graph.system_index, systems)
     weight = collected(share, graph.system_index, systems)
     shift = (graph.total_charge - total) / torch.clamp(weight, min=TINY)
@@ -56,11 +56,10 @@ def long_range_energies(
             graph.periodic_axes,
             truncation.strained(cell, graph.cell, graph.periodic_axes),
         )
-    if len(graph.cell) == 1:
-        if graph.mesh and not torch.compiler.is_compiling():
-            energy = electrostatics.particle_mesh(positions, charges, cell[0], smearing, axes)
-            return energy[None]
+    if graph.cell.shape[0] == 1:
         r, q = positions[None], charges[None]
+        if graph.mesh is not None:
+            return electrostatics.particle_mesh(r, q, cell, graph.mesh, smearing, axes)
     else:
         r, q = _padded(graph, positions, charges)
     if not graph.isolated:
@@ -75,9 +74,9 @@ def long_range_energies(
 def _padded(graph: Graph, positions: Tensor, charges: Tensor) -> tuple[Tensor, Tensor]:
     """Positions and charges by frame, [frames, places, ...], zero in empty places."""
     slot = graph.system_index * graph.largest_system + graph.index_in_system
-    padded_charges = charges.new_zeros(len(graph.cell) * graph.largest_system)
-    padded_positions = positions.new_zeros(len(graph.cell) * graph.largest_system, 3)
+    padded_charges = charges.new_zeros(graph.cell.shape[0] * graph.largest_system)
+    padded_positions = positions.new_zeros(graph.cell.shape[0] * graph.largest_system, 3)
     padded_charges = padded_charges.index_put((slot,), charges)
     padded_positions = padded_positions.index_put((slot,), positions)
-    frames = len(graph.cell)
+    frames = graph.cell.shape[0]
     return padded_positions.reshape(frames, -1, 3), padded_charges.reshape(frames, -1)

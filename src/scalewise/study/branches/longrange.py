@@ -10,13 +10,13 @@ the nearest neutral rank-one matrix gives the ratios of the charges, and a secon
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
 import torch
 from jaxtyping import Float, Int
-from torchpme import CoulombPotential, P3MCalculator
 
 from scalewise.core.errors import InputError
 from scalewise.core.quantities import COULOMB_CONSTANT
@@ -24,6 +24,11 @@ from scalewise.data import neighbors
 from scalewise.data.structure import Structure
 from scalewise.study.branches.base import Branch, BranchPrediction, ForceBasis
 from scalewise.study.branches.pair import ElementPairs
+
+with warnings.catch_warnings():
+    # it imports metatensor where that is installed, which uses what PyTorch has deprecated
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from torchpme import CoulombPotential, P3MCalculator
 
 #: Real-space cutoff of the Ewald sum, Å, and what goes with it: Gaussians of a fifth of the cutoff,
 #: a mesh of 0.58 of their width, five interpolation nodes. Measured on 734 atoms of TIP3P water and

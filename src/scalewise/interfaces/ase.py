@@ -14,11 +14,10 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from scalewise.core.errors import InputError, shown
-from scalewise.data.charges import CHARGE_KEYS, total_charge
+from scalewise.data.charges import CHARGE_KEYS
 from scalewise.data.structure import Structure
+from scalewise.interfaces.lists import BufferedLists
 from scalewise.models import checkpoint
-from scalewise.models.graph import Graph, build, moved_to
-from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Scale
 
@@ -47,8 +46,9 @@ class ScalewiseCalculator(Calculator):
         Where and how to compute; float64 for vibrations and tight minima. Default: as the potential
         is; one that is read from a folder is float32 on the CPU.
     compiled
-        Use ``torch.compile``, by default if the potential does: the first call takes a minute or
-        two, the rest are faster.
+        Use programs that are compiled ahead of time; by default if the potential does, as an
+        exported one does. The first call on a machine compiles for a minute, others load what it
+        made; steps take half to two thirds of the time.
 
     Raises
     ------
@@ -100,15 +100,16 @@ class ScalewiseCalculator(Calculator):
         self.long_range = long_range
         self.atom_cutoffs: np.ndarray | None = None
         self.skin = float(skin)
-        self._buffered: tuple[Structure, Graph] | None = None
+        self._lists = BufferedLists(self.potential, self.skin)
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the lock and the neighbor list, which is made anew."""
-        return {**self.__dict__, "_lock": None, "_buffered": None}
+        return {**self.__dict__, "_lock": None, "_lists": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock())
+        lists = BufferedLists(state["potential"], state["skin"])
+        self.__dict__.update(state, _lock=threading.RLock(), _lists=lists)
 
     def get_property(self, *args: Any, **options: Any) -> Any:
         """As ASE's; a result belongs to the atoms that were given, whatever other threads ask."""
@@ -118,7 +119,7 @@ class ScalewiseCalculator(Calculator):
     def forget(self) -> None:
         """Forget results and the neighbor list; ``reset``, which ASE calls, keeps the list."""
         self.reset()
-        self._buffered = None
+        self._lists.forget()
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE does not look at the total charge."""
@@ -143,11 +144,7 @@ class ScalewiseCalculator(Calculator):
         if not len(frame.numbers):
             predicted = self.potential.predict(frame)
         else:
-            graph = trim_edges(
-                self._list(frame),
-                torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device),
-                self.potential.cutoff,
-            )
+            graph = self._lists(frame)
             found = self.potential.evaluate_graph(graph, frame.positions, self.scale)
             predicted = self.potential.finish(frame, found)
         self.atom_cutoffs = predicted.cutoffs
@@ -167,26 +164,6 @@ class ScalewiseCalculator(Calculator):
         """At which the potential is evaluated."""
         return Scale(self.cutoffs, self.long_range)
 
-    def _list(self, frame: Structure) -> Graph:
-        """The buffered neighbor list, built again where it may miss a pair."""
-        settings = self.potential.network.settings
-        smearing = settings.smearing if settings.charges else 0.0
-        if self._buffered is not None:
-            listed, graph = self._buffered
-            if _still_holds(listed, frame, settings.cutoff, self.skin):
-                return moved_to(graph, frame, smearing)
-        graph = build(
-            frame,
-            self.potential.network.elements,
-            settings.cutoff + self.skin,
-            smearing=smearing,
-            near=None
-            if settings.first_layer_cutoff is None
-            else settings.first_layer_cutoff + self.skin,
-        ).to(self.potential.device, self.potential.dtype)
-        self._buffered = (frame, graph)
-        return graph
-
 
 def _charge(atoms: ase.Atoms) -> list[Any]:
     return [atoms.info.get(key) for key in CHARGE_KEYS]
@@ -202,30 +179,3 @@ def _device(device: torch.device | str | None) -> torch.device | None:
         reason = str(error).splitlines()[0]
         raise InputError("device", f"{shown(device)} ({reason})", "Give cpu, or cuda.") from None
     return found
-
-
-def _still_holds(listed: Structure, frame: Structure, cutoff: float, skin: float) -> bool:
-    r"""Whether a list of ``cutoff + skin`` holds every pair that is closer than ``cutoff`` now.
-
-    With the cell :math:`h = h_0 F` and positions :math:`r_i = r^0_i F + u_i`, a pair at v now was
-    at :math:`(v - \Delta u) F^{-1}`, no farther than :math:`(|v| + 2 u_\mathrm{max}) |F^{-1}|`.
-    Across periodic axes, F changes nothing.
-    """
-    same = (
-        np.array_equal(listed.numbers, frame.numbers)
-        and np.array_equal(listed.pbc, frame.pbc)
-        and total_charge(listed) == total_charge(frame)
-    )
-    if not same or not np.isfinite(frame.cell).all():
-        return False
-    change = np.eye(3)
-    if frame.pbc.any():
-        before, now = listed.cell[frame.pbc], frame.cell[frame.pbc]
-        change += np.linalg.pinv(before) @ (now - before)
-        if not 0.5 < float(np.linalg.det(change)) < 2.0:
-            return False
-    apart = frame.positions - listed.positions @ change
-    apart -= apart.mean(axis=0)
-    farthest = float(np.sqrt((apart * apart).sum(axis=1).max(initial=0.0)))
-    stretch = max(1.0, float(np.linalg.norm(np.linalg.inv(change), ord=2)))
-    return (cutoff + 2.0 * farthest) * stretch < cutoff + skin

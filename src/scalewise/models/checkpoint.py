@@ -31,6 +31,8 @@ from scalewise.models.potential import Potential
 SCHEMA: Final = 8
 KIND: Final = "scalewise potential"
 MODEL: Final = "model.json"
+#: Folder beside it with the programs of an exported potential.
+PROGRAMS: Final = "programs"
 #: Before the names of the weights of an adaptive cutoff.
 ADAPTIVE: Final = "adaptive_cutoff."
 
@@ -236,7 +238,15 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
         np.array(document.composition.energies, dtype=float),
         np.array(document.composition.span, dtype=float).reshape(-1, len(document.elements)),
     )
-    potential = Potential(network, composition, dict(document.info), adaptive_cutoff=adaptive)
+    programs = folder / PROGRAMS if (folder / PROGRAMS).is_dir() else None
+    potential = Potential(
+        network,
+        composition,
+        dict(document.info),
+        compiled=False,
+        adaptive_cutoff=adaptive,
+        programs=programs,
+    )
     state = _weights(weights, document, _state(potential))
     own = {k: v for k, v in state.items() if not k.startswith(ADAPTIVE)}
     network.load_state_dict(own)
@@ -251,7 +261,8 @@ def read(folder: Path, *, device: torch.device | str = "cpu") -> Potential:
             "network is not the one that was trained",
             "Use the version of scalewise that trained it, or train again.",
         )
-    return potential
+    # what was compiled for the processor is not for another device
+    return potential.to(compiled=programs is not None and potential.device.type == "cpu")
 
 
 def _state(potential: Potential) -> dict[str, torch.Tensor]:

@@ -14,7 +14,6 @@ compiled take the plain derivative, in half the memory.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
@@ -123,7 +122,7 @@ class Evaluator:
         with torch.enable_grad():
             inputs = (positions.detach().requires_grad_(True), strain.requires_grad_(True))
             moved, cell = _strained(graph, *inputs)
-            block = BLOCK if len(positions) >= BLOCKS_FROM else None
+            block = BLOCK if positions.shape[0] >= BLOCKS_FROM else None
             found = self.network(graph, moved, cell, scale, block=block)
             energy = _energies(graph, found)
             gradient, virial = torch.autograd.grad(energy.sum(), inputs)
@@ -150,13 +149,14 @@ class Evaluator:
             Named parameters; default: the network's own.
         """
         if scale is None:
-            cutoff = graph.total_charge.new_full((len(positions),), self.network.settings.cutoff)
+            longest = self.network.settings.cutoff
+            cutoff = graph.total_charge.new_full((positions.shape[0],), longest)
             scale = ResolvedScale(cutoff, torch.ones_like(cutoff))
         if self.compiled and scale.long_range is None:  # one program for both
-            scale = scale._replace(long_range=graph.total_charge.new_zeros(len(positions)))
-        strain = positions.new_zeros(len(graph.cell), 3, 3)
-        # the mesh of large cells cannot be compiled
-        eager = not self.compiled or (graph.mesh and len(graph.cell) == 1)
+            scale = scale._replace(long_range=graph.total_charge.new_zeros(positions.shape[0]))
+        strain = positions.new_zeros(graph.cell.shape[0], 3, 3)
+        # a program of its own for large cells would seldom pay
+        eager = not self.compiled or graph.mesh is not None
         if eager and weights is None and not torch.is_grad_enabled():
             return self._predict(graph, positions, strain, scale)
         own = dict(self.network.named_parameters()) if weights is None else dict(weights)
@@ -175,7 +175,7 @@ def _any_sizes() -> AbstractContextManager[None]:
 
 def _energies(graph: Graph, found: AtomicProperties) -> Tensor:
     """Energy of each system, eV [systems]."""
-    own = collected(found.energies, graph.system_index, len(graph.cell))
+    own = collected(found.energies, graph.system_index, graph.cell.shape[0])
     return found.long_range_energies + own
 
 
@@ -191,8 +191,3 @@ def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, 
     of_atoms = spread(strain, graph.system_index)
     moved = positions + torch.bmm(of_atoms, positions[..., None])[..., 0]
     return moved, graph.cell + graph.cell @ strain.transpose(1, 2)
-
-
-def compiler_found() -> bool:
-    """Whether ``torch.compile`` has the C++ compiler it needs on the CPU."""
-    return any(shutil.which(name) for name in ("g++", "clang++", "c++"))

@@ -23,6 +23,7 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import reordered, trim_edges
+from scalewise.models.programs.evaluation import Programs
 from scalewise.models.protocol import OWN_SCALE, LongRange, Prediction, Scale, knows_long_range
 from scalewise.models.scale import ResolvedScale
 
@@ -40,9 +41,12 @@ class Potential:
     info
         How it was made: settings, data, errors. Free for the user's own entries.
     compiled
-        Use ``torch.compile``; see :class:`scalewise.models.gradients.Evaluator`.
+        Predict with programs that are compiled ahead of time, once for a machine: see
+        :class:`scalewise.models.programs.evaluation.Programs`.
     adaptive_cutoff
         Chooses the cutoff of every atom where none is given; without, it is the network's for all.
+    programs
+        Folder with programs of an exported potential; none: they are in the user's cache.
     """
 
     network: DensityNetwork
@@ -50,6 +54,7 @@ class Potential:
     info: dict[str, Any] = field(default_factory=dict)
     compiled: bool = False
     adaptive_cutoff: AdaptiveCutoff | None = None
+    programs: Path | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: compiled programs and their caches are made anew."""
@@ -74,7 +79,11 @@ class Potential:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self._adaptive_network or self.network, compiled=self.compiled)
+        return Evaluator(self._adaptive_network or self.network)
+
+    @cached_property
+    def _programs(self) -> Programs:
+        return Programs(self._adaptive_network or self.network, self.programs)
 
     @property
     def name(self) -> str:
@@ -284,7 +293,9 @@ class Potential:
         if near is not None:
             resolved = AdaptiveScale(near if order is None else reordered(near, order), share)
         with torch.no_grad():
-            found = self._evaluator(graph, places, scale=resolved)
+            found = self._programs(graph, places, resolved) if self.compiled else None
+            if found is None:
+                found = self._evaluator(graph, places, scale=resolved)
         return found if order is None else found.reordered(order)
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:

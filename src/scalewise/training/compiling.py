@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from lightning_fabric import Fabric
 
-from scalewise.models.gradients import compiler_found
+from scalewise.models.compiler import compiler_found
 from scalewise.training.settings import TrainSettings
 from scalewise.training.together import reduced
 

@@ -44,26 +44,26 @@ def test_the_list_is_kept_while_it_holds() -> None:
     atoms = structure(salt_frame(n=12, box=9.0))
     atoms.calc = ScalewiseCalculator(untrained(), skin=0.5, dtype=torch.float64)
     atoms.get_forces()
-    first = atoms.calc._buffered
+    first = atoms.calc._lists.buffered
     atoms.positions[3, 0] += 0.2
     atoms.get_forces()
-    assert atoms.calc._buffered is first
+    assert atoms.calc._lists.buffered is first
     atoms.calc.reset()  # as some versions of ASE do at every step
     atoms.get_forces()
-    assert atoms.calc._buffered is first
+    assert atoms.calc._lists.buffered is first
     atoms.calc.forget()
     atoms.get_forces()
-    assert atoms.calc._buffered is not first
-    first = atoms.calc._buffered
+    assert atoms.calc._lists.buffered is not first
+    first = atoms.calc._lists.buffered
     atoms.positions[3, 0] += 0.5
     forces = atoms.get_forces()
-    assert atoms.calc._buffered is not first
+    assert atoms.calc._lists.buffered is not first
     atoms.calc = ScalewiseCalculator(untrained(), skin=0.0, dtype=torch.float64)
     np.testing.assert_allclose(atoms.get_forces(), forces, atol=1e-10)
-    kept = atoms.calc._buffered
+    kept = atoms.calc._lists.buffered
     atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
     atoms.get_forces()
-    assert atoms.calc._buffered is not kept
+    assert atoms.calc._lists.buffered is not kept
 
 
 def test_dynamics_conserve_the_energy() -> None:
@@ -95,20 +95,20 @@ def test_the_list_of_a_slab_a_wire_and_a_molecule_is_kept_while_it_holds(pbc: st
     atoms = structure(replace(frame, cell=np.where(axes[:, None], frame.cell, 0.0), pbc=axes))
     atoms.calc = ScalewiseCalculator(untrained(), skin=3.0, dtype=torch.float64)
     atoms.get_forces()
-    first = atoms.calc._buffered
+    first = atoms.calc._lists.buffered
     rng = np.random.default_rng(0)
     for _ in range(3):  # atoms move apart along open axes, too, and the cell stretches
         atoms.positions += rng.normal(0, 0.15, (12, 3))
         atoms.positions[3] += np.where(axes, 0.0, 0.25)
         atoms.set_cell(atoms.cell * 1.01, scale_atoms=False)
         forces = atoms.get_forces()
-        assert atoms.calc._buffered is first
+        assert atoms.calc._lists.buffered is first
         expected = untrained().predict(Structure.from_ase(atoms))
         assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=1e-8)
         np.testing.assert_allclose(forces, expected.forces, atol=1e-7)
     atoms.positions[3] += 9.0 * np.where(axes, 0.0, 1.0)
     atoms.get_forces()
-    assert atoms.calc._buffered is not first
+    assert atoms.calc._lists.buffered is not first
 
 
 def test_stress_of_a_slab_is_there_where_its_cell_has_a_volume() -> None:
@@ -126,11 +126,11 @@ def test_a_list_is_used_in_another_cell_without_charges() -> None:
     atoms, potential = structure(salt_frame(n=12, box=9.0)), untrained(charges=False)
     atoms.calc = ScalewiseCalculator(potential, skin=1.0)
     atoms.get_forces()
-    first = atoms.calc._buffered
+    first = atoms.calc._lists.buffered
     atoms.set_cell(atoms.cell * 1.02, scale_atoms=True)
     expected = potential.predict(Structure.from_ase(atoms))
     assert atoms.get_potential_energy() == pytest.approx(expected.energy, abs=1e-10)
-    assert atoms.calc._buffered is first
+    assert atoms.calc._lists.buffered is first
 
 
 def test_a_change_of_the_total_charge_is_a_change() -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from scalewise.core.errors import InputError
-from scalewise.interfaces import ase as deployed
+from scalewise.interfaces import lists
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
@@ -162,8 +162,8 @@ def test_lists_outlive_small_changes_of_the_cell(
     potential: Potential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
-    original = deployed.build
-    monkeypatch.setattr(deployed, "build", lambda *a, **k: built.append(1) or original(*a, **k))
+    original = lists.build
+    monkeypatch.setattr(lists, "build", lambda *a, **k: built.append(1) or original(*a, **k))
     atoms, calculator = salt(), ScalewiseCalculator(potential, skin=0.5)
     atoms.calc = calculator
     rng = np.random.default_rng(0)

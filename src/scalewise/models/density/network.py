@@ -186,7 +186,31 @@ class DensityNetwork(nn.Module):
         time.
         """
         s = self.settings
-        parts = graph.rows(block or len(positions))
+        energies, raw = self.local(graph, positions, cell, scale, block=block)
+        if raw is None or scale.long_range is None:
+            nothing = energies.new_zeros(graph.cell.shape[0])
+            none = torch.zeros_like(energies)
+            return AtomicProperties(energies, none, nothing, scale.cutoffs)
+        charges = neutralised(raw, graph, scale.long_range)
+        energies = energies + short_range_energies(graph, positions, cell, charges, s)
+        smeared = long_range_energies(graph, positions, cell, charges, s.smearing)
+        return AtomicProperties(energies, charges, smeared, scale.cutoffs)
+
+    def local(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        cell: Tensor,
+        scale: ResolvedScale,
+        *,
+        block: int | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Energies without electrostatics, eV [atoms], and charges before they are neutralised, e.
+
+        Both depend on what is near an atom alone. There are no charges without long range.
+        """
+        s = self.settings
+        parts = graph.rows(block or positions.shape[0])
         run = partial(checkpoint, use_reentrant=False) if block else directly
         edges = [
             run(partial(self._edges, graph, part, rows), positions, cell, scale.cutoffs)
@@ -200,7 +224,7 @@ class DensityNetwork(nn.Module):
         energies = torch.cat([edge.baseline for edge in edges])
         last: LayerOutput | None = None
         seen: Sequence[Tensor | None] = [None] * len(parts)
-        sizes = [len(part.atom_types) for _, part in parts]
+        sizes = [part.atom_types.shape[0] for _, part in parts]
         for k in range(s.layers):
             pieces = []
             for (_, part), edge, own, before, by in zip(
@@ -219,19 +243,13 @@ class DensityNetwork(nn.Module):
                 seen = received(seen, graph, parts)
         assert last is not None
         if not s.charges or scale.long_range is None:
-            nothing = energies.new_zeros(len(graph.cell))
-            none = torch.zeros_like(energies)
-            return AtomicProperties(energies, none, nothing, scale.cutoffs)
-        raw = self.charge(last.scalars)[:, 0] + self._element_charges(graph.atom_types)
-        charges = neutralised(raw, graph, scale.long_range)
-        energies = energies + short_range_energies(graph, positions, cell, charges, s)
-        smeared = long_range_energies(graph, positions, cell, charges, s.smearing)
-        return AtomicProperties(energies, charges, smeared, scale.cutoffs)
+            return energies, None
+        return energies, self.charge(last.scalars)[:, 0] + self._element_charges(graph.atom_types)
 
     def _element_charges(self, atom_types: Tensor) -> Tensor:
         """What the elements bring to the charges of atoms, e [atoms]."""
         if len(self.elements) == 1:  # the compiler fails on lookups in tables of one number
-            return self.element_charge.expand(len(atom_types))
+            return self.element_charge.expand(atom_types.shape[0])
         return self.element_charge[atom_types]
 
     def nearest(self, graph: Graph, positions: Tensor, cell: Tensor) -> Tensor:
@@ -241,7 +259,7 @@ class DensityNetwork(nn.Module):
         """
         s = self.settings
         scale = ResolvedScale(
-            self.energy_scale.new_full((len(positions),), s.shortest_cutoff), None
+            self.energy_scale.new_full((positions.shape[0],), s.shortest_cutoff), None
         )
         edges = self._edges(graph, graph, slice(None), positions, cell, scale.cutoffs)
         conditioning = (
@@ -345,7 +363,7 @@ class DensityNetwork(nn.Module):
     def _baseline(self, graph: Graph, part: Graph, distance: Tensor, cutoffs: Tensor) -> Tensor:
         """Energies of the pair potential [rows]."""
         if self.pair_baseline is None:
-            return distance.new_zeros(len(distance))
+            return distance.new_zeros(distance.shape[0])
         neighbors = graph.atom_types[part.neighbor_index]
         energies: Tensor = self.pair_baseline(
             part.atom_types[:, None], neighbors, distance, cutoffs

@@ -20,6 +20,8 @@ import torch
 from scipy.integrate import lebedev_rule
 from torch import Tensor, nn
 
+from scalewise.models.compiler import is_compiling
+
 #: Degrees of exactness for which SciPy has a Lebedev rule.
 LEBEDEV = (*range(3, 32, 2), *range(35, 132, 6))
 
@@ -94,7 +96,7 @@ class Harmonics(nn.Module):
 
     def forward(self, unit: Tensor) -> Tensor:
         """Map [..., neighbors, 3] to [..., (l_max+1)², neighbors], as :func:`harmonics`."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             # views of the components, kept for the backward pass, would be compiled with the
             # strides of the first graph, and refused in the next
             components = unit.movedim(-1, 0).contiguous()

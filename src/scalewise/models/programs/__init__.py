@@ -1,0 +1,1 @@
+"""Networks as programs that other languages run: of tensors alone, compiled ahead of time."""

@@ -1,0 +1,281 @@
+"""Programs compiled ahead of time: built once for a machine, checked whenever they are loaded.
+
+A program is a package of PyTorch's AOTInductor, which Python and C++ run, with a file beside it
+that says what it was made of. It is as fast as ``torch.compile`` and starts at once. Programs lie
+in the folder of an exported model, or in the user's cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx.experimental import _config as fx_config
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from scalewise.core.code import source_digest
+from scalewise.core.errors import InputError
+from scalewise.core.files import read_json, replacing, write_json
+from scalewise.data.structure import Structure
+from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
+from scalewise.models.compiler import compiler_found, tracing
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.graph import Graph, build
+from scalewise.models.graph_operations import trim_edges
+from scalewise.models.particle_mesh import mesh_numbers
+from scalewise.models.programs.modules import (
+    DYNAMIC,
+    Boundary,
+    ChargesModule,
+    Inputs,
+    Kind,
+    LocalModule,
+    Module,
+    WholeModule,
+)
+from scalewise.models.scale import ResolvedScale
+
+#: Content of the file beside a program.
+DOCUMENT: Final = "scalewise program"
+SCHEMA: Final = 1
+#: eV/Å and eV, in single precision, between a program and the network that it was made of.
+TOLERANCE: Final = 1e-3
+#: What a program is exported with again.
+REMEDY: Final = "Export the potential again, on this machine: scalewise export MODEL --to ..."
+
+Network = DensityNetwork | AdaptiveNetwork
+Run = Callable[..., tuple[Tensor, ...]]
+
+
+def state_digest(network: torch.nn.Module) -> str:
+    """SHA-256 of the names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where programs of this user are kept: ``$SCALEWISE_CACHE``, or the system's place."""
+    given = os.environ.get("SCALEWISE_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalewise"
+
+
+def example(network: Network, kind: Kind) -> Inputs:
+    """Inputs of a small structure of all elements, which a program is traced and checked with."""
+    settings, elements = network.settings, network_of(network).elements
+    random = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    edge = 2.6
+    positions = edge * grid + random.uniform(-0.3, 0.3, (27, 3))
+    periodic = {Boundary.PERIODIC: 3, Boundary.PARTIAL: 2, Boundary.ISOLATED: 0}[kind.boundary]
+    if kind.local:
+        periodic = 0
+    frame = Structure(
+        numbers=np.resize(np.array(elements), 27),
+        positions=positions,
+        cell=np.diag([3.0, 3.1, 3.2]) * edge if periodic else np.zeros((3, 3)),
+        pbc=np.arange(3) < periodic,
+        molecule=np.arange(27),
+    )
+    weight = next(network.parameters())
+    graph = build(
+        frame,
+        elements,
+        settings.cutoff,
+        smearing=settings.smearing if settings.charges else 0.0,
+        near=settings.first_layer_cutoff,
+    ).to(weight.device, weight.dtype)
+    if kind.mesh:
+        numbers = mesh_numbers(graph.cell[0].cpu().numpy(), settings.smearing)
+        graph = replace(graph, mesh=numbers).to(weight.device, weight.dtype)
+    places = torch.as_tensor(positions, device=weight.device, dtype=torch.float64)
+    return Inputs.of(graph, places, _scale(network, kind, graph, places), kind)
+
+
+def network_of(network: Network) -> DensityNetwork:
+    """The network without an adaptive cutoff."""
+    return network.network if isinstance(network, AdaptiveNetwork) else network
+
+
+def _scale(
+    network: Network, kind: Kind, graph: Graph, places: Tensor
+) -> ResolvedScale | AdaptiveScale:
+    longest = network_of(network).settings.own_scale[0]
+    cutoffs = places.new_full((places.shape[0],), longest, dtype=graph.dtype)
+    if not kind.adaptive:
+        return ResolvedScale(cutoffs, None)
+    return AdaptiveScale(trim_edges(graph, places, network.settings.shortest_cutoff), None)
+
+
+def module_of(network: Network, kind: Kind, *, charges: bool = False) -> tuple[Module, Inputs]:
+    """The function that a kind is, and inputs to try it with."""
+    inputs = example(network, kind)
+    own = network if kind.adaptive else network_of(network)
+    of: type[Module] = WholeModule
+    if kind.local:
+        of = ChargesModule if charges else LocalModule
+    return of(own, kind, inputs.names()).eval(), inputs
+
+
+def compile_program(network: Network, kind: Kind, path: Path, *, charges: bool = False) -> Path:
+    """Compile a network to a package, and write it and the file that describes it.
+
+    Parameters
+    ----------
+    network, kind
+        What is computed, in the network's type and on its device.
+    path
+        Of the package, which ends in ``.pt2``; beside it comes one that ends in ``.json``.
+    charges
+        Of a local kind: only the charges.
+
+    Raises
+    ------
+    InputError
+        No C++ compiler, or one that fails.
+    """
+    if not compiler_found():
+        raise InputError(
+            "compiled",
+            "no C++ compiler, which programs are built with",
+            "Install one (such as g++), or compute without compiled=True.",
+        )
+    module, inputs = module_of(network, kind, charges=charges)
+    tensors = inputs.tensors()
+    auto = torch.export.Dim.AUTO
+    shapes = tuple(dict.fromkeys(DYNAMIC.get(n, ()), auto) or None for n in inputs.names())
+    try:
+        with _quiet(), replacing(path) as temporary:
+            with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
+                with tracing():
+                    graph = make_fx(
+                        lambda *given: module(*given),
+                        tracing_mode="symbolic",
+                        _allow_non_fake_inputs=True,
+                    )(*tensors)
+                exported = torch.export.export(graph, tensors, dynamic_shapes=shapes, strict=False)
+            torch._inductor.aoti_compile_and_package(
+                exported,
+                package_path=str(temporary),
+                # sums over neighbors are slower in threads; matrix products have their own
+                inductor_configs={"cpp.threads": 1},
+            )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        what = f"the compiler failed ({reason})"
+        raise InputError("compiled", what, "Compute without.") from error
+    document = {
+        "kind": DOCUMENT,
+        "schema": SCHEMA,
+        "network": state_digest(module.network),
+        "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
+        "inputs": list(inputs.names()),
+        "device": str(tensors[0].device),
+        "torch": torch.__version__,
+        "processor": processor(),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    write_json(path.with_suffix(".json"), document)
+    return path
+
+
+def load_program(path: Path, network: Network, kind: Kind) -> Run:
+    """Load a program, and compare it with the network.
+
+    Raises
+    ------
+    InputError
+        A damaged file; a program of another network, PyTorch or processor; one that computes
+        something else.
+    """
+    document = read_json(path.with_suffix(".json"), REMEDY)
+    if not isinstance(document, dict) or document.get("kind") != DOCUMENT:
+        raise InputError(str(path.with_suffix(".json")), "not that of a program", REMEDY)
+    module, inputs = module_of(network, kind)
+    missing = sorted(set(document.get("processor", [])) - set(processor()))
+    content = path.read_bytes()
+    for wrong, reason in (
+        (document.get("schema") != SCHEMA, "made by another version of scalewise"),
+        (document.get("torch") != torch.__version__, "compiled by another version of PyTorch"),
+        (document.get("network") != state_digest(module.network), "stale: of another potential"),
+        (document.get("inputs") != list(inputs.names()), "made by another version of scalewise"),
+        (bool(missing), f"compiled for a processor with {', '.join(missing[:3])}"),
+        (document.get("sha256") != hashlib.sha256(content).hexdigest(), "damaged"),
+    ):
+        if wrong:
+            raise InputError(str(path), reason, REMEDY)
+    try:
+        with _quiet():
+            run: Run = torch._inductor.aoti_load_package(str(path))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(str(path), f"damaged ({reason})", REMEDY) from error
+    for found, expected in zip(run(*inputs.tensors()), module(*inputs.tensors()), strict=True):
+        if float((found - expected).abs().max()) > TOLERANCE:
+            raise InputError(str(path), "computes something else than the network", REMEDY)
+    return run
+
+
+def cached(network: Network, kind: Kind) -> Path:
+    """Where the program of a network lies in the user's cache, whether or not it is there."""
+    weight = next(network.parameters())
+    parts = (
+        state_digest(network),
+        source_digest("scalewise.models.programs.compiling"),
+        torch.__version__,
+        str(weight.dtype),
+        str(weight.device),
+        repr(network_of(network).settings),
+        " ".join(processor()),
+    )
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+    return cache_folder() / f"{key}-{kind.name}.pt2"
+
+
+def processor() -> list[str]:
+    """What the processor can do, as Linux says it; elsewhere, only its kind."""
+    kind = [platform.machine()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return kind
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
+    return sorted({*kind, *flags.partition(":")[2].split()})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings of the compiler to itself: they are about PyTorch's own code."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def sizes_suit(inputs: Inputs) -> bool:
+    """Whether a program takes these sizes: none of them may be zero or one."""
+    return all(
+        tensor.shape[axis] >= 2
+        for name, tensor in zip(inputs._fields, inputs, strict=True)
+        if tensor is not None
+        for axis in DYNAMIC.get(name, ())
+    )

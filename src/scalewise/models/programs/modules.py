@@ -1,0 +1,355 @@
+r"""Networks as functions of tensors alone: what is traced for TorchScript and compiled for engines.
+
+Two functions are enough for every engine. :class:`WholeModule` has all atoms of one structure and
+returns what a calculator needs. :class:`LocalModule` has the atoms of one process of several, with
+the neighbors that others own, and leaves electrostatics to its caller: it returns charges q' before
+they are neutralised, and differentiates
+
+.. math:: L = \sum_i o_i E_i + \sum_i o_i \phi_i q'_i
+
+with :math:`o_i = 1` for atoms that the process owns, else 0. With :math:`\phi_i = \partial
+E_\mathrm{el} / \partial q'_i` its gradient holds what the electrostatics of all processes changes
+through the charges of its own atoms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.graph import Graph
+from scalewise.models.scale import ResolvedScale
+
+
+class Boundary(StrEnum):
+    """What electrostatics sums over."""
+
+    PERIODIC = "periodic"
+    #: A slab or wire.
+    PARTIAL = "partial"
+    ISOLATED = "isolated"
+
+    @classmethod
+    def of(cls, graph: Graph) -> Boundary:
+        """The boundary of a graph of one structure."""
+        if graph.isolated:
+            return cls.ISOLATED
+        return cls.PARTIAL if graph.partial else cls.PERIODIC
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a program computes.
+
+    Attributes
+    ----------
+    long_range
+        With the electrostatics of the network, else the network at short range.
+    boundary
+        Of electrostatics; without, programs are the same for all.
+    mesh
+        Whether electrostatics is summed on a mesh, as that of large cells is.
+    adaptive
+        Whether the adaptive cutoff chooses the cutoffs; else they are an input.
+    local
+        Whether it is a :class:`LocalModule`.
+    """
+
+    long_range: bool
+    boundary: Boundary = Boundary.PERIODIC
+    mesh: bool = False
+    adaptive: bool = False
+    local: bool = False
+
+    @property
+    def name(self) -> str:
+        """A word for files."""
+        words = ["local" if self.local else str(self.boundary) if self.long_range else "any"]
+        words += ["mesh"] * self.mesh + ["long" if self.long_range else "short"]
+        return "-".join([*words, *["adaptive"] * self.adaptive])
+
+
+class Inputs(NamedTuple):
+    """Tensors of one structure, in the order in which programs take them; unused ones are none.
+
+    Meanings and types are those of :class:`scalewise.models.graph.Graph`. Of
+    ``first_neighbor_index``, only the width matters. Waves are those of the mesh where one is used,
+    else of the Ewald sum. ``short_*`` are the lists of the adaptive
+    cutoff; ``owned`` and ``potential`` (eV/e) are those of :class:`LocalModule`.
+    """
+
+    positions: Tensor
+    cell: Tensor | None
+    cutoffs: Tensor | None
+    atom_types: Tensor
+    neighbor_index: Tensor
+    cell_shift: Tensor | None
+    mask: Tensor
+    reverse_neighbor_index: Tensor
+    first_neighbor_index: Tensor | None
+    edge_index: Tensor | None = None
+    edge_cell_shift: Tensor | None = None
+    periodic_axes: Tensor | None = None
+    total_charge: Tensor | None = None
+    first_wave: Tensor | None = None
+    second_wave: Tensor | None = None
+    third_wave: Tensor | None = None
+    short_neighbor_index: Tensor | None = None
+    short_cell_shift: Tensor | None = None
+    short_mask: Tensor | None = None
+    owned: Tensor | None = None
+    potential: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, graph: Graph, positions: Tensor, scale: ResolvedScale | AdaptiveScale, kind: Kind
+    ) -> Inputs:
+        """What a program of a kind takes of a graph and its scale."""
+        inputs = cls(
+            positions,
+            None if kind.local else graph.cell,
+            scale.cutoffs if isinstance(scale, ResolvedScale) else None,
+            graph.atom_types,
+            graph.neighbor_index,
+            None if kind.local else graph.cell_shift,
+            graph.mask,
+            graph.reverse_neighbor_index,
+            graph.first_neighbor_index,
+        )
+        if isinstance(scale, AdaptiveScale):
+            short = scale.short_graph
+            inputs = inputs._replace(
+                short_neighbor_index=short.neighbor_index,
+                short_cell_shift=None if kind.local else short.cell_shift,
+                short_mask=short.mask,
+            )
+        if kind.local:
+            ones = torch.ones_like(positions[:, 0], dtype=graph.dtype)
+            inputs = inputs._replace(owned=ones)
+            return inputs._replace(potential=0.0 * ones) if kind.long_range else inputs
+        if not kind.long_range:
+            return inputs
+        inputs = inputs._replace(
+            edge_index=graph.edge_index,
+            edge_cell_shift=graph.edge_cell_shift,
+            total_charge=graph.total_charge,
+        )
+        if kind.boundary is Boundary.ISOLATED:
+            return inputs
+        first, second, third = graph.kvectors if graph.mesh is None else graph.mesh
+        return inputs._replace(
+            periodic_axes=graph.periodic_axes if kind.boundary is Boundary.PARTIAL else None,
+            first_wave=first,
+            second_wave=second,
+            third_wave=third,
+        )
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Those that are used, in order."""
+        return tuple(t for t in self if t is not None)
+
+    def names(self) -> tuple[str, ...]:
+        """Names of those that are used, in order."""
+        return tuple(n for n, t in zip(self._fields, self, strict=True) if t is not None)
+
+
+#: Dimensions whose size differs between structures.
+DYNAMIC: Final[dict[str, tuple[int, ...]]] = {
+    "positions": (0,),
+    "cutoffs": (0,),
+    "atom_types": (0,),
+    "neighbor_index": (0, 1),
+    "cell_shift": (0, 1),
+    "mask": (0, 1),
+    "reverse_neighbor_index": (0,),
+    "first_neighbor_index": (0, 1),
+    "edge_index": (1,),
+    "edge_cell_shift": (0,),
+    "first_wave": (0,),
+    "second_wave": (0,),
+    "third_wave": (0,),
+    "short_neighbor_index": (0, 1),
+    "short_cell_shift": (0, 1),
+    "short_mask": (0, 1),
+    "owned": (0,),
+    "potential": (0,),
+}
+
+
+class Module(nn.Module):
+    """A network of one kind as a function of :class:`Inputs`.
+
+    Parameters
+    ----------
+    network
+        With its adaptive cutoff, if it has one.
+    kind
+        What is computed.
+    names
+        Of the inputs that are given, in order.
+    """
+
+    def __init__(
+        self, network: DensityNetwork | AdaptiveNetwork, kind: Kind, names: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self.network, self.kind, self.names = network, kind, names
+
+    def graph(self, given: Inputs) -> Graph:
+        """The graph that the tensors are of."""
+        atoms = given.atom_types.shape[0]
+        types, settings = given.atom_types, self.network.settings
+        cell = given.cell
+        if cell is None:
+            cell = torch.eye(3, dtype=torch.float64, device=types.device)[None]
+        shift = given.cell_shift
+        if shift is None:
+            slots = given.neighbor_index.shape[1]
+            shift = torch.zeros(1, dtype=torch.int32, device=types.device).expand(atoms, slots, 3)
+        dtype = next(self.network.parameters()).dtype
+        empty = torch.zeros(0, dtype=dtype, device=types.device)
+        none = torch.zeros(2, 0, dtype=torch.int64, device=types.device)
+        waves = (
+            empty if given.first_wave is None else given.first_wave,
+            empty if given.second_wave is None else given.second_wave,
+            empty if given.third_wave is None else given.third_wave,
+        )
+        axes = given.periodic_axes
+        three = torch.full((1,), 3, dtype=torch.int64, device=types.device)
+        near = given.first_neighbor_index
+        return Graph(
+            atom_types=types,
+            neighbor_index=given.neighbor_index,
+            cell_shift=shift,
+            mask=given.mask,
+            reverse_neighbor_index=given.reverse_neighbor_index,
+            edge_index=none if given.edge_index is None else given.edge_index,
+            edge_cell_shift=none.T if given.edge_cell_shift is None else given.edge_cell_shift,
+            system_index=torch.zeros_like(types),
+            index_in_system=torch.arange(atoms, device=types.device),
+            cell=cell,
+            periodic_axes=three if axes is None else axes,
+            total_charge=torch.zeros(1, dtype=dtype, device=types.device)
+            if given.total_charge is None
+            else given.total_charge,
+            kvectors=waves,
+            mesh=waves if self.kind.mesh else None,
+            cutoff=settings.cutoff,
+            largest_system=atoms,
+            partial=self.kind.boundary is Boundary.PARTIAL,
+            isolated=self.kind.boundary is Boundary.ISOLATED,
+            first_neighbor_index=None if near is None else given.neighbor_index[:, : near.shape[1]],
+        )
+
+    def scale(self, given: Inputs, graph: Graph) -> ResolvedScale | AdaptiveScale:
+        """The scale of the atoms."""
+        share = None
+        if self.kind.long_range:
+            share = torch.ones_like(given.positions[:, 0], dtype=graph.dtype)
+        if given.short_neighbor_index is None:
+            assert given.cutoffs is not None
+            return ResolvedScale(given.cutoffs, share)
+        assert given.short_mask is not None
+        shift = given.short_cell_shift
+        if shift is None:
+            shift = graph.cell_shift[:, :1].expand(*given.short_neighbor_index.shape, 3)
+        short = Graph(
+            **{
+                **{k: getattr(graph, k) for k in Graph.__dataclass_fields__},
+                "neighbor_index": given.short_neighbor_index,
+                "cell_shift": shift,
+                "mask": given.short_mask,
+                "first_neighbor_index": None,
+            }
+        )
+        return AdaptiveScale(short, share)
+
+    def given(self, tensors: tuple[Tensor, ...]) -> Inputs:
+        """The inputs by name."""
+        nothing: dict[str, Any] = dict.fromkeys(Inputs._fields)
+        return Inputs(**{**nothing, **dict(zip(self.names, tensors, strict=True))})
+
+
+class WholeModule(Module):
+    """All atoms of a structure.
+
+    It returns energies without smeared electrostatics, eV [atoms], and the energy of those [1];
+    forces, eV/Å [atoms, 3]; virial, eV [1, 3, 3]; charges, e [atoms]; cutoffs, Å [atoms].
+    """
+
+    def energies(self, given: Inputs, strain: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Energies, long-range energy, charges and cutoffs."""
+        graph = self.graph(given)
+        positions, cell = given.positions, graph.cell
+        if strain is not None:
+            positions = positions + positions @ strain.transpose(0, 1)
+            cell = cell + cell @ strain.transpose(0, 1)
+        found = self.network(graph, positions, cell, self.scale(given, graph))
+        return found.energies, found.long_range_energies, found.charges, found.cutoffs
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        first, rest = tensors[0], tensors[1:]
+
+        def energy(positions: Tensor, strain: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            found = self.energies(self.given((positions, *rest)), strain)
+            return found[0].sum() + found[1].sum(), found
+
+        strain = first.new_zeros(3, 3)
+        (gradient, virial), (_, found) = torch.func.grad_and_value(
+            energy, argnums=(0, 1), has_aux=True
+        )(first, strain)
+        energies, smeared, charges, cutoffs = found
+        dtype = energies.dtype
+        return energies, smeared, -gradient.to(dtype), virial.to(dtype)[None], charges, cutoffs
+
+
+class LocalModule(Module):
+    """The atoms of one process, and the neighbors that others own.
+
+    It returns energies, eV [atoms]; the gradient of L, eV/Å [atoms, 3]; and, where there is long
+    range, charges before they are neutralised, e [atoms].
+    """
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        first, rest = tensors[0], tensors[1:]
+
+        def weighed(positions: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+            given = self.given((positions, *rest))
+            found = self.local(given)
+            assert given.owned is not None
+            total = (given.owned * found[0]).sum()
+            if given.potential is not None:
+                total = total + (given.owned * given.potential * found[1]).sum()
+            return total, found
+
+        gradient, (_, found) = torch.func.grad_and_value(weighed, has_aux=True)(first)
+        return found[0], gradient, *found[1:]
+
+    def local(self, given: Inputs) -> tuple[Tensor, ...]:
+        """Energies, and charges where there is long range."""
+        graph = self.graph(given)
+        scale = self.scale(given, graph)
+        network = self.network
+        if isinstance(scale, AdaptiveScale):
+            assert isinstance(network, AdaptiveNetwork)
+            chosen = network.cutoffs(scale.short_graph, given.positions, graph.cell)
+            scale = ResolvedScale(chosen, scale.long_range)
+        own = network.network if isinstance(network, AdaptiveNetwork) else network
+        energies, charges = own.local(graph, given.positions, graph.cell, scale)
+        return (energies,) if charges is None else (energies, charges)
+
+
+class ChargesModule(LocalModule):
+    """Charges before they are neutralised, e [atoms], of the inputs of :class:`LocalModule`."""
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        return (self.local(self.given(tensors))[1],)

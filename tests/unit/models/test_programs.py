@@ -1,0 +1,206 @@
+"""Networks as functions of tensors, and compiled: the same numbers, and nothing stale."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scalewise.core.errors import InputError
+from scalewise.data.structure import Structure
+from scalewise.models import checkpoint, electrostatics
+from scalewise.models.adaptive_cutoff import AdaptiveScale
+from scalewise.models.compiler import compiler_found
+from scalewise.models.density.charge_energies import (
+    long_range_energies,
+    neutralised,
+    short_range_energies,
+)
+from scalewise.models.graph_operations import trim_edges
+from scalewise.models.potential import Potential
+from scalewise.models.programs import compiling
+from scalewise.models.programs.compiling import compile_program, load_program, module_of
+from scalewise.models.programs.evaluation import file_name
+from scalewise.models.programs.modules import Boundary, Inputs, Kind, LocalModule, WholeModule
+from scalewise.models.protocol import Scale
+from scalewise.models.scale import ResolvedScale
+from support import salt_frame, untrained
+
+SLAB, FREE = np.array([True, True, False]), np.zeros(3, dtype=bool)
+ENVIRONMENT = {"by": "environment", "hidden": 4}
+REGIME = {"by": "regime", "near": ["Na"]}
+
+
+def evaluate(potential: Potential, frame: Structure, kind: Kind, cutoff: float = 4.5) -> tuple:
+    """What the module of a kind finds, for these sizes and others than its example's."""
+    network = potential._adaptive_network if kind.adaptive else potential.network
+    graph, places = potential.graph(frame), torch.from_numpy(frame.positions)
+    lengths = torch.full((len(places),), cutoff, dtype=potential.dtype)
+    share = torch.ones_like(lengths) if kind.long_range else None
+    scale: ResolvedScale | AdaptiveScale = ResolvedScale(lengths, share)
+    if kind.adaptive:
+        shortest = potential.network.settings.shortest_cutoff
+        scale = AdaptiveScale(trim_edges(graph, places, shortest), share)
+    inputs = Inputs.of(graph, places, scale, kind)
+    return WholeModule(network, kind, inputs.names())(*inputs.tensors())
+
+
+@pytest.mark.parametrize("first", [None, 3.5])
+@pytest.mark.parametrize("pbc", [~FREE, SLAB, FREE], ids=["cell", "slab", "cluster"])
+def test_flat_tensors_say_what_a_graph_says(pbc: np.ndarray, first: float | None) -> None:
+    potential = untrained(ladder=(3.0, 5.0, "long"), first_layer_cutoff=first)
+    frame = replace(salt_frame(n=12, box=9.0), pbc=pbc)
+    for long_range in (True, False):
+        boundary = Boundary.of(potential.graph(frame))
+        found = evaluate(potential, frame, Kind(long_range, boundary))
+        graph = potential.graph(frame)
+        expected = potential.evaluate_graph(graph, frame.positions, Scale(4.5, long_range))
+        energy = found[0].sum() + found[1].sum()
+        assert float(energy) == pytest.approx(float(expected.energy[0]), abs=1e-10)
+        names = ("energies", "forces", "virial", "charges", "cutoffs")
+        for name, value in zip(names, (found[0], *found[2:]), strict=True):
+            torch.testing.assert_close(value, getattr(expected, name), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("chosen", [ENVIRONMENT, REGIME], ids=["environment", "regime"])
+def test_adaptive_cutoffs_are_chosen_within(chosen: dict) -> None:
+    potential = untrained(ladder=(3.0, 5.0), adaptive_cutoff=chosen)
+    frame = salt_frame(n=12, box=9.0)
+    found = evaluate(potential, frame, Kind(potential.network.settings.charges, adaptive=True))
+    expected = potential.predict(frame)
+    np.testing.assert_allclose(found[2], expected.forces, atol=1e-10)
+    np.testing.assert_allclose(found[5], expected.cutoffs, atol=1e-10)
+    assert np.ptp(expected.cutoffs) > 0.01
+
+
+def test_the_mesh_is_one_of_its_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    potential, frame = untrained(), salt_frame(n=12, box=9.0)
+    monkeypatch.setattr(electrostatics, "PRODUCT", 1e9)
+    monkeypatch.setattr(electrostatics, "BEGIN", 0.0)
+    assert potential.graph(frame).mesh is not None
+    found = evaluate(potential, frame, Kind(True, mesh=True))
+    expected = potential.predict(frame, cutoffs=4.5)
+    np.testing.assert_allclose(found[2], expected.forces, atol=1e-10)
+
+
+def test_processes_that_share_atoms_find_what_one_finds() -> None:
+    r"""Charges first; then the potential on them, and the gradient of both halves together.
+
+    Atoms of the other half are there as neighbors, with the neighbors that their messages need.
+    """
+    potential = untrained(ladder=(3.0, 5.0, "long"))
+    frame = replace(salt_frame(n=16, box=9.0), pbc=FREE)
+    graph, places = potential.graph(frame), torch.from_numpy(frame.positions)
+    kind = Kind(True, local=True)
+    settings = potential.network.settings
+    scale = ResolvedScale(torch.full((16,), 5.0, dtype=torch.float64), None)
+    inputs = Inputs.of(graph, places, scale, kind)
+    module = LocalModule(potential.network, kind, inputs.names())
+    charges = module(*inputs.tensors())[2].requires_grad_(True)
+    moved = places.clone().requires_grad_(True)
+    neutral = neutralised(charges, graph, torch.ones(16, dtype=torch.float64))
+    energy = short_range_energies(graph, moved, graph.cell, neutral, settings).sum()
+    smeared = long_range_energies(graph, moved, graph.cell, neutral, settings.smearing).sum()
+    slope, on_charges = torch.autograd.grad(energy + smeared, (moved, charges))
+    found, gradient = 0.0, slope
+    for half in (torch.arange(16) < 7, torch.arange(16) >= 7):
+        own = half.to(torch.float64)
+        energies, part, _ = module(*inputs._replace(owned=own, potential=on_charges).tensors())
+        found, gradient = found + float((own * energies).sum()), gradient + part
+    expected = potential.evaluate_graph(graph, frame.positions)
+    assert found + float((energy + smeared).detach()) == pytest.approx(
+        float(expected.energy[0]), abs=1e-9
+    )
+    torch.testing.assert_close(-gradient, expected.forces, atol=1e-10, rtol=0)
+
+
+@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One program for any number of atoms; the files beside it say what it was made of."""
+    potential = untrained(layers=1, dtype=torch.float64, charges=False)
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "cache"))
+    compiled = potential.to(compiled=True)
+    for n, box, pbc in ((12, 9.0, ~FREE), (30, 12.0, ~FREE), (10, 8.0, SLAB), (6, 7.0, FREE)):
+        frame = replace(salt_frame(n, n=n, box=box), pbc=pbc)
+        expected, found = potential.predict(frame), compiled.predict(frame)
+        assert found.energy == pytest.approx(expected.energy, abs=1e-10)
+        np.testing.assert_allclose(found.forces, expected.forces, atol=1e-12)
+        if expected.stress is not None:
+            np.testing.assert_allclose(found.stress, expected.stress, atol=1e-12)
+    (path,) = (tmp_path / "cache").glob("*.pt2")
+    assert path.stat().st_size < 5e6
+    # as an exported potential: its folder has the program, and it starts compiled
+    kind, model = Kind(False), tmp_path / "model"
+    checkpoint.write(model, potential)
+    program = model / checkpoint.PROGRAMS / file_name(kind, "float64")
+    program.parent.mkdir()
+    for suffix in (".pt2", ".json"):
+        path.with_suffix(suffix).rename(program.with_suffix(suffix))
+    monkeypatch.setattr(compiling, "compile_program", None)
+    read = checkpoint.read(model)
+    assert read.compiled
+    assert read._programs(read.graph(frame), torch.from_numpy(frame.positions), _longest(frame))
+    np.testing.assert_allclose(read.predict(frame).forces, expected.forces, atol=1e-12)
+    single = read.to(dtype=torch.float32).predict(frame)  # the folder has none: eager
+    np.testing.assert_allclose(single.forces, expected.forces, atol=1e-4)
+    # trained on: the weights beside the program are others
+    with torch.no_grad():
+        potential.network.source.add_(0.01)
+    checkpoint.write(model, potential)
+    with pytest.raises(InputError, match="stale"):
+        checkpoint.read(model).predict(frame)
+    described = program.with_suffix(".json")
+    document = json.loads(described.read_text())
+    for key, value, words in (
+        ("torch", "1.0", "another version of PyTorch"),
+        ("processor", ["amx_of_the_future"], "processor with amx_of_the_future"),
+        ("sha256", "0" * 64, "damaged"),
+    ):
+        changed = {**document, "network": compiling.state_digest(potential.network), key: value}
+        described.write_text(json.dumps(changed))
+        with pytest.raises(InputError, match=words):
+            load_program(program, potential.network, kind)
+
+
+def _longest(frame: Structure) -> ResolvedScale:
+    return ResolvedScale(torch.full((len(frame.numbers),), 5.0, dtype=torch.float64), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Kind(True),
+        Kind(True, mesh=True),
+        Kind(True, Boundary.PARTIAL),
+        Kind(True, Boundary.ISOLATED),
+        Kind(True, adaptive=True),
+        Kind(True, local=True),
+    ],
+    ids=lambda kind: kind.name,
+)
+def test_every_kind_compiles(kind: Kind, dtype: torch.dtype, tmp_path: Path) -> None:
+    chosen = ENVIRONMENT if kind.adaptive else None
+    potential = untrained(ladder=(3.0, 5.0, "long"), dtype=dtype, adaptive_cutoff=chosen)
+    network = potential._adaptive_network or potential.network
+    path = compile_program(network, kind, tmp_path / "program.pt2")
+    run = load_program(path, network, kind)
+    module, inputs = module_of(network, kind)
+    tolerance = 1e-5 if dtype is torch.float32 else 1e-12
+    for found, expected in zip(run(*inputs.tensors()), module(*inputs.tensors()), strict=True):
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=tolerance)
+
+
+def test_without_a_compiler_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(InputError, match=r"no C\+\+ compiler"):
+        untrained().to(compiled=True).predict(salt_frame(n=12, box=9.0))

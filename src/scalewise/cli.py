@@ -168,6 +168,12 @@ OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         str | None,
         typer.Option(help="Cutoffs, Å, from short to long, then perhaps `long`: train for all."),
     ),
+    "to": (
+        str | None,
+        typer.Option(
+            metavar="ENGINE", help="ase, openmm, lammps, metatomic, torchsim or ipi; default ase."
+        ),
+    ),
     "workers": (int | None, typer.Option(min=1, help="Processes; default one a core.")),
     "on": (
         str | None,
@@ -285,6 +291,8 @@ def _values(
         values["minutes"] = given["minutes"]
     if given.get("ladder") is not None:
         values["network.ladder"] = _rungs(given["ladder"])
+    if given.get("to") is not None:
+        values["to"] = given["to"]
     if experiment.name == "study" and files:
         values["predictions.files"] = list(files)
     return values or None

@@ -26,7 +26,7 @@ LAYERS = (
     {"doctor"},
     {"analysis"},
     {"interfaces"},
-    {"simulation"},
+    {"simulation", "export"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

@@ -197,6 +197,29 @@ def _say_missing(
         progress.message(f"{len(lacking)} of {count(len(frames), 'frame')} have no {name}{also}")
 
 
+def read_one(
+    path: Path, index: int = -1, *, check_units: bool = True
+) -> tuple[ase.Atoms, Structure]:
+    """Read one frame of a file, without its labels: as ASE has it, and checked.
+
+    Raises
+    ------
+    InputError
+        No such frame; a file or a frame that cannot be read.
+    """
+    images = read_file(path)
+    if not -len(images) <= index < len(images):
+        raise InputError(
+            "key 'index'",
+            f"{index}, but {path.name} has {count(len(images), 'frame')}",
+            f"Give {-len(images)} to {len(images) - 1}.",
+        )
+    number = index % len(images)
+    keys = without_labels(check_units=check_units)
+    (frame,) = convert_images([images[number]], str(path), keys, first=number)
+    return images[number], frame
+
+
 def without_labels(*, check_units: bool = True) -> LabelKeys:
     """Keys with which no label is read."""
     return LabelKeys(forces=None, energy=None, stress=None, check_units=check_units)

@@ -249,13 +249,8 @@ class Potential:
             A cutoff that is not positive, or longer than the network's; long range turned off in a
             network that was trained with it alone.
         """
+        check_long_range(self, scale)
         network, cutoffs, long = self.network.settings, scale.cutoff, scale.long_range
-        if not long and self.long_range is LongRange.ALWAYS:
-            raise InputError(
-                "long_range",
-                "long range turned off, but the network was trained with it alone",
-                "Train over a ladder that ends in `long`: scalewise train --ladder 3,6.5,long",
-            )
         places = torch.as_tensor(positions, device=self.device, dtype=torch.float64)
         near = None
         if (
@@ -365,6 +360,29 @@ class Potential:
         )
         _check_finite(frame, predicted)
         return predicted
+
+
+def check_scale(potential: Potential, scale: Scale) -> None:
+    """Assert that a potential has a scale, before a structure is there.
+
+    Raises
+    ------
+    InputError
+        As :meth:`Potential.evaluate_graph`.
+    """
+    check_long_range(potential, scale)
+    if scale.cutoff is not None:
+        potential.check_cutoffs(scale.cutoff)
+
+
+def check_long_range(potential: Potential, scale: Scale) -> None:
+    """Refuse to turn off the long range of a network that was trained with it alone."""
+    if not scale.long_range and potential.long_range is LongRange.ALWAYS:
+        raise InputError(
+            "long_range",
+            "long range turned off, but the network was trained with it alone",
+            "Train over a ladder that ends in `long`: scalewise train --ladder 3,6.5,long",
+        )
 
 
 def _check_finite(frame: Structure, predicted: Prediction) -> None:

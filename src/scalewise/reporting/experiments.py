@@ -411,6 +411,23 @@ EXPERIMENTS: Final = (
             "scalewise.simulation.figure:figures_of",
         ),
     ),
+    Experiment(
+        "export",
+        r"""Write a potential to a folder for an engine, with an example that runs there.
+
+    [bold]scalewise export runs/train start.xyz --to lammps --out lammps[/bold]
+
+    [bold]scalewise export runs/ladder start.xyz --to openmm inner=3.5[/bold]  two time steps
+
+    Engines: ase, openmm, lammps, metatomic, torchsim, ipi. Programs are compiled ahead of time for
+    this machine; start.xyz is the structure that the example begins with.""",
+        settings="scalewise.export.settings:ExportSettings",
+        run="scalewise.export.command:run_command",
+        out="runs/export",
+        model=True,
+        example="scalewise export runs/train start.xyz --to lammps",
+        options=("to",),
+    ),
 )
 
 DOCUMENTS: Final = {e.document.kind: e.document for e in EXPERIMENTS if e.document is not None}

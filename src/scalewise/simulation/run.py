@@ -14,9 +14,7 @@ from ase import units
 from scalewise.analysis.evaluation.predict import shorter
 from scalewise.core.errors import InputError
 from scalewise.core.progress import EVERY, SILENT, Pace, Progress
-from scalewise.core.wording import count
-from scalewise.data.readers import read_file
-from scalewise.data.reading import convert_images, without_labels
+from scalewise.data.reading import read_one
 from scalewise.data.splits import identify
 from scalewise.data.structure import Structure
 from scalewise.interfaces.ase import ScalewiseCalculator
@@ -148,16 +146,7 @@ def run_command(request: Request) -> Report:
     """
     settings, (file,) = request.settings, request.files
     model = open_potential(request.model, device=settings.device, cutoff=settings.cutoff)
-    images = read_file(file)
-    if not -len(images) <= settings.index < len(images):
-        raise InputError(
-            "key 'index'",
-            f"{settings.index}, but {file.name} has {count(len(images), 'frame')}",
-            f"Give {-len(images)} to {len(images) - 1}.",
-        )
-    number = settings.index % len(images)
-    image, keys = images[number], without_labels(check_units=settings.check_units)
-    (frame,) = convert_images([image], str(file), keys, first=number)
+    image, frame = read_one(file, settings.index, check_units=settings.check_units)
     for sentence in (*shorter(model, settings.cutoff), *left_out(image)):
         request.progress.message(sentence)
     report = _simulated(model, image, frame, settings, request.out, request.progress)

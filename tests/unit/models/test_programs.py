@@ -25,7 +25,7 @@ from scalewise.models.potential import Potential
 from scalewise.models.programs import compiling
 from scalewise.models.programs.compiling import compile_program, load_program, module_of
 from scalewise.models.programs.evaluation import file_name
-from scalewise.models.programs.modules import Boundary, Inputs, Kind, LocalModule, WholeModule
+from scalewise.models.programs.modules import Boundary, Inputs, Kind, LocalModule, Part, WholeModule
 from scalewise.models.protocol import Scale
 from scalewise.models.scale import ResolvedScale
 from support import salt_frame, untrained
@@ -95,7 +95,7 @@ def test_processes_that_share_atoms_find_what_one_finds() -> None:
     potential = untrained(ladder=(3.0, 5.0, "long"))
     frame = replace(salt_frame(n=16, box=9.0), pbc=FREE)
     graph, places = potential.graph(frame), torch.from_numpy(frame.positions)
-    kind = Kind(True, local=True)
+    kind = Kind(True, part=Part.LOCAL)
     settings = potential.network.settings
     scale = ResolvedScale(torch.full((16,), 5.0, dtype=torch.float64), None)
     inputs = Inputs.of(graph, places, scale, kind)
@@ -183,7 +183,10 @@ def _longest(frame: Structure) -> ResolvedScale:
         Kind(True, Boundary.PARTIAL),
         Kind(True, Boundary.ISOLATED),
         Kind(True, adaptive=True),
-        Kind(True, local=True),
+        Kind(True, part=Part.LOCAL),
+        Kind(True, part=Part.CHARGES),
+        Kind(True, part=Part.SMEARED),
+        Kind(True, mesh=True, part=Part.SMEARED),
     ],
     ids=lambda kind: kind.name,
 )

@@ -42,6 +42,8 @@ from scalewise.models.programs.modules import (
     Kind,
     LocalModule,
     Module,
+    Part,
+    SmearedModule,
     WholeModule,
 )
 from scalewise.models.scale import ResolvedScale
@@ -53,6 +55,13 @@ SCHEMA: Final = 1
 TOLERANCE: Final = 1e-3
 #: What a program is exported with again.
 REMEDY: Final = "Export the potential again, on this machine: scalewise export MODEL --to ..."
+
+MODULES: Final[dict[Part, type[Module]]] = {
+    Part.WHOLE: WholeModule,
+    Part.LOCAL: LocalModule,
+    Part.CHARGES: ChargesModule,
+    Part.SMEARED: SmearedModule,
+}
 
 Network = DensityNetwork | AdaptiveNetwork
 Run = Callable[..., tuple[Tensor, ...]]
@@ -83,7 +92,7 @@ def example(network: Network, kind: Kind) -> Inputs:
     edge = 2.6
     positions = edge * grid + random.uniform(-0.3, 0.3, (27, 3))
     periodic = {Boundary.PERIODIC: 3, Boundary.PARTIAL: 2, Boundary.ISOLATED: 0}[kind.boundary]
-    if kind.local:
+    if kind.near:
         periodic = 0
     frame = Structure(
         numbers=np.resize(np.array(elements), 27),
@@ -104,7 +113,8 @@ def example(network: Network, kind: Kind) -> Inputs:
         numbers = mesh_numbers(graph.cell[0].cpu().numpy(), settings.smearing)
         graph = replace(graph, mesh=numbers).to(weight.device, weight.dtype)
     places = torch.as_tensor(positions, device=weight.device, dtype=torch.float64)
-    return Inputs.of(graph, places, _scale(network, kind, graph, places), kind)
+    inputs = Inputs.of(graph, places, _scale(network, kind, graph, places), kind)
+    return inputs.smeared() if kind.part is Part.SMEARED else inputs
 
 
 def network_of(network: Network) -> DensityNetwork:
@@ -122,17 +132,14 @@ def _scale(
     return AdaptiveScale(trim_edges(graph, places, network.settings.shortest_cutoff), None)
 
 
-def module_of(network: Network, kind: Kind, *, charges: bool = False) -> tuple[Module, Inputs]:
+def module_of(network: Network, kind: Kind) -> tuple[Module, Inputs]:
     """The function that a kind is, and inputs to try it with."""
     inputs = example(network, kind)
     own = network if kind.adaptive else network_of(network)
-    of: type[Module] = WholeModule
-    if kind.local:
-        of = ChargesModule if charges else LocalModule
-    return of(own, kind, inputs.names()).eval(), inputs
+    return MODULES[kind.part](own, kind, inputs.names()).eval(), inputs
 
 
-def compile_program(network: Network, kind: Kind, path: Path, *, charges: bool = False) -> Path:
+def compile_program(network: Network, kind: Kind, path: Path) -> Path:
     """Compile a network to a package, and write it and the file that describes it.
 
     Parameters
@@ -141,8 +148,6 @@ def compile_program(network: Network, kind: Kind, path: Path, *, charges: bool =
         What is computed, in the network's type and on its device.
     path
         Of the package, which ends in ``.pt2``; beside it comes one that ends in ``.json``.
-    charges
-        Of a local kind: only the charges.
 
     Raises
     ------
@@ -155,7 +160,7 @@ def compile_program(network: Network, kind: Kind, path: Path, *, charges: bool =
             "no C++ compiler, which programs are built with",
             "Install one (such as g++), or compute without compiled=True.",
         )
-    module, inputs = module_of(network, kind, charges=charges)
+    module, inputs = module_of(network, kind)
     tensors = inputs.tensors()
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(DYNAMIC.get(n, ()), auto) or None for n in inputs.names())

@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scalewise.models import electrostatics
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.graph import Graph
@@ -43,6 +44,19 @@ class Boundary(StrEnum):
         return cls.PARTIAL if graph.partial else cls.PERIODIC
 
 
+class Part(StrEnum):
+    """What a program computes of a potential."""
+
+    #: All atoms: :class:`WholeModule`.
+    WHOLE = "whole"
+    #: The atoms of one process, without electrostatics: :class:`LocalModule`.
+    LOCAL = "local"
+    #: Their charges alone: :class:`ChargesModule`.
+    CHARGES = "charges"
+    #: The field of all smeared charges: :class:`SmearedModule`.
+    SMEARED = "smeared"
+
+
 @dataclass(frozen=True)
 class Kind:
     """What a program computes.
@@ -57,20 +71,26 @@ class Kind:
         Whether electrostatics is summed on a mesh, as that of large cells is.
     adaptive
         Whether the adaptive cutoff chooses the cutoffs; else they are an input.
-    local
-        Whether it is a :class:`LocalModule`.
+    part
+        All of it, or what the processes of an engine compute one after the other.
     """
 
     long_range: bool
     boundary: Boundary = Boundary.PERIODIC
     mesh: bool = False
     adaptive: bool = False
-    local: bool = False
+    part: Part = Part.WHOLE
+
+    @property
+    def near(self) -> bool:
+        """Whether it computes what is near the atoms of one process."""
+        return self.part in (Part.LOCAL, Part.CHARGES)
 
     @property
     def name(self) -> str:
         """A word for files."""
-        words = ["local" if self.local else str(self.boundary) if self.long_range else "any"]
+        words = [] if self.part is Part.WHOLE else [str(self.part)]
+        words += [] if self.near else [str(self.boundary) if self.long_range else "any"]
         words += ["mesh"] * self.mesh + ["long" if self.long_range else "short"]
         return "-".join([*words, *["adaptive"] * self.adaptive])
 
@@ -81,7 +101,8 @@ class Inputs(NamedTuple):
     Meanings and types are those of :class:`scalewise.models.graph.Graph`. Of
     ``first_neighbor_index``, only the width matters. Waves are those of the mesh where one is used,
     else of the Ewald sum. ``short_*`` are the lists of the adaptive
-    cutoff; ``owned`` and ``potential`` (eV/e) are those of :class:`LocalModule`.
+    cutoff; ``owned`` and ``potential`` (eV/e) are those of :class:`LocalModule`; ``charges`` (e)
+    are those of :class:`SmearedModule`.
     """
 
     positions: Tensor
@@ -105,6 +126,7 @@ class Inputs(NamedTuple):
     short_mask: Tensor | None = None
     owned: Tensor | None = None
     potential: Tensor | None = None
+    charges: Tensor | None = None
 
     @classmethod
     def of(
@@ -113,11 +135,11 @@ class Inputs(NamedTuple):
         """What a program of a kind takes of a graph and its scale."""
         inputs = cls(
             positions,
-            None if kind.local else graph.cell,
+            None if kind.near else graph.cell,
             scale.cutoffs if isinstance(scale, ResolvedScale) else None,
             graph.atom_types,
             graph.neighbor_index,
-            None if kind.local else graph.cell_shift,
+            None if kind.near else graph.cell_shift,
             graph.mask,
             graph.reverse_neighbor_index,
             graph.first_neighbor_index,
@@ -126,13 +148,15 @@ class Inputs(NamedTuple):
             short = scale.short_graph
             inputs = inputs._replace(
                 short_neighbor_index=short.neighbor_index,
-                short_cell_shift=None if kind.local else short.cell_shift,
+                short_cell_shift=None if kind.near else short.cell_shift,
                 short_mask=short.mask,
             )
-        if kind.local:
-            ones = torch.ones_like(positions[:, 0], dtype=graph.dtype)
+        ones = torch.ones_like(positions[:, 0], dtype=graph.dtype)
+        if kind.part is Part.LOCAL:
             inputs = inputs._replace(owned=ones)
             return inputs._replace(potential=0.0 * ones) if kind.long_range else inputs
+        if kind.part is Part.CHARGES:
+            return inputs
         if not kind.long_range:
             return inputs
         inputs = inputs._replace(
@@ -150,6 +174,14 @@ class Inputs(NamedTuple):
             third_wave=third,
         )
 
+    def smeared(self) -> Inputs:
+        """Those of :class:`SmearedModule` among the inputs of a whole structure."""
+        nothing: dict[str, Any] = dict.fromkeys(self._fields)
+        kept = {k: getattr(self, k) for k in ("positions", "cell", *WAVES)}
+        assert self.total_charge is not None
+        charges = torch.ones_like(self.atom_types, dtype=self.total_charge.dtype)
+        return Inputs(**{**nothing, **kept, "charges": charges})
+
     def tensors(self) -> tuple[Tensor, ...]:
         """Those that are used, in order."""
         return tuple(t for t in self if t is not None)
@@ -159,6 +191,7 @@ class Inputs(NamedTuple):
         return tuple(n for n, t in zip(self._fields, self, strict=True) if t is not None)
 
 
+WAVES: Final = ("first_wave", "second_wave", "third_wave")
 #: Dimensions whose size differs between structures.
 DYNAMIC: Final[dict[str, tuple[int, ...]]] = {
     "positions": (0,),
@@ -179,6 +212,7 @@ DYNAMIC: Final[dict[str, tuple[int, ...]]] = {
     "short_mask": (0, 1),
     "owned": (0,),
     "potential": (0,),
+    "charges": (0,),
 }
 
 
@@ -345,6 +379,37 @@ class LocalModule(Module):
         own = network.network if isinstance(network, AdaptiveNetwork) else network
         energies, charges = own.local(graph, given.positions, graph.cell, scale)
         return (energies,) if charges is None else (energies, charges)
+
+
+class SmearedModule(Module):
+    """The field of all smeared charges, in a periodic cell or of isolated atoms.
+
+    It returns the energy, eV [1], and its derivatives with respect to positions, charges and
+    strain.
+    """
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        given, smearing = self.given(tensors), self.network.settings.smearing
+        assert given.cell is not None
+        assert given.charges is not None
+        cell = given.cell
+
+        def energy(r: Tensor, q: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
+            turned = strain.transpose(0, 1)
+            r, h = (r + r @ turned)[None], cell + cell @ turned
+            if self.kind.boundary is Boundary.ISOLATED:
+                found = electrostatics.open_boundary(r, q[None], smearing)
+            else:
+                first, second, third = (getattr(given, name) for name in WAVES)
+                sums = electrostatics.particle_mesh if self.kind.mesh else electrostatics.ewald
+                found = sums(r, q[None], h, (first, second, third), smearing)
+            return found.sum(), found
+
+        slopes, (_, found) = torch.func.grad_and_value(energy, argnums=(0, 1, 2), has_aux=True)(
+            given.positions, given.charges, given.positions.new_zeros(3, 3)
+        )
+        return found, *slopes
 
 
 class ChargesModule(LocalModule):

@@ -1,0 +1,105 @@
+"""The potential as a driver of i-PI, which runs in i-PI's own process (``ffdirect``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ase
+import numpy as np
+import torch
+from ase.io import read
+
+from scalewise.core.errors import InputError
+from scalewise.interfaces.ase import ScalewiseCalculator
+from scalewise.interfaces.optional import require
+
+if TYPE_CHECKING:
+    from ipi.pes.dummy import Dummy_driver
+    from ipi.utils.units import unit_to_internal, unit_to_user
+else:
+    Dummy_driver = require("ipi.pes.dummy", "ipi").Dummy_driver
+    unit_to_internal = require("ipi.utils.units", "ipi").unit_to_internal
+    unit_to_user = require("ipi.utils.units", "ipi").unit_to_user
+
+
+class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
+    """Energy, forces and virial in atomic units, of positions and cells in atomic units.
+
+    Parameters
+    ----------
+    template
+        File with the elements, periodicity and total charge of the system.
+    model
+        Folder of a potential, or of the run that trained it.
+    cutoff, long_range, skin, dtype, compiled
+        As of :class:`scalewise.interfaces.ase.ScalewiseCalculator`. All may be words, as i-PI gives
+        them: ``4.5``, ``False``, ``float64``.
+
+    Raises
+    ------
+    InputError
+        As :class:`scalewise.interfaces.ase.ScalewiseCalculator`; another number of atoms than the
+        template's.
+
+    Examples
+    --------
+    A file ``driver.py`` for the input of i-PI, as ``scalewise export --to ipi`` writes it::
+
+        from scalewise.interfaces.ipi import ScalewiseDriver
+
+        __DRIVER_NAME__ = "scalewise"
+        __DRIVER_CLASS__ = "ScalewiseDriver"
+    """
+
+    def __init__(
+        self,
+        template: str,
+        model: str,
+        cutoff: float | str | None = None,
+        long_range: bool | str = True,
+        skin: float | str = 0.5,
+        dtype: str = "float32",
+        compiled: bool | str | None = None,
+        **options: Any,
+    ) -> None:
+        atoms = read(template)
+        assert isinstance(atoms, ase.Atoms)
+        self.atoms = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        self.atoms.info = dict(atoms.info)
+        self.calculator = ScalewiseCalculator(
+            model,
+            cutoffs=None if cutoff is None else float(cutoff),
+            long_range=_true(long_range),
+            skin=float(skin),
+            dtype=torch.float64 if dtype == "float64" else torch.float32,
+            compiled=None if compiled is None else _true(compiled),
+        )
+        super().__init__(**options)
+
+    def compute_structure(
+        self, cell: np.ndarray, pos: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray, str]:
+        """Evaluate one structure; ``cell`` has lattice vectors in columns."""
+        places = unit_to_user("length", "angstrom", np.asarray(pos).reshape(-1, 3))
+        if len(places) != len(self.atoms):
+            raise InputError(
+                "i-PI", f"{len(places)} atoms for a template of {len(self.atoms)}", "Name its file."
+            )
+        self.atoms.positions = places
+        periodic = bool(self.atoms.pbc.any())
+        if periodic:
+            self.atoms.set_cell(unit_to_user("length", "angstrom", np.asarray(cell).T))
+        energy = self.calculator.get_property("energy", self.atoms)
+        forces = self.calculator.get_property("forces", self.atoms)
+        virial = np.zeros((3, 3))
+        if periodic:
+            stress = self.calculator.get_property("stress", self.atoms)
+            virial = -self.atoms.get_volume() * stress[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+        force = unit_to_internal("force", "ev/ang", forces.reshape(np.shape(pos)))
+        energy, virial = (unit_to_internal("energy", "electronvolt", v) for v in (energy, virial))
+        return energy, force, virial, ""
+
+
+def _true(word: bool | str) -> bool:
+    """Whether a word of i-PI's input means yes."""
+    return str(word).strip().lower() not in ("false", "no", "0", "off")

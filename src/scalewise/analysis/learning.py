@@ -16,11 +16,11 @@ yet, :math:`L_s^2`. The first belongs to the system and stays, the second goes, 
 same for all scales. With the ratio :math:`\rho` of the longest scale's error to that of scale s,
 now, and :math:`f = e^{-\lambda}`, its gain at the end is
 
-.. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = \frac{K (\rho^{-2} - 1) - U (1 - f^2)}{f^2} + B
+.. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = K\, \frac{\rho^{-2} - 1 - U (1 - f^2)}{f^2} + B
 
 where U is by how much the two unlearned parts differ, over the longest scale's: the faster the
 error still falls the more, and short scales are behind more often than long ones. K (where
-:math:`\rho < 1`, else 1) and B are by how much potentials of one scale each, trained to their end,
+what it multiplies is positive, else 1) and B are by how much potentials of one scale each, trained to their end,
 differ from forks that went on from shared weights: these make short scales better than they are
 alone. A ladder may be behind a potential of its longest scale: that is in
 :math:`\lambda`, too. For gains of more frames or channels there is none of this; rungs of a ladder
@@ -61,7 +61,7 @@ DECAY: Final = 0.7
 #: Mean and standard deviation of log K.
 SHARED: Final = (0.45, 0.5)
 #: Standard deviation of U over the slope, below zero and above.
-UNEVEN: Final = (0.2, 0.45)
+UNEVEN: Final = (0.2, 0.8)
 #: Standard deviation of B.
 BASE: Final = 0.025
 #: Scale of a half-normal distribution: how much higher the log error of a ladder's longest scale is
@@ -209,7 +209,7 @@ def at_end(
     ...     gains = at_end(now, Learning(1000, 0.0, slope=slope))
     ...     print([round(float(q), 2) for q in np.quantile(gains, [0.025, 0.975])])
     [0.08, 0.43]
-    [-0.1, 0.94]
+    [-1.0, 0.93]
     """
     assert now.gain is not None
     assert now.low is not None
@@ -225,10 +225,10 @@ def at_end(
     if learning.slope is None:
         slope *= UNKNOWN
     apart = slope * np.where(uneven < 0, UNEVEN[0], UNEVEN[1]) * uneven
+    x = (beyond - apart * (1.0 - share)) / share
     if compared == "forks":
         mean, spread = SHARED
-        beyond = np.where(beyond > 0, np.exp(mean + spread * shared), 1.0) * beyond
-    x = (beyond - apart * (1.0 - share)) / share + (BASE * base if compared == "forks" else 0.0)
+        x = np.where(x > 0, np.exp(mean + spread * shared), 1.0) * x + BASE * base
     return np.asarray(1.0 - 1.0 / np.sqrt(1.0 + np.maximum(x, WORST)))
 
 

@@ -127,7 +127,9 @@ def test_the_answer_for_the_system() -> None:
     done, early, late = (Learning(1000, fall) for fall in (0.0, 1.0, 0.02))
     assert decide_for_system(needed, done, asked).answer is Answer.NEEDED
     assert decide_for_system(alike, done, asked).answer is Answer.NOT_NEEDED
-    assert decide_for_system(needed, early, asked).answer is Answer.NEEDED
+    assert decide_for_system(needed, Learning(1000, 0.1), asked).answer is Answer.NEEDED
+    # what short scales have not learned yet may be as much (a planted law, after 300 steps)
+    assert decide_for_system(needed, early, asked).answer is Answer.CANNOT_TELL
     found = decide_for_system(alike, early, asked)
     assert found.answer is Answer.CANNOT_TELL
     assert found.reason.startswith("the network is still learning: ask again after a training 4")
@@ -244,7 +246,7 @@ def test_what_is_planted_is_found() -> None:
     assert answers == ["needed", "needed", "not needed", "not needed"]
     assert found["enough"] == 5.0
     assert found["reference"] == 3
-    early = judge_subset(errors([1.5, 1.2, 1.0, 1.0]), scales, Learning(1000, 0.4), settings)
+    early = judge_subset(errors([1.5, 1.2, 1.0, 1.0]), scales, Learning(1000, 0.1), settings)
     answers = [s["system"]["answer"] for s in early["scales"]]
     assert answers == ["needed", "cannot tell", "cannot tell", "not needed"]
     assert early["enough"] == 6.0

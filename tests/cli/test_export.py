@@ -213,7 +213,7 @@ def test_lammps_gives_the_same_forces_on_any_number_of_processes(
         ("units metal", "units real", "units metal, not real"),
         ("units metal", "units metal\nnewton off", "newton on"),
         ("atom_modify map yes", "", "atom_modify map yes"),
-        ("pair_coeff * * Cl Na", "pair_coeff * * Cl Br", "does not know the element Br"),
+        ("pair_coeff * * Na Cl", "pair_coeff * * Na Br", "does not know the element Br"),
         ("pair_style scalewise .", "comm_modify cutoff 5\npair_style scalewise . ghosts", "ghosts"),
     ):
         (tmp_path / "out/in.wrong").write_text(said.replace(old, new))

@@ -21,8 +21,8 @@ now, and :math:`f = e^{-\lambda}`, its gain at the end is
 where U is by how much the two unlearned parts differ, over the longest scale's: the faster the
 error still falls the more, and short scales are behind more often than long ones. K (where
 what it multiplies is positive, else 1) and B are by how much potentials of one scale each, trained
-to their end, differ from forks that went on from shared weights: these make short scales better than they are
-alone. A ladder may be behind a potential of its longest scale: that is in
+to their end, differ from forks that went on from shared weights: these make short scales better
+than they are alone. A ladder may be behind a potential of its longest scale: that is in
 :math:`\lambda`, too. For gains of more frames or channels there is none of this; rungs of a ladder
 have a wider interval of :math:`\rho` in the place of K and B. All of them are drawn from the
 distributions that they had on such ladders, beside the interval of :math:`\rho`; what is known of

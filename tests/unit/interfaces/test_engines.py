@@ -128,7 +128,7 @@ def test_torchsim(dtype: torch.dtype) -> None:
     potential = untrained(dtype=dtype, **NETWORKS["long"])
     for shapes in (("cubic", "triclinic", "cubic"), ("cluster", "cluster")):
         systems = [salt(shape, 8 + 2 * k, k) for k, shape in enumerate(shapes)]
-        state = ts.io.atoms_to_state(systems, torch.device("cpu"), dtype)
+        state = ts.io.atoms_to_state(systems, torch.device("cpu"), torch.float64)
         model = TorchSimModel(potential)
         for moved in (0.0, 0.1, 1.0):  # within the skin, and beyond
             state.positions[3] += moved

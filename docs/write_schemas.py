@@ -41,6 +41,7 @@ MAPS: Final = {
     ),
     "locality": ("against.elements",),
     "simulation": ("cutoffs",),
+    "trust": ("simulations[].shortest",),
     "evaluation": ("residuals[].components", "residuals[].counts"),
 }
 #: What may be null though numbers with a fraction always may.
@@ -68,6 +69,7 @@ NULLABLE: Final = {
         "thermostat",
         *("distances.pairs[].g", "distances.pairs[].coordination"),
     ),
+    "trust": ("uncertainty.level", "uncertainty.made_with"),
 }
 #: Keys that a document need not have.
 OPTIONAL: Final = {

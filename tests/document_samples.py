@@ -28,6 +28,7 @@ from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
 from scalewise.reporting.report import Report
 from scalewise.simulation.settings import SimulationSettings
+from scalewise.trust.settings import TrustSettings
 from support import salt_frame, untrained
 
 #: Of a training that fell to a half with every doubling.
@@ -258,6 +259,27 @@ def simulation(folder: Path) -> list[Report]:
     return [*found, replace(found[1], body={**found[1].body, "ended": ended})]
 
 
+def trust(folder: Path) -> list[Report]:
+    """With bounds, whose groups are halved; without, of one scale; one simulation broke."""
+    made = TrustSettings(
+        role="all",
+        starts=1,
+        picoseconds=0.05,
+        level=0.6,
+        block=2,
+        bootstrap=100,
+        cutoff=4.0,
+        device="cpu",
+    )
+    found = [
+        scalewise.assess_trust(potential(ladder=ladder), structures(), None, made, folder / name)
+        for name, ladder in (("ladder", True), ("single", False))
+    ]
+    first, *others = found[1].body["simulations"]
+    broken = {**first, "survived": False, "reason": "overlap", "drift": None, "temperature": None}
+    return [*found, replace(found[1], body={**found[1].body, "simulations": [broken, *others]})]
+
+
 #: By kind; each works in a folder of its own.
 MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "evaluation": evaluation,
@@ -267,6 +289,7 @@ MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "prove": prove,
     "locality": locality,
     "simulation": simulation,
+    "trust": trust,
     "doctor": doctor,
     "study": lambda _: [study_report(study())],
 }

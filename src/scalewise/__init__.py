@@ -51,6 +51,8 @@ _PUBLIC = {
     "bound_locality": "analysis.locality.run",
     "audit_predictions": "study.run",
     "simulate": "simulation.run",
+    "assess_trust": "trust.card",
+    "export_potential": "export.command",
     "EvaluateSettings": "analysis.evaluation.settings",
     "ScanSettings": "analysis.cutoff_scan.settings",
     "ForkComparisonSettings": "analysis.forks.settings",
@@ -61,6 +63,8 @@ _PUBLIC = {
     "AseReference": "analysis.locality.reference",
     "SolutionReference": "analysis.locality.reference",
     "SimulationSettings": "simulation.settings",
+    "TrustSettings": "trust.settings",
+    "ExportSettings": "export.settings",
     "Report": "reporting.report",
     "Verdict": "statistics.verdict",
     # the testbed
@@ -120,6 +124,8 @@ if TYPE_CHECKING:
     from scalewise.data.structure import Structure as Structure
     from scalewise.doctor.examine import diagnose_data as diagnose_data
     from scalewise.doctor.settings import DoctorSettings as DoctorSettings
+    from scalewise.export.command import export_potential as export_potential
+    from scalewise.export.settings import ExportSettings as ExportSettings
     from scalewise.interfaces.ase import ScalewiseCalculator as ScalewiseCalculator
     from scalewise.interfaces.openmm import openmm_system as openmm_system
     from scalewise.models.adapters.ase_calculator import AseModel as AseModel
@@ -149,3 +155,5 @@ if TYPE_CHECKING:
     from scalewise.testbed.solution import generate_solution as generate_solution
     from scalewise.training.run import train as train
     from scalewise.training.settings import TrainSettings as TrainSettings
+    from scalewise.trust.card import assess_trust as assess_trust
+    from scalewise.trust.settings import TrustSettings as TrustSettings

@@ -412,6 +412,34 @@ EXPERIMENTS: Final = (
         ),
     ),
     Experiment(
+        "trust",
+        r"""Say how far a potential can be trusted: simulations from its data, bounds on its forces.
+
+    [bold]scalewise trust runs/ladder dft.xyz[/bold]  eight times 20 ps at 300 K, and at 390 K
+
+    [bold]scalewise trust runs/ladder dft.xyz temperature=600 picoseconds=5
+    --workers 4[/bold]
+
+    Writes trust.json, figures/ and simulations/ below --out.
+
+    Interrupted, it continues.""",
+        settings="scalewise.trust.settings:TrustSettings",
+        run="scalewise.trust.card:run_command",
+        out="runs/trust",
+        model=True,
+        example="scalewise trust runs/ladder dft.xyz",
+        options=("workers",),
+        continues=True,
+        document=Document(
+            "trust",
+            "trust",
+            1,
+            "scalewise.trust.table:print_trust",
+            "scalewise.trust.figure:figures_of",
+            "scalewise.trust.card:check_trust",
+        ),
+    ),
+    Experiment(
         "export",
         r"""Write a potential to a folder for an engine, with an example that runs there.
 

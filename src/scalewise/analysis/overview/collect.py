@@ -15,7 +15,17 @@ from scalewise.reporting.report import Report
 
 #: Kinds of documents in the order of a project.
 ORDER: Final = (
-    *("doctor", "locality", "curve", "forks", "prove", "refine", "evaluation", "simulation"),
+    *(
+        "doctor",
+        "locality",
+        "curve",
+        "forks",
+        "prove",
+        "refine",
+        "evaluation",
+        "simulation",
+        "trust",
+    ),
     "study",
 )
 

@@ -30,6 +30,7 @@ HEADINGS: Final = {
     "refine": "Fewer and cheaper scales",
     "evaluation": "Errors",
     "simulation": "A simulation",
+    "trust": "How far it can be trusted",
     "study": "Choosing between scales",
 }
 #: Of a run's validations: the end of a column's name in the log, and what is drawn.

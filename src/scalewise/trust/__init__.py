@@ -1,0 +1,1 @@
+"""A trust card: how long simulations with a potential live, and how wrong its forces may be."""

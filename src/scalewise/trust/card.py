@@ -1,0 +1,352 @@
+"""The trust card of a potential: simulations from its own data, and bounds on its forces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import ase
+import numpy as np
+from ase.data import chemical_symbols
+from scipy.stats import binomtest
+
+from scalewise.analysis.evaluation.predict import known, shorter
+from scalewise.analysis.evaluation.selection import (
+    FrameSelection,
+    SplitSource,
+    model_folder,
+    read_selection,
+    select_frames,
+    subsample,
+)
+from scalewise.core.errors import InputError
+from scalewise.core.jobs import run_jobs
+from scalewise.core.progress import SILENT, Counted, Progress
+from scalewise.core.wording import count
+from scalewise.data.neighbors import build
+from scalewise.data.splits import Split
+from scalewise.data.structure import Structure
+from scalewise.models.opening import open_potential
+from scalewise.models.potential import Potential, check_scale
+from scalewise.models.protocol import Scale
+from scalewise.reporting.experiments import Request
+from scalewise.reporting.report import Report, provenance
+from scalewise.simulation.run import simulate
+from scalewise.simulation.settings import SimulationSettings
+from scalewise.statistics.bootstrap import Resampling
+from scalewise.trust.settings import TrustSettings
+from scalewise.trust.uncertainty import (
+    Bound,
+    Disagreement,
+    compare_scales,
+    neighboring_scales,
+)
+
+UNITS: Final = {
+    "temperature": "K",
+    "survival": "share of simulations, 95 % interval of Clopper and Pearson",
+    "drift": "eV/atom/ps",
+    "shortest, data, simulated": "Å",
+    "ns_per_day": "ns/day",
+    "bound, error, floor": "meV/Å, length of the vector; medians over atoms",
+    "held": "share of forces within their bound; 95 % interval over groups",
+}
+#: Å by which a simulation may come nearer than any frame before it is said.
+NEARER: Final = 0.1
+#: Frames that the shortest distances of the data are of, at most.
+LOOKED_AT: Final = 500
+#: Distances as far as this are looked at, Å.
+REACH: Final = 4.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """One simulation: its folder, the frame that it begins with, temperature and number."""
+
+    name: str
+    frame: int
+    temperature: float
+    number: int
+
+
+def assess_trust(
+    potential: Potential,
+    structures: Sequence[Structure],
+    split: Split | SplitSource | None = None,
+    settings: TrustSettings | None = None,
+    out: Path | str = "runs/trust",
+    *,
+    progress: Progress = SILENT,
+) -> Report:
+    """Simulate from frames of labelled data, and bound the errors of forces.
+
+    Parameters
+    ----------
+    potential
+        What is to be trusted. Bounds need one that was trained over a ladder.
+    structures
+        With labelled forces.
+    split
+        Says which structures are for validation (bounds are made with them) and which for tests.
+    settings
+        Temperatures, number and length of the simulations.
+    out
+        Folder of the simulations, which go on where they were interrupted.
+    progress
+        Whom to tell.
+
+    Returns
+    -------
+    Report
+        Of the kind ``trust``.
+
+    Raises
+    ------
+    InputError
+        As :func:`scalewise.evaluate` and :func:`scalewise.simulate`.
+    """
+    settings, out = settings or TrustSettings(), Path(out)
+    scale = Scale(settings.cutoff, settings.long_range)
+    check_scale(potential, scale)
+    source = split if isinstance(split, SplitSource) else SplitSource.given(split)
+    choice = select_frames(structures, settings, source)
+    known(potential, [structures[k] for k in choice.scored])
+    uncertainty = _uncertainty(potential, structures, choice, source, scale, settings, progress)
+    first = structures[int(choice.scored[0])]
+    forecast = _forecast(potential, first, scale, settings)
+    simulations = _simulations(potential, structures, choice, settings, out, forecast, progress)
+    body: dict[str, Any] = {
+        "model": potential.name,
+        "choice": {"roles": choice.how, "groups": choice.grouped},
+        "simulations": simulations,
+        "survival": _survival(simulations),
+        "distances": _distances(structures, simulations),
+        "cost": {
+            "atoms": len(first.numbers),
+            "forecast": forecast,
+            "ns_per_day": float(np.median([s["ns_per_day"] for s in simulations])),
+            "workers": settings.workers,
+        },
+        "uncertainty": uncertainty,
+    }
+    body["warnings"] = [
+        *choice.warnings,
+        *shorter(potential, settings.cutoff),
+        *_warnings(body, settings),
+    ]
+    return Report.made(
+        "trust",
+        body,
+        settings=settings.model_dump(mode="json"),
+        units=UNITS,
+        provenance=provenance(choice.data),
+    )
+
+
+def run_command(request: Request) -> Report:
+    """Run ``scalewise trust``: the potential, the file and its split are read here."""
+    settings = request.settings
+    if request.options.get("workers") is not None:
+        settings = settings.model_copy(update={"workers": request.options["workers"]})
+    model = open_potential(request.model, device=settings.device, cutoff=settings.cutoff)
+    folder = model_folder(request.model)
+    structures, source = read_selection(folder, request.files[0], settings, request.progress)
+    return assess_trust(model, structures, source, settings, request.out, progress=request.progress)
+
+
+# ------------------------------------------------------------------------------- simulations
+
+
+def _simulations(
+    potential: Potential,
+    structures: Sequence[Structure],
+    choice: FrameSelection,
+    settings: TrustSettings,
+    out: Path,
+    forecast: float,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    chosen = subsample(choice.scored, settings.starts)
+    starts = [
+        Start(f"{kelvin:.0f}K-{k}", int(chosen[k % len(chosen)]), kelvin, k)
+        for kelvin in (settings.temperature, settings.hotter * settings.temperature)
+        for k in range(settings.starts)
+    ]
+    hours = len(starts) * 24e-3 * settings.picoseconds / forecast / settings.workers
+    progress.message(
+        f"{len(starts)} simulations of {settings.picoseconds:g} ps, from "
+        f"{count(len(chosen), 'frame')} of {', '.join(choice.members)}: about "
+        + (f"{hours:.1f} hours" if hours > 1 else f"{60 * hours:.0f} minutes")
+    )
+    frames = {s.frame: structures[s.frame].to_ase() for s in starts}
+    shared = (potential, frames, settings, out)
+    found: dict[int, dict[str, Any]] = {}
+    jobs = run_jobs(_simulated, shared, starts, settings.workers)
+    for k, result in progress.track(Counted(jobs, len(starts)), "Simulating"):
+        found[k] = result
+    return [found[k] for k in range(len(starts))]
+
+
+def _simulated(
+    shared: tuple[Potential, Mapping[int, ase.Atoms], TrustSettings, Path], start: Start
+) -> dict[str, Any]:
+    potential, frames, settings, out = shared
+    made: SimulationSettings = settings.simulation(start.temperature, start.number)
+    report = simulate(potential, frames[start.frame], made, out / "simulations" / start.name)
+    body = report.body
+    ended = body["ended"]
+    return {
+        "name": start.name,
+        "frame": start.frame,
+        "asked": start.temperature,
+        "temperature": (body["temperature"] or {}).get("mean"),
+        "picoseconds": body["picoseconds"],
+        "survived": ended is None,
+        "reason": None if ended is None else ended["reason"],
+        "drift": (body["drift"] or {}).get("mean"),
+        "ns_per_day": body["ns_per_day"],
+        "shortest": {p["pair"]: p["shortest"] for p in body["distances"]["pairs"]},
+    }
+
+
+def _survival(simulations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """How many survived at each temperature."""
+    found = []
+    for kelvin in sorted({s["asked"] for s in simulations}):
+        own = [s for s in simulations if s["asked"] == kelvin]
+        survived = sum(s["survived"] for s in own)
+        ends = binomtest(survived, len(own)).proportion_ci(method="exact")
+        found.append(
+            {
+                "temperature": kelvin,
+                "simulations": len(own),
+                "survived": survived,
+                "interval": [float(ends.low), float(ends.high)],
+                "picoseconds": float(sum(s["picoseconds"] for s in own)),
+            }
+        )
+    return found
+
+
+def _distances(
+    structures: Sequence[Structure], simulations: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The shortest distance of each pair of elements, of the data and of the simulations."""
+    data: dict[str, float] = {}
+    for k in subsample(np.arange(len(structures)), LOOKED_AT).tolist():
+        frame = structures[k]
+        pairs = build(frame, REACH, full=False, images=True)
+        other = pairs.i != pairs.j
+        numbers = np.sort(frame.numbers[np.stack([pairs.i[other], pairs.j[other]])], axis=0)
+        kinds, inverse = np.unique(numbers, axis=1, return_inverse=True)
+        shortest = np.full(kinds.shape[1], np.inf)
+        np.minimum.at(shortest, inverse.ravel(), pairs.distance[other])
+        for (a, b), length in zip(kinds.T.tolist(), shortest.tolist(), strict=True):
+            name = f"{chemical_symbols[a]}-{chemical_symbols[b]}"
+            data[name] = min(length, data.get(name, np.inf))
+    seen: dict[str, float] = {}
+    for simulation in simulations:
+        for pair, length in simulation["shortest"].items():
+            if length is not None:
+                seen[pair] = min(length, seen.get(pair, np.inf))
+    return [{"pair": p, "data": data.get(p), "simulated": seen[p]} for p in sorted(seen)]
+
+
+def _forecast(
+    potential: Potential, frame: Structure, scale: Scale, settings: TrustSettings
+) -> float:
+    """What one evaluation forecasts of a simulation, ns/day."""
+    at = potential.prepare(frame)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        at(scale)
+        seconds.append(time.perf_counter() - start)
+    return 86.4e-3 * settings.timestep / min(seconds[1:])  # of fs/s
+
+
+# ------------------------------------------------------------------------------- uncertainty
+
+
+def _uncertainty(
+    potential: Potential,
+    structures: Sequence[Structure],
+    choice: FrameSelection,
+    source: SplitSource,
+    scale: Scale,
+    settings: TrustSettings,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Bounds on forces, and what share of them holds; why there are none, if there are none."""
+    if not neighboring_scales(potential, scale):
+        return _no_bounds("the potential has one scale: train over a ladder, --ladder 3,6.5,long")
+    data: dict[str, Disagreement] = {}
+    members = dict(choice.members)
+    split = source.split
+    apart = "frames of role valid"
+    if split is not None and "valid" in split.role and "valid" not in members:
+        members["valid"] = np.array(
+            [k for k in split.members("valid") if structures[k].labels.forces is not None],
+            dtype=int,
+        )
+    for role, numbers in members.items():
+        if len(numbers):
+            frames = [structures[k] for k in numbers.tolist()]
+            data[role] = compare_scales(potential, frames, choice.group[numbers], scale, progress)
+    least = int(np.ceil(1.0 / (1.0 - settings.level) - 1e-9))
+    if "valid" not in data or len(np.unique(data["valid"].group)) < least:
+        first = next(iter(data))
+        groups = np.unique(data[first].group)
+        if len(groups) < 2 * least:
+            return _no_bounds(
+                f"bounds that hold {settings.level:.0%} are made with {least} groups of frames or "
+                f"more, and tested on others: role valid has too few, and '{first}' has "
+                f"{len(groups)}"
+            )
+        half = np.random.default_rng(settings.seed).permutation(groups)[: len(groups) // 2]
+        data["valid"] = data[first].of_groups(half)
+        data[first] = data[first].of_groups(np.setdiff1d(groups, half))
+        apart = f"half of the groups of '{first}'"
+    made = data.pop("valid")
+    bound = Bound.calibrated(made, settings.level)
+    resampling = Resampling(settings.seed, settings.bootstrap)
+    return {
+        "reason": None,
+        "level": settings.level,
+        "factor": bound.factor,
+        "floor": 1e3 * bound.floor,
+        "made_with": f"{apart}, {count(len(np.unique(made.group)), 'group')}",
+        "roles": [{"role": r, **bound.coverage(d, resampling)} for r, d in data.items()],
+    }
+
+
+def _no_bounds(reason: str) -> dict[str, Any]:
+    empty = dict.fromkeys(("level", "factor", "floor", "made_with"))
+    return {"reason": reason, **empty, "roles": []}
+
+
+def _warnings(body: Mapping[str, Any], settings: TrustSettings) -> list[str]:
+    found = []
+    for near in body["distances"]:
+        if near["data"] is not None and near["simulated"] < near["data"] - NEARER:
+            found.append(
+                f"{near['pair']} came as near as {near['simulated']:.2f} Å, nearer than in any "
+                f"frame ({near['data']:.2f} Å): the potential was not trained there"
+            )
+    for role in body["uncertainty"]["roles"]:
+        ends = role["interval"]
+        if ends is not None and ends[1] < settings.level:
+            found.append(
+                f"bounds hold {role['held']:.0%} of the forces of '{role['role']}', not "
+                f"{settings.level:.0%}: these frames are of another kind than those of validation"
+            )
+    return found
+
+
+def check_trust(results: Mapping[str, Any], where: str) -> None:
+    """Refuse what cannot be shown."""
+    if not results["simulations"]:
+        raise InputError(where, "no simulations", "Run scalewise trust again.")

@@ -1,0 +1,55 @@
+"""Settings of ``scalewise trust``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from scalewise.analysis.evaluation.settings import SelectionSettings
+from scalewise.core.settings import Count, Length
+from scalewise.simulation.settings import LONGEST_STEP, SimulationSettings
+
+
+class TrustSettings(SelectionSettings):
+    """Simulations from frames of a file, and the frames that uncertainties are tested on."""
+
+    temperature: float = Field(300.0, ge=1.0, le=1e5, description="K, of half of the simulations")
+    hotter: float = Field(
+        1.3, gt=1.0, le=10.0, description="times as hot is the other half of the simulations"
+    )
+    starts: int = Field(8, ge=1, le=1000, description="simulations at each temperature")
+    picoseconds: float = Field(20.0, gt=0, le=1e9, description="length of each simulation")
+    timestep: float = Field(0.5, gt=0, le=LONGEST_STEP, description="fs")
+    cutoff: Length | None = Field(
+        None,
+        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
+        "cutoff, or the network's",
+    )
+    long_range: bool = Field(
+        True, description="long range, where the network was trained without, too"
+    )
+    level: float = Field(
+        0.9, gt=0.5, lt=1.0, description="share of atoms whose force a bound is to hold"
+    )
+    dtype: Literal["float32", "float64"] = Field("float32", description="of the network")
+    compile: bool = Field(
+        False, description="compile the network first: a minute or two, then faster steps"
+    )
+    workers: Count = Field(1, description="simulations at a time; also `--workers`")
+
+    def simulation(self, temperature: float, number: int) -> SimulationSettings:
+        """The settings of one simulation."""
+        return SimulationSettings(
+            temperature=temperature,
+            picoseconds=self.picoseconds,
+            timestep=self.timestep,
+            velocities="drawn",
+            cutoff=self.cutoff,
+            long_range=self.long_range,
+            log_every=max(20.0, self.timestep),
+            dtype=self.dtype,
+            compile=self.compile,
+            device=self.device,
+            seed=self.seed + number,
+        )

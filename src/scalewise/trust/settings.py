@@ -47,7 +47,9 @@ class TrustSettings(SelectionSettings):
             velocities="drawn",
             cutoff=self.cutoff,
             long_range=self.long_range,
-            log_every=max(20.0, self.timestep),
+            # of short ones, too, enough rows and frames
+            log_every=max(min(20.0, 10.0 * self.picoseconds), self.timestep),
+            save_every=max(min(100.0, 50.0 * self.picoseconds), self.timestep),
             dtype=self.dtype,
             compile=self.compile,
             device=self.device,

@@ -77,7 +77,7 @@ def openmm_system(
         context = openmm.Context(system, integrator)
         context.setPositions(0.1 * atoms.positions)
     """
-    openmm = _with_python_forces(require_openmm())
+    openmm = with_python_forces(require_openmm())
     system, periodic = openmm.System(), bool(atoms.pbc.all())
     for mass in atoms.get_masses():
         system.addParticle(mass)
@@ -141,7 +141,14 @@ class _Force:
         return energy / KILOJOULE, forces / KILOJOULE * NANOMETER
 
 
-def _with_python_forces(openmm: Any) -> Any:
+def with_python_forces(openmm: Any) -> Any:
+    """The module, if it has ``PythonForce``.
+
+    Raises
+    ------
+    InputError
+        It has none.
+    """
     if not hasattr(openmm, "PythonForce"):
         raise InputError(
             "openmm",

@@ -64,12 +64,14 @@ def force_field(particles: list[int], periodic: bool) -> Any:
     return system
 
 
-def evaluated(system: Any, places: np.ndarray) -> tuple[float, np.ndarray]:
+def evaluated(
+    system: Any, places: np.ndarray, groups: set[int] | int = -1
+) -> tuple[float, np.ndarray]:
     made = openmm.Context(
         system, openmm.VerletIntegrator(0.0005), openmm.Platform.getPlatformByName("Reference")
     )
     made.setPositions(places / NANOMETER)
-    state = made.getState(getEnergy=True, getForces=True)
+    state = made.getState(getEnergy=True, getForces=True, groups=groups)
     forces = state.getForces(asNumpy=True)._value * KILOJOULE / NANOMETER
     return state.getPotentialEnergy()._value * KILOJOULE, forces
 
@@ -77,12 +79,10 @@ def evaluated(system: Any, places: np.ndarray) -> tuple[float, np.ndarray]:
 def test_each_pair_is_counted_once() -> None:
     potential = untrained((1, 8), layers=1, ladder=(3.0, 4.0, "long"))
     solute = ase.Atoms("OHH", PLACES[SOLUTE])
-    split = PLACES.copy()
-    split[1, 0] += BOX  # the molecule in two halves
     whole = force_field(list(range(7)), periodic=True)
     before, forces_before = evaluated(whole, PLACES)
     mixed = mixed_openmm_system(whole, potential, solute, SOLUTE)
-    energy, forces = evaluated(mixed, split)
+    energy, forces = evaluated(mixed, PLACES)
     alone, forces_alone = evaluated(force_field(SOLUTE, periodic=False), PLACES[SOLUTE])
     solute.calc = sw.ScalewiseCalculator(potential)
     expected = forces_before.copy()
@@ -90,6 +90,12 @@ def test_each_pair_is_counted_once() -> None:
     assert energy == pytest.approx(before - alone + solute.get_potential_energy(), abs=1e-5)
     np.testing.assert_allclose(forces, expected, atol=1e-4)
     assert evaluated(whole, PLACES)[0] == before  # it was not changed
+    split = PLACES.copy()
+    split[1, 0] += BOX  # the molecule in two halves is one for the potential
+    for k in range(mixed.getNumForces() - 1):
+        mixed.getForce(k).setForceGroup(3)
+    found, _ = evaluated(mixed, split, groups={0})
+    assert found == pytest.approx(solute.get_potential_energy(), abs=1e-6)
 
 
 def test_what_would_be_counted_twice_is_refused() -> None:

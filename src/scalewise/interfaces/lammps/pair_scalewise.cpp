@@ -458,7 +458,7 @@ class PairScalewise : public Pair {
     auto h = cell();
     given["cell"] = torch::from_blob(h.data(), {1, 3, 3}, torch::kFloat64).clone();
     given["total_charge"] = torch::zeros({1}, type);
-    if (description.at("boundary") != "periodic") return;
+    if (!long_range || description.at("boundary") != "periodic") return;
     double reach = std::stod(description.at("reach")), spacing = std::stod(description.at("spacing"));
     bool mesh = description.at("sum") == "mesh";
     std::array<torch::Tensor, 3> waves;

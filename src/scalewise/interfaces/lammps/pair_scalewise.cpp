@@ -219,9 +219,11 @@ class PairScalewise : public Pair {
                    arg[1 + type], description["elements"]);
       element_of[type] = at - known.begin();
     }
+    if (!allocated) {
+      memory->create(setflag, types + 1, types + 1, "pair:setflag");
+      memory->create(cutsq, types + 1, types + 1, "pair:cutsq");
+    }
     allocated = 1;
-    memory->create(setflag, types + 1, types + 1, "pair:setflag");
-    memory->create(cutsq, types + 1, types + 1, "pair:cutsq");
     for (int i = 1; i <= types; i++)
       for (int j = i; j <= types; j++) setflag[i][j] = 1;
   }
@@ -531,6 +533,7 @@ class PairScalewise : public Pair {
   {
     int n = atom->nlocal;
     if (n == 0) return;
+    if (n == 1) error->all(FLERR, "scalewise: programs are for two atoms or more");
     if (neighbor->ago == 0 || lists.atoms != n) list_whole();
     std::vector<double> x(3 * n);
     std::vector<int64_t> types(n);
@@ -552,6 +555,12 @@ class PairScalewise : public Pair {
           second.push_back(lists.neighbor[slot]);
           for (int d = 0; d < 3; d++) shift.push_back(lists.shift[slot][d]);
         }
+      }
+      // programs have no sizes below two: pairs that are too far apart to act
+      for (int far = 1; first.size() < 2; far++) {
+        first.push_back(0);
+        second.push_back(0);
+        shift.insert(shift.end(), {1000 * far, 0, 0});
       }
       int64_t pairs = first.size();
       given["edge_index"] = torch::stack({tensor(first, {pairs}), tensor(second, {pairs})});
@@ -644,6 +653,8 @@ class PairScalewise : public Pair {
         if (square < length * length) entries[c].push_back({square, add(j), {0, 0, 0}});
       });
     }
+    // programs have no sizes below two: an atom that nobody sees and that is not owned
+    if (atom_of.size() == 1) atom_of.push_back(atom_of[0]);
     entries.resize(atom_of.size());
     lists = padded_lists(entries, near > 0.0 ? near + neighbor->skin : 0.0);
   }

@@ -18,6 +18,7 @@ from scalewise.data.reading import read_one
 from scalewise.data.splits import identify
 from scalewise.data.structure import Structure
 from scalewise.interfaces.ase import ScalewiseCalculator
+from scalewise.models.compiler import compiler_found
 from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential
 from scalewise.reporting.experiments import Request
@@ -181,7 +182,7 @@ class _Simulation:
             cutoffs=settings.cutoff,
             long_range=settings.long_range,
             dtype=dtype,
-            compiled=settings.compile,
+            compiled=self._compiled(potential, len(atoms)),
         )
         self.atoms.calc = self.calculator
         own = settings.cutoff is None and potential.adaptive_cutoff is not None
@@ -205,6 +206,18 @@ class _Simulation:
         begins = 0.0 if drawn else temperature(self.atoms, self.freedom)
         self.limit = max(TIMES * settings.temperature, TIMES * begins, HOTTEST)
         self._prepare()
+
+    def _compiled(self, potential: Potential, atoms: int) -> bool:
+        """Whether programs are used: those of an exported potential are, unless never."""
+        settings = self.settings
+        if settings.compile == "never":
+            return False
+        # short cutoffs of an adaptive cutoff are quicker without, where atoms are sorted by them
+        adapts = settings.cutoff is None and potential.adaptive_cutoff is not None
+        pays = settings.compiles(atoms) and compiler_found() and not adapts
+        if settings.compile == "always" or (pays and not potential.compiled):
+            self.progress.message("compiling, or loading what was compiled before")
+        return settings.compile == "always" or potential.compiled or pays
 
     def _prepare(self) -> None:
         """Put the state that was kept where it belongs, or draw velocities and begin."""

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from scalewise.core.settings import Length, Settings
 
+#: Steps times atoms from which compiling pays: they take two minutes less of five.
+COMPILE_PAYS: Final = 2_500_000
 #: fs: a step that is longer says that a unit was mistaken.
 LONGEST_STEP: Final = 20.0
 
@@ -53,8 +55,10 @@ class SimulationSettings(Settings):
     reach: float = Field(8.0, gt=0.5, le=50, description="Å, of distances between atoms")
     check_units: bool = Field(True, description="refuse positions that do not look like Å")
     dtype: Literal["float32", "float64"] = Field("float32", description="of the network")
-    compile: bool = Field(
-        False, description="compile the network first: a minute or two, then faster steps"
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="compute with a program that is compiled first, in about a minute, and kept; "
+        "`auto`: where that pays and there is a C++ compiler",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(0, ge=0)
@@ -73,6 +77,11 @@ class SimulationSettings(Settings):
                     f"{self.timestep:g} fs: give {steps * self.timestep:g} or more"
                 )
         return self
+
+    def compiles(self, atoms: int) -> bool:
+        """Whether so many atoms are computed with a program, if there is a compiler."""
+        pays = self.device != "cuda" and self.steps * atoms >= COMPILE_PAYS
+        return self.compile == "always" or (self.compile == "auto" and pays)
 
     @property
     def steps(self) -> int:

@@ -33,8 +33,10 @@ class TrustSettings(SelectionSettings):
         0.9, gt=0.5, lt=1.0, description="share of atoms whose force a bound is to hold"
     )
     dtype: Literal["float32", "float64"] = Field("float32", description="of the network")
-    compile: bool = Field(
-        False, description="compile the network first: a minute or two, then faster steps"
+    compile: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="compute with a program that is compiled first, in about a minute, and kept; "
+        "`auto`: where that pays and there is a C++ compiler",
     )
     workers: Count = Field(1, description="simulations at a time; also `--workers`")
 

@@ -14,6 +14,8 @@ import ase.io
 import numpy as np
 import pytest
 
+from scalewise.core.errors import InputError
+from scalewise.export.engines import _write_data
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models.checkpoint import PROGRAMS
 from scalewise.models.compiler import compiler_found
@@ -47,7 +49,7 @@ def run(*words: str, cwd: Path, code: int = 0) -> str:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3000,
         check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PATH": f"{BIN}:{os.environ['PATH']}"},
     )
@@ -67,15 +69,17 @@ def test_the_example_of_an_engine_runs(engine: str, tmp_path: Path) -> None:
     model(tmp_path)
     crystal().write(tmp_path / "start.xyz")
     scale = ["inner=3.2"] if engine == "openmm" else ["cutoff=3.5", "long_range=false"]
-    for words in ([], scale):  # the second one replaces the first
+    for words in (["dtype=float64"], scale):  # the second one replaces the first
         said = export(tmp_path, engine, "compile=never", *words)
         assert f"cd out && {' '.join(command)}" in said
-    assert word in run(*command, cwd=tmp_path / "out")
+        assert word in run(*command, cwd=tmp_path / "out")
     document = json.loads((tmp_path / "out/export.json").read_text())
     assert document["kind"] == "scalewise export"
     assert document["settings"]["to"] == engine
     assert all((tmp_path / "out" / name).is_file() for name in document["files"])
     assert engine in (tmp_path / "out/README.md").read_text()
+    there = {p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    assert Path("start.extxyz") in there
     if engine == "ipi":
         rows = np.loadtxt(tmp_path / "out/simulation.properties")
         assert len(rows) == 11
@@ -113,10 +117,44 @@ def test_what_cannot_be_exported_is_said(tmp_path: Path) -> None:
     words = ("runs/train", "start.xyz", "--out", "mine", "compile=never")
     assert "a folder with other files" in run("scalewise", "export", *words, cwd=tmp_path, code=2)
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    export(tmp_path, "ipi", "compile=never")
+    kept = sorted(p.name for p in (tmp_path / "out").iterdir())
     slab = crystal()
     slab.pbc = (True, True, False)
     slab.write(tmp_path / "start.xyz")
-    assert "a slab or wire" in export(tmp_path, "lammps", code=2)
+    for engine in ("lammps", "torchsim"):
+        assert "a slab or wire" in export(tmp_path, engine, code=2)
+    charged = crystal()
+    charged.info["charge"] = 1
+    charged.write(tmp_path / "start.xyz")
+    for engine in ("metatomic", "torchsim"):
+        assert "a total charge of 1 e" in export(tmp_path, engine, code=2)
+    assert "the cutoff is 4 Å" in export(tmp_path, "openmm", "inner=4", code=2)
+    # what was there is whole, and nothing is left of what was refused
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == kept
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    export(tmp_path, "openmm", "compile=never")
+    assert "driver.py" in kept
+    assert not (tmp_path / "out/driver.py").exists()
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, True), (False, False, True)])
+def test_open_axes_have_a_box_around_the_atoms(pbc: tuple[bool, ...], tmp_path: Path) -> None:
+    atoms = crystal()
+    atoms.pbc = pbc
+    atoms.cell[~atoms.pbc] = 0.0
+    atoms.positions += 30.0 * ~atoms.pbc
+    _write_data(atoms, ["Na", "Cl"], tmp_path / "start.data")
+    found = ase.io.read(tmp_path / "start.data", format="lammps-data", atom_style="charge")
+    inside = found.get_scaled_positions(wrap=False)[:, ~atoms.pbc]
+    assert (inside > 0.2).all()
+    assert (inside < 0.8).all()
+    distances = atoms.get_all_distances(mic=False)
+    np.testing.assert_allclose(found.get_all_distances(mic=False), distances, atol=1e-6)
+    heavy = crystal()
+    heavy.set_masses([24.0 if k == 0 else None for k in range(len(heavy))])
+    with pytest.raises(InputError, match="Na with masses"):
+        _write_data(heavy, ["Na", "Cl"], tmp_path / "start.data")
 
 
 @pytest.mark.slow
@@ -216,6 +254,8 @@ def test_lammps_gives_the_same_forces_on_any_number_of_processes(
         ("atom_modify map yes", "", "atom_modify map yes"),
         ("pair_coeff * * Na Cl", "pair_coeff * * Na Br", "does not know the element Br"),
         ("pair_style scalewise .", "comm_modify cutoff 5\npair_style scalewise . ghosts", "ghosts"),
+        ("atom_style charge", "atom_style full", "special_bonds lj/coul 1 1 1"),
+        ("neighbor 1.0 bin", "neigh_modify exclude type 1 1", "exclude"),
     ):
         (tmp_path / "out/in.wrong").write_text(said.replace(old, new))
         assert words in run("lmp", "-in", "in.wrong", cwd=tmp_path / "out", code=1)

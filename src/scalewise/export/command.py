@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +14,10 @@ import torch
 from scalewise import __version__
 from scalewise.analysis.evaluation.predict import shorter
 from scalewise.core.errors import InputError
-from scalewise.core.files import write_json, write_text
+from scalewise.core.files import TEMPORARY, write_json, write_text
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.running import LOCK
-from scalewise.data.charges import CHARGE_KEYS
+from scalewise.data.charges import CHARGE_KEYS, total_charge
 from scalewise.data.reading import read_one
 from scalewise.data.structure import Structure
 from scalewise.export.engines import COMMANDS, Export, write_engine
@@ -24,13 +27,14 @@ from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_potential
 from scalewise.models.potential import Potential, check_scale
 from scalewise.models.programs.compiling import state_digest
-from scalewise.models.protocol import Scale
+from scalewise.models.protocol import Scale, knows_long_range
 from scalewise.reporting.experiments import Request
 
 #: What says that a folder is an export, and what is in it.
 DOCUMENT: Final = "export.json"
 KIND: Final = "scalewise export"
 SCHEMA: Final = 1
+README: Final = "README.md"
 
 
 def export_potential(
@@ -90,7 +94,7 @@ def run_command(request: Request) -> list[Path]:
     command, extra = COMMANDS[settings.to]
     if extra:
         request.progress.message(f'{settings.to} is the extra of: pip install "scalewise[{extra}]"')
-    request.progress.message(f"try it: cd {request.out} && {command}")
+    request.progress.message(f"try it: cd {shlex.quote(str(request.out))} && {command}")
     return found
 
 
@@ -105,13 +109,13 @@ def _exported(
     check_elements(frame, potential.elements)
     if not len(frame.numbers):
         raise InputError(frame.where, "no atoms", "Give a structure that the example begins with.")
-    if settings.inner is not None and settings.to != "openmm":
-        raise InputError("key 'inner'", f"of openmm, not of {settings.to}", "Leave it out.")
+    _check_engine(potential, frame, settings)
     _check_folder(out)
     dtype = torch.float64 if settings.dtype == "float64" else torch.float32
     potential = potential.to("cpu", dtype, compiled=False)
     check_scale(potential, Scale(settings.cutoff, settings.long_range))
     atoms = _plain(image)
+    command, extra = COMMANDS[settings.to]
     document = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -121,20 +125,48 @@ def _exported(
         "model": potential.name,
         "network": state_digest(potential.network),
         "elements": list(potential.elements),
-        "files": [],
     }
-    # first of all: one that is interrupted is still known as an export, which may be replaced
-    write_json(out / DOCUMENT, document)
-    for old in _old_programs(out):
-        old.unlink()
-    checkpoint.write(out / "model", potential)
-    atoms.write(out / "start.extxyz", format="extxyz")
-    found = write_engine(Export(potential, frame, atoms, settings, progress), out)
-    command, extra = COMMANDS[settings.to]
-    readme = out / "README.md"
-    write_text(readme, _readme(settings, potential, command, extra))
-    write_json(out / DOCUMENT, {**document, "files": sorted(p.name for p in found)})
-    return [*found, readme]
+    out.mkdir(parents=True, exist_ok=True)
+    # an export that is there stays whole until this one is
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=TEMPORARY) as name:
+        made = Path(name)
+        checkpoint.write(made / "model", potential)
+        atoms.write(made / "start.extxyz", format="extxyz")
+        found = write_engine(Export(potential, frame, atoms, settings, progress), made)
+        write_text(made / README, _readme(settings, potential, command, extra))
+        files = sorted(str(p.relative_to(made)) for p in made.rglob("*") if p.is_file())
+        # known as an export, which may be replaced, from here on
+        write_json(out / DOCUMENT, {**document, "files": files})
+        for old in out.iterdir():
+            if old.name not in (LOCK, DOCUMENT):
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+        for new in made.iterdir():
+            new.rename(out / new.name)
+    return [out / p.relative_to(made) for p in (*found, made / README)]
+
+
+def _check_engine(potential: Potential, frame: Structure, settings: ExportSettings) -> None:
+    """Refuse what an engine cannot do, before anything is computed."""
+    engine, charge = settings.to, total_charge(frame)
+    if settings.inner is not None and engine != "openmm":
+        raise InputError("key 'inner'", f"of openmm, not of {engine}", "Leave it out.")
+    longest = potential.cutoff if settings.cutoff is None else settings.cutoff
+    if settings.inner is not None and settings.inner >= longest:
+        found = f"{settings.inner:g} Å, but the cutoff is {longest:g} Å"
+        raise InputError("key 'inner'", found, "Give a shorter one.")
+    acts = knows_long_range(potential, Scale(settings.cutoff, settings.long_range))
+    if engine in ("metatomic", "torchsim") and charge and acts:
+        raise InputError(
+            frame.where,
+            f"a total charge of {charge:g} e, which {engine} has no place for",
+            "Export it with --to ase, openmm, lammps or ipi; TorchSimModel has total_charge.",
+        )
+    if engine == "torchsim" and frame.pbc.any() and not frame.pbc.all():
+        raise InputError(
+            frame.where,
+            "a slab or wire, of which torch-sim makes a cluster",
+            "Export it with --to ase, openmm, metatomic or ipi.",
+        )
 
 
 def _check_folder(out: Path) -> None:
@@ -144,12 +176,6 @@ def _check_folder(out: Path) -> None:
         raise InputError(
             str(out), "a folder with other files", "Give another: --out runs/export-ENGINE."
         )
-
-
-def _old_programs(out: Path) -> list[Path]:
-    """Programs of an export that is replaced: none may be taken for the new one's."""
-    found = [p for s in ("*.pt2", "*.probe") for p in out.glob(s)]
-    return found + [p for p in (out / "model" / checkpoint.PROGRAMS).glob("*") if p.is_file()]
 
 
 def _plain(image: ase.Atoms) -> ase.Atoms:

@@ -11,13 +11,14 @@ from typing import Final
 import ase
 import numpy as np
 import torch
-from ase.data import atomic_masses, chemical_symbols
+from ase.data import chemical_symbols
 from ase.io.lammpsdata import write_lammps_data
 
 from scalewise.core.errors import InputError
 from scalewise.core.files import replacing, write_text
 from scalewise.core.progress import Progress
-from scalewise.data.structure import Structure
+from scalewise.data.charges import total_charge
+from scalewise.data.structure import Structure, complete
 from scalewise.export.settings import ExportSettings
 from scalewise.models import checkpoint, electrostatics, particle_mesh
 from scalewise.models.compiler import compiler_found
@@ -116,12 +117,14 @@ def write_engine(export: Export, folder: Path) -> list[Path]:
     _programs(export, folder)
     if engine == "ipi":
         return _ipi(export, folder)
-    words = _words(export)
+    words, double = _words(export), export.settings.dtype == "float64"
+    dtype = ", dtype=torch.float64" if double else ""
     values = {
-        "cutoffs": words.replace("cutoff=", "cutoffs=") + _dtype(export),
-        "openmm": words + _inner(export) + _dtype(export),
-        "torchsim": words + _dtype(export),
+        "cutoffs": words.replace("cutoff=", "cutoffs=") + dtype,
+        "openmm": words + _inner(export) + dtype,
+        "torchsim": words + dtype,
         "integrator": _integrator(export),
+        "torch": "import torch\n" if double else "",
     }
     return [_example(folder / "run.py", f"{engine}.py", values)]
 
@@ -130,20 +133,15 @@ def _words(export: Export) -> str:
     """The scale as arguments of a call."""
     settings, found = export.settings, ""
     if settings.cutoff is not None:
-        found += f", cutoff={settings.cutoff:g}"
+        found += f", cutoff={settings.cutoff!r}"
     if not settings.long_range:
         found += ", long_range=False"
     return found
 
 
-def _dtype(export: Export) -> str:
-    """Double precision as an argument; single is what a model is read in."""
-    return ', dtype="float64"' if export.settings.dtype == "float64" else ""
-
-
 def _inner(export: Export) -> str:
     inner = export.settings.inner
-    return "" if inner is None else f", inner={inner:g}"
+    return "" if inner is None else f", inner={inner!r}"
 
 
 def _integrator(export: Export) -> str:
@@ -173,6 +171,8 @@ def _compiles(export: Export) -> bool:
 def _programs(export: Export, folder: Path) -> None:
     """Compile the program that the structure needs, into the folder of the model."""
     if not _compiles(export):
+        if export.settings.compile == "auto":
+            export.progress.message("no C++ compiler: without a compiled program")
         return
     kind = export.kind()
     export.progress.message(f"compiling a program ({kind.name}): about a minute")
@@ -197,7 +197,7 @@ def _ipi(export: Export, folder: Path) -> list[Path]:
     settings = export.settings
     parameters = {"template": "start.extxyz", "model": "model", "dtype": settings.dtype}
     if settings.cutoff is not None:
-        parameters["cutoff"] = f"{settings.cutoff:g}"
+        parameters["cutoff"] = repr(settings.cutoff)
     if not settings.long_range:
         parameters["long_range"] = "False"
     if not export.atoms.pbc.any():
@@ -224,6 +224,8 @@ def _lammps(export: Export, folder: Path) -> list[Path]:
         )
     if export.settings.compile == "never":
         raise InputError("key 'compile'", "never, but LAMMPS runs programs", "Leave it out.")
+    symbols = [chemical_symbols[z] for z in sorted(set(export.frame.numbers.tolist()))]
+    _write_data(export.atoms, symbols, folder / "start.data")
     export.progress.message("compiling the pair style: half a minute")
     plugin = build_plugin(folder / "scalewiseplugin.so")
     kinds = {"whole": kind, "local": _part(kind, Part.LOCAL)}
@@ -242,8 +244,6 @@ def _lammps(export: Export, folder: Path) -> list[Path]:
             torch.save(probe, temporary)
         lines += [f"{role} {path.name}", f"{role}_inputs {' '.join(module.names)}"]
     write_text(folder / "potential.txt", "\n".join(lines) + "\n")
-    symbols = [chemical_symbols[z] for z in sorted(set(export.frame.numbers.tolist()))]
-    _write_data(export.atoms, symbols, folder / "start.data")
     boundary = " ".join("p" if p else "f" for p in export.atoms.pbc)
     values = {"boundary": boundary, "elements": " ".join(symbols)}
     return [_example(folder / "in.lammps", "in.lammps", values), plugin]
@@ -274,6 +274,7 @@ def _description(export: Export, kind: Kind) -> list[str]:
         "smearing": f"{settings.smearing if kind.long_range else 0.0:.17g}",
         "layers": str(settings.layers),
         "long_range": "yes" if kind.long_range else "no",
+        "total_charge": f"{total_charge(export.frame):.17g}",
         "boundary": str(kind.boundary),
         "sum": "mesh" if kind.mesh else "waves",
         "reach": f"{electrostatics.REACH:.17g}",
@@ -284,19 +285,30 @@ def _description(export: Export, kind: Kind) -> list[str]:
 
 
 def _write_data(atoms: ase.Atoms, symbols: list[str], path: Path) -> None:
-    """Write a data file of LAMMPS; its cell is turned into LAMMPS' form."""
+    """Write a data file of LAMMPS; its cell is turned into LAMMPS' form.
+
+    Raises
+    ------
+    InputError
+        Isotopes: LAMMPS has one mass for each type of atom.
+    """
     boxed = atoms.copy()
-    if not atoms.pbc.all():
-        # along open axes, a box around the atoms
-        low, high = atoms.positions.min(axis=0) - MARGIN, atoms.positions.max(axis=0) + MARGIN
-        if not atoms.pbc.any():
-            boxed.set_cell(np.diag(high - low))
-            boxed.positions -= low
-    masses = {s: float(atomic_masses[chemical_symbols.index(s)]) for s in symbols}
+    open_axes = ~atoms.pbc
+    if open_axes.any():
+        # along open axes, a box around the atoms, perpendicular to the others
+        cell = complete(atoms.cell.array, atoms.pbc)
+        along = atoms.positions @ np.linalg.inv(cell)
+        low = along.min(axis=0) - MARGIN
+        length = np.ptp(along, axis=0) + 2.0 * MARGIN
+        cell[open_axes] *= length[open_axes, None]
+        boxed.positions -= (low * open_axes) @ complete(atoms.cell.array, atoms.pbc)
+        boxed.set_cell(cell)
     for symbol in symbols:
-        own = [m for m, s in zip(atoms.get_masses(), atoms.symbols, strict=True) if s == symbol]
-        masses[symbol] = float(own[0])
-    boxed.set_masses([masses[s] for s in boxed.symbols])
+        masses = np.unique(atoms.get_masses()[np.array(atoms.get_chemical_symbols()) == symbol])
+        if len(masses) > 1:
+            found = f"{symbol} with masses {', '.join(f'{m:g}' for m in masses[:3])}"
+            remedy = "Export one mass for each element, and set others in the input of LAMMPS."
+            raise InputError("structure", found, remedy)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         write_lammps_data(
             file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from pathlib import Path
@@ -89,8 +88,6 @@ class ScalewiseCalculator(Calculator):
         compiled: bool | None = None,
     ) -> None:
         super().__init__()
-        if not (isinstance(skin, int | float) and math.isfinite(skin) and skin >= 0):
-            raise InputError("skin", shown(skin), "It must be a length in Å, zero or more.")
         if dtype not in (None, torch.float32, torch.float64):
             raise InputError("dtype", shown(dtype), "Give torch.float32 or torch.float64.")
         if not isinstance(potential, Potential):
@@ -99,8 +96,8 @@ class ScalewiseCalculator(Calculator):
         self.cutoffs = None if cutoffs is None else self.potential.check_cutoffs(cutoffs)
         self.long_range = long_range
         self.atom_cutoffs: np.ndarray | None = None
-        self.skin = float(skin)
-        self._lists = BufferedLists(self.potential, self.skin)
+        self._lists = BufferedLists(self.potential, skin)
+        self.skin = self._lists.skin
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:

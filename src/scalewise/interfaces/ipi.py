@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from ase.io import read
 
-from scalewise.core.errors import InputError
+from scalewise.core.errors import InputError, shown
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.interfaces.optional import require
 
@@ -68,11 +68,11 @@ class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
         self.atoms.info = dict(atoms.info)
         self.calculator = ScalewiseCalculator(
             model,
-            cutoffs=None if cutoff is None else float(cutoff),
+            cutoffs=None if cutoff is None or _none(cutoff) else float(cutoff),
             long_range=_true(long_range),
             skin=float(skin),
-            dtype=torch.float64 if dtype == "float64" else torch.float32,
-            compiled=None if compiled is None else _true(compiled),
+            dtype=_dtype(dtype),
+            compiled=None if compiled is None or _none(compiled) else _true(compiled),
         )
         super().__init__(**options)
 
@@ -98,6 +98,18 @@ class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
         force = unit_to_internal("force", "ev/ang", forces.reshape(np.shape(pos)))
         energy, virial = (unit_to_internal("energy", "electronvolt", v) for v in (energy, virial))
         return energy, force, virial, ""
+
+
+def _dtype(word: str) -> torch.dtype:
+    found = {"float32": torch.float32, "float64": torch.float64}.get(word.strip())
+    if found is None:
+        raise InputError("dtype", shown(word), "Give float32 or float64.")
+    return found
+
+
+def _none(word: Any) -> bool:
+    """Whether a word of i-PI's input means that nothing was given."""
+    return str(word).strip().lower() in ("none", "")
 
 
 def _true(word: bool | str) -> bool:

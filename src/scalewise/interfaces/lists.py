@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
+from scalewise.core.errors import InputError, shown
 from scalewise.data.charges import total_charge
 from scalewise.data.structure import Structure
 from scalewise.models.graph import Graph, build, moved_to
@@ -22,10 +25,17 @@ class BufferedLists:
     skin
         Å by which they are longer. They are built again when atoms have moved and the cell has
         changed so far that they may miss a pair.
+
+    Raises
+    ------
+    InputError
+        A skin that is no length.
     """
 
     def __init__(self, potential: Potential, skin: float) -> None:
-        self.potential, self.skin = potential, skin
+        if not (isinstance(skin, int | float) and math.isfinite(skin) and skin >= 0):
+            raise InputError("skin", shown(skin), "It must be a length in Å, zero or more.")
+        self.potential, self.skin = potential, float(skin)
         self.buffered: tuple[Structure, Graph] | None = None
 
     def __call__(self, frame: Structure) -> Graph:

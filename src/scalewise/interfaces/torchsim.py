@@ -41,6 +41,8 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
         Å, of all atoms; default: the adaptive cutoff's, or the network's.
     long_range
         With long range; without only where the network was trained for both.
+    total_charge
+        Of every system, e: states know none.
     skin
         Å by which the neighbor lists, one a system, are longer than needed.
     device, dtype
@@ -74,6 +76,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
         *,
         cutoff: float | None = None,
         long_range: bool = True,
+        total_charge: float = 0.0,
         skin: float = 0.5,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -85,11 +88,11 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
         self.potential = potential.to(device, dtype, compiled=compiled)
         self.scale = Scale(cutoff, long_range)
         check_scale(self.potential, self.scale)
-        self.skin = skin
+        self.total_charge, self.skin = float(total_charge), skin
+        self._lists = [BufferedLists(self.potential, skin)]
         self._device, self._dtype = self.potential.device, torch.float64
         self._compute_stress = self._compute_forces = True
         self._memory_scales_with = "n_atoms_x_density"
-        self._lists: list[BufferedLists] = []
 
     def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
         """Energy [systems], forces [atoms, 3] and stress [systems, 3, 3] of a state."""
@@ -113,6 +116,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
                 pbc=pbc,
                 molecule=np.arange(len(numbers)),
                 index=k,
+                info={"charge": self.total_charge},
             )
             frames.append(frame)
             graphs.append(self._lists[k](frame))

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 import ase
 import numpy as np
+import torch
 from ase.data import chemical_symbols
+from jaxtyping import Int
 from scipy.stats import binomtest
 
 from scalewise.analysis.evaluation.predict import known, shorter
@@ -57,7 +59,7 @@ UNITS: Final = {
 #: Å by which a simulation may come nearer than any frame before it is said.
 NEARER: Final = 0.1
 #: Frames that the shortest distances of the data are of, at most.
-LOOKED_AT: Final = 500
+LOOKED_AT: Final = 5000
 #: Distances as far as this are looked at, Å.
 REACH: Final = 4.0
 
@@ -114,8 +116,11 @@ def assess_trust(
     source = split if isinstance(split, SplitSource) else SplitSource.given(split)
     choice = select_frames(structures, settings, source)
     known(potential, [structures[k] for k in choice.scored])
-    uncertainty = _uncertainty(potential, structures, choice, source, scale, settings, progress)
-    first = structures[int(choice.scored[0])]
+    uncertainty, calibration_warnings = _uncertainty(
+        potential, structures, choice, source, scale, settings, progress
+    )
+    began = int(subsample(choice.scored, settings.starts)[0])
+    first = structures[began]
     forecast = _forecast(potential, first, scale, settings)
     simulations = _simulations(potential, structures, choice, settings, out, forecast, progress)
     body: dict[str, Any] = {
@@ -127,13 +132,17 @@ def assess_trust(
         "cost": {
             "atoms": len(first.numbers),
             "forecast": forecast,
-            "ns_per_day": float(np.median([s["ns_per_day"] for s in simulations])),
+            "ns_per_day": float(
+                np.median([s["ns_per_day"] for s in simulations if s["frame"] == began])
+            ),
             "workers": settings.workers,
         },
+        "frames_looked_at": min(len(structures), LOOKED_AT),
         "uncertainty": uncertainty,
     }
     body["warnings"] = [
         *choice.warnings,
+        *calibration_warnings,
         *shorter(potential, settings.cutoff),
         *_warnings(body, settings),
     ]
@@ -219,12 +228,14 @@ def _survival(simulations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         own = [s for s in simulations if s["asked"] == kelvin]
         survived = sum(s["survived"] for s in own)
         ends = binomtest(survived, len(own)).proportion_ci(method="exact")
+        least = binomtest(survived, len(own), alternative="greater").proportion_ci(method="exact")
         found.append(
             {
                 "temperature": kelvin,
                 "simulations": len(own),
                 "survived": survived,
                 "interval": [float(ends.low), float(ends.high)],
+                "at_least": float(least.low),
                 "picoseconds": float(sum(s["picoseconds"] for s in own)),
             }
         )
@@ -258,8 +269,9 @@ def _distances(
 def _forecast(
     potential: Potential, frame: Structure, scale: Scale, settings: TrustSettings
 ) -> float:
-    """What one evaluation forecasts of a simulation, ns/day."""
-    at = potential.prepare(frame)
+    """What one evaluation forecasts of a simulation, ns/day; without a compiled program."""
+    dtype = torch.float64 if settings.dtype == "float64" else torch.float32
+    at = potential.to(dtype=dtype, compiled=False).prepare(frame)
     seconds = []
     for _ in range(4):
         start = time.perf_counter()
@@ -279,48 +291,53 @@ def _uncertainty(
     scale: Scale,
     settings: TrustSettings,
     progress: Progress,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Bounds on forces, and what share of them holds; why there are none, if there are none."""
     if not neighboring_scales(potential, scale):
-        return _no_bounds("the potential has one scale: train over a ladder, --ladder 3,6.5,long")
-    data: dict[str, Disagreement] = {}
-    members = dict(choice.members)
-    split = source.split
-    apart = "frames of role valid"
-    if split is not None and "valid" in split.role and "valid" not in members:
-        members["valid"] = np.array(
-            [k for k in split.members("valid") if structures[k].labels.forces is not None],
-            dtype=int,
+        reason = (
+            "there is no shorter scale of the ladder to compare with"
+            if potential.ladder
+            else "the potential has one scale: train over a ladder, --ladder 3,6.5,long"
         )
-    for role, numbers in members.items():
-        if len(numbers):
-            frames = [structures[k] for k in numbers.tolist()]
-            data[role] = compare_scales(potential, frames, choice.group[numbers], scale, progress)
-    least = int(np.ceil(1.0 / (1.0 - settings.level) - 1e-9))
-    if "valid" not in data or len(np.unique(data["valid"].group)) < least:
-        first = next(iter(data))
-        groups = np.unique(data[first].group)
+        return _no_bounds(reason), ()
+
+    def data(numbers: Int[np.ndarray, " members"]) -> Disagreement:
+        frames = [structures[k] for k in numbers.tolist()]
+        return compare_scales(potential, frames, choice.group[numbers], scale, progress)
+
+    tested = {role: data(numbers) for role, numbers in choice.members.items() if len(numbers)}
+    least = int(np.ceil(settings.level / (1.0 - settings.level) - 1e-9))
+    made, how = None, "frames of role valid"
+    warnings: tuple[str, ...] = ()
+    if source.split is not None and "valid" in source.split.role and "valid" not in tested:
+        own = settings.model_copy(update={"role": ("valid",)})
+        valid = select_frames(structures, own, source)
+        if len(np.unique(choice.group[valid.scored])) >= least:
+            made, warnings = data(valid.scored), valid.warnings
+    if made is None:
+        first = next(iter(tested))
+        groups = np.unique(tested[first].group)
         if len(groups) < 2 * least:
-            return _no_bounds(
+            reason = (
                 f"bounds that hold {settings.level:.0%} are made with {least} groups of frames or "
-                f"more, and tested on others: role valid has too few, and '{first}' has "
+                f"more, and tested on as many others: role valid has too few, and '{first}' has "
                 f"{len(groups)}"
             )
+            return _no_bounds(reason), ()
         half = np.random.default_rng(settings.seed).permutation(groups)[: len(groups) // 2]
-        data["valid"] = data[first].of_groups(half)
-        data[first] = data[first].of_groups(np.setdiff1d(groups, half))
-        apart = f"half of the groups of '{first}'"
-    made = data.pop("valid")
+        made, how = tested[first].of_groups(half), f"half of the groups of '{first}'"
+        tested[first] = tested[first].of_groups(np.setdiff1d(groups, half))
     bound = Bound.calibrated(made, settings.level)
     resampling = Resampling(settings.seed, settings.bootstrap)
-    return {
+    found = {
         "reason": None,
         "level": settings.level,
         "factor": bound.factor,
         "floor": 1e3 * bound.floor,
-        "made_with": f"{apart}, {count(len(np.unique(made.group)), 'group')}",
-        "roles": [{"role": r, **bound.coverage(d, resampling)} for r, d in data.items()],
+        "made_with": f"{how}, {count(len(np.unique(made.group)), 'group')}",
+        "roles": [{"role": r, **bound.coverage(d, resampling)} for r, d in tested.items()],
     }
+    return found, warnings
 
 
 def _no_bounds(reason: str) -> dict[str, Any]:
@@ -333,8 +350,8 @@ def _warnings(body: Mapping[str, Any], settings: TrustSettings) -> list[str]:
     for near in body["distances"]:
         if near["data"] is not None and near["simulated"] < near["data"] - NEARER:
             found.append(
-                f"{near['pair']} came as near as {near['simulated']:.2f} Å, nearer than in any "
-                f"frame ({near['data']:.2f} Å): the potential was not trained there"
+                f"{near['pair']} came as near as {near['simulated']:.2f} Å, nearer than in "
+                f"the frames ({near['data']:.2f} Å): the potential was not trained there"
             )
     for role in body["uncertainty"]["roles"]:
         ends = role["interval"]

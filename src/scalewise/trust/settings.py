@@ -49,9 +49,8 @@ class TrustSettings(SelectionSettings):
             velocities="drawn",
             cutoff=self.cutoff,
             long_range=self.long_range,
-            # of short ones, too, enough rows and frames
-            log_every=max(min(20.0, 10.0 * self.picoseconds), self.timestep),
-            save_every=max(min(100.0, 50.0 * self.picoseconds), self.timestep),
+            log_every=max(10.0, self.timestep),
+            save_every=max(50.0, self.timestep),
             dtype=self.dtype,
             compile=self.compile,
             device=self.device,

@@ -17,11 +17,10 @@ def print_trust(results: Section, console: Console) -> None:
     settings = results["settings"]
     console.print(f"\n{results['model']}", style="bold", highlight=False, markup=False)
     for row in results["survival"]:
-        low = row["interval"][0]
         console.print(
             f"{row['survived']} of {row['simulations']} simulations of "
             f"{settings['picoseconds']:g} ps at {row['temperature']:.0f} K survived: at least "
-            f"{low:.0%} of such simulations would (95 %)",
+            f"{row['at_least']:.0%} of such simulations would (95 %)",
             highlight=False,
             markup=False,
         )
@@ -44,15 +43,15 @@ def print_trust(results: Section, console: Console) -> None:
         f"evaluation forecasts {cost['forecast']:.3g}",
         highlight=False,
     )
-    console.print(_distances(results["distances"]))
+    console.print(_distances(results["distances"], results["frames_looked_at"]))
     _print_bounds(results["uncertainty"], console)
     for warning in results["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
 
-def _distances(pairs: list[Section]) -> Table:
+def _distances(pairs: list[Section], frames: int) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for name in ("shortest distance (Å)", "of all frames", "simulated"):
+    for name in ("shortest distance (Å)", f"of {frames} frames", "simulated"):
         table.add_column(name, justify="left" if "distance" in name else "right")
     for pair in pairs:
         data = "" if pair["data"] is None else f"{pair['data']:.2f}"

@@ -13,10 +13,16 @@ prediction [1]_: with the scores
    \epsilon = \mathrm{median}(d)
 
 the bound :math:`q\,(d_i + \epsilon)` holds a share :math:`1 - \alpha` of the forces of frames that
-are drawn as those were, where q is the quantile of the scores at :math:`1 - \alpha`, with groups of
-equal weight: atoms of a frame, and frames that are alike, are no draws of their own [2]_. For few
-groups that is true on average only, and of frames of another kind it need not be: what share is
-held of frames that the bound was not made with is measured, and said.
+are drawn as those were, where q is the quantile of the scores at
+
+.. math:: (1 - \alpha) \Bigl( 1 + \frac1n \Bigr), \qquad
+   n = \frac{\alpha (1 - \alpha)}{\mathrm{var}(p_g) / G}
+
+with G groups of equal weight: atoms of a frame, and frames that are alike, are no draws of their
+own [2]_. How many draws n they are worth follows from the variance of the share :math:`p_g` of each
+group's forces below the plain quantile; G at least, all atoms at most. It is true on average over
+sets of frames, and of frames of another kind it need not be: what share is held of frames that the
+bound was not made with is measured, and said.
 
 References
 ----------
@@ -117,8 +123,8 @@ class Bound:
         >>> errors = np.arange(1.0, 101.0)
         >>> made = Disagreement(errors, np.ones(100), np.arange(100))
         >>> bound = Bound.calibrated(made, 0.9)
-        >>> round(bound.factor * (1.0 + bound.floor), 6)  # the 90th of 100
-        90.0
+        >>> round(bound.factor * (1.0 + bound.floor), 6)  # the 91st of 100: 0.9 times 101
+        91.0
         """
         floor = max(float(np.median(found.apart)), 1e-9)
         scores = found.error / (found.apart + floor)
@@ -126,8 +132,16 @@ class Bound:
         weight = 1.0 / (counts[inverse] * len(counts))
         order = np.argsort(scores)
         reached = np.cumsum(weight[order])
-        place = int(np.searchsorted(reached, level - 1e-9))
-        return cls(level, float(scores[order[min(place, len(order) - 1)]]), floor)
+
+        def quantile(share: float) -> float:
+            place = int(np.searchsorted(reached, share - 1e-9))
+            return float(scores[order[min(place, len(order) - 1)]])
+
+        below = np.bincount(inverse, weights=scores <= quantile(level)) / counts
+        of_mean = float(below.var(ddof=1)) / len(counts) if len(counts) > 1 else 1.0
+        worth = level * (1.0 - level) / of_mean if of_mean > 0.0 else float(len(scores))
+        worth = float(np.clip(worth, len(counts), len(scores)))
+        return cls(level, quantile(level * (1.0 + 1.0 / worth)), floor)
 
     def of(self, apart: Float[np.ndarray, " atoms"]) -> Float[np.ndarray, " atoms"]:
         """The bound on each force, eV/Å, given the disagreement."""

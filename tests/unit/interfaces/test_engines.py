@@ -253,6 +253,33 @@ def test_lammps_through_fix_external(shape: str) -> None:
     lmp.close()
 
 
+def test_an_error_in_the_middle_of_a_run_of_lammps_is_raised() -> None:
+    pytest.importorskip("lammps")
+    from scalewise.interfaces.lammps.external import attach_to_lammps
+
+    lmp, atoms = lammps_box(salt("cubic")), salt("cubic")
+    attach_to_lammps(lmp, untrained(ladder=(3.0, 5.0, "long")), ["Na", "Cl"], total_charge=1.0)
+    lmp.command("run 0")
+    atoms.info["charge"] = 1
+    other = expected(untrained(ladder=(3.0, 5.0, "long")), atoms)
+    assert lmp.get_thermo("pe") == pytest.approx(other.get_potential_energy(), abs=1e-9)
+    lmp.numpy.extract_atom("x")[1] = lmp.numpy.extract_atom("x")[0]
+    with pytest.raises(InputError, match="apart"):
+        lmp.command("run 0")
+    lmp.close()
+
+
+def test_a_skin_that_is_no_length_is_refused_by_all() -> None:
+    pytest.importorskip("torch_sim")
+    from scalewise.interfaces.torchsim import TorchSimModel
+
+    for skin in (-1, "x", float("nan")):
+        with pytest.raises(InputError, match="skin"):
+            TorchSimModel(untrained(), skin=skin)
+        with pytest.raises(InputError, match="skin"):
+            ScalewiseCalculator(untrained(), skin=skin)
+
+
 def test_what_lammps_cannot_be_given_is_refused() -> None:
     pytest.importorskip("lammps")
     from scalewise.interfaces.lammps.external import attach_to_lammps

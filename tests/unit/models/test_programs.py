@@ -22,7 +22,7 @@ from scalewise.models.density.charge_energies import (
 )
 from scalewise.models.graph_operations import trim_edges
 from scalewise.models.potential import Potential
-from scalewise.models.programs import compiling
+from scalewise.models.programs import compiling, evaluation
 from scalewise.models.programs.compiling import compile_program, load_program, module_of
 from scalewise.models.programs.evaluation import file_name
 from scalewise.models.programs.modules import Boundary, Inputs, Kind, LocalModule, Part, WholeModule
@@ -35,7 +35,7 @@ ENVIRONMENT = {"by": "environment", "hidden": 4}
 REGIME = {"by": "regime", "near": ["Na"]}
 
 
-def evaluate(potential: Potential, frame: Structure, kind: Kind, cutoff: float = 4.5) -> tuple:
+def found_by(potential: Potential, frame: Structure, kind: Kind, cutoff: float = 4.5) -> tuple:
     """What the module of a kind finds, for these sizes and others than its example's."""
     network = potential._adaptive_network if kind.adaptive else potential.network
     graph, places = potential.graph(frame), torch.from_numpy(frame.positions)
@@ -56,7 +56,7 @@ def test_flat_tensors_say_what_a_graph_says(pbc: np.ndarray, first: float | None
     frame = replace(salt_frame(n=12, box=9.0), pbc=pbc)
     for long_range in (True, False):
         boundary = Boundary.of(potential.graph(frame))
-        found = evaluate(potential, frame, Kind(long_range, boundary))
+        found = found_by(potential, frame, Kind(long_range, boundary))
         graph = potential.graph(frame)
         expected = potential.evaluate_graph(graph, frame.positions, Scale(4.5, long_range))
         energy = found[0].sum() + found[1].sum()
@@ -70,7 +70,7 @@ def test_flat_tensors_say_what_a_graph_says(pbc: np.ndarray, first: float | None
 def test_adaptive_cutoffs_are_chosen_within(chosen: dict) -> None:
     potential = untrained(ladder=(3.0, 5.0), adaptive_cutoff=chosen)
     frame = salt_frame(n=12, box=9.0)
-    found = evaluate(potential, frame, Kind(potential.network.settings.charges, adaptive=True))
+    found = found_by(potential, frame, Kind(potential.network.settings.charges, adaptive=True))
     expected = potential.predict(frame)
     np.testing.assert_allclose(found[2], expected.forces, atol=1e-10)
     np.testing.assert_allclose(found[5], expected.cutoffs, atol=1e-10)
@@ -82,7 +82,7 @@ def test_the_mesh_is_one_of_its_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(electrostatics, "PRODUCT", 1e9)
     monkeypatch.setattr(electrostatics, "BEGIN", 0.0)
     assert potential.graph(frame).mesh is not None
-    found = evaluate(potential, frame, Kind(True, mesh=True))
+    found = found_by(potential, frame, Kind(True, mesh=True))
     expected = potential.predict(frame, cutoffs=4.5)
     np.testing.assert_allclose(found[2], expected.forces, atol=1e-10)
 
@@ -135,6 +135,20 @@ def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
             np.testing.assert_allclose(found.stress, expected.stress, atol=1e-12)
     (path,) = (tmp_path / "cache").glob("*.pt2")
     assert path.stat().st_size < 5e6
+    # damaged in the cache: it is made again, here by putting it back
+    content, described = path.read_bytes(), path.with_suffix(".json").read_text()
+    path.write_bytes(content[:1000])
+
+    def again(network: object, kind: Kind, where: Path) -> None:
+        where.write_bytes(content)
+        where.with_suffix(".json").write_text(described)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluation, "compile_program", again)
+        np.testing.assert_allclose(
+            potential.to(compiled=True).predict(frame).forces, expected.forces, atol=1e-12
+        )
+    assert path.read_bytes() == content
     # as an exported potential: its folder has the program, and it starts compiled
     kind, model = Kind(False), tmp_path / "model"
     checkpoint.write(model, potential)
@@ -142,7 +156,7 @@ def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
     program.parent.mkdir()
     for suffix in (".pt2", ".json"):
         path.with_suffix(suffix).rename(program.with_suffix(suffix))
-    monkeypatch.setattr(compiling, "compile_program", None)
+    monkeypatch.setattr(evaluation, "compile_program", None)
     read = checkpoint.read(model)
     assert read.compiled
     assert read._programs(read.graph(frame), torch.from_numpy(frame.positions), _longest(frame))
@@ -155,15 +169,15 @@ def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
     checkpoint.write(model, potential)
     with pytest.raises(InputError, match="stale"):
         checkpoint.read(model).predict(frame)
-    described = program.with_suffix(".json")
-    document = json.loads(described.read_text())
+    beside = program.with_suffix(".json")
+    document = json.loads(beside.read_text())
     for key, value, words in (
         ("torch", "1.0", "another version of PyTorch"),
         ("processor", ["amx_of_the_future"], "processor with amx_of_the_future"),
         ("sha256", "0" * 64, "damaged"),
     ):
         changed = {**document, "network": compiling.state_digest(potential.network), key: value}
-        described.write_text(json.dumps(changed))
+        beside.write_text(json.dumps(changed))
         with pytest.raises(InputError, match=words):
             load_program(program, potential.network, kind)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ def attach_to_lammps(
     *,
     cutoff: float | None = None,
     long_range: bool = True,
+    total_charge: float = 0.0,
     skin: float = 0.5,
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,
@@ -43,13 +44,15 @@ def attach_to_lammps(
         What exerts the forces.
     elements
         Chemical symbol of every atom type, in their order.
+    total_charge
+        Of all atoms, e; charges in LAMMPS are not looked at.
     cutoff, long_range, skin, dtype, compiled
         As of :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
 
     Raises
     ------
     InputError
-        Other units, several processes, no atoms; as many elements as there are no atom types; an
+        Other units, several processes; as many elements as there are no atom types; an
         element that the potential does not know; a scale that it does not have.
 
     Examples
@@ -70,8 +73,21 @@ def attach_to_lammps(
     numbers = np.array([0, *(atomic_numbers[e] for e in elements)])
     lists = BufferedLists(potential, skin)
 
+    failed: list[BaseException] = []
+
     def compute(_: Any, step: int, atoms: int, tags: Any, positions: Any, forces: Any) -> None:
         del step
+        try:
+            evaluate(atoms, tags, positions, forces)
+        except BaseException as error:  # it cannot be raised through LAMMPS
+            failed.append(error)
+            forces[:] = np.nan
+            lmp.fix_external_set_energy_global(FIX, float("nan"))
+            lmp.force_timeout()
+
+    def evaluate(atoms: int, tags: Any, positions: Any, forces: Any) -> None:
+        if not atoms:
+            return
         order = np.argsort(tags)  # atoms keep their order while LAMMPS sorts its own
         cell, periodic = _cell(lmp)
         places = np.array(positions) + _images(lmp, atoms) @ cell
@@ -81,6 +97,7 @@ def attach_to_lammps(
             cell=cell if periodic.any() else np.zeros((3, 3)),
             pbc=periodic,
             molecule=np.arange(atoms),
+            info={"charge": total_charge},
         )
         graph = lists(frame)
         found = potential.finish(frame, potential.evaluate_graph(graph, frame.positions, scale))
@@ -94,6 +111,25 @@ def attach_to_lammps(
     lmp.command(f"fix {FIX} all external pf/callback 1 1")
     lmp.command(f"fix_modify {FIX} energy yes virial yes")
     lmp.set_fix_external_callback(FIX, compute, None)
+    for name in ("command", "commands_list", "commands_string", "file"):
+        setattr(lmp, name, _raising(getattr(lmp, name), failed))
+
+
+def _raising(method: Callable[..., Any], failed: list[BaseException]) -> Callable[..., Any]:
+    """A method of LAMMPS that raises what went wrong while it computed forces."""
+
+    def call(*args: Any) -> Any:
+        try:
+            found = method(*args)
+        except Exception:
+            if failed:
+                raise failed.pop() from None
+            raise
+        if failed:
+            raise failed.pop()
+        return found
+
+    return call
 
 
 def _check(lmp: Any, potential: Potential, elements: Sequence[str]) -> None:

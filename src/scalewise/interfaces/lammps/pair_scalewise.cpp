@@ -12,6 +12,7 @@
 #include "comm.h"
 #include "domain.h"
 #include "error.h"
+#include "exceptions.h"
 #include "force.h"
 #include "memory.h"
 #include "neigh_list.h"
@@ -189,9 +190,12 @@ class PairScalewise : public Pair {
       try {
         program = std::make_unique<Program>(path, "model", true);
         check(*program, path.substr(0, path.rfind('.')) + ".probe");
-      } catch (const c10::Error &problem) {
+      } catch (const LAMMPSException &) {
+        throw;
+      } catch (const std::exception &problem) {
+        std::string reason = problem.what();
         error->all(FLERR, "scalewise: {} does not run here; export the potential again, on this "
-                   "machine ({})", path, problem.what_without_backtrace());
+                   "machine ({})", path, reason.substr(0, reason.find('\n')));
       }
       return program;
     };
@@ -241,6 +245,13 @@ class PairScalewise : public Pair {
       error->all(FLERR, "scalewise has its own long range, which a kspace_style would add again");
     if (atom->tag_enable == 0 || atom->map_style == Atom::MAP_NONE)
       error->all(FLERR, "scalewise finds atoms by their IDs: atom_modify map yes");
+    if (atom->molecular != Atom::ATOMIC)
+      for (int k = 1; k <= 3; k++)
+        if (force->special_lj[k] == 0.0 || force->special_coul[k] == 0.0)
+          error->all(FLERR, "scalewise: atoms that are bonded for LAMMPS would not see each other: "
+                     "special_bonds lj/coul 1 1 1");
+    if (neighbor->exclude)
+      error->all(FLERR, "scalewise needs all pairs of atoms: no neigh_modify exclude");
     int periodic = domain->xperiodic + domain->yperiodic + domain->zperiodic;
     if (long_range && periodic != (description["boundary"] == "periodic" ? 3 : 0))
       error->all(FLERR, "scalewise: the long range of {} is that of a structure that is {} along "
@@ -250,10 +261,12 @@ class PairScalewise : public Pair {
     if (ghosts) {
       request |= NeighConst::REQ_GHOST;
       double needed = halo() + neighbor->skin;
-      if (comm->cutghostuser > 0.0 && comm->cutghostuser < needed)
+      // what was asked for in an earlier run is not the user's
+      bool users = comm->cutghostuser > 0.0 && comm->cutghostuser != asked;
+      if (users && comm->cutghostuser < needed)
         error->all(FLERR, "scalewise needs ghosts as far as {:.4} Angstrom on several processes: "
                    "comm_modify cutoff {:.4}, or leave it out", needed, std::ceil(needed));
-      comm->cutghostuser = std::max(comm->cutghostuser, needed);
+      if (!users) comm->cutghostuser = asked = needed;
     }
     neighbor->add_request(this, request);
   }
@@ -282,6 +295,7 @@ class PairScalewise : public Pair {
   std::map<std::string, std::string> description;
   std::unique_ptr<Program> whole, local, charges_of, smeared;
   bool ghosts = false, long_range = false;
+  double asked = 0.0, total_charge = 0.0;
   double cutoff = 0.0, near = 0.0, shortest = 0.0, envelope = 0.0, smearing = 0.0;
   int layers = 2;
   torch::ScalarType type = torch::kFloat32;
@@ -302,7 +316,17 @@ class PairScalewise : public Pair {
     }
     if (description["format"] != "1")
       error->all(FLERR, "scalewise: {} was exported by another version: export it again", folder);
+    try {
+      read_numbers();
+    } catch (const std::exception &) {
+      error->all(FLERR, "scalewise: {}/potential.txt is damaged: export the potential again", folder);
+    }
+  }
+
+  void read_numbers()
+  {
     cutoff = std::stod(description["cutoff"]);
+    total_charge = std::stod(description["total_charge"]);
     near = std::stod(description["near"]);
     shortest = std::stod(description["shortest"]);
     envelope = std::stod(description["envelope"]);
@@ -459,7 +483,7 @@ class PairScalewise : public Pair {
   {
     auto h = cell();
     given["cell"] = torch::from_blob(h.data(), {1, 3, 3}, torch::kFloat64).clone();
-    given["total_charge"] = torch::zeros({1}, type);
+    given["total_charge"] = torch::full({1}, total_charge, type);
     if (!long_range || description.at("boundary") != "periodic") return;
     double reach = std::stod(description.at("reach")), spacing = std::stod(description.at("spacing"));
     bool mesh = description.at("sum") == "mesh";
@@ -722,13 +746,13 @@ class PairScalewise : public Pair {
     tally(energies, types, own, share * own, share);
   }
 
-  // Charges of atoms and ghosts, which sum to zero over all processes.
+  // Charges of atoms and ghosts, which sum to the total charge over all processes.
   void neutralise(const std::vector<double> &found, int own, int all)
   {
     double sum = std::accumulate(found.begin(), found.begin() + own, 0.0), total = 0.0;
     MPI_Allreduce(&sum, &total, 1, MPI_DOUBLE, MPI_SUM, world);
     charge.assign(all, 0.0);
-    for (int i = 0; i < own; i++) charge[i] = found[i] - total / atom->natoms;
+    for (int i = 0; i < own; i++) charge[i] = found[i] + (total_charge - total) / atom->natoms;
     comm->forward_comm(this);
   }
 

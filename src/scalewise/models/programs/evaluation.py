@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from torch import Tensor
 
+from scalewise.core.errors import InputError
 from scalewise.models.adaptive_cutoff import AdaptiveScale
 from scalewise.models.gradients import BLOCKS_FROM, Derivatives
 from scalewise.models.graph import Graph
@@ -72,20 +74,21 @@ class Programs:
     def run(self, kind: Kind) -> Run | None:
         """The program of a kind, compiled if need be; none: an exported potential has none."""
         if kind not in self._loaded:
-            path = self._path(kind)
-            program = None if path is None else load_program(path, self.network, kind)
-            self._loaded[kind] = program
+            self._loaded[kind] = self._load(kind)
         return self._loaded[kind]
 
-    def _path(self, kind: Kind) -> Path | None:
+    def _load(self, kind: Kind) -> Run | None:
         if self.folder is not None:
             weight = next(self.network.parameters())
             given = self.folder / file_name(kind, str(weight.dtype))
-            return given if given.is_file() else None
+            return load_program(given, self.network, kind) if given.is_file() else None
         path = cached(self.network, kind)
-        if not (path.is_file() and path.with_suffix(".json").is_file()):
-            compile_program(self.network, kind, path)
-        return path
+        if path.is_file() and path.with_suffix(".json").is_file():
+            # what is damaged in the cache is made again
+            with contextlib.suppress(InputError):
+                return load_program(path, self.network, kind)
+        compile_program(self.network, kind, path)
+        return load_program(path, self.network, kind)
 
 
 def file_name(kind: Kind, dtype: str) -> str:

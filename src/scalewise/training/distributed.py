@@ -6,6 +6,7 @@ need, and writes; the others wait for it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -73,7 +74,17 @@ def join_group(settings: TrainSettings) -> tuple[TrainSettings, Fabric | None]:
         plugins=[SLURMEnvironment() if slurm else TorchElasticEnvironment()],
     )
     fabric.launch()
+    atexit.register(_disconnect)
     return settings.model_copy(update={"processes": found.size}), fabric
+
+
+def _disconnect() -> None:
+    """End the threads of the connection: one that outlives Python aborts the process.
+
+    Lightning does so with NCCL alone.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _check_nodes(found: Group) -> None:

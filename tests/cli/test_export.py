@@ -173,6 +173,16 @@ def test_an_exported_model_comes_with_its_program(tmp_path: Path) -> None:
     assert "eV" in run("python", "run.py", cwd=tmp_path / "out")
 
 
+#: Atoms of which LAMMPS takes some to be bonded.
+BONDED = """region box block 0 12 0 12 0 12
+create_box 2 box bond/types 1 extra/bond/per/atom 2
+create_atoms 1 single 1 1 1
+create_atoms 2 single 4 1 1
+mass 1 22.99
+mass 2 35.45
+"""
+
+
 def forces_of_lammps(folder: Path, style: str, ranks: int) -> np.ndarray:
     """Forces, energy and pressure of the structure as it is, with velocities of zero."""
     lines = (folder / "in.lammps").read_text().splitlines()
@@ -254,8 +264,11 @@ def test_lammps_gives_the_same_forces_on_any_number_of_processes(
         ("atom_modify map yes", "", "atom_modify map yes"),
         ("pair_coeff * * Na Cl", "pair_coeff * * Na Br", "does not know the element Br"),
         ("pair_style scalewise .", "comm_modify cutoff 5\npair_style scalewise . ghosts", "ghosts"),
-        ("atom_style charge", "atom_style full", "special_bonds lj/coul 1 1 1"),
+        ("read_data start.data", BONDED, "special_bonds lj/coul 1 1 1"),
         ("neighbor 1.0 bin", "neigh_modify exclude type 1 1", "exclude"),
     ):
-        (tmp_path / "out/in.wrong").write_text(said.replace(old, new))
+        wrong = said.replace(old, new)
+        if new is BONDED:
+            wrong = wrong.replace("atom_style charge", "atom_style full")
+        (tmp_path / "out/in.wrong").write_text(wrong)
         assert words in run("lmp", "-in", "in.wrong", cwd=tmp_path / "out", code=1)

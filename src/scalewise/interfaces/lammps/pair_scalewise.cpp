@@ -250,7 +250,7 @@ class PairScalewise : public Pair {
         if (force->special_lj[k] == 0.0 || force->special_coul[k] == 0.0)
           error->all(FLERR, "scalewise: atoms that are bonded for LAMMPS would not see each other: "
                      "special_bonds lj/coul 1 1 1");
-    if (neighbor->exclude)
+    if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0)
       error->all(FLERR, "scalewise needs all pairs of atoms: no neigh_modify exclude");
     int periodic = domain->xperiodic + domain->yperiodic + domain->zperiodic;
     if (long_range && periodic != (description["boundary"] == "periodic" ? 3 : 0))

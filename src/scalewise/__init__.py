@@ -38,6 +38,9 @@ _PUBLIC = {
     "AseModel": "models.adapters.ase_calculator",
     "ScalewiseCalculator": "interfaces.ase",
     "openmm_system": "interfaces.openmm",
+    "mixed_openmm_system": "interfaces.openmm_mixed",
+    "attach_to_lammps": "interfaces.lammps.external",
+    "import_lammps": "interfaces.lammps.installed",
     # training
     "train": "training.run",
     "TrainSettings": "training.settings",
@@ -81,13 +84,21 @@ _PUBLIC = {
     "InputError": "core.errors",
 }
 
+#: Public names that another package has to be installed for: ``import *`` leaves them out.
+_EXTRAS = {
+    "metatomic_model": "interfaces.metatomic",
+    "TorchSimModel": "interfaces.torchsim",
+    "ScalewiseDriver": "interfaces.ipi",
+}
+
 __all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    where = _PUBLIC.get(name) or _EXTRAS.get(name)
+    if where is None:
         raise AttributeError(f"module 'scalewise' has no attribute '{name}'")
-    value = getattr(import_module(f"scalewise.{_PUBLIC[name]}"), name)
+    value = getattr(import_module(f"scalewise.{where}"), name)
     globals()[name] = value
     return value
 
@@ -127,7 +138,13 @@ if TYPE_CHECKING:
     from scalewise.export.command import export_potential as export_potential
     from scalewise.export.settings import ExportSettings as ExportSettings
     from scalewise.interfaces.ase import ScalewiseCalculator as ScalewiseCalculator
+    from scalewise.interfaces.ipi import ScalewiseDriver as ScalewiseDriver
+    from scalewise.interfaces.lammps.external import attach_to_lammps as attach_to_lammps
+    from scalewise.interfaces.lammps.installed import import_lammps as import_lammps
+    from scalewise.interfaces.metatomic import metatomic_model as metatomic_model
     from scalewise.interfaces.openmm import openmm_system as openmm_system
+    from scalewise.interfaces.openmm_mixed import mixed_openmm_system as mixed_openmm_system
+    from scalewise.interfaces.torchsim import TorchSimModel as TorchSimModel
     from scalewise.models.adapters.ase_calculator import AseModel as AseModel
     from scalewise.models.adapters.prediction_file import PredictionFile as PredictionFile
     from scalewise.models.adaptive_cutoff import AdaptiveCutoff as AdaptiveCutoff

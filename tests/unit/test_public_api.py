@@ -54,7 +54,10 @@ def test_what_type_checkers_see_is_what_is_imported() -> None:
         if isinstance(node, ast.ImportFrom)
         for a in node.names
     }
-    given = {name: f"scalewise.{where}" for name, where in scalewise._PUBLIC.items()}
+    given = {
+        name: f"scalewise.{where}"
+        for name, where in {**scalewise._PUBLIC, **scalewise._EXTRAS}.items()
+    }
     assert seen == given
 
 

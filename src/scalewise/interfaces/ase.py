@@ -60,7 +60,7 @@ class ScalewiseCalculator(Calculator):
     ::
 
         from ase.io import read
-        from scalewise.interfaces.ase import ScalewiseCalculator
+        from scalewise import ScalewiseCalculator
 
         atoms = read("water.xyz")
         atoms.calc = ScalewiseCalculator("runs/train/model")

@@ -45,7 +45,7 @@ class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
     --------
     A file ``driver.py`` for the input of i-PI, as ``scalewise export --to ipi`` writes it::
 
-        from scalewise.interfaces.ipi import ScalewiseDriver
+        from scalewise import ScalewiseDriver
 
         __DRIVER_NAME__ = "scalewise"
         __DRIVER_CLASS__ = "ScalewiseDriver"

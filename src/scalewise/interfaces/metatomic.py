@@ -66,11 +66,9 @@ class MetatomicEnergy(torch.nn.Module):
         single: bool,
     ) -> None:
         super().__init__()
-        first = next(iter(cores.values()))
-        self.periodic = _core(cores, "periodic-long", first)
-        self.mesh = _core(cores, "periodic-mesh-long", first)
-        self.partial = _core(cores, "partial-long", first)
-        self.isolated = _core(cores, "isolated-long", first)
+        self.cores = torch.nn.ModuleDict(
+            {name.removesuffix("-adaptive").replace("-", "_"): c for name, c in cores.items()}
+        )
         table = torch.full((119,), -1, dtype=torch.int64)
         for index, number in enumerate(elements):
             table[number] = index
@@ -213,31 +211,20 @@ class MetatomicEnergy(torch.nn.Module):
         near_index = neighbor[:, :near]
         short_index, short_shifts = neighbor[:, :within], shifts[:, :within]
         short_mask = inside.reshape(atoms, slots)[:, :within]
-        reached = mask
-        if axes == 3 and meshed:
-            energies, smeared = self.mesh(
-                positions, cell, cutoffs, types, neighbor, shifts, reached, reverse, near_index,
-                edges, edge_shifts, periodic_axes, charge, first_wave, second_wave, third_wave,
-                short_index, short_shifts, short_mask,
-            )  # fmt: skip
-        elif axes == 3:
-            energies, smeared = self.periodic(
-                positions, cell, cutoffs, types, neighbor, shifts, reached, reverse, near_index,
-                edges, edge_shifts, periodic_axes, charge, first_wave, second_wave, third_wave,
-                short_index, short_shifts, short_mask,
-            )  # fmt: skip
-        elif axes == 0:
-            energies, smeared = self.isolated(
-                positions, cell, cutoffs, types, neighbor, shifts, reached, reverse, near_index,
-                edges, edge_shifts, periodic_axes, charge, first_wave, second_wave, third_wave,
-                short_index, short_shifts, short_mask,
-            )  # fmt: skip
-        else:
-            energies, smeared = self.partial(
-                positions, cell, cutoffs, types, neighbor, shifts, reached, reverse, near_index,
-                edges, edge_shifts, periodic_axes, charge, first_wave, second_wave, third_wave,
-                short_index, short_shifts, short_mask,
-            )  # fmt: skip
+        name = "any_short"
+        if self.smearing > 0.0:
+            name = "periodic_mesh_long" if meshed else "periodic_long"
+            if axes < 3:
+                name = "isolated_long" if axes == 0 else "partial_long"
+        energies, smeared = positions.new_zeros(atoms), positions.new_zeros(1)
+        # TorchScript writes this loop out: it has no look-up of modules
+        for key, core in self.cores.items():
+            if key == name:
+                energies, smeared = core(
+                    positions, cell, cutoffs, types, neighbor, shifts, mask, reverse, near_index,
+                    edges, edge_shifts, periodic_axes, charge, first_wave, second_wave, third_wave,
+                    short_index, short_shifts, short_mask,
+                )  # fmt: skip
         shared = energies.to(torch.float64) + smeared.to(torch.float64).sum() / atoms
         found: torch.Tensor = shared + self.composition[types]
         return found
@@ -292,18 +279,6 @@ def _rough(number: int) -> int:
         while number % factor == 0:
             number = number // factor
     return number
-
-
-def _core(
-    cores: Dict[str, torch.nn.Module],  # noqa: UP006
-    name: str,
-    default: torch.nn.Module,
-) -> torch.nn.Module:
-    """The core of this name, also if it has an adaptive cutoff; else the default."""
-    for key, core in cores.items():
-        if key in (name, f"{name}-adaptive"):
-            return core
-    return default
 
 
 def metatomic_model(

@@ -436,7 +436,6 @@ EXPERIMENTS: Final = (
             1,
             "scalewise.trust.table:print_trust",
             "scalewise.trust.figure:figures_of",
-            "scalewise.trust.card:check_trust",
         ),
     ),
     Experiment(

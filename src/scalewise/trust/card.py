@@ -24,7 +24,6 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
     subsample,
 )
-from scalewise.core.errors import InputError
 from scalewise.core.jobs import run_jobs
 from scalewise.core.progress import SILENT, Counted, Progress
 from scalewise.core.wording import count
@@ -361,9 +360,3 @@ def _warnings(body: Mapping[str, Any], settings: TrustSettings) -> list[str]:
                 f"{settings.level:.0%}: these frames are of another kind than those of validation"
             )
     return found
-
-
-def check_trust(results: Mapping[str, Any], where: str) -> None:
-    """Refuse what cannot be shown."""
-    if not results["simulations"]:
-        raise InputError(where, "no simulations", "Run scalewise trust again.")

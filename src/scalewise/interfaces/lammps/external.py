@@ -59,7 +59,7 @@ def attach_to_lammps(
     --------
     ::
 
-        from scalewise.interfaces.lammps.installed import import_lammps
+        from scalewise import import_lammps
 
         lmp = import_lammps().lammps()
         lmp.file("in.lammps")

@@ -19,9 +19,9 @@ from scalewise.core.files import cannot_write, replacing
 from scalewise.data.readers import extxyz
 from scalewise.simulation.distances import Distances
 from scalewise.simulation.integrators import inner_state, set_inner_state
+from scalewise.simulation.trajectory import Trajectory
 
 LOG: Final = "log.csv"
-TRAJECTORY: Final = "trajectory.extxyz"
 RESTART: Final = "restart.npz"
 #: The last frame: of the end, or before the simulation broke.
 LAST: Final = "last.extxyz"
@@ -30,7 +30,7 @@ COLUMNS: Final = (
     *("step", "time", "temperature", "potential", "kinetic", "conserved", "volume", "pressure"),
 )
 _STATE: Final = "state"
-_ANEW: Final = f"Give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} to begin anew."
+_ANEW: Final = f"Give another --out, or remove {LOG}, {RESTART} and the trajectory to begin anew."
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +66,18 @@ class Files:
 
     Parameters
     ----------
-    folder
-        Where they are.
+    trajectory
+        In the folder where they are.
     columns
         Of the log.
     digest
         Of what the simulation is of.
     """
 
-    def __init__(self, folder: Path, columns: tuple[str, ...], digest: str) -> None:
-        self.folder, self.columns, self.digest = folder, columns, digest
-        self.logged = -1
+    def __init__(self, trajectory: Trajectory, columns: tuple[str, ...], digest: str) -> None:
+        self.trajectory, self.folder = trajectory, trajectory.path.parent
+        self.columns, self.digest = columns, digest
+        self.logged, self.frames = -1, 0
 
     def begin(self) -> None:
         """Begin anew: an empty trajectory, and a log with its header.
@@ -86,7 +87,7 @@ class Files:
         InputError
             Files of something else are there; the folder cannot be written.
         """
-        for name in (LOG, TRAJECTORY):
+        for name in (LOG, self.trajectory.path.name):
             if (self.folder / name).exists():
                 raise InputError(
                     str(self.folder),
@@ -95,7 +96,7 @@ class Files:
                 )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / TRAJECTORY).write_text("")
+            self.trajectory.begin()
             with (self.folder / LOG).open("w", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerow(self.columns)
         except OSError as error:
@@ -138,11 +139,8 @@ class Files:
 
     def frame(self, image: ase.Atoms) -> None:
         """Append a frame to the trajectory."""
-        try:
-            with (self.folder / TRAJECTORY).open("a") as stream:
-                extxyz.write_images(stream, [image])
-        except OSError as error:
-            raise cannot_write(self.folder / TRAJECTORY, error) from error
+        self.trajectory.append(image)
+        self.frames += 1
 
     def last(self, image: ase.Atoms) -> None:
         """Write the last frame, in a file of its own."""
@@ -163,7 +161,8 @@ class Files:
             "density": point.distances.density,
             "shortest": point.distances.shortest,
             "logged": np.array(self.logged),
-            "sizes": np.array([self._size(LOG), self._size(TRAJECTORY)]),
+            "frames": np.array(self.frames),
+            "sizes": np.array([self._size(LOG), self._size(self.trajectory.path.name)]),
             **{_STATE + key: value for key, value in inner_state(point.dynamics).items()},
         }
         with replacing(self.folder / RESTART) as temporary, temporary.open("wb") as stream:
@@ -184,7 +183,8 @@ class Files:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             found = Kept(path, arrays)
-            sizes, digest, logged = found.sizes, str(arrays["digest"]), int(arrays["logged"])
+            (log, frames), digest = found.sizes, str(arrays["digest"])
+            logged = int(arrays["logged"])
         except Exception as error:  # a damaged archive raises whatever its bytes make it
             raise _damaged(path, error) from None
         if digest != self.digest:
@@ -193,11 +193,11 @@ class Files:
                 "it holds a simulation with another potential, structure or settings",
                 "Repeat its words (picoseconds may be more), or give another --out.",
             )
-        for name, size in sizes.items():
+        for name, size in ((LOG, log), (self.trajectory.path.name, frames)):
             if self._size(name) < size:
                 what = "shorter than when the state was kept"
                 raise InputError(str(self.folder / name), what, _ANEW)
-        steps = self.rows(sizes[LOG])["step"]
+        steps = self.rows(log)["step"]
         if not len(steps) or steps[-1] != logged:
             raise _changed(self.folder / LOG, f"its last step is not {logged}")
         return found
@@ -211,9 +211,10 @@ class Files:
             It is damaged; log and trajectory are as before then.
         """
         found.put_back(point)
-        for name, size in found.sizes.items():
-            os.truncate(self.folder / name, size)
-        self.logged = int(found.arrays["logged"])
+        log, frames = found.sizes
+        os.truncate(self.folder / LOG, log)
+        self.logged, self.frames = int(found.arrays["logged"]), int(found.arrays["frames"])
+        self.trajectory.end_at(frames, self.frames)
 
     def _size(self, name: str) -> int:
         path = self.folder / name
@@ -236,9 +237,10 @@ class Kept:
     arrays: Mapping[str, np.ndarray]
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> tuple[int, int]:
         """Bytes that log and trajectory had."""
-        return dict(zip((LOG, TRAJECTORY), self.arrays["sizes"].tolist(), strict=True))
+        log, trajectory = self.arrays["sizes"].tolist()
+        return log, trajectory
 
     def place(self, atoms: ase.Atoms) -> tuple[int, float]:
         """Put atoms where they were; how many steps were made, and the seconds that they took.
@@ -286,6 +288,6 @@ def _changed(path: Path, what: str) -> InputError:
     return InputError(
         str(path),
         f"changed since the simulation wrote it ({what})",
-        f"Put back what was there, give another --out, or remove {LOG}, {TRAJECTORY} and {RESTART} "
-        "to begin anew.",
+        f"Put back what was there, give another --out, or remove {LOG}, {RESTART} and the "
+        "trajectory to begin anew.",
     )

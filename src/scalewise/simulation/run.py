@@ -42,6 +42,7 @@ from scalewise.simulation.start import (
     moves,
     moving_atoms,
 )
+from scalewise.simulation.trajectory import trajectory_in
 
 #: A simulation breaks where it is hotter than so many times what was asked for, and than so many K.
 TIMES: Final = 10.0
@@ -75,7 +76,7 @@ def simulate(
     settings
         Ensemble, length, scale.
     out
-        Folder of ``log.csv``, ``trajectory.extxyz`` and ``restart.npz``.
+        Folder of ``log.csv``, the trajectory and ``restart.npz``.
     progress
         Whom to tell.
 
@@ -156,7 +157,7 @@ def run_command(request: Request) -> Report:
         raise InputError(
             str(request.out),
             f"the simulation broke after {ended['picoseconds']:g} ps: {ended['reason']}",
-            f"{LAST} is the frame before, trajectory.extxyz how it came there: give a shorter "
+            f"{LAST} is the frame before, the trajectory how it came there: give a shorter "
             "timestep, slower velocities, a structure nearer to the training frames, or train on "
             "such frames.",
         )
@@ -188,7 +189,8 @@ class _Simulation:
         own = settings.cutoff is None and potential.adaptive_cutoff is not None
         self.symbols = sorted(set(self.atoms.get_chemical_symbols())) if own else []
         columns = (*COLUMNS, *(CUTOFF + s for s in self.symbols))
-        self.files = Files(out, columns, digest(potential, self.atoms, settings))
+        trajectory = trajectory_in(out, self.atoms, settings)
+        self.files = Files(trajectory, columns, digest(potential, self.atoms, settings))
         self.distances = Distances(atoms.numbers, settings.reach)
         self.random = np.random.default_rng(settings.seed)
         self.step, self.seconds = 0, 0.0

@@ -49,7 +49,12 @@ class SimulationSettings(Settings):
     )
     log_every: float = Field(10.0, gt=0, le=1e9, description="fs between rows of log.csv")
     save_every: float = Field(
-        100.0, gt=0, le=1e9, description="fs between frames of trajectory.extxyz"
+        100.0, gt=0, le=1e9, description="fs between frames of the trajectory"
+    )
+    trajectory: Literal["extxyz", "dcd"] = Field(
+        "extxyz",
+        description="`extxyz`: positions, momenta, cells and more; `dcd`: positions and cells in "
+        "single precision, in a tenth of the space",
     )
     restart_every: float = Field(500.0, gt=0, le=1e9, description="fs between states to go on from")
     reach: float = Field(8.0, gt=0.5, le=50, description="Å, of distances between atoms")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,75 @@ def test_a_simulation_that_was_killed_does_what_it_would_have_done(
 def _counts(folder: Path) -> list[float]:
     found: list[float] = np.load(folder / "restart.npz")["counts"].ravel().tolist()
     return found
+
+
+@pytest.mark.parametrize("ensemble", ["npt", "nve"])
+def test_a_trajectory_in_dcd_has_what_one_in_xyz_has(
+    tmp_path: Path, ensemble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lengths and angles of the cell, positions turned with it; killed, it has no frame twice."""
+    pytest.importorskip("openmm")
+    model, atoms = potential(), salt()
+    if ensemble == "nve":
+        skewed = np.array([[0, 1.0, -0.5], [0.3, 0, 0.7], [0.1, -1.2, 0]])
+        atoms.set_cell(atoms.cell.array + skewed)
+    chosen = settings(ensemble=ensemble, save_every=2.0)
+    sw.simulate(model, atoms, chosen, tmp_path / "xyz")
+    advance = simulation._Simulation._advance
+
+    def killed(run: Any) -> str | None:
+        if run.step == 27:
+            raise KeyboardInterrupt
+        return advance(run)
+
+    chosen = chosen.model_copy(update={"trajectory": "dcd"})
+    with monkeypatch.context() as patch:
+        patch.setattr(simulation._Simulation, "_advance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sw.simulate(model, atoms, chosen, tmp_path / "dcd")
+    sw.simulate(model, atoms, chosen, tmp_path / "dcd")
+    assert not (tmp_path / "dcd/trajectory.extxyz").exists()
+    frames = ase.io.read(tmp_path / "xyz/trajectory.extxyz", index=":")
+    cells, positions = read_dcd(tmp_path / "dcd/trajectory.dcd")
+    assert len(cells) == len(positions) == len(frames) == 11
+    for cell, found, frame in zip(cells, positions, frames, strict=True):
+        np.testing.assert_allclose(cell, frame.cell.cellpar(), rtol=1e-6)
+        turned = ase.Atoms(frame.symbols, found, cell=cell, pbc=True)
+        np.testing.assert_allclose(
+            turned.get_all_distances(mic=True), frame.get_all_distances(mic=True), atol=2e-5
+        )
+
+
+def test_a_molecule_has_no_cell_in_dcd(tmp_path: Path) -> None:
+    pytest.importorskip("openmm")
+    molecule = ase.Atoms("Na2Cl2", [[0, 0, 0], [2.6, 0, 0.2], [2.6, 2.5, 0], [0, 2.6, -0.1]])
+    sw.simulate(potential(), molecule, settings(trajectory="dcd", picoseconds=0.001), tmp_path)
+    cells, positions = read_dcd(tmp_path / "trajectory.dcd")
+    assert cells == []
+    np.testing.assert_allclose(positions[0], molecule.positions, atol=1e-6)
+
+
+def read_dcd(path: Path) -> tuple[list[list[float]], list[np.ndarray]]:
+    """Cells (Å, degrees) and positions of a file: records, each between its size twice."""
+    content, at, records = path.read_bytes(), 0, list[bytes]()
+    while at < len(content):
+        (size,) = struct.unpack_from("<i", content, at)
+        records.append(content[at + 4 : at + 4 + size])
+        assert struct.unpack_from("<i", content, at + 4 + size) == (size,)
+        at += size + 8
+    (header, _, _), frames = records[:3], records[3:]
+    count, periodic = (
+        struct.unpack_from("<i", header, 4)[0],
+        struct.unpack_from("<i", header, 44)[0],
+    )
+    size = 3 + periodic
+    assert len(frames) == count * size
+    cells = []
+    for record in frames[::size] if periodic else []:
+        a, gamma, b, beta, alpha, c = struct.unpack("<6d", record)
+        cells.append([a, b, c, *(90 - np.degrees(np.arcsin([alpha, beta, gamma])))])
+    axes = [np.frombuffer(r, "<f4") for k, r in enumerate(frames) if k % size >= periodic]
+    return cells, [np.stack(axes[k : k + 3], axis=1) for k in range(0, len(axes), 3)]
 
 
 def test_a_longer_simulation_goes_on_from_the_end(tmp_path: Path) -> None:

@@ -263,7 +263,7 @@ def _description(export: Export, kind: Kind) -> list[str]:
     cutoffs = export.element_cutoffs() or [potential.cutoff]
     near = settings.first_layer_cutoff
     values = {
-        "format": "1",
+        "format": "2",
         "elements": " ".join(chemical_symbols[z] for z in potential.elements),
         "composition": " ".join(f"{e:.17g}" for e in potential.composition.energies),
         "cutoff": f"{max(cutoffs):.17g}",

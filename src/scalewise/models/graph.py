@@ -153,6 +153,10 @@ class Graph:
             start += part.atom_types.shape[0]
         return found
 
+    def first(self, rows: int) -> tuple[slice, Graph]:
+        """The lists of the first atoms, as one of :meth:`rows`."""
+        return slice(0, rows), self._cut(slice(0, rows))
+
     def _cut(self, rows: slice) -> Graph:
         names = ("atom_types", "neighbor_index", "cell_shift", "mask", "system_index")
         sent = None if self.senders is None else Lists(*(v[rows] for v in self.senders))

@@ -90,15 +90,15 @@ def test_the_mesh_is_one_of_its_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_that_share_atoms_find_what_one_finds() -> None:
     r"""Charges first; then the potential on them, and the gradient of both halves together.
 
-    Atoms of the other half are there as neighbors, with the neighbors that their messages need.
+    A process has its own atoms first, then those whose messages they receive, then those that these
+    see. In a row of atoms, it needs lists of some of the others alone.
     """
     potential = untrained(ladder=(3.0, 5.0, "long"))
-    frame = replace(salt_frame(n=16, box=9.0), pbc=FREE)
+    frame = _row(16)
     graph, places = potential.graph(frame), torch.from_numpy(frame.positions)
     kind = Kind(True, part=Part.LOCAL)
     settings = potential.network.settings
-    scale = ResolvedScale(torch.full((16,), 5.0, dtype=torch.float64), None)
-    inputs = Inputs.of(graph, places, scale, kind)
+    inputs = Inputs.of(graph, places, _longest(frame), kind)
     module = LocalModule(potential.network, kind, inputs.names())
     charges = module(*inputs.tensors())[2].requires_grad_(True)
     moved = places.clone().requires_grad_(True)
@@ -107,10 +107,18 @@ def test_processes_that_share_atoms_find_what_one_finds() -> None:
     smeared = long_range_energies(graph, moved, graph.cell, neutral, settings.smearing).sum()
     slope, on_charges = torch.autograd.grad(energy + smeared, (moved, charges))
     found, gradient = 0.0, slope
-    for half in (torch.arange(16) < 7, torch.arange(16) >= 7):
-        own = half.to(torch.float64)
-        energies, part, _ = module(*inputs._replace(owned=own, potential=on_charges).tensors())
-        found, gradient = found + float((own * energies).sum()), gradient + part
+    for order, owned in ((np.arange(16), 7), (np.arange(16)[::-1], 9)):
+        turned = _reordered(frame, order)
+        listed = potential.graph(turned)
+        near = Inputs.of(listed, torch.from_numpy(turned.positions), _longest(frame), kind)
+        near = near._replace(potential=on_charges[order.copy()])
+        seen = near.neighbor_index[:owned][near.mask[:owned]]
+        described = int(seen.max()) + 1
+        assert owned < described < 16
+        energies, part, own = module(*near.shared(owned, described).tensors())
+        assert len(energies) == len(own) == owned
+        torch.testing.assert_close(own, charges[order.copy()][:owned], atol=1e-12, rtol=0)
+        found, gradient = found + float(energies.sum()), gradient + part[order.copy()]
     expected = potential.evaluate_graph(graph, frame.positions)
     assert found + float((energy + smeared).detach()) == pytest.approx(
         float(expected.energy[0]), abs=1e-9
@@ -180,6 +188,18 @@ def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
         beside.write_text(json.dumps(changed))
         with pytest.raises(InputError, match=words):
             load_program(program, potential.network, kind)
+
+
+def _row(n: int) -> Structure:
+    """Atoms in a row, of which few see each other."""
+    frame = replace(salt_frame(n=n, box=9.0), pbc=FREE)
+    along = np.stack([1.7 * np.arange(n), np.zeros(n), np.zeros(n)], axis=1)
+    return replace(frame, positions=along + 0.1 * frame.positions)
+
+
+def _reordered(frame: Structure, order: np.ndarray) -> Structure:
+    per_atom = ("numbers", "positions", "molecule")
+    return replace(frame, **{name: getattr(frame, name)[order] for name in per_atom})
 
 
 def _longest(frame: Structure) -> ResolvedScale:

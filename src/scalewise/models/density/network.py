@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -204,13 +205,18 @@ class DensityNetwork(nn.Module):
         scale: ResolvedScale,
         *,
         block: int | None = None,
+        owned: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Energies without electrostatics, eV [atoms], and charges before they are neutralised, e.
 
-        Both depend on what is near an atom alone. There are no charges without long range.
+        Both depend on what is near an atom alone. There are no charges without long range. With
+        ``owned``, they are those of the first atoms. There may be lists of the first atoms alone
+        then, as far as messages to these need them; ``scale`` is that of the listed atoms.
         """
         s = self.settings
         parts = graph.rows(block or positions.shape[0])
+        if owned is not None:
+            parts = [graph.first(graph.neighbor_index.shape[0])]
         run = partial(checkpoint, use_reentrant=False) if block else directly
         edges = [
             run(partial(self._edges, graph, part, rows), positions, cell, scale.cutoffs)
@@ -239,12 +245,21 @@ class DensityNetwork(nn.Module):
                 pieces.append(run(layer, edge, own, before, by))
             found, last, seen = joined(pieces)
             energies = energies + found
+            if owned is not None and k + 2 >= s.layers:
+                parts = [graph.first(owned)]
+                back = graph.reverse_neighbor_index[: owned * graph.neighbor_index.shape[1]]
+                graph = replace(graph, reverse_neighbor_index=back)
+                sizes, energies = [owned], energies[:owned]
+                edges = [Edges(*(value[:owned] for value in edge)) for edge in edges]
+                last = LayerOutput(*(value[..., :owned, :] for value in last))
+                conditioning = None if conditioning is None else conditioning[:owned]
             if k + 1 < s.layers:
                 seen = received(seen, graph, parts)
         assert last is not None
         if not s.charges or scale.long_range is None:
             return energies, None
-        return energies, self.charge(last.scalars)[:, 0] + self._element_charges(graph.atom_types)
+        types = graph.atom_types[:owned]
+        return energies, self.charge(last.scalars)[:, 0] + self._element_charges(types)
 
     def _element_charges(self, atom_types: Tensor) -> Tensor:
         """What the elements bring to the charges of atoms, e [atoms]."""

@@ -114,6 +114,8 @@ def example(network: Network, kind: Kind) -> Inputs:
         graph = replace(graph, mesh=numbers).to(weight.device, weight.dtype)
     places = torch.as_tensor(positions, device=weight.device, dtype=torch.float64)
     inputs = Inputs.of(graph, places, _scale(network, kind, graph, places), kind)
+    if kind.near:
+        return inputs.shared(9, 18)
     return inputs.smeared() if kind.part is Part.SMEARED else inputs
 
 

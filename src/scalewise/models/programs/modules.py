@@ -5,11 +5,12 @@ returns what a calculator needs. :class:`LocalModule` has the atoms of one proce
 the neighbors that others own, and leaves electrostatics to its caller: it returns charges q' before
 they are neutralised, and differentiates
 
-.. math:: L = \sum_i o_i E_i + \sum_i o_i \phi_i q'_i
+.. math:: L = \sum_i E_i + \sum_i \phi_i q'_i
 
-with :math:`o_i = 1` for atoms that the process owns, else 0. With :math:`\phi_i = \partial
-E_\mathrm{el} / \partial q'_i` its gradient holds what the electrostatics of all processes changes
-through the charges of its own atoms.
+over the atoms that the process owns. With :math:`\phi_i = \partial E_\mathrm{el} / \partial q'_i`
+its gradient holds what the electrostatics of all processes changes through the charges of its own
+atoms. Those come first, then the neighbors that the layers before the last describe, which have
+lists, too, then those that are only seen.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class Inputs(NamedTuple):
     Meanings and types are those of :class:`scalewise.models.graph.Graph`. Of
     ``first_neighbor_index``, only the width matters. Waves are those of the mesh where one is used,
     else of the Ewald sum. ``short_*`` are the lists of the adaptive
-    cutoff; ``owned`` and ``potential`` (eV/e) are those of :class:`LocalModule`; ``charges`` (e)
+    cutoff. :class:`LocalModule` has lists of its first atoms alone; ``owned``, of which only the
+    length matters, and ``potential`` (eV/e) are those of the atoms that it owns; ``charges`` (e)
     are those of :class:`SmearedModule`.
     """
 
@@ -151,12 +153,10 @@ class Inputs(NamedTuple):
                 short_cell_shift=None if kind.near else short.cell_shift,
                 short_mask=short.mask,
             )
-        ones = torch.ones_like(positions[:, 0], dtype=graph.dtype)
-        if kind.part is Part.LOCAL:
-            inputs = inputs._replace(owned=ones)
-            return inputs._replace(potential=0.0 * ones) if kind.long_range else inputs
-        if kind.part is Part.CHARGES:
-            return inputs
+        if kind.near:
+            ones = torch.ones_like(positions[:, 0], dtype=graph.dtype)
+            potential = kind.part is Part.LOCAL and kind.long_range
+            return inputs._replace(owned=ones, potential=0.0 * ones if potential else None)
         if not kind.long_range:
             return inputs
         inputs = inputs._replace(
@@ -172,6 +172,26 @@ class Inputs(NamedTuple):
             first_wave=first,
             second_wave=second,
             third_wave=third,
+        )
+
+    def shared(self, owned: int, described: int) -> Inputs:
+        """Those of a process that owns the first atoms and describes the first ones, of all.
+
+        Neighbors that are not described send nothing.
+        """
+        rows, slots = slice(0, described), self.neighbor_index.shape[1]
+        back = self.reverse_neighbor_index[: described * slots]
+        itself = torch.arange(described * slots, device=back.device)
+        assert self.owned is not None
+        near, cutoffs, potential = self.first_neighbor_index, self.cutoffs, self.potential
+        return self._replace(
+            cutoffs=None if cutoffs is None else cutoffs[rows],
+            neighbor_index=self.neighbor_index[rows],
+            mask=self.mask[rows],
+            reverse_neighbor_index=torch.where(back < described * slots, back, itself),
+            first_neighbor_index=None if near is None else near[rows],
+            owned=self.owned[:owned],
+            potential=None if potential is None else potential[:owned],
         )
 
     def smeared(self) -> Inputs:
@@ -237,15 +257,14 @@ class Module(nn.Module):
 
     def graph(self, given: Inputs) -> Graph:
         """The graph that the tensors are of."""
-        atoms = given.atom_types.shape[0]
         types, settings = given.atom_types, self.network.settings
+        atoms, (rows, slots) = types.shape[0], given.neighbor_index.shape
         cell = given.cell
         if cell is None:
             cell = torch.eye(3, dtype=torch.float64, device=types.device)[None]
         shift = given.cell_shift
         if shift is None:
-            slots = given.neighbor_index.shape[1]
-            shift = torch.zeros(1, dtype=torch.int32, device=types.device).expand(atoms, slots, 3)
+            shift = torch.zeros(1, dtype=torch.int32, device=types.device).expand(rows, slots, 3)
         dtype = next(self.network.parameters()).dtype
         empty = torch.zeros(0, dtype=dtype, device=types.device)
         none = torch.zeros(2, 0, dtype=torch.int64, device=types.device)
@@ -285,7 +304,7 @@ class Module(nn.Module):
         """The scale of the atoms."""
         share = None
         if self.kind.long_range:
-            share = torch.ones_like(given.positions[:, 0], dtype=graph.dtype)
+            share = torch.ones_like(given.neighbor_index[:, 0], dtype=graph.dtype)
         if given.short_neighbor_index is None:
             assert given.cutoffs is not None
             return ResolvedScale(given.cutoffs, share)
@@ -347,8 +366,8 @@ class WholeModule(Module):
 class LocalModule(Module):
     """The atoms of one process, and the neighbors that others own.
 
-    It returns energies, eV [atoms]; the gradient of L, eV/Å [atoms, 3]; and, where there is long
-    range, charges before they are neutralised, e [atoms].
+    It returns energies of its own atoms, eV [owned]; the gradient of L, eV/Å [atoms, 3]; and, where
+    there is long range, charges of its own before they are neutralised, e [owned].
     """
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -358,26 +377,29 @@ class LocalModule(Module):
         def weighed(positions: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             given = self.given((positions, *rest))
             found = self.local(given)
-            assert given.owned is not None
-            total = (given.owned * found[0]).sum()
+            total = found[0].sum()
             if given.potential is not None:
-                total = total + (given.owned * given.potential * found[1]).sum()
+                total = total + (given.potential * found[1]).sum()
             return total, found
 
         gradient, (_, found) = torch.func.grad_and_value(weighed, has_aux=True)(first)
         return found[0], gradient, *found[1:]
 
     def local(self, given: Inputs) -> tuple[Tensor, ...]:
-        """Energies, and charges where there is long range."""
+        """Energies of its own atoms, and charges where there is long range."""
+        assert given.owned is not None
         graph = self.graph(given)
         scale = self.scale(given, graph)
         network = self.network
+        described = given.neighbor_index.shape[0]
         if isinstance(scale, AdaptiveScale):
             assert isinstance(network, AdaptiveNetwork)
             chosen = network.cutoffs(scale.short_graph, given.positions, graph.cell)
-            scale = ResolvedScale(chosen, scale.long_range)
+            scale = ResolvedScale(chosen[:described], scale.long_range)
         own = network.network if isinstance(network, AdaptiveNetwork) else network
-        energies, charges = own.local(graph, given.positions, graph.cell, scale)
+        energies, charges = own.local(
+            graph, given.positions, graph.cell, scale, owned=given.owned.shape[0]
+        )
         return (energies,) if charges is None else (energies, charges)
 
 
@@ -413,7 +435,7 @@ class SmearedModule(Module):
 
 
 class ChargesModule(LocalModule):
-    """Charges before they are neutralised, e [atoms], of the inputs of :class:`LocalModule`."""
+    """Charges before they are neutralised, e [owned], of the inputs of :class:`LocalModule`."""
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """See the class."""

@@ -82,7 +82,7 @@ class ScalewiseCalculator(Calculator):
         *,
         cutoffs: np.ndarray | float | None = None,
         long_range: bool = True,
-        skin: float = 0.5,
+        skin: float = 1.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         compiled: bool | None = None,

@@ -57,7 +57,7 @@ class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
         model: str,
         cutoff: float | str | None = None,
         long_range: bool | str = True,
-        skin: float | str = 0.5,
+        skin: float | str = 1.0,
         dtype: str = "float32",
         compiled: bool | str | None = None,
         **options: Any,

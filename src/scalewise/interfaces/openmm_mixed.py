@@ -47,7 +47,7 @@ def mixed_openmm_system(
     *,
     cutoff: float | None = None,
     long_range: bool = True,
-    skin: float = 0.5,
+    skin: float = 1.0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,

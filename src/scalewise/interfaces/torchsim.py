@@ -77,7 +77,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
         cutoff: float | None = None,
         long_range: bool = True,
         total_charge: float = 0.0,
-        skin: float = 0.5,
+        skin: float = 1.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         compiled: bool | None = None,

@@ -27,7 +27,7 @@ def attach_to_lammps(
     cutoff: float | None = None,
     long_range: bool = True,
     total_charge: float = 0.0,
-    skin: float = 0.5,
+    skin: float = 1.0,
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,
 ) -> None:

@@ -70,6 +70,7 @@ NULLABLE: Final = {
         *("distances.pairs[].g", "distances.pairs[].coordination"),
     ),
     "trust": ("uncertainty.level", "uncertainty.made_with"),
+    "distillation": ("probes[].drift", "probes[].reason"),
 }
 #: Keys that a document need not have.
 OPTIONAL: Final = {

@@ -23,6 +23,7 @@ from scalewise.analysis.locality.settings import LocalitySettings
 from scalewise.analysis.refinement.settings import RefineSettings
 from scalewise.data.splits import Split
 from scalewise.data.structure import Labels, Structure
+from scalewise.distillation.settings import DistillSettings
 from scalewise.doctor.settings import DoctorSettings
 from scalewise.models import checkpoint
 from scalewise.models.potential import Potential
@@ -280,6 +281,31 @@ def trust(folder: Path) -> list[Report]:
     return [*found, replace(found[1], body={**found[1].body, "simulations": [broken, *others]})]
 
 
+def distillation(folder: Path) -> list[Report]:
+    """Of a crystal; a longer step broke, or drifted by an amount whose interval is known."""
+    crystal = ase.build.bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    crystal.rattle(0.05, seed=0)
+    made = DistillSettings(
+        picoseconds=0.06,
+        timestep=1.0,
+        frames=20,
+        steps=12,
+        cutoff=3.5,
+        channels=2,
+        l_max=1,
+        probe=0.15,
+        multiples=(2,),
+        drift=1.0,
+        compile="never",
+        device="cpu",
+    )
+    found = scalewise.distill(potential(ladder=False), crystal, made, folder / "inner")
+    first, second = found.body["probes"]
+    known = {**second, "drift": {"mean": 1e-4, "interval": [0.5e-4, 1.5e-4]}}
+    broken = {**second, "drift": None, "reason": "overlap", "kept": False}
+    return [found, replace(found, body={**found.body, "probes": [first, known, broken]})]
+
+
 #: By kind; each works in a folder of its own.
 MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "evaluation": evaluation,
@@ -290,6 +316,7 @@ MAKERS: dict[str, Callable[[Path], list[Report]]] = {
     "locality": locality,
     "simulation": simulation,
     "trust": trust,
+    "distillation": distillation,
     "doctor": doctor,
     "study": lambda _: [study_report(study())],
 }

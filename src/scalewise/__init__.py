@@ -55,6 +55,7 @@ _PUBLIC = {
     "audit_predictions": "study.run",
     "simulate": "simulation.run",
     "assess_trust": "trust.card",
+    "distill": "distillation.distill",
     "export_potential": "export.command",
     "EvaluateSettings": "analysis.evaluation.settings",
     "ScanSettings": "analysis.cutoff_scan.settings",
@@ -67,6 +68,7 @@ _PUBLIC = {
     "SolutionReference": "analysis.locality.reference",
     "SimulationSettings": "simulation.settings",
     "TrustSettings": "trust.settings",
+    "DistillSettings": "distillation.settings",
     "ExportSettings": "export.settings",
     "Report": "reporting.report",
     "Verdict": "statistics.verdict",
@@ -133,6 +135,8 @@ if TYPE_CHECKING:
     from scalewise.data.splits import make_split as make_split
     from scalewise.data.structure import Labels as Labels
     from scalewise.data.structure import Structure as Structure
+    from scalewise.distillation.distill import distill as distill
+    from scalewise.distillation.settings import DistillSettings as DistillSettings
     from scalewise.doctor.examine import diagnose_data as diagnose_data
     from scalewise.doctor.settings import DoctorSettings as DoctorSettings
     from scalewise.export.command import export_potential as export_potential

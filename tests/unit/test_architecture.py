@@ -27,7 +27,7 @@ LAYERS = (
     {"analysis"},
     {"interfaces"},
     {"simulation", "export"},
-    {"trust"},
+    {"trust", "distillation"},
     {"cli"},
 )
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)

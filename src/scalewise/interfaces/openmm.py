@@ -33,16 +33,17 @@ def openmm_system(
     *,
     cutoff: float | None = None,
     long_range: bool = True,
-    inner: float | None = None,
-    skin: float = 0.5,
+    inner: float | Potential | None = None,
+    skin: float = 1.0,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,
 ) -> openmm.System:
     r"""Return a system of the atoms with the potential's forces.
 
-    With ``inner``, force group 1 is the potential at that shorter cutoff (without long range, where
-    it was trained without), and group 0 what the whole potential adds to it:
+    With ``inner``, force group 1 is that potential, such as :func:`scalewise.distill` makes, or the
+    potential itself at that shorter cutoff (without long range, where it was trained without), and
+    group 0 what the whole potential adds to it:
 
     .. math:: E = E_\mathrm{inner} + (E - E_\mathrm{inner})
 
@@ -58,7 +59,7 @@ def openmm_system(
     cutoff, long_range
         The scale, as of :class:`ScalewiseCalculator`; default: the potential's own.
     inner
-        Å, shorter than ``cutoff``; none: one force, in group 0.
+        A potential, or Å, shorter than ``cutoff``; none: one force, in group 0.
     skin, device, dtype, compiled
         As of :class:`ScalewiseCalculator`.
 
@@ -85,9 +86,11 @@ def openmm_system(
         _check_cell(atoms.cell.array)
         system.setDefaultPeriodicBoxVectors(*(atoms.cell.array / NANOMETER))
 
-    def calculator(cutoff: float | None, long_range: bool) -> ScalewiseCalculator:
+    def calculator(
+        cutoff: float | None, long_range: bool, of: Potential = potential
+    ) -> ScalewiseCalculator:
         return ScalewiseCalculator(
-            potential,
+            of,
             cutoffs=cutoff,
             long_range=long_range,
             skin=skin,
@@ -100,10 +103,13 @@ def openmm_system(
     if inner is None:
         groups[SLOW] = _Force(atoms, (1.0, whole))
     else:
-        if inner >= (whole.potential.cutoff if cutoff is None else cutoff):
+        if isinstance(inner, Potential):
+            short = calculator(None, True, inner)
+        elif inner >= (whole.potential.cutoff if cutoff is None else cutoff):
             raise InputError("inner", f"{inner:g} Å", "It must be shorter than the cutoff.")
-        optional = potential.long_range is LongRange.OPTIONAL
-        short = calculator(inner, long_range and not optional)
+        else:
+            optional = potential.long_range is LongRange.OPTIONAL
+            short = calculator(inner, long_range and not optional)
         groups = {
             SLOW: _Force(atoms, (1.0, whole), (-1.0, short)),
             FAST: _Force(atoms, (1.0, short)),

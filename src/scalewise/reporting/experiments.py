@@ -439,6 +439,30 @@ EXPERIMENTS: Final = (
         ),
     ),
     Experiment(
+        "distill",
+        r"""Make a cheap inner potential, with which simulations take two time steps.
+
+    [bold]scalewise distill runs/train start.xyz[/bold]  then: scalewise md runs/train start.xyz
+    inner=runs/distill/model
+
+    Writes model/, distillation.json and figures/ below --out.
+
+    Interrupted, it continues.""",
+        settings="scalewise.distillation.settings:DistillSettings",
+        run="scalewise.distillation.distill:run_command",
+        out="runs/distill",
+        model=True,
+        example="scalewise distill runs/train start.xyz",
+        continues=True,
+        document=Document(
+            "distillation",
+            "distillation",
+            1,
+            "scalewise.distillation.table:print_distillation",
+            "scalewise.distillation.figure:figures_of",
+        ),
+    ),
+    Experiment(
         "export",
         r"""Write a potential to a folder for an engine, with an example that runs there.
 

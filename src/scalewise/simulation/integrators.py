@@ -8,6 +8,7 @@ from typing import Any, Final
 import ase
 import numpy as np
 from ase import units
+from ase.calculators.calculator import Calculator
 from ase.constraints import FixCom
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
@@ -15,6 +16,7 @@ from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.verlet import VelocityVerlet
 
+from scalewise.simulation.multiple_steps import InnerSteps, TwoStepBussi, TwoStepVerlet
 from scalewise.simulation.settings import SimulationSettings
 
 #: Modules whose objects hold variables that move: chains of thermostats and barostats.
@@ -22,13 +24,18 @@ _OF_ASE: Final = "ase.md."
 
 
 def integrator(
-    atoms: ase.Atoms, settings: SimulationSettings, random: np.random.Generator, freedom: int
+    atoms: ase.Atoms,
+    settings: SimulationSettings,
+    random: np.random.Generator,
+    freedom: int,
+    inner: Calculator | None = None,
 ) -> MolecularDynamics:
     """The integrator of an ensemble; the center of mass stays where it is.
 
-    Atoms get a constraint for that, but for ``npt``, whose equations keep the total momentum.
-    ASE's thermostats count 3N degrees of freedom: the target of the kinetic energy, or of the
-    temperature, is that of ``freedom`` instead.
+    With an ``inner`` potential, it has two time steps. Atoms get a constraint for that, but for
+    ``npt``, whose equations keep the total momentum. ASE's thermostats count 3N degrees of
+    freedom: the target of the kinetic energy, or of the temperature, is that of ``freedom``
+    instead.
     """
     step, relaxation = settings.timestep * units.fs, settings.thermostat_time * units.fs
     if settings.ensemble == "npt":
@@ -41,9 +48,22 @@ def integrator(
             pdamp=settings.barostat_time * units.fs,
         )
     atoms.set_constraint(FixCom())
+    langevin = thermostat(atoms, settings) == "langevin"
+    steps = None
+    if inner is not None:
+        steps = InnerSteps(
+            atoms,
+            inner,
+            settings.inner_steps,
+            friction=1.0 / relaxation if langevin else None,
+            kelvin=settings.temperature,
+            random=random,
+        )
+        if settings.ensemble == "nve" or langevin:
+            return TwoStepVerlet(atoms, step, steps)
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, timestep=step)
-    if thermostat(atoms, settings) == "langevin":
+    if langevin:
         return Langevin(
             atoms,
             timestep=step,
@@ -52,8 +72,11 @@ def integrator(
             fixcm=False,
             rng=random,
         )
-    rescaling = Bussi(
-        atoms, timestep=step, temperature_K=settings.temperature, taut=relaxation, rng=random
+    options = {"temperature_K": settings.temperature, "taut": relaxation, "rng": random}
+    rescaling = (
+        Bussi(atoms, timestep=step, **options)
+        if steps is None
+        else TwoStepBussi(atoms, step, steps, **options)
     )
     rescaling.ndof = freedom
     rescaling.target_kinetic_energy = 0.5 * rescaling.temp * freedom
@@ -75,6 +98,8 @@ def conserved_energy(dynamics: MolecularDynamics) -> float | None:
     Total energy, minus what the thermostat put in, plus that of chains, barostat and pressure.
     """
     if isinstance(dynamics, Langevin):
+        return None
+    if isinstance(dynamics, TwoStepVerlet) and not dynamics.conserves:
         return None
     if isinstance(dynamics, IsotropicMTKNPT):
         return float(dynamics.get_conserved_energy())

@@ -25,6 +25,7 @@ from scalewise.reporting.experiments import Request
 from scalewise.reporting.report import Report
 from scalewise.simulation.distances import Distances
 from scalewise.simulation.files import COLUMNS, LAST, Files, Point
+from scalewise.simulation.inner import open_inner
 from scalewise.simulation.integrators import (
     conserved_energy,
     degrees_of_freedom,
@@ -115,8 +116,11 @@ def _simulated(
     progress: Progress,
 ) -> Report:
     """As :func:`simulate`; errors and the report name the file and the number of ``frame``."""
+    inner = None
+    if settings.inner is not None:
+        inner, settings = open_inner(settings.inner, potential, settings)
     check(frame, atoms, settings, potential)
-    run = _Simulation(potential, atoms, settings, out, progress)
+    run = _Simulation(potential, atoms, settings, out, progress, inner)
     ended = run.go()
     return make_report(
         settings,
@@ -174,6 +178,7 @@ class _Simulation:
         settings: SimulationSettings,
         out: Path,
         progress: Progress,
+        inner: Potential | None,
     ) -> None:
         self.settings, self.progress = settings, progress
         self.atoms = moving_atoms(atoms)
@@ -186,11 +191,16 @@ class _Simulation:
             compiled=self._compiled(potential, len(atoms)),
         )
         self.atoms.calc = self.calculator
+        self.inner = None
+        if inner is not None:
+            compiled = self.calculator.potential.compiled
+            self.inner = ScalewiseCalculator(inner, dtype=dtype, compiled=compiled)
         own = settings.cutoff is None and potential.adaptive_cutoff is not None
         self.symbols = sorted(set(self.atoms.get_chemical_symbols())) if own else []
         columns = (*COLUMNS, *(CUTOFF + s for s in self.symbols))
         trajectory = trajectory_in(out, self.atoms, settings)
-        self.files = Files(trajectory, columns, digest(potential, self.atoms, settings))
+        key = digest(potential, self.atoms, settings, inner)
+        self.files = Files(trajectory, columns, key)
         self.distances = Distances(atoms.numbers, settings.reach)
         self.random = np.random.default_rng(settings.seed)
         self.step, self.seconds = 0, 0.0
@@ -229,17 +239,26 @@ class _Simulation:
             if self.origin == "drawn":
                 kelvin, rotates = settings.temperature, self.rotates
                 draw_velocities(self.atoms, kelvin, self.freedom, self.random, rotates=rotates)
-            self.dynamics: Any = integrator(self.atoms, settings, self.random, self.freedom)
+            self.dynamics: Any = self._integrator()
             self.files.begin()
             return
         self.step, self.seconds = found.place(self.atoms)
-        self.dynamics = integrator(self.atoms, settings, self.random, self.freedom)
+        self.dynamics = self._integrator()
         self.files.go_on(found, self._point())
         there = f"{settings.picoseconds_of(self.step):g} ps"
         if self.step < settings.steps:
             self.progress.message(f"goes on after {there}")
         else:
             self.progress.message(f"nothing left to simulate: {there} are there")
+
+    def _integrator(self) -> Any:
+        return integrator(self.atoms, self.settings, self.random, self.freedom, self.inner)
+
+    def _forget(self) -> None:
+        """Build neighbor lists anew, as what goes on from here will."""
+        for calculator in (self.calculator, self.inner):
+            if calculator is not None:
+                calculator.forget()
 
     def go(self) -> dict[str, Any] | None:
         """Simulate what is left; what ended it early, if anything did."""
@@ -253,7 +272,7 @@ class _Simulation:
             self._record()
             self._save()
             self.files.keep(self._point())
-            self.calculator.forget()
+            self._forget()
         good = self._copy()
         while self.step < settings.steps:
             reason = self._advance()
@@ -273,8 +292,7 @@ class _Simulation:
                 self._save()
             if self.step % keep == 0 or last:
                 self.files.keep(self._point())
-                # what goes on from here has to build its neighbor list anew: so does this
-                self.calculator.forget()
+                self._forget()
             if time.monotonic() - told > EVERY:
                 told = time.monotonic()
                 self._tell(pace)

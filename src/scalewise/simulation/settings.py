@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, model_validator
@@ -32,7 +34,20 @@ class SimulationSettings(Settings):
     )
     pressure: float = Field(1.0, ge=-1e7, le=1e7, description="bar, of `npt`")
     picoseconds: float = Field(10.0, gt=0, le=1e9, description="length of the simulation")
-    timestep: float = Field(0.5, gt=0, le=LONGEST_STEP, description="fs")
+    timestep: float = Field(
+        0.5, gt=0, le=LONGEST_STEP, description="fs; default with `inner`: what its probes found"
+    )
+    inner: Path | None = Field(
+        None,
+        description="folder of `scalewise distill`: a cheap potential whose forces act between the "
+        "steps of the whole one",
+    )
+    inner_timestep: float | None = Field(
+        None,
+        gt=0,
+        le=LONGEST_STEP,
+        description="fs, at most, of the steps of `inner`; default: what its probes found",
+    )
     thermostat_time: float = Field(100.0, gt=0, le=1e6, description="fs, of thermostat and chains")
     barostat_time: float = Field(1000.0, gt=0, le=1e7, description="fs, of `npt`")
     index: int = Field(-1, description="frame of the file that it begins with; -1: the last")
@@ -75,6 +90,10 @@ class SimulationSettings(Settings):
                 f"picoseconds={self.picoseconds:g} is shorter than timestep={self.timestep:g} fs: "
                 "give at least one step"
             )
+        if self.inner is None and self.inner_timestep is not None:
+            raise ValueError("inner_timestep is of an inner potential: give inner, or leave it out")
+        if self.inner is not None and self.ensemble == "npt":
+            raise ValueError("ensemble=npt has one time step: leave inner out, or give nvt")
         for name, steps in (("thermostat_time", 5), ("barostat_time", 50)):
             if getattr(self, name) < steps * self.timestep:
                 raise ValueError(
@@ -92,6 +111,11 @@ class SimulationSettings(Settings):
     def steps(self) -> int:
         """Number of steps."""
         return round(1000.0 * self.picoseconds / self.timestep)
+
+    @property
+    def inner_steps(self) -> int:
+        """Number of steps of the inner potential for each step."""
+        return max(1, math.ceil(self.timestep / (self.inner_timestep or self.timestep) - 1e-9))
 
     def picoseconds_of(self, steps: int) -> float:
         """Time that so many steps take, ps."""

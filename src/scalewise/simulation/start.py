@@ -23,7 +23,7 @@ from scalewise.simulation.settings import SimulationSettings
 #: K: momenta of a lower temperature are what rounding leaves of a drift, and count as none.
 COLDEST: Final = 1e-4
 #: Settings that another run of the same simulation may have.
-FREE: Final = frozenset({"picoseconds", "device", "compile"})
+FREE: Final = frozenset({"picoseconds", "device", "compile", "inner"})
 
 
 def moving_atoms(atoms: ase.Atoms) -> ase.Atoms:
@@ -137,8 +137,13 @@ def draw_velocities(
     atoms.set_momenta(np.sqrt(kelvin / temperature(atoms, freedom)) * atoms.get_momenta())
 
 
-def digest(potential: Potential, atoms: ase.Atoms, settings: SimulationSettings) -> str:
-    """SHA-256 of what the steps depend on: potential, structure, settings but for ``FREE``."""
+def digest(
+    potential: Potential,
+    atoms: ase.Atoms,
+    settings: SimulationSettings,
+    inner: Potential | None = None,
+) -> str:
+    """SHA-256 of what the steps depend on: potentials, structure, settings but for ``FREE``."""
     found = hashlib.sha256()
     given: Mapping[str, Any] = settings.model_dump(mode="json", exclude=set(FREE))
     found.update(repr(sorted(given.items())).encode())
@@ -148,7 +153,8 @@ def digest(potential: Potential, atoms: ase.Atoms, settings: SimulationSettings)
     found.update(np.ascontiguousarray(atoms.get_momenta()).tobytes())
     found.update(repr(potential.network.settings).encode())
     found.update(np.ascontiguousarray(potential.composition.energies).tobytes())
-    for module in (potential.network, potential.adaptive_cutoff):
+    of_inner = None if inner is None else inner.network
+    for module in (potential.network, potential.adaptive_cutoff, of_inner):
         for name, tensor in sorted(({} if module is None else module.state_dict()).items()):
             found.update(name.encode())
             found.update(tensor.detach().cpu().double().numpy().tobytes())

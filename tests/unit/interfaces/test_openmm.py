@@ -43,10 +43,11 @@ def context(system: Any, atoms: ase.Atoms, integrator: Any = None) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["cubic", "triclinic", "slab", "molecule"])
-@pytest.mark.parametrize("inner", [None, 3.0])
-def test_energy_and_forces_are_those_of_ase(kind: str, inner: float | None) -> None:
+@pytest.mark.parametrize("inner", [None, 3.0, "distilled"])
+def test_energy_and_forces_are_those_of_ase(kind: str, inner: float | str | None) -> None:
     atoms = salt(kind)
-    state = context(openmm_system(potential(), atoms, inner=inner), atoms).getState(
+    given = untrained(layers=1, cutoff=3.5, charges=False) if inner == "distilled" else inner
+    state = context(openmm_system(potential(), atoms, inner=given), atoms).getState(
         getEnergy=True, getForces=True
     )
     atoms.calc = sw.ScalewiseCalculator(potential())

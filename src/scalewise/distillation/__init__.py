@@ -1,0 +1,1 @@
+"""A cheap inner potential for two time steps, made of a whole one."""

@@ -1,0 +1,134 @@
+r"""Integrators of two time steps: the reversible reference system propagator (r-RESPA).
+
+The forces of a potential are those of a cheap inner potential, which are fast, and what is left,
+which is slow:
+
+.. math:: F = F_\mathrm{inner} + (F - F_\mathrm{inner})
+
+One step of length Δ moves the momenta by half of the slow impulse, makes n steps of velocity Verlet
+of length Δ/n with the inner forces alone, and moves the momenta by the other half (Tuckerman, Berne
+and Martyna, J. Chem. Phys. 97, 1990 (1992)). Energies, and so what is sampled, are those of the
+potential. Δ is bounded by what of the fastest vibrations the inner forces leave to the slow ones.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ase
+import numpy as np
+from ase import units
+from ase.calculators.calculator import Calculator
+from ase.md.bussi import Bussi
+from ase.md.md import MolecularDynamics
+
+
+class InnerSteps:
+    """The steps of an inner potential between two impulses of a whole one.
+
+    Parameters
+    ----------
+    atoms
+        With the whole potential as their calculator.
+    inner
+        The inner potential.
+    number
+        Of inner steps for each step.
+    friction
+        Of Langevin dynamics, in ASE's unit of inverse time, between the inner steps; none: none.
+    kelvin
+        Its temperature.
+    random
+        Its random numbers.
+    """
+
+    def __init__(
+        self,
+        atoms: ase.Atoms,
+        inner: Calculator,
+        number: int,
+        *,
+        friction: float | None = None,
+        kelvin: float = 0.0,
+        random: np.random.Generator | None = None,
+    ) -> None:
+        self.atoms, self.inner, self.number = atoms, inner, number
+        self.friction, self.kelvin, self.random = friction, kelvin, random
+        self.masses = atoms.get_masses()[:, None]
+
+    def go(self, step: float) -> None:
+        """Make one step; the center of mass stays where it is."""
+        atoms, part = self.atoms, step / self.number
+        momenta = atoms.get_momenta() + 0.5 * step * self._slow()
+        for _ in range(self.number):
+            momenta += 0.5 * part * self._fast()
+            if self.friction is None or self.random is None:
+                self._move(part, momenta)
+            else:
+                self._move(0.5 * part, momenta)
+                momenta = self._with_noise(momenta, part)
+                self._move(0.5 * part, momenta)
+            momenta += 0.5 * part * self._fast()
+        momenta += 0.5 * step * self._slow()
+        momenta -= self.masses * momenta.sum(axis=0) / self.masses.sum()
+        atoms.set_momenta(momenta, apply_constraint=False)
+
+    def _move(self, time: float, momenta: np.ndarray) -> None:
+        self.atoms.positions += time * momenta / self.masses
+
+    def _with_noise(self, momenta: np.ndarray, time: float) -> np.ndarray:
+        """The exact solution of friction and noise alone."""
+        assert self.friction is not None
+        assert self.random is not None
+        kept = math.exp(-self.friction * time)
+        width = np.sqrt((1.0 - kept**2) * units.kB * self.kelvin * self.masses)
+        found: np.ndarray = kept * momenta + width * self.random.standard_normal(momenta.shape)
+        return found
+
+    def _fast(self) -> np.ndarray:
+        return np.asarray(self.inner.get_property("forces", self.atoms), dtype=float)
+
+    def _slow(self) -> np.ndarray:
+        whole = self.atoms.calc.get_property("forces", self.atoms)
+        return np.asarray(whole, dtype=float) - self._fast()
+
+
+class TwoStepVerlet(MolecularDynamics):
+    """Constant energy, or Langevin dynamics, in two time steps.
+
+    Parameters
+    ----------
+    atoms, timestep
+        As of ASE's integrators.
+    steps
+        The inner steps.
+    """
+
+    def __init__(self, atoms: ase.Atoms, timestep: float, steps: InnerSteps) -> None:
+        super().__init__(atoms, timestep)
+        self.steps = steps
+
+    @property
+    def conserves(self) -> bool:
+        """Whether it conserves the energy."""
+        return self.steps.friction is None
+
+    def step(self, forces: Any = None) -> None:
+        """Make one step."""
+        self.steps.go(self.dt)
+
+
+class TwoStepBussi(Bussi):
+    """Stochastic rescaling of velocities, as ASE's, with two time steps between."""
+
+    def __init__(
+        self, atoms: ase.Atoms, timestep: float, steps: InnerSteps, **options: Any
+    ) -> None:
+        super().__init__(atoms, timestep, **options)
+        self.steps = steps
+
+    def step(self, forces: Any = None) -> None:
+        """Rescale, and make one step."""
+        self.scale_velocities()
+        self.steps.go(self.dt)

@@ -124,8 +124,9 @@ def _distilled(
     stiff = _stiffness(whole, short, images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT])
     probes = _probes(potential, inner, images[-1], stiff["period"], settings, out, progress)
     chosen = [p for p in probes if p["kept"]][-1]
-    known = {"of": weights_of(potential), "name": potential.name}
+    known: dict[str, Any] = {"of": weights_of(potential), "name": potential.name}
     known |= {name: chosen[name] for name in ("timestep", "inner_timestep")}
+    known["hydrogen_mass"] = settings.hydrogen_mass
     inner = replace(inner, info={**inner.info, DISTILLED: known})
     inner.save(out / "model")
     body = {
@@ -158,6 +159,7 @@ def _sampled(
         temperature=settings.hotter * settings.temperature,
         picoseconds=settings.picoseconds,
         timestep=settings.timestep,
+        hydrogen_mass=settings.hydrogen_mass,
         save_every=max(every, settings.timestep),
         compile=settings.compile,
         device=settings.device,
@@ -261,6 +263,7 @@ def _probes(
                 "ensemble": "nve",
                 "temperature": settings.temperature,
                 "timestep": step,
+                "hydrogen_mass": settings.hydrogen_mass,
                 "picoseconds": settings.probe,
                 "log_every": 10.0 * step,
                 "save_every": 1e3 * settings.probe,

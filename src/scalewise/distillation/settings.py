@@ -28,6 +28,9 @@ class DistillSettings(Settings):
     displacement: float = Field(
         0.04, gt=0, le=1.0, description="Å, of an atom in the mean, along the stiffest directions"
     )
+    hydrogen_mass: float | None = Field(
+        None, ge=1.0, le=10.0, description="u, of hydrogens in simulations, as in `scalewise md`"
+    )
     cutoff: Length = Field(4.5, description="Å, of the inner potential")
     channels: int = Field(8, ge=1, le=256, description="of the inner potential, as `network`'s")
     l_max: int = Field(2, ge=1, le=6, description="of the inner potential, as `network`'s")

@@ -28,7 +28,8 @@ def open_inner(
     Raises
     ------
     InputError
-        No potential, one that was not distilled, or of another potential.
+        No potential, one that was not distilled, of another potential, or, where its time step is
+        taken, for another mass of hydrogens.
     """
     inner = open_potential(folder, device=settings.device)
     known: Any = inner.info.get(DISTILLED)
@@ -42,4 +43,10 @@ def open_inner(
         for name in ("timestep", "inner_timestep")
         if name not in settings.model_fields_set and isinstance(known.get(name), int | float)
     }
+    if "timestep" in found and known.get("hydrogen_mass") != settings.hydrogen_mass:
+        raise InputError(
+            where,
+            f"made for hydrogen_mass={known.get('hydrogen_mass') or 'null'}",
+            "Repeat that, or give timestep.",
+        )
     return inner, settings.model_copy(update=found)

@@ -181,7 +181,7 @@ class _Simulation:
         inner: Potential | None,
     ) -> None:
         self.settings, self.progress = settings, progress
-        self.atoms = moving_atoms(atoms)
+        self.atoms = moving_atoms(atoms, settings.hydrogen_mass)
         dtype = torch.float64 if settings.dtype == "float64" else torch.float32
         self.calculator = ScalewiseCalculator(
             potential,

@@ -48,6 +48,13 @@ class SimulationSettings(Settings):
         le=LONGEST_STEP,
         description="fs, at most, of the steps of `inner`; default: what its probes found",
     )
+    hydrogen_mass: float | None = Field(
+        None,
+        ge=1.0,
+        le=10.0,
+        description="u, of hydrogens; what they gain is taken from the atoms that they are bound "
+        "to: longer steps and the same averages, but slower motion",
+    )
     thermostat_time: float = Field(100.0, gt=0, le=1e6, description="fs, of thermostat and chains")
     barostat_time: float = Field(1000.0, gt=0, le=1e7, description="fs, of `npt`")
     index: int = Field(-1, description="frame of the file that it begins with; -1: the last")

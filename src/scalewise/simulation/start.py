@@ -13,6 +13,7 @@ from ase.md.velocitydistribution import Stationary, ZeroRotation
 from scalewise.core.errors import InputError
 from scalewise.core.wording import count
 from scalewise.data.charges import CHARGE_KEYS
+from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
 from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
@@ -22,24 +23,71 @@ from scalewise.simulation.settings import SimulationSettings
 
 #: K: momenta of a lower temperature are what rounding leaves of a drift, and count as none.
 COLDEST: Final = 1e-4
+#: Å: hydrogens are bound to the nearest heavier atom that is no farther.
+BOUND: Final = 1.3
 #: Settings that another run of the same simulation may have.
 FREE: Final = frozenset({"picoseconds", "device", "compile", "inner"})
 
 
-def moving_atoms(atoms: ase.Atoms) -> ase.Atoms:
-    """A copy with positions, momenta, masses, cell and charge; without drift."""
+def moving_atoms(atoms: ase.Atoms, hydrogen_mass: float | None = None) -> ase.Atoms:
+    """A copy with positions, momenta, masses, cell and charge; without drift.
+
+    With ``hydrogen_mass`` (u), hydrogens are so heavy, velocities stay, and what is added is taken
+    from the atoms that they are bound to.
+
+    Raises
+    ------
+    InputError
+        An atom that would be lighter than its hydrogens.
+    """
+    masses = atoms.get_masses()
+    if hydrogen_mass is not None:
+        velocities, masses = atoms.get_velocities(), repartitioned(atoms, hydrogen_mass)
+        atoms = atoms.copy()
+        atoms.set_masses(masses)
+        atoms.set_velocities(velocities)
     found = ase.Atoms(
         numbers=atoms.numbers,
         positions=atoms.positions,
         cell=atoms.cell,
         pbc=atoms.pbc,
-        masses=atoms.get_masses(),
+        masses=masses,
         momenta=atoms.get_momenta(),
     )
     found.info = {k: atoms.info[k] for k in CHARGE_KEYS if k in atoms.info}
     if len(found):
         Stationary(found, preserve_temperature=False)
     return found
+
+
+def repartitioned(atoms: ase.Atoms, hydrogen_mass: float) -> np.ndarray:
+    """Masses, u [atoms], of which hydrogens took a part from the nearest heavier atom.
+
+    Hydrogens that are farther than ``BOUND`` from any stay as they are.
+
+    Raises
+    ------
+    InputError
+        An atom that would be lighter than its hydrogens.
+    """
+    masses, frame = atoms.get_masses(), Structure.from_ase(atoms)
+    pairs = build(frame, BOUND, full=True, images=True)
+    bond = (frame.numbers[pairs.i] == 1) & (frame.numbers[pairs.j] > 1)
+    hydrogens, others, lengths = pairs.i[bond], pairs.j[bond], pairs.distance[bond]
+    order = np.argsort(lengths, kind="stable")
+    own, first = np.unique(hydrogens[order], return_index=True)
+    gained = hydrogen_mass - masses[own]
+    masses[own] = hydrogen_mass
+    np.subtract.at(masses, others[order][first], gained)
+    lightest = masses[frame.numbers > 1].min(initial=np.inf)
+    if lightest < hydrogen_mass:
+        raise InputError(
+            "key 'hydrogen_mass'",
+            f"{hydrogen_mass:g} u, which leaves {lightest:.3g} u to an atom that hydrogens are "
+            "bound to",
+            "Give less.",
+        )
+    return masses
 
 
 def moves(atoms: ase.Atoms) -> bool:

@@ -19,6 +19,7 @@ import scalewise as sw
 from scalewise.simulation import run as simulation
 from scalewise.simulation.inner import DISTILLED, weights_of
 from scalewise.simulation.multiple_steps import InnerSteps, TwoStepVerlet
+from scalewise.simulation.start import moving_atoms, repartitioned
 from support import untrained
 
 
@@ -191,3 +192,33 @@ def test_settings_of_two_steps_go_together() -> None:
         settings(inner="runs/inner", ensemble="npt")
     assert settings(inner="runs/inner", timestep=2.7, inner_timestep=0.9).inner_steps == 3
     assert settings(inner="runs/inner", timestep=2.0, inner_timestep=0.9).inner_steps == 3
+
+
+def test_hydrogens_take_their_mass_from_what_they_are_bound_to() -> None:
+    """The total stays, velocities too; a hydrogen molecule has nothing to take it from."""
+    atoms = ase.build.molecule("CH3OH") + ase.build.molecule("H2")
+    atoms.positions[6:] += 10.0
+    light = atoms.get_masses()
+    atoms.set_momenta(np.random.default_rng(0).standard_normal((8, 3)))
+    heavy = repartitioned(atoms, 3.0)
+    assert heavy.sum() == pytest.approx(light.sum())
+    hydrogens = (atoms.numbers == 1) & (np.arange(8) < 6)
+    assert heavy[hydrogens] == pytest.approx(3.0)
+    assert heavy[atoms.numbers == 6] == pytest.approx(light[atoms.numbers == 6] - 3 * (3.0 - 1.008))
+    assert heavy[6:] == pytest.approx(light[6:])
+    moving = moving_atoms(atoms, 3.0)
+    assert moving.get_masses() == pytest.approx(heavy)
+    change = moving.get_velocities() - atoms.get_velocities()
+    np.testing.assert_allclose(change, np.tile(change[0], (8, 1)), atol=1e-12)  # the drift alone
+    assert moving_atoms(moving, 3.0).get_masses() == pytest.approx(heavy)
+    with pytest.raises(sw.InputError, match="leaves"):
+        repartitioned(ase.build.molecule("CH4"), 4.0)
+
+
+def test_a_time_step_is_for_the_masses_that_it_was_found_with(tmp_path: Path) -> None:
+    potential = model()
+    inner = inner_of(potential, tmp_path / "inner", hydrogen_mass=3.0)
+    with pytest.raises(sw.InputError, match="hydrogen_mass=3"):
+        sw.simulate(potential, salt(), settings(inner=inner), tmp_path / "run")
+    made = settings(inner=inner, timestep=0.5, picoseconds=0.002)
+    sw.simulate(potential, salt(), made, tmp_path / "run")

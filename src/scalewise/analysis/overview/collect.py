@@ -23,6 +23,7 @@ ORDER: Final = (
         "prove",
         "refine",
         "evaluation",
+        "distillation",
         "simulation",
         "trust",
     ),
@@ -83,6 +84,8 @@ def _run(path: Path, name: str) -> Run:
         document = read_json(model, "Give the folder of a run.", largest=checkpoint.LARGEST)
         kept = document.get("info") if isinstance(document, dict) else None
         info = kept if isinstance(kept, dict) else {}
+        if "distilled" in info and reports:  # its training is no training of the system's potential
+            info = None
     return Run(name, reports, info)
 
 

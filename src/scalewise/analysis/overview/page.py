@@ -29,6 +29,7 @@ HEADINGS: Final = {
     "prove": "What would help",
     "refine": "Fewer and cheaper scales",
     "evaluation": "Errors",
+    "distillation": "Two time steps",
     "simulation": "A simulation",
     "trust": "How far it can be trusted",
     "study": "Choosing between scales",

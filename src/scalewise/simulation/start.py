@@ -32,8 +32,8 @@ FREE: Final = frozenset({"picoseconds", "device", "compile", "inner"})
 def moving_atoms(atoms: ase.Atoms, hydrogen_mass: float | None = None) -> ase.Atoms:
     """A copy with positions, momenta, masses, cell and charge; without drift.
 
-    With ``hydrogen_mass`` (u), hydrogens are so heavy, velocities stay, and what is added is taken
-    from the atoms that they are bound to.
+    With ``hydrogen_mass`` (u), hydrogens are so heavy, and what is added is taken from the atoms
+    that they are bound to; each atom keeps its kinetic energy.
 
     Raises
     ------
@@ -42,10 +42,10 @@ def moving_atoms(atoms: ase.Atoms, hydrogen_mass: float | None = None) -> ase.At
     """
     masses = atoms.get_masses()
     if hydrogen_mass is not None:
-        velocities, masses = atoms.get_velocities(), repartitioned(atoms, hydrogen_mass)
+        light, masses = masses, repartitioned(atoms, hydrogen_mass)
         atoms = atoms.copy()
         atoms.set_masses(masses)
-        atoms.set_velocities(velocities)
+        atoms.set_momenta(np.sqrt(masses / light)[:, None] * atoms.get_momenta())
     found = ase.Atoms(
         numbers=atoms.numbers,
         positions=atoms.positions,

@@ -184,7 +184,7 @@ class Files:
                 arrays = {name: file[name] for name in file.files}
             found = Kept(path, arrays)
             (log, frames), digest = found.sizes, str(arrays["digest"])
-            logged = int(arrays["logged"])
+            logged, _ = int(arrays["logged"]), int(arrays["frames"])
         except Exception as error:  # a damaged archive raises whatever its bytes make it
             raise _damaged(path, error) from None
         if digest != self.digest:

@@ -20,7 +20,7 @@ from scalewise.data.splits import Split
 from scalewise.data.splits.identity import identify
 from scalewise.data.structure import Structure
 from scalewise.distillation.frames import ForcesOf, labelled_frames
-from scalewise.distillation.settings import DistillSettings
+from scalewise.distillation.settings import MOST, DistillSettings
 from scalewise.distillation.stiffness import Positions, period, stiffest
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models.compiler import compiler_found
@@ -123,10 +123,14 @@ def _distilled(
     validation = [frames[k] for k in split.members("valid").tolist()]
     stiff = _stiffness(whole, short, images[:: max(1, len(images) // LOOKED_AT)][:LOOKED_AT])
     probes = _probes(potential, inner, images[-1], stiff["period"], settings, out, progress)
-    chosen = [p for p in probes if p["kept"]][-1]
-    known: dict[str, Any] = {"of": weights_of(potential), "name": potential.name}
-    known |= {name: chosen[name] for name in ("timestep", "inner_timestep")}
-    known["hydrogen_mass"] = settings.hydrogen_mass
+    chosen = max((p for p in probes if p["kept"]), key=lambda p: p["ns_per_day"])
+    known = {
+        "of": weights_of(potential),
+        "name": potential.name,
+        "timestep": chosen["timestep"],
+        "inner_timestep": chosen["inner_timestep"],
+        "lightest": float(images[-1].get_masses().min()),
+    }
     inner = replace(inner, info={**inner.info, DISTILLED: known})
     inner.save(out / "model")
     body = {
@@ -139,7 +143,7 @@ def _distilled(
         "probes": probes,
         "chosen": {k: chosen[k] for k in ("timestep", "inner_timestep", "ns_per_day", "gain")},
         "folder": "model",
-        "warnings": [],
+        "warnings": _warnings(probes),
     }
     return Report.made(
         "distillation",
@@ -154,13 +158,12 @@ def _sampled(
     potential: Potential, atoms: ase.Atoms, settings: DistillSettings, out: Path, progress: Progress
 ) -> list[ase.Atoms]:
     """Frames of a simulation with a thermostat, the first tenth of which is left out."""
-    every = settings.picoseconds * 1e3 / settings.frames * 0.9
     made = SimulationSettings(
         temperature=settings.hotter * settings.temperature,
         picoseconds=settings.picoseconds,
         timestep=settings.timestep,
         hydrogen_mass=settings.hydrogen_mass,
-        save_every=max(every, settings.timestep),
+        save_every=settings.every * settings.timestep,
         compile=settings.compile,
         device=settings.device,
         seed=settings.seed,
@@ -250,9 +253,8 @@ def _probes(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """Simulations at constant energy with longer and longer steps, until one drifts too far."""
-    part = vibration / STEPS_OF_A_PERIOD
-    part = round(min(part, LONGEST_STEP / max(settings.multiples)) - 0.005, 2)
-    known = {"of": weights_of(potential), "timestep": part, "inner_timestep": part}
+    part = round(min(vibration / STEPS_OF_A_PERIOD, LONGEST_STEP / MOST), 2)
+    known = {"of": weights_of(potential), "timestep": part, "inner_timestep": part, "lightest": 0.0}
     replace(inner, info={**inner.info, DISTILLED: known}).save(out / "probes/model")
     found: list[dict[str, Any]] = []
     for multiple in (1, *settings.multiples):
@@ -262,6 +264,8 @@ def _probes(
             {
                 "ensemble": "nve",
                 "temperature": settings.temperature,
+                "velocities": "drawn",
+                "seed": settings.seed,
                 "timestep": step,
                 "hydrogen_mass": settings.hydrogen_mass,
                 "picoseconds": settings.probe,
@@ -276,6 +280,12 @@ def _probes(
         progress.message(f"trying a step of {step:g} fs")
         body = simulate(potential, start, made, folder, progress=progress).body
         drift = body["drift"]
+        if multiple == 1 and body["ended"] is not None:
+            raise InputError(
+                str(folder),
+                f"a simulation with the potential alone broke: {body['ended']['reason']}",
+                "Give a lower temperature, or train on such frames.",
+            )
         kept = body["ended"] is None and (multiple == 1 or _small(drift, settings.drift))
         found.append(
             {
@@ -292,6 +302,15 @@ def _probes(
         if not kept:
             break
     return found
+
+
+def _warnings(probes: Sequence[dict[str, Any]]) -> list[str]:
+    kept = [p for p in probes if p["kept"]]
+    if len(kept) == 1:
+        return ["no longer step is stable: the inner potential leaves too much"]
+    if max(p["gain"] for p in kept) <= 1.0:
+        return ["longer steps are stable, but save no time here: there are too few atoms"]
+    return []
 
 
 def _small(drift: dict[str, Any] | None, largest: float) -> bool:

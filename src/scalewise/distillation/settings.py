@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from scalewise.core.settings import Count, Length, Settings
+
+#: Inner steps for each step, at most.
+MOST: Final = 8
+#: K, of simulations.
+HOTTEST: Final = 1e5
 
 
 class DistillSettings(Settings):
@@ -37,10 +42,11 @@ class DistillSettings(Settings):
     steps: Count = Field(6000, description="of its training")
     batch_size: Count = Field(2, description="frames for each of these")
     probe: float = Field(
-        3.0, gt=0, le=1e6, description="ps, of each simulation that tries a time step"
+        3.0, ge=0.1, le=1e6, description="ps, of each simulation that tries a time step"
     )
     multiples: tuple[int, ...] = Field(
-        (2, 3, 4, 5), description="inner steps for each step that are tried, from few to many"
+        (2, 3, 4, 5),
+        description="inner steps for each step that are tried, from few to many, at most 8",
     )
     drift: float = Field(
         1e-4, gt=0, le=1.0, description="eV/atom/ps, the largest drift that a time step may have"
@@ -52,3 +58,24 @@ class DistillSettings(Settings):
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        given = self.multiples
+        if not given or sorted(set(given)) != list(given) or given[0] < 2 or given[-1] > MOST:
+            raise ValueError(
+                f"multiples={list(given)} must rise, from 2 at least to {MOST} at most"
+            )
+        if self.every < 1:
+            raise ValueError(
+                f"picoseconds={self.picoseconds:g} of {self.timestep:g} fs are too few steps for "
+                f"{self.frames} frames: give more picoseconds, or fewer frames"
+            )
+        if self.hotter * self.temperature > HOTTEST:
+            raise ValueError(f"hotter times temperature is above {HOTTEST:g} K: give less")
+        return self
+
+    @property
+    def every(self) -> int:
+        """Steps between two frames; the first tenth of the simulation is left out."""
+        return int(0.9 * self.picoseconds * 1e3 / self.timestep / self.frames)

@@ -42,12 +42,11 @@ def print_distillation(results: Section, console: Console) -> None:
         )
     console.print(table)
     if chosen["timestep"] > chosen["inner_timestep"]:
-        last = (
-            f"scalewise md MODEL STRUCTURE inner=OUT/model makes steps of {chosen['timestep']:.3g} "
-            f"fs, {chosen['gain']:.2f} times as fast as steps of {chosen['inner_timestep']:.2g} fs"
+        console.print(
+            f"scalewise md MODEL STRUCTURE inner=OUT makes steps of {chosen['timestep']:.3g} fs, "
+            f"{chosen['gain']:.2f} times as fast as steps of {chosen['inner_timestep']:.2g} fs",
+            markup=False,
+            highlight=False,
         )
-    else:
-        last = "no longer step is stable: the inner potential leaves too much"
-    console.print(last, markup=False, highlight=False)
     for warning in results["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False)

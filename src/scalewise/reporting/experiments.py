@@ -443,7 +443,7 @@ EXPERIMENTS: Final = (
         r"""Make a cheap inner potential, with which simulations take two time steps.
 
     [bold]scalewise distill runs/train start.xyz[/bold]  then: scalewise md runs/train start.xyz
-    inner=runs/distill/model
+    inner=runs/distill
 
     Writes model/, distillation.json and figures/ below --out.
 

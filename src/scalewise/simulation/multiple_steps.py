@@ -78,13 +78,13 @@ class InnerSteps:
         self.atoms.positions += time * momenta / self.masses
 
     def _with_noise(self, momenta: np.ndarray, time: float) -> np.ndarray:
-        """The exact solution of friction and noise alone."""
+        """The exact solution of friction and noise alone, which leave the center of mass."""
         assert self.friction is not None
         assert self.random is not None
         kept = math.exp(-self.friction * time)
         width = np.sqrt((1.0 - kept**2) * units.kB * self.kelvin * self.masses)
         found: np.ndarray = kept * momenta + width * self.random.standard_normal(momenta.shape)
-        return found
+        return found - self.masses * found.sum(axis=0) / self.masses.sum()
 
     def _fast(self) -> np.ndarray:
         return np.asarray(self.inner.get_property("forces", self.atoms), dtype=float)

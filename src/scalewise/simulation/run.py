@@ -118,7 +118,8 @@ def _simulated(
     """As :func:`simulate`; errors and the report name the file and the number of ``frame``."""
     inner = None
     if settings.inner is not None:
-        inner, settings = open_inner(settings.inner, potential, settings)
+        masses = moving_atoms(atoms, settings.hydrogen_mass).get_masses()
+        inner, settings = open_inner(potential, frame, masses, settings)
     check(frame, atoms, settings, potential)
     run = _Simulation(potential, atoms, settings, out, progress, inner)
     ended = run.go()

@@ -78,8 +78,9 @@ def repartitioned(atoms: ase.Atoms, hydrogen_mass: float) -> np.ndarray:
     own, first = np.unique(hydrogens[order], return_index=True)
     gained = hydrogen_mass - masses[own]
     masses[own] = hydrogen_mass
-    np.subtract.at(masses, others[order][first], gained)
-    lightest = masses[frame.numbers > 1].min(initial=np.inf)
+    givers = others[order][first]
+    np.subtract.at(masses, givers, gained)
+    lightest = masses[givers].min(initial=np.inf)
     if lightest < hydrogen_mass:
         raise InputError(
             "key 'hydrogen_mass'",
@@ -96,10 +97,12 @@ def moves(atoms: ase.Atoms) -> bool:
 
 
 def left_out(image: ase.Atoms) -> list[str]:
-    """Sentences about constraints and velocities of a file, which are not used."""
+    """Sentences about constraints and velocities of a file, which are not used, and masses."""
     found = []
     if image.constraints:
         found.append("constraints of the file are left out: all atoms move")
+    if image.has("masses"):
+        found.append("masses are those of the file, not those of the elements")
     names = [name for name in image.arrays if name.lower() in ("velocities", "velocity", "vel")]
     if names and not image.has("momenta"):
         found.append(
@@ -199,7 +202,8 @@ def digest(
     for array in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, atoms.get_masses()):
         found.update(np.ascontiguousarray(array).tobytes())
     found.update(np.ascontiguousarray(atoms.get_momenta()).tobytes())
-    found.update(repr(potential.network.settings).encode())
+    for network in (potential.network, *([] if inner is None else [inner.network])):
+        found.update(repr(network.settings).encode())
     found.update(np.ascontiguousarray(potential.composition.energies).tobytes())
     of_inner = None if inner is None else inner.network
     for module in (potential.network, potential.adaptive_cutoff, of_inner):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import ase
+import numpy as np
+from ase.cell import Cell
 
 from scalewise.core.files import cannot_write
 from scalewise.data.readers import extxyz
@@ -60,8 +62,8 @@ class DcdTrajectory(Trajectory):
     """Frames in the DCD format of CHARMM and NAMD, in single precision, by OpenMM.
 
     Its cells are lengths and angles: positions are turned to the cell whose first vector is along x
-    and whose second is in the plane of x and y. A structure that is not periodic, or has no whole
-    cell, has none there.
+    and whose second is in the plane of x and y; the third of a left-handed cell points the other
+    way. A structure that is not periodic, or has no whole cell, has none there.
 
     Parameters
     ----------
@@ -107,7 +109,8 @@ class DcdTrajectory(Trajectory):
 
         positions, cell = image.positions, None
         if self.whole:
-            standard, turned = image.cell.standard_form()
+            vectors = image.cell.array * np.array([[1.0], [1.0], [image.cell.handedness]])
+            standard, turned = Cell(vectors).standard_form()
             positions, cell = positions @ turned.T, standard.array * unit.angstrom
         with self.path.open("r+b") as stream:
             file = self._file(stream, append=True)

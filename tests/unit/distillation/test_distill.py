@@ -14,6 +14,7 @@ import scalewise as sw
 from scalewise.distillation import distill as module
 from scalewise.distillation.stiffness import period, product, stiff_direction, stiffest
 from scalewise.reporting.report import Report
+from scalewise.simulation import run
 from support import untrained
 
 MASSES = np.array([1.0, 4.0, 16.0])
@@ -87,8 +88,13 @@ def test_an_inner_potential_is_made_tried_and_used(tmp_path: Path) -> None:
     made = sw.SimulationSettings(
         inner=tmp_path / "model", picoseconds=0.1, device="cpu", compile="never"
     )
-    simulated = sw.simulate(potential, salt(), made, tmp_path / "md")
-    assert simulated.results["settings"]["timestep"] == body["chosen"]["timestep"]
+    if body["chosen"]["gain"] > 1.0:
+        simulated = sw.simulate(potential, salt(), made, tmp_path / "md")
+        assert simulated.results["settings"]["timestep"] == body["chosen"]["timestep"]
+    else:
+        assert body["warnings"]
+        with pytest.raises(sw.InputError, match="no longer step"):
+            sw.simulate(potential, salt(), made, tmp_path / "md")
     # everything is there: the same report without another step
     told: list[str] = []
     repeated = sw.distill(
@@ -96,6 +102,10 @@ def test_an_inner_potential_is_made_tried_and_used(tmp_path: Path) -> None:
     )
     assert repeated.body["probes"] == body["probes"]
     assert sum("nothing left to simulate" in text for text in told) == 4
+    first = np.genfromtxt(tmp_path / "probes/2/log.csv", delimiter=",", names=True)[0]
+    assert first["temperature"] == pytest.approx(300.0)
+    assert body["probes"][0]["timestep"] == 2.5  # at most an eighth of 20 fs
+    assert body["chosen"]["gain"] == max(p["gain"] for p in body["probes"])
 
 
 def test_a_step_that_drifts_too_far_ends_the_trials(
@@ -106,6 +116,7 @@ def test_a_step_that_drifts_too_far_ends_the_trials(
     monkeypatch.setattr(module, "_small", lambda drift, largest: False)
     body = sw.distill(potential, salt(), settings(), tmp_path).body
     assert [p["kept"] for p in body["probes"]] == [True, False]
+    assert body["warnings"] == ["no longer step is stable: the inner potential leaves too much"]
     assert body["chosen"]["timestep"] == body["chosen"]["inner_timestep"]
 
 
@@ -127,9 +138,36 @@ def test_a_drift_is_small_unless_its_interval_says_otherwise(
     assert not module._small(None, 1e-4)
 
 
-def test_a_simulation_that_breaks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scalewise.simulation import run
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"multiples": ()}, "must rise"),
+        ({"multiples": (3, 2)}, "must rise"),
+        ({"multiples": (1, 2)}, "must rise"),
+        ({"multiples": (2, 9)}, "must rise"),
+        ({"picoseconds": 0.01}, "too few steps"),
+        ({"temperature": 9e4}, "hotter"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_at_once(made: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        settings(**made)
 
+
+def test_a_trial_that_breaks_with_the_potential_alone_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = run._Simulation._advance
+
+    def broken(self: Any) -> str | None:
+        return "overlap" if self.settings.ensemble == "nve" else advance(self)
+
+    monkeypatch.setattr(run._Simulation, "_advance", broken)
+    with pytest.raises(sw.InputError, match="alone broke: overlap"):
+        sw.distill(untrained((11, 17), cutoff=4.0), salt(), settings(), tmp_path)
+
+
+def test_a_simulation_that_breaks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run._Simulation, "_advance", lambda self: "the temperature is 1e5 K")
     with pytest.raises(sw.InputError, match="for frames broke: the temperature"):
         sw.distill(untrained((11, 17), cutoff=4.0), salt(), settings(), tmp_path)

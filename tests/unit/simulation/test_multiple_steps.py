@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ase.build
+import ase.io
 import numpy as np
 import pytest
 from ase import units
@@ -89,7 +90,13 @@ def inner_of(potential: sw.Potential, folder: Path, **more: Any) -> Path:
     """Half of the potential's own energy scale: a part of its forces."""
     network = potential.to().network
     network.energy_scale.mul_(0.5)
-    known = {"of": weights_of(potential), "timestep": 1.0, "inner_timestep": 0.25, **more}
+    known = {
+        "of": weights_of(potential),
+        "timestep": 1.0,
+        "inner_timestep": 0.25,
+        "lightest": 1.0,
+        **more,
+    }
     inner = replace(potential, network=network, info={DISTILLED: known})
     inner.save(folder)
     return folder
@@ -159,17 +166,54 @@ def test_langevin_dynamics_in_two_steps_has_the_temperature(tmp_path: Path) -> N
         thermostat_time=20.0,
         temperature=400.0,
     )
+    first = moving_atoms(salt())
     sw.simulate(potential, salt(), made, tmp_path / "run")
     log = np.genfromtxt(tmp_path / "run/log.csv", delimiter=",", names=True)
     # 21 degrees of freedom, about 25 independent times: one part in 16
     assert log["temperature"][200:].mean() == pytest.approx(400.0, rel=0.25)
     assert np.isnan(log["conserved"]).all()
+    last = ase.io.read(tmp_path / "run/last.extxyz")
+    moved = last.get_center_of_mass() - first.get_center_of_mass()
+    np.testing.assert_allclose(moved, 0.0, atol=1e-6)
+
+
+def test_noise_and_friction_alone_have_the_temperature_of_their_degrees_of_freedom() -> None:
+    """Without forces: 3N - 3 degrees of freedom, whose mean energy is known to one part in 200."""
+    atoms = ase.Atoms("He3", np.eye(3) * 20.0)
+    atoms.calc = Nothing()
+    random = np.random.default_rng(0)
+    steps = InnerSteps(atoms, Nothing(), 2, friction=0.5 / units.fs, kelvin=300.0, random=random)
+    dynamics, found = TwoStepVerlet(atoms, 10.0 * units.fs, steps), []
+    for _ in range(6000):
+        dynamics.step()
+        found.append(atoms.get_kinetic_energy())
+    assert 2.0 * np.mean(found[100:]) / (6 * units.kB) == pytest.approx(300.0, rel=0.04)
+    assert np.abs(atoms.get_momenta().sum(axis=0)).max() < 1e-9
+
+
+def test_rescaling_conserves_what_it_says(tmp_path: Path) -> None:
+    potential = model()
+    made = settings(
+        ensemble="nvt",
+        thermostat="csvr",
+        inner=inner_of(potential, tmp_path / "inner"),
+        thermostat_time=20.0,
+        temperature=900.0,
+    )
+    sw.simulate(potential, salt(), made, tmp_path / "run")
+    log = np.genfromtxt(tmp_path / "run/log.csv", delimiter=",", names=True)
+    total = log["potential"] + log["kinetic"]
+    assert np.ptp(log["conserved"]) < 1e-3 < 1e-2 < np.ptp(total)
 
 
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         ({"of": "another"}, "of another potential"),
+        ({"lightest": 30.0}, "atoms of 30 u or more"),
+        ({"timestep": 0.25}, "no longer step"),
+        ({"timestep": "long"}, "damaged"),
+        ({"timestep": 21.0}, "less than or equal to 20"),
         (None, "not distilled"),
     ],
 )
@@ -214,12 +258,29 @@ def test_hydrogens_take_their_mass_from_what_they_are_bound_to() -> None:
     assert moving_atoms(moving, 3.0).get_masses() == pytest.approx(heavy)
     with pytest.raises(sw.InputError, match="leaves"):
         repartitioned(ase.build.molecule("CH4"), 4.0)
+    assert repartitioned(ase.build.bulk("LiF", "rocksalt", a=4.0), 9.0).min() < 7.0  # no hydrogen
 
 
-def test_a_time_step_is_for_the_masses_that_it_was_found_with(tmp_path: Path) -> None:
-    potential = model()
-    inner = inner_of(potential, tmp_path / "inner", hydrogen_mass=3.0)
-    with pytest.raises(sw.InputError, match="hydrogen_mass=3"):
-        sw.simulate(potential, salt(), settings(inner=inner), tmp_path / "run")
+def test_time_steps_are_for_the_masses_that_they_were_found_with(tmp_path: Path) -> None:
+    """Those of the file count, as `last.extxyz` of heavier hydrogens has them."""
+    potential, heavy = model(), salt()
+    inner = inner_of(potential, tmp_path / "inner", lightest=30.0)
     made = settings(inner=inner, timestep=0.5, picoseconds=0.002)
-    sw.simulate(potential, salt(), made, tmp_path / "run")
+    with pytest.raises(sw.InputError, match="lightest one has 23 u"):
+        sw.simulate(potential, salt(), made, tmp_path / "run")
+    heavy.set_masses(np.full(8, 30.0))
+    sw.simulate(potential, heavy, made, tmp_path / "run")
+    given = made.model_copy(update={"inner_timestep": 0.25})
+    given = settings(**{**given.model_dump(exclude_unset=True), "inner_timestep": 0.25})
+    sw.simulate(potential, salt(), given, tmp_path / "given")
+
+
+def test_an_inner_potential_without_an_element_is_refused_before_anything(tmp_path: Path) -> None:
+    potential = untrained((11, 17, 19), layers=1, cutoff=4.0)
+    inner = inner_of(potential, tmp_path / "inner")
+    replace(model(), info=sw.load_potential(inner).info).save(tmp_path / "other")
+    atoms = salt()
+    atoms.numbers[0] = 19
+    with pytest.raises(sw.InputError, match="without elements"):
+        sw.simulate(potential, atoms, settings(inner=tmp_path / "other"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

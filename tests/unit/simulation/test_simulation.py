@@ -13,6 +13,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.emt import EMT
+from ase.cell import Cell
 
 import scalewise as sw
 from scalewise.reporting.report import Report
@@ -90,15 +91,18 @@ def _counts(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("ensemble", ["npt", "nve"])
+@pytest.mark.parametrize("left", [False, True])
 def test_a_trajectory_in_dcd_has_what_one_in_xyz_has(
-    tmp_path: Path, ensemble: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ensemble: str, left: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lengths and angles of the cell, positions turned with it; killed, it has no frame twice."""
+    """Lengths and angles of the cell, positions turned with it, not mirrored; no frame twice."""
     pytest.importorskip("openmm")
     model, atoms = potential(), salt()
     if ensemble == "nve":
         skewed = np.array([[0, 1.0, -0.5], [0.3, 0, 0.7], [0.1, -1.2, 0]])
         atoms.set_cell(atoms.cell.array + skewed)
+    if left:
+        atoms.set_cell(atoms.cell.array[[1, 0, 2]])
     chosen = settings(ensemble=ensemble, save_every=2.0)
     sw.simulate(model, atoms, chosen, tmp_path / "xyz")
     advance = simulation._Simulation._advance
@@ -119,7 +123,13 @@ def test_a_trajectory_in_dcd_has_what_one_in_xyz_has(
     cells, positions = read_dcd(tmp_path / "dcd/trajectory.dcd")
     assert len(cells) == len(positions) == len(frames) == 11
     for cell, found, frame in zip(cells, positions, frames, strict=True):
-        np.testing.assert_allclose(cell, frame.cell.cellpar(), rtol=1e-6)
+        vectors = frame.cell.array.copy()
+        vectors[2] *= frame.cell.handedness
+        np.testing.assert_allclose(cell, Cell(vectors).cellpar(), rtol=1e-6)
+        given = frame.positions[[1, 2, 4]] - frame.positions[0]
+        assert np.linalg.det(found[[1, 2, 4]] - found[0]) == pytest.approx(
+            np.linalg.det(given), abs=1e-3
+        )
         turned = ase.Atoms(frame.symbols, found, cell=cell, pbc=True)
         np.testing.assert_allclose(
             turned.get_all_distances(mic=True), frame.get_all_distances(mic=True), atol=2e-5

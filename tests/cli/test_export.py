@@ -257,6 +257,8 @@ def test_lammps_gives_the_same_forces_on_any_number_of_processes(
         if atoms.pbc.all():
             stress = -1.602176634e6 * calculator.get_property("stress", atoms)
             np.testing.assert_allclose(found[-6:], stress, rtol=1e-5, atol=0.05)
+    if kind != "long":
+        return  # refusals are the same for all
     said = (tmp_path / "out/in.lammps").read_text()
     for old, new, words in (
         ("units metal", "units real", "units metal, not real"),

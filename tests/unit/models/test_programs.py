@@ -206,6 +206,30 @@ def _longest(frame: Structure) -> ResolvedScale:
     return ResolvedScale(torch.full((len(frame.numbers),), 5.0, dtype=torch.float64), None)
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_atoms_that_are_only_seen_have_no_lists(adaptive: bool, layers: int) -> None:
+    """What a process finds of its own atoms is what one process finds of them."""
+    chosen = ENVIRONMENT if adaptive else None
+    potential = untrained(ladder=(3.0, 5.0, "long"), layers=layers, adaptive_cutoff=chosen)
+    frame, kind = _row(24), Kind(True, part=Part.LOCAL, adaptive=adaptive)
+    graph, places = potential.graph(frame), torch.from_numpy(frame.positions)
+    scale: ResolvedScale | AdaptiveScale = _longest(frame)
+    if adaptive:
+        shortest = potential.network.settings.shortest_cutoff
+        scale = AdaptiveScale(trim_edges(graph, places, shortest), None)
+    inputs = Inputs.of(graph, places, scale, kind)
+    network = potential._adaptive_network if adaptive else potential.network
+    module = LocalModule(network, kind, inputs.names())
+    whole = module(*inputs.tensors())
+    # atoms are 1.7 Å apart: those of all layers but the last see three further ones each
+    own, described = 6, 6 + 3 * (layers - 1)
+    energies, gradient, charges = module(*inputs.shared(own, described).tensors())
+    torch.testing.assert_close(energies, whole[0][:own], atol=1e-12, rtol=0)
+    torch.testing.assert_close(charges, whole[2][:own], atol=1e-12, rtol=0)
+    assert not gradient[described + 3 :].any()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -219,6 +243,8 @@ def _longest(frame: Structure) -> ResolvedScale:
         Kind(True, adaptive=True),
         Kind(True, part=Part.LOCAL),
         Kind(True, part=Part.CHARGES),
+        Kind(True, part=Part.LOCAL, adaptive=True),
+        Kind(True, part=Part.CHARGES, adaptive=True),
         Kind(True, part=Part.SMEARED),
         Kind(True, mesh=True, part=Part.SMEARED),
     ],

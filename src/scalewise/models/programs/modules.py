@@ -311,7 +311,8 @@ class Module(nn.Module):
         assert given.short_mask is not None
         shift = given.short_cell_shift
         if shift is None:
-            shift = graph.cell_shift[:, :1].expand(*given.short_neighbor_index.shape, 3)
+            none = torch.zeros(1, dtype=torch.int32, device=given.atom_types.device)
+            shift = none.expand(*given.short_neighbor_index.shape, 3)
         short = Graph(
             **{
                 **{k: getattr(graph, k) for k in Graph.__dataclass_fields__},

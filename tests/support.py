@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
+from scalewise.simulation import run as simulation
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -147,3 +149,19 @@ def untrained(
             if adaptive.settings.by == "regime":
                 adaptive.change.fill_(-1.0)
     return Potential(network, baseline, adaptive_cutoff=adaptive)
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Interrupt the simulation inside, as by a keyboard, after so many steps."""
+    advance = simulation._Simulation._advance
+
+    def killed(run: Any) -> str | None:
+        if run.step == step:
+            raise KeyboardInterrupt
+        return advance(run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation._Simulation, "_advance", killed)
+        with pytest.raises(KeyboardInterrupt):
+            yield

@@ -34,8 +34,8 @@ from scalewise.simulation.settings import LONGEST_STEP, SimulationSettings
 from scalewise.training.run import train
 
 UNITS: Final = {
-    "mae, rms": "meV/Å, components of forces on displaced frames kept out; rms of the forces "
-    "themselves",
+    "mae, rms": "meV/Å, of force components, on frames that were not trained on and their "
+    "displaced copies: the mean absolute error, and the root mean square of the forces themselves",
     "stiffness, left": "eV/Å²/u, largest eigenvalues of mass-weighted Hessians: of the potential, "
     "of what the inner one leaves",
     "period": "fs, of the stiffest vibration",
@@ -43,7 +43,7 @@ UNITS: Final = {
     "drift": "eV/atom/ps, with an interval of 95 %",
     "ns_per_day": "ns/day",
 }
-#: Inner steps of a period of the stiffest vibration.
+#: Inner steps in one period of the stiffest vibration.
 STEPS_OF_A_PERIOD: Final = 8.0
 #: Frames whose Hessians are looked at.
 LOOKED_AT: Final = 3

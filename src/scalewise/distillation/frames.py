@@ -42,7 +42,7 @@ class ForcesOf:
         found = self.calculator.get_property("forces", self.atoms)
         return np.asarray(found, dtype=float)
 
-    def labelled(self, positions: Positions, index: int) -> Structure:
+    def labelled(self, positions: Positions) -> Structure:
         """The frame at these positions, with the potential's energy and forces."""
         forces = self(positions)
         energy = float(self.calculator.get_property("energy", self.atoms))
@@ -67,7 +67,7 @@ def labelled_frames(
     found: list[Structure] = []
     for frame in progress.track(frames, "Displacing"):
         forces, places = ForcesOf(calculator, frame), frame.positions.copy()
-        found.append(forces.labelled(places, len(found)))
+        found.append(forces.labelled(places))
         start = random.standard_normal(places.shape)
         stiff = stiff_direction(forces, places, frame.get_masses(), start)
         for side in (1.0, -1.0):
@@ -75,7 +75,7 @@ def labelled_frames(
             moved = far * stiff + AT_RANDOM / np.sqrt(3.0) * random.standard_normal(places.shape)
             length = np.linalg.norm(moved, axis=1, keepdims=True)
             moved *= np.minimum(1.0, FARTHEST / np.maximum(length, 1e-12))
-            found.append(forces.labelled(places + moved, len(found)))
+            found.append(forces.labelled(places + moved))
     groups = np.repeat(np.arange(len(frames)), 3)
     roles = np.where(groups % VALIDATES == VALIDATES - 1, "valid", "train")
     split = Split(

@@ -18,8 +18,9 @@ def print_distillation(results: Section, console: Console) -> None:
     for text, style in (
         (f"\n{results['model']}, {results['formula']}", "bold"),
         (
-            f"inner forces within {errors['mae']:.3g} meV/Å of {errors['rms']:.3g} on displaced "
-            f"frames; stiffness left {stiff['left']:.2g} of {stiff['whole']:.3g} eV/Å²/u",
+            f"error of inner forces {errors['mae']:.3g} meV/Å, of {errors['rms']:.3g} on frames "
+            f"and displaced ones; stiffness left {stiff['left']:.2g} of {stiff['whole']:.3g} "
+            "eV/Å²/u",
             "",
         ),
         (f"stiffest vibration {stiff['period']:.3g} fs", ""),

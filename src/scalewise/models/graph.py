@@ -154,7 +154,7 @@ class Graph:
         return found
 
     def first(self, rows: int) -> tuple[slice, Graph]:
-        """The lists of the first atoms, as one of :meth:`rows`."""
+        """The neighbor lists of the first atoms, as one part of :meth:`rows`."""
         return slice(0, rows), self._cut(slice(0, rows))
 
     def _cut(self, rows: slice) -> Graph:

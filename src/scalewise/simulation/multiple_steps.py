@@ -34,13 +34,14 @@ class InnerSteps:
     inner
         The inner potential.
     number
-        Of inner steps for each step.
+        Inner steps in each outer step.
     friction
-        Of Langevin dynamics, in ASE's unit of inverse time, between the inner steps; none: none.
+        Friction coefficient of a Langevin thermostat that acts in each inner step, in ASE's unit of
+        inverse time; none: the energy is conserved.
     kelvin
-        Its temperature.
+        Temperature of the Langevin thermostat, K.
     random
-        Its random numbers.
+        Generator of its random forces.
     """
 
     def __init__(

@@ -32,8 +32,8 @@ FREE: Final = frozenset({"picoseconds", "device", "compile", "inner"})
 def moving_atoms(atoms: ase.Atoms, hydrogen_mass: float | None = None) -> ase.Atoms:
     """A copy with positions, momenta, masses, cell and charge; without drift.
 
-    With ``hydrogen_mass`` (u), hydrogens are so heavy, and what is added is taken from the atoms
-    that they are bound to; each atom keeps its kinetic energy.
+    With ``hydrogen_mass`` (u), masses are repartitioned: hydrogens have this mass, and the atoms
+    that they are bound to lose what hydrogens gain. Each atom keeps its kinetic energy.
 
     Raises
     ------
@@ -61,9 +61,10 @@ def moving_atoms(atoms: ase.Atoms, hydrogen_mass: float | None = None) -> ase.At
 
 
 def repartitioned(atoms: ase.Atoms, hydrogen_mass: float) -> np.ndarray:
-    """Masses, u [atoms], of which hydrogens took a part from the nearest heavier atom.
+    """Masses, u [atoms], after hydrogen mass repartitioning; the total mass stays.
 
-    Hydrogens that are farther than ``BOUND`` from any stay as they are.
+    Each hydrogen gets the given mass, and the nearest heavier atom loses what it gains. A hydrogen
+    without a heavier atom within ``BOUND`` keeps its mass.
 
     Raises
     ------

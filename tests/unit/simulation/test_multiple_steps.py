@@ -17,11 +17,10 @@ from ase.constraints import FixCom
 from ase.md.verlet import VelocityVerlet
 
 import scalewise as sw
-from scalewise.simulation import run as simulation
 from scalewise.simulation.inner import DISTILLED, weights_of
 from scalewise.simulation.multiple_steps import InnerSteps, TwoStepVerlet
 from scalewise.simulation.start import moving_atoms, repartitioned
-from support import untrained
+from support import killed_at, untrained
 
 
 class Nothing(Calculator):
@@ -132,25 +131,14 @@ def settings(**more: Any) -> sw.SimulationSettings:
     ],
     ids=["nve", "csvr", "langevin"],
 )
-def test_killed_it_does_what_it_would_have_done(
-    tmp_path: Path, ensemble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_it_does_what_it_would_have_done(tmp_path: Path, ensemble: dict[str, Any]) -> None:
     potential = model()
     made = settings(**ensemble, inner=inner_of(potential, tmp_path / "inner"))
     whole = sw.simulate(potential, salt(), made, tmp_path / "whole")
     assert whole.results["settings"]["timestep"] == 1.0  # that of the distillation
     assert whole.body["steps"] == 40
-    advance = simulation._Simulation._advance
-
-    def killed(run: Any) -> str | None:
-        if run.step == 27:
-            raise KeyboardInterrupt
-        return advance(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(simulation._Simulation, "_advance", killed)
-        with pytest.raises(KeyboardInterrupt):
-            sw.simulate(potential, salt(), made, tmp_path / "parts")
+    with killed_at(27):
+        sw.simulate(potential, salt(), made, tmp_path / "parts")
     sw.simulate(potential, salt(), made, tmp_path / "parts")
     for name in ("log.csv", "trajectory.extxyz"):
         assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()

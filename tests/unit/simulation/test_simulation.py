@@ -17,11 +17,10 @@ from ase.cell import Cell
 
 import scalewise as sw
 from scalewise.reporting.report import Report
-from scalewise.simulation import run as simulation
 from scalewise.simulation.distances import Distances
 from scalewise.simulation.integrators import degrees_of_freedom, integrator, temperature
 from scalewise.simulation.results import drift
-from support import untrained
+from support import killed_at, untrained
 
 SHORT: dict[str, Any] = {
     "timestep": 0.5,
@@ -61,21 +60,12 @@ def rows(folder: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES, ids=lambda e: "-".join(map(str, e.values())))
 def test_a_simulation_that_was_killed_does_what_it_would_have_done(
-    tmp_path: Path, ensemble: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ensemble: dict[str, Any]
 ) -> None:
     model, chosen = potential(), settings(**ensemble)
     sw.simulate(model, salt(), chosen, tmp_path / "whole")
-    advance = simulation._Simulation._advance
-
-    def killed(run: Any) -> str | None:
-        if run.step == 27:
-            raise KeyboardInterrupt
-        return advance(run)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(simulation._Simulation, "_advance", killed)
-        with pytest.raises(KeyboardInterrupt):
-            sw.simulate(model, salt(), chosen, tmp_path / "parts")
+    with killed_at(27):
+        sw.simulate(model, salt(), chosen, tmp_path / "parts")
     told: list[str] = []
     sw.simulate(model, salt(), chosen, tmp_path / "parts", progress=sw.Messages(told.append))
     assert told == ["goes on after 0.01 ps"]
@@ -93,7 +83,7 @@ def _counts(folder: Path) -> list[float]:
 @pytest.mark.parametrize("ensemble", ["npt", "nve"])
 @pytest.mark.parametrize("left", [False, True])
 def test_a_trajectory_in_dcd_has_what_one_in_xyz_has(
-    tmp_path: Path, ensemble: str, left: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ensemble: str, left: bool
 ) -> None:
     """Lengths and angles of the cell, positions turned with it, not mirrored; no frame twice."""
     pytest.importorskip("openmm")
@@ -105,18 +95,9 @@ def test_a_trajectory_in_dcd_has_what_one_in_xyz_has(
         atoms.set_cell(atoms.cell.array[[1, 0, 2]])
     chosen = settings(ensemble=ensemble, save_every=2.0)
     sw.simulate(model, atoms, chosen, tmp_path / "xyz")
-    advance = simulation._Simulation._advance
-
-    def killed(run: Any) -> str | None:
-        if run.step == 27:
-            raise KeyboardInterrupt
-        return advance(run)
-
     chosen = chosen.model_copy(update={"trajectory": "dcd"})
-    with monkeypatch.context() as patch:
-        patch.setattr(simulation._Simulation, "_advance", killed)
-        with pytest.raises(KeyboardInterrupt):
-            sw.simulate(model, atoms, chosen, tmp_path / "dcd")
+    with killed_at(27):
+        sw.simulate(model, atoms, chosen, tmp_path / "dcd")
     sw.simulate(model, atoms, chosen, tmp_path / "dcd")
     assert not (tmp_path / "dcd/trajectory.extxyz").exists()
     frames = ase.io.read(tmp_path / "xyz/trajectory.extxyz", index=":")
@@ -408,16 +389,9 @@ def test_files_of_something_else_are_kept(tmp_path: Path) -> None:
     assert not (tmp_path / "new/log.csv").exists()
 
 
-def test_a_simulation_that_was_killed_early_is_gone_on_with_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(run: Any) -> str | None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(simulation._Simulation, "_advance", killed)
-        with pytest.raises(KeyboardInterrupt):
-            sw.simulate(potential(), salt(), settings(), tmp_path)
+def test_a_simulation_that_was_killed_early_is_gone_on_with_as_it_was(tmp_path: Path) -> None:
+    with killed_at(0):
+        sw.simulate(potential(), salt(), settings(), tmp_path)
     with pytest.raises(sw.InputError, match="settings"):
         sw.simulate(potential(), salt(), settings(temperature=500.0), tmp_path)
     sw.simulate(potential(), salt(), settings(), tmp_path)

@@ -175,9 +175,10 @@ class Inputs(NamedTuple):
         )
 
     def shared(self, owned: int, described: int) -> Inputs:
-        """Those of a process that owns the first atoms and describes the first ones, of all.
+        """The inputs of one process of several.
 
-        Neighbors that are not described send nothing.
+        It owns the first ``owned`` atoms and has neighbor lists of the first ``described``. An atom
+        without a neighbor list sends no message.
         """
         rows, slots = slice(0, described), self.neighbor_index.shape[1]
         back = self.reverse_neighbor_index[: described * slots]

@@ -25,7 +25,7 @@ from scalewise.models.compiler import compiler_found
 from scalewise.models.potential import Potential
 from scalewise.models.programs.compiling import Network, compile_program, load_program, module_of
 from scalewise.models.programs.evaluation import file_name
-from scalewise.models.programs.modules import Boundary, Kind, Part
+from scalewise.models.programs.inputs import Boundary, Kind, Part
 from scalewise.models.protocol import Scale, knows_long_range
 
 #: How the example of an engine is run from its folder, and the extra of the package that it needs.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from scalewise.models.compiler import tracing
 from scalewise.models.potential import Potential
 from scalewise.models.programs.compiling import example
-from scalewise.models.programs.modules import Boundary, Inputs, Kind, WholeModule
+from scalewise.models.programs.inputs import Boundary, Inputs, Kind
+from scalewise.models.programs.modules import WholeModule
 from scalewise.models.protocol import Scale, knows_long_range
 
 #: Inputs of every traced energy, whether it uses them or not.

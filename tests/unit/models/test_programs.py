@@ -25,7 +25,8 @@ from scalewise.models.potential import Potential
 from scalewise.models.programs import compiling, evaluation
 from scalewise.models.programs.compiling import compile_program, load_program, module_of
 from scalewise.models.programs.evaluation import file_name
-from scalewise.models.programs.modules import Boundary, Inputs, Kind, LocalModule, Part, WholeModule
+from scalewise.models.programs.inputs import Boundary, Inputs, Kind, Part
+from scalewise.models.programs.modules import LocalModule, WholeModule
 from scalewise.models.protocol import Scale
 from scalewise.models.scale import ResolvedScale
 from support import salt_frame, untrained

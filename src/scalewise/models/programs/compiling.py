@@ -34,15 +34,11 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import trim_edges
 from scalewise.models.particle_mesh import mesh_numbers
+from scalewise.models.programs.inputs import DYNAMIC, Boundary, Inputs, Kind, Part
 from scalewise.models.programs.modules import (
-    DYNAMIC,
-    Boundary,
     ChargesModule,
-    Inputs,
-    Kind,
     LocalModule,
     Module,
-    Part,
     SmearedModule,
     WholeModule,
 )

@@ -19,7 +19,7 @@ from scalewise.models.programs.compiling import (
     load_program,
     sizes_suit,
 )
-from scalewise.models.programs.modules import Boundary, Inputs, Kind
+from scalewise.models.programs.inputs import Boundary, Inputs, Kind
 from scalewise.models.scale import ResolvedScale
 
 

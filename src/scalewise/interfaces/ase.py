@@ -46,8 +46,8 @@ class ScalewiseCalculator(Calculator):
         is; one that is read from a folder is float32 on the CPU.
     compiled
         Use programs that are compiled ahead of time; by default if the potential does, as an
-        exported one does. The first call on a machine compiles for a minute, others load what it
-        made; steps take half to two thirds of the time.
+        exported one does. The first call on a machine compiles for half a minute, others load what
+        it made; on the CPU, steps take a quarter of the time.
 
     Raises
     ------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from scalewise.models.compiler import with_kernels
 from scalewise.models.density.layers import LayerOutput
 from scalewise.models.graph import Graph
 
@@ -15,6 +16,21 @@ from scalewise.models.graph import Graph
 def directly(function: Callable[..., Any], *inputs: Any) -> Any:
     """Call a function: where nothing is computed again, in place of a checkpoint."""
     return function(*inputs)
+
+
+class Rows(NamedTuple):
+    """What atoms see of their neighbors, before it is gathered: what kernels take.
+
+    Attributes
+    ----------
+    table
+        [rows, channels].
+    row
+        The row of each neighbor [atoms, neighbors].
+    """
+
+    table: Tensor
+    row: Tensor
 
 
 Piece = tuple[Tensor, LayerOutput, Tensor | None]
@@ -48,9 +64,12 @@ def joined(
 
 def received(
     seen: Sequence[Tensor | None], graph: Graph, parts: Sequence[tuple[slice, Graph]]
-) -> Sequence[Tensor]:
+) -> Sequence[Tensor | Rows]:
     """What atoms receive of what their neighbors show [rows, neighbors, channels], part by part."""
     flat = [v.flatten(0, 1) for v in seen if v is not None]
+    if with_kernels():
+        ((_, part),) = parts
+        return [Rows(flat[0], graph.reverse_neighbor_index.reshape(part.neighbor_index.shape))]
     # an autograd.Function that gathers both ways would be faster, but torch.compile drops its
     # second derivative without a word, and index_put it cannot always compile
     received = (flat[0] if len(flat) == 1 else torch.cat(flat))[graph.reverse_neighbor_index]

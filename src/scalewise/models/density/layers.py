@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scalewise.models.compiler import with_kernels
+from scalewise.models.density.kernels import operations
 from scalewise.models.density.spherical import SphereGrid
 
 
@@ -106,7 +108,7 @@ class ProductLayer(nn.Module):
         self.channels = channels
         grid = SphereGrid.exact(degree, 3)
         back = (grid.values * grid.weights[:, None]).T.contiguous()
-        orders = torch.arange(degree + 1)
+        orders = torch.arange(degree + 1, dtype=torch.float64)
         sums = (orders[:, None] == degrees(degree)) / torch.sqrt(2.0 * orders + 1.0)[:, None]
         self.register_buffer("values", grid.values, persistent=False)
         self.register_buffer("back", back, persistent=False)
@@ -117,6 +119,16 @@ class ProductLayer(nn.Module):
 
     def forward(self, features: Tensor, bias: Tensor) -> LayerOutput:
         """Describe atoms by [(degree+1)², atoms, inputs]; ``bias`` [atoms, hidden] is theirs."""
+        if with_kernels():
+            scalars, field, product = operations.product(
+                features.transpose(0, 1),
+                self.mix.weight,
+                self.first.weight,
+                bias + self.first.bias,
+                self.second.weight,
+                self.second.bias,
+            )
+            return LayerOutput(scalars, field.transpose(0, 1), product.transpose(0, 1))
         mixed = self.mix(features)
         components, atoms, _ = mixed.shape
         grid = torch.mm(self.values, mixed.reshape(components, -1))

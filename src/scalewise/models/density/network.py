@@ -23,19 +23,28 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scalewise.models.density.blocks import directly, joined, received, split, split_described
+from scalewise.models.compiler import with_kernels
+from scalewise.models.density.blocks import (
+    Rows,
+    directly,
+    joined,
+    received,
+    split,
+    split_described,
+)
 from scalewise.models.density.charge_energies import (
     long_range_energies,
     neutralised,
     short_range_energies,
 )
+from scalewise.models.density.kernels import operations
 from scalewise.models.density.layers import DegreeLinear, FieldSum, LayerOutput, ProductLayer
 from scalewise.models.density.pair_baseline import PairBaseline
 from scalewise.models.density.radial import at_most, bessel, envelope
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.density.spherical import Harmonics
 from scalewise.models.electronegativity import first_charges
-from scalewise.models.graph import Graph, neighbor_vectors
+from scalewise.models.graph import Graph, Lists, neighbor_vectors
 from scalewise.models.scale import ORDER, ResolvedScale, condition
 
 #: Å on either side of the first layer's own range over which a cutoff passes it.
@@ -76,6 +85,30 @@ class Edges(NamedTuple):
 
     radial: Tensor
     angular: Tensor
+    sent: Tensor
+    first: Tensor
+    baseline: Tensor
+
+
+class Rays(NamedTuple):
+    """The same for kernels, which work out bases and harmonics themselves.
+
+    Attributes
+    ----------
+    ending
+        The envelope [atoms, neighbors].
+    vectors
+        To the neighbors, Å [atoms, neighbors, 3].
+    sent
+        Those along which an atom is seen [atoms, neighbors, 3].
+    first
+        The first layer's envelope [atoms, its neighbors].
+    baseline
+        Energies that the network corrects, eV [atoms].
+    """
+
+    ending: Tensor
+    vectors: Tensor
     sent: Tensor
     first: Tensor
     baseline: Tensor
@@ -229,7 +262,7 @@ class DensityNetwork(nn.Module):
         )
         energies = torch.cat([edge.baseline for edge in edges])
         last: LayerOutput | None = None
-        seen: Sequence[Tensor | None] = [None] * len(parts)
+        seen: Sequence[Tensor | Rows | None] = [None] * len(parts)
         sizes = [part.atom_types.shape[0] for _, part in parts]
         for k in range(s.layers):
             pieces = []
@@ -243,18 +276,18 @@ class DensityNetwork(nn.Module):
             ):
                 layer = partial(self._layer, k, graph, part)
                 pieces.append(run(layer, edge, own, before, by))
-            found, last, seen = joined(pieces)
+            found, last, shown = joined(pieces)
             energies = energies + found
             if owned is not None and k + 2 >= s.layers:
                 parts = [graph.first(owned)]
                 back = graph.reverse_neighbor_index[: owned * graph.neighbor_index.shape[1]]
                 graph = replace(graph, reverse_neighbor_index=back)
                 sizes, energies = [owned], energies[:owned]
-                edges = [Edges(*(value[:owned] for value in edge)) for edge in edges]
+                edges = [type(edge)(*(value[:owned] for value in edge)) for edge in edges]
                 last = LayerOutput(*(value[..., :owned, :] for value in last))
                 conditioning = None if conditioning is None else conditioning[:owned]
             if k + 1 < s.layers:
-                seen = received(seen, graph, parts)
+                seen = received(shown, graph, parts)
         assert last is not None
         if not s.charges or scale.long_range is None:
             return energies, None
@@ -289,8 +322,8 @@ class DensityNetwork(nn.Module):
         k: int,
         graph: Graph,
         part: Graph,
-        edges: Edges,
-        seen: Tensor | None,
+        edges: Edges | Rays,
+        seen: Tensor | Rows | None,
         before: LayerOutput | None,
         conditioning: Tensor | None,
     ) -> tuple[Tensor, LayerOutput, Tensor | None]:
@@ -299,47 +332,58 @@ class DensityNetwork(nn.Module):
         energies = self.energy_scale * self.readout[k](described.scalars)[:, 0]
         if k + 1 == self.settings.layers:
             return energies, described, None
-        return energies, described, self._messages(k, described, edges.sent)
+        return energies, described, self._messages(k, described, edges)
 
     def _described(
         self,
         k: int,
         graph: Graph,
         part: Graph,
-        edges: Edges,
-        seen: Tensor | None,
+        edges: Edges | Rays,
+        seen: Tensor | Rows | None,
         before: LayerOutput | None,
         conditioning: Tensor | None,
     ) -> LayerOutput:
         """Describe some atoms.
 
-        ``seen`` are the messages of their neighbors [rows, neighbors, channels], ``before`` is
-        their own description in the layer before, ``conditioning`` are functions of their scale.
+        ``seen`` are the messages of their neighbors [rows, neighbors, channels], or, in programs
+        with kernels, the rows that hold them; ``before`` is their own description in the layer
+        before, ``conditioning`` are functions of their scale.
         """
-        basis, angular = edges.radial, edges.angular
+        first = seen is None
         if seen is None:
-            basis, angular = edges.first, angular[..., : edges.first.shape[1]]
             listed = (
                 part.neighbor_index
                 if part.first_neighbor_index is None
                 else part.first_neighbor_index
             )
-            seen = self.source[graph.atom_types[listed]]
+            neighbors = graph.atom_types[listed]
+            kernels = isinstance(edges, Rays)
+            seen = Rows(self.source, neighbors) if kernels else self.source[neighbors]
         bias = self.bias[k][part.atom_types]
-        if conditioning is None:
-            radial = basis @ self.radial[k]
-        else:
-            own = self.radial[k] + (conditioning @ self.conditioning_radial[k]).reshape(
+        weights = self.radial[k][None]
+        if conditioning is not None:
+            weights = weights + (conditioning @ self.conditioning_radial[k]).reshape(
                 -1, *self.radial[k].shape
             )
-            radial = torch.bmm(basis, own)
             bias = bias + conditioning @ self.conditioning_bias[k]
-        density = torch.bmm(angular, radial * seen).transpose(0, 1)
-        density = density * (self.centre[k][part.atom_types] / math.sqrt(TYPICAL_NEIGHBOURS))
+        scale = self.centre[k][part.atom_types] / math.sqrt(TYPICAL_NEIGHBOURS)
+        if isinstance(edges, Rays):
+            ending, vectors = (edges.first if first else edges.ending), edges.vectors
+            vectors, size = vectors[:, : ending.shape[1]], self.constant.shape[0]
+            assert isinstance(seen, Rows)
+            found = operations.collect(vectors, ending, weights, scale, *seen, size)
+            density = found.transpose(0, 1)
+        else:
+            basis = edges.first if first else edges.radial
+            angular = edges.angular[..., : basis.shape[1]]
+            assert isinstance(seen, Tensor)
+            radial = basis @ weights[0] if conditioning is None else torch.bmm(basis, weights)
+            density = torch.bmm(angular, radial * seen).transpose(0, 1) * scale
         if before is not None:
             density = density + self.kept[k - 1](before)
-        found: LayerOutput = self.products[k](density, bias)
-        return found
+        described: LayerOutput = self.products[k](density, bias)
+        return described
 
     def _edges(
         self,
@@ -349,13 +393,11 @@ class DensityNetwork(nn.Module):
         positions: Tensor,
         cell: Tensor,
         cutoffs: Tensor,
-    ) -> Edges:
+    ) -> Edges | Rays:
         s = self.settings
-        vector = neighbor_vectors(part, part.system_index, rows, positions, cell, part.dtype)
+        vector = _vectors(part, part, rows, positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
-        waves = bessel(distance, s.cutoff, s.num_bessel, s.radial_smoothness)
-        ending = envelope(distance, cutoffs[rows, None], s.cutoff_width)
-        radial = first = waves * ending[..., None]
+        ending = near = envelope(distance, cutoffs[rows, None], s.cutoff_width)
         if s.first_layer_cutoff is not None:
             width = (
                 part.neighbor_index
@@ -363,17 +405,21 @@ class DensityNetwork(nn.Module):
                 else part.first_neighbor_index
             ).shape[1]
             reach = at_most(cutoffs[rows, None], s.first_layer_cutoff, PASSING)
-            ending = envelope(distance[:, :width], reach, s.cutoff_width)
-            first = waves[:, :width] * ending[..., None]
-        angular = self.harmonics(vector / distance[..., None])
+            near = envelope(distance[:, :width], reach, s.cutoff_width)
         baseline = self._baseline(graph, part, distance, cutoffs[rows, None])
-        if part.senders is None:
-            return Edges(radial, angular, angular, first, baseline)
-        vector = neighbor_vectors(
-            part.senders, part.system_index, rows, positions, cell, part.dtype
-        )
-        distance = torch.sqrt((vector * vector).sum(dim=-1, keepdim=True))
-        return Edges(radial, angular, self.harmonics(vector / distance), first, baseline)
+        sent = vector
+        if part.senders is not None:
+            sent = _vectors(part.senders, part, rows, positions, cell)
+        if with_kernels():
+            return Rays(ending, vector, sent, near, baseline)
+        waves = bessel(distance, s.cutoff, s.num_bessel, s.radial_smoothness)
+        radial = waves * ending[..., None]
+        first = radial if near is ending else waves[:, : near.shape[1]] * near[..., None]
+        angular = seen = self.harmonics(vector / distance[..., None])
+        if part.senders is not None:
+            distance = torch.sqrt((sent * sent).sum(dim=-1, keepdim=True))
+            seen = self.harmonics(sent / distance)
+        return Edges(radial, angular, seen, first, baseline)
 
     def _baseline(self, graph: Graph, part: Graph, distance: Tensor, cutoffs: Tensor) -> Tensor:
         """Energies of the pair potential [rows]."""
@@ -385,12 +431,28 @@ class DensityNetwork(nn.Module):
         )
         return energies
 
-    def _messages(self, k: int, described: LayerOutput, angular: Tensor) -> Tensor:
+    def _messages(self, k: int, described: LayerOutput, edges: Edges | Rays) -> Tensor:
         """The fields of atoms, as their neighbors see them [rows, neighbors, channels]."""
-        field = self.messages[k](self.sent[k](described))
         scalars = self.scalars[k](described.scalars)
+        if isinstance(edges, Rays):
+            sent, weight = self.sent[k](described).transpose(0, 1), self.messages[k].weight
+            assert isinstance(weight, Tensor)
+            return operations.send(sent, weight, scalars, edges.sent)
+        field = self.messages[k](self.sent[k](described))
         field = (field + self.constant * scalars).transpose(0, 1)
-        return torch.bmm(angular.transpose(1, 2), field)
+        return torch.bmm(edges.sent.transpose(1, 2), field)
+
+
+def _vectors(
+    lists: Graph | Lists, part: Graph, rows: slice, positions: Tensor, cell: Tensor
+) -> Tensor:
+    """Vectors to neighbors, as :func:`scalewise.models.graph.neighbor_vectors`."""
+    if not with_kernels():
+        return neighbor_vectors(lists, part.system_index, rows, positions, cell, part.dtype)
+    shift = lists.cell_shift
+    if shift.stride(0) == 0:  # one zero for all
+        shift = shift[:0, 0]
+    return operations.vectors(positions, cell, lists.neighbor_index, shift, lists.mask, part.dtype)
 
 
 def _readout(inputs: int) -> nn.Linear:

@@ -69,6 +69,16 @@ def bessel(distance: Tensor, longest: float, size: int, smoothness: float = 0.0)
     order = torch.arange(1, size + 1, dtype=distance.dtype, device=distance.device)
     waves = torch.sin(distance[..., None] * (order * (math.pi / longest)))
     if smoothness:
-        factors = order**-smoothness
-        waves = waves * (factors / torch.sqrt((factors * factors).mean()))
+        waves = waves * _heights(order, smoothness)
     return waves * (math.sqrt(2.0 / longest) / distance)[..., None]
+
+
+def _heights(order: Tensor, smoothness: float) -> Tensor:
+    factors = order**-smoothness
+    return factors / torch.sqrt((factors * factors).mean())
+
+
+def bessel_factors(longest: float, size: int, smoothness: float) -> Tensor:
+    r"""What :func:`bessel` multiplies :math:`\sin(n \pi r / r_\mathrm{max}) / r` with [size]."""
+    order = torch.arange(1, size + 1, dtype=torch.float64)
+    return math.sqrt(2.0 / longest) * _heights(order, smoothness)

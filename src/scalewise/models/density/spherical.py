@@ -52,13 +52,21 @@ def _columns(unit: Sequence[Tensor], degree: int) -> list[Tensor]:
     for n in range(degree + 1):
         for m in range(-n, n + 1):
             k = abs(m)
-            scale = math.sqrt((2 * n + 1) * math.factorial(n - k) / math.factorial(n + k))
-            if m == 0:
-                columns.append(scale * legendre[n, 0])
-            else:
-                azimuth = sine[k] if m < 0 else cosine[k]
-                columns.append(math.sqrt(2.0) * scale * legendre[n, k] * azimuth)
+            column = _factor(n, k) * legendre[n, k]
+            columns.append(column * (sine[k] if m < 0 else cosine[k]) if m else column)
     return columns
+
+
+def _factor(n: int, order: int) -> float:
+    """What a harmonic is, over its Legendre polynomial and azimuth."""
+    square = (2 * n + 1) * math.factorial(n - order) / math.factorial(n + order)
+    return math.sqrt(2.0 * square if order else square)
+
+
+def factors(degree: int) -> Tensor:
+    """Of the harmonics, the factors of Legendre polynomials and azimuths [(l_max+1)²]."""
+    found = [_factor(n, abs(m)) for n in range(degree + 1) for m in range(-n, n + 1)]
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def _legendre(z: Tensor, degree: int) -> dict[tuple[int, int], Tensor]:

@@ -11,9 +11,10 @@ import hashlib
 import logging
 import os
 import platform
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ from scalewise.core.files import read_json, replacing, write_json
 from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
 from scalewise.models.compiler import compiler_found, tracing
+from scalewise.models.density.kernels.build import NAME, SOURCE, build_kernels, declarations
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import trim_edges
@@ -160,24 +162,25 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
         )
     module, inputs = module_of(network, kind)
     tensors = inputs.tensors()
+    kernels = kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(DYNAMIC.get(n, ()), auto) or None for n in inputs.names())
     try:
         with _quiet(), replacing(path) as temporary:
             with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
-                with tracing():
+                with tracing(kernels=kernels):
                     graph = make_fx(
                         lambda *given: module(*given),
                         tracing_mode="symbolic",
                         _allow_non_fake_inputs=True,
                     )(*tensors)
                 exported = torch.export.export(graph, tensors, dynamic_shapes=shapes, strict=False)
-            torch._inductor.aoti_compile_and_package(
-                exported,
-                package_path=str(temporary),
-                # sums over neighbors are slower in threads; matrix products have their own
-                inductor_configs={"cpp.threads": 1},
-            )
+            # sums over neighbors are slower in threads; matrix products have their own
+            options: dict[str, object] = {"cpp.threads": 1}
+            with _linked(network, options) if kernels else nullcontext():
+                torch._inductor.aoti_compile_and_package(
+                    exported, package_path=str(temporary), inductor_configs=options
+                )
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         what = f"the compiler failed ({reason})"
@@ -195,6 +198,25 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
     }
     write_json(path.with_suffix(".json"), document)
     return path
+
+
+@contextmanager
+def _linked(network: Network, options: dict[str, object]) -> Iterator[None]:
+    """Let the compiler link programs with the kernels of a network."""
+    weight = next(network.parameters())
+    with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
+        build_kernels(network_of(network).settings, weight.dtype, Path(place))
+        options["aot_inductor.custom_ops_to_c_shims"] = declarations()
+        options["aot_inductor.custom_op_libs"] = [NAME]
+        before = os.environ.get("LIBRARY_PATH")
+        os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (place, before)))
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["LIBRARY_PATH"]
+            else:
+                os.environ["LIBRARY_PATH"] = before
 
 
 def load_program(path: Path, network: Network, kind: Kind) -> Run:
@@ -240,6 +262,7 @@ def cached(network: Network, kind: Kind) -> Path:
     parts = (
         state_digest(network),
         source_digest("scalewise.models.programs.compiling"),
+        hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
         torch.__version__,
         str(weight.dtype),
         str(weight.device),

@@ -1,0 +1,1 @@
+"""Kernels for the products of the density network, which compiled programs on the CPU call."""

@@ -1,0 +1,960 @@
+// The products of the density network and their first derivatives, in tiles of atoms that stay in
+// the cache of the processor.
+//
+// The same functions as in layers.py and network.py, which are the reference. Sizes and the tables
+// of the sphere grid are constants of SCALEWISE_TABLES, which build.py writes: every loop over
+// channels has a known length. Arrays are contiguous, atoms first. Each function of the network has
+// a function of the same name here, one ending in _back, which gives the derivatives, and a wrapper
+// for the C interface of PyTorch's compiled programs.
+
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <memory>
+#include <vector>
+
+#include SCALEWISE_TABLES  // real, FAR, LMAX, CHANNELS, HIDDEN, BESSEL, CUTOFF, LANES,
+                           // POINTS, VALUES, BACK, NORM, HARMONIC
+
+namespace {
+
+constexpr int K = (LMAX + 1) * (LMAX + 1);            // components of a function on the sphere
+constexpr int C = CHANNELS, H = HIDDEN, B = BESSEL;   // channels, hidden, Bessel functions
+constexpr int INVARIANTS = C * (1 + 4 * (LMAX + 1));  // of an atom and layer
+constexpr int TILE = 12;                              // atoms that are worked on at a time
+constexpr int WIDE = TILE * C;
+
+constexpr int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
+constexpr int KP = padded(K);
+
+// ------------------------------------------------------------------------------------------------
+// matrix products
+
+typedef real vec __attribute__((vector_size(LANES * sizeof(real))));
+typedef real unaligned
+    __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+
+inline vec load(const real *p) { return *reinterpret_cast<const unaligned *>(p); }
+inline void store(real *p, vec v) { *reinterpret_cast<unaligned *>(p) = v; }
+
+// let the processor fetch a row of channels
+inline void ask(const real *row)
+{
+  for (int c = 0; c < C; c += 64 / int(sizeof(real))) __builtin_prefetch(row + c);
+}
+
+inline real total(vec v)
+{
+  real sum = 0;
+  for (int i = 0; i < LANES; i++) sum += v[i];
+  return sum;
+}
+
+// c (+)= a b of ROWS rows and VECS vectors of columns, which stay in registers
+template <int ROWS, int VECS>
+inline void block(int k, const real *a, int64_t row, int64_t column, const real *b, int64_t ldb,
+                  real *c, int64_t ldc, bool add)
+{
+  vec sum[ROWS][VECS];
+  for (int i = 0; i < ROWS; i++)
+    for (int j = 0; j < VECS; j++) sum[i][j] = add ? load(c + i * ldc + j * LANES) : vec{};
+  for (int p = 0; p < k; p++) {
+    vec right[VECS];
+    for (int j = 0; j < VECS; j++) right[j] = load(b + p * ldb + j * LANES);
+    for (int i = 0; i < ROWS; i++) {
+      const real left = a[i * row + p * column];
+      for (int j = 0; j < VECS; j++) sum[i][j] += left * right[j];
+    }
+  }
+  for (int i = 0; i < ROWS; i++)
+    for (int j = 0; j < VECS; j++) store(c + i * ldc + j * LANES, sum[i][j]);
+}
+
+template <int ROWS, int VECS>
+inline void columns(int m, int k, const real *a, int64_t row, int64_t column, const real *b,
+                    int64_t ldb, real *c, int64_t ldc, bool add)
+{
+  int i = 0;
+  for (; i + ROWS <= m; i += ROWS)
+    block<ROWS, VECS>(k, a + i * row, row, column, b, ldb, c + i * ldc, ldc, add);
+  if constexpr (ROWS > 1) {
+    if (i < m)
+      columns<ROWS / 2, VECS>(m - i, k, a + i * row, row, column, b, ldb, c + i * ldc, ldc, add);
+  }
+}
+
+// c[m, n] (+)= a[m, k] b[k, n]; a(i, p) lies at i row + p column, and n is a multiple of LANES
+inline void multiply(int m, int n, int k, const real *a, int64_t row, int64_t column,
+                     const real *b, int64_t ldb, real *c, int64_t ldc, bool add = false)
+{
+  int j = 0;
+  for (; j + 4 * LANES <= n; j += 4 * LANES)
+    columns<6, 4>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+  for (; j + 2 * LANES <= n; j += 2 * LANES)
+    columns<8, 2>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+  for (; j < n; j += LANES) columns<8, 1>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+}
+
+// the transpose of [rows, columns], its rows padded with zeros to a length
+std::vector<real> transposed(const real *a, int rows, int columns, int length)
+{
+  std::vector<real> t(int64_t(columns) * length, real(0));
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < columns; j++) t[j * length + i] = a[i * columns + j];
+  return t;
+}
+
+// one matrix after another [count, rows, columns], each transposed
+std::vector<real> each_transposed(const real *a, int count, int rows, int columns)
+{
+  std::vector<real> t;
+  for (int l = 0; l < count; l++) {
+    const auto one = transposed(a + l * rows * columns, rows, columns, rows);
+    t.insert(t.end(), one.begin(), one.end());
+  }
+  return t;
+}
+
+// one part of the atoms for each thread that PyTorch may use, if they are worth it
+template <class Work> void in_parts(int64_t n, const Work &work)
+{
+  constexpr int64_t LEAST = 64;  // atoms of a part: starting threads takes as long as a few atoms
+#ifdef _OPENMP
+  const int64_t parts = std::min<int64_t>(omp_get_max_threads(), n / LEAST);
+#else
+  const int64_t parts = 1;
+#endif
+  if (parts <= 1) {
+    work(0, n);
+    return;
+  }
+#pragma omp parallel for num_threads(int(parts)) schedule(static)
+  for (int64_t part = 0; part < parts; part++) work(part * n / parts, (part + 1) * n / parts);
+}
+
+// ------------------------------------------------------------------------------------------------
+// functions on the sphere
+
+constexpr int degree(int k)
+{
+  int l = 0;
+  while ((l + 1) * (l + 1) <= k) l++;
+  return l;
+}
+
+constexpr int count_even()
+{
+  int n = 0;
+  for (int k = 0; k < K; k++) n += degree(k) % 2 == 0;
+  return n;
+}
+
+// Functions of even degree are the same at opposite points, those of odd degree change their sign:
+// half of the points of the grid are enough. Components of even degree come first in a tile.
+constexpr int EVEN = count_even(), ODD = K - EVEN;
+
+struct Places {
+  int at[K];
+};
+
+constexpr Places places()
+{
+  Places found{};
+  int even = 0, odd = EVEN;
+  for (int k = 0; k < K; k++) found.at[k] = degree(k) % 2 == 0 ? even++ : odd++;
+  return found;
+}
+
+constexpr Places PLACE = places();
+
+inline real logistic(real x) { return real(1) / (real(1) + std::exp(-x)); }
+inline real silu(real x) { return x * logistic(x); }
+
+inline real silu_slope(real x)
+{
+  const real y = logistic(x);
+  return y * (real(1) + x * (real(1) - y));
+}
+
+// the functions a and b of the atoms of a tile, their product, their values on the grid
+struct Tile {
+  real a[K * WIDE], b[K * WIDE], product[K * WIDE];
+  real a_even[POINTS * WIDE], a_odd[POINTS * WIDE], b_even[POINTS * WIDE], b_odd[POINTS * WIDE];
+  real invariants[TILE * INVARIANTS], hidden[TILE * H];
+
+  void on_grid(int atoms)
+  {
+    const int n = atoms * C;
+    multiply(POINTS, n, EVEN, VALUES, K, 1, a, WIDE, a_even, WIDE);
+    multiply(POINTS, n, ODD, VALUES + EVEN, K, 1, a + EVEN * WIDE, WIDE, a_odd, WIDE);
+    multiply(POINTS, n, EVEN, VALUES, K, 1, b, WIDE, b_even, WIDE);
+    multiply(POINTS, n, ODD, VALUES + EVEN, K, 1, b + EVEN * WIDE, WIDE, b_odd, WIDE);
+  }
+
+  // the invariants of an atom before they are bounded; returns the factor that bounds them
+  real describe(int atom)
+  {
+    real *to = invariants + atom * INVARIANTS;
+    for (int c = 0; c < C; c += LANES) store(to + c, load(a + PLACE.at[0] * WIDE + atom * C + c));
+    for (int l = 0; l <= LMAX; l++) {
+      const real scale = real(1) / std::sqrt(real(2 * l + 1));
+      for (int c = 0; c < C; c += LANES) {
+        vec aa{}, pa{}, pb{}, pp{};
+        for (int k = l * l; k < (l + 1) * (l + 1); k++) {
+          const int at = PLACE.at[k] * WIDE + atom * C + c;
+          const vec x = load(a + at), y = load(b + at), p = load(product + at);
+          aa += x * x;
+          pa += p * x;
+          pb += p * y;
+          pp += p * p;
+        }
+        real *here = to + C + l * 4 * C + c;
+        store(here, scale * aa);
+        store(here + C, scale * pa);
+        store(here + 2 * C, scale * pb);
+        store(here + 3 * C, scale * pp);
+      }
+    }
+    vec sum{};
+    for (int c = 0; c < INVARIANTS; c += LANES) sum += load(to + c) * load(to + c);
+    return real(1) / std::sqrt(real(1) + total(sum) / INVARIANTS);
+  }
+};
+
+// ------------------------------------------------------------------------------------------------
+// ProductLayer: features [n, K, C], mix [LMAX+1, C, 2 C], first [H, INVARIANTS], second [H, H]
+
+void product(int64_t n, const real *features, const real *mix, const real *first, const real *bias,
+             const real *second, const real *second_bias, real *scalars, real *field, real *other,
+             real *result, real *before_first, real *before_second, real *factor)
+{
+  const auto first_t = transposed(first, H, INVARIANTS, H), second_t = transposed(second, H, H, H);
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    const auto tile = std::make_unique<Tile>();
+    for (int64_t start = begin; start < end; start += TILE) {
+      const int atoms = int(std::min<int64_t>(TILE, end - start));
+      for (int k = 0; k < K; k++) {
+        const real *x = features + (start * K + k) * C, *w = mix + degree(k) * C * 2 * C;
+        multiply(atoms, C, C, x, K * C, 1, w, 2 * C, tile->a + PLACE.at[k] * WIDE, C);
+        multiply(atoms, C, C, x, K * C, 1, w + C, 2 * C, tile->b + PLACE.at[k] * WIDE, C);
+      }
+      tile->on_grid(atoms);
+      for (int g = 0; g < POINTS; g++)
+        for (int c = g * WIDE; c < g * WIDE + atoms * C; c += LANES) {
+          const vec ae = load(tile->a_even + c), ao = load(tile->a_odd + c);
+          const vec be = load(tile->b_even + c), bo = load(tile->b_odd + c);
+          store(tile->a_even + c, ae * be + ao * bo);
+          store(tile->a_odd + c, ae * bo + ao * be);
+        }
+      multiply(EVEN, atoms * C, POINTS, BACK, 1, K, tile->a_even, WIDE, tile->product, WIDE);
+      multiply(ODD, atoms * C, POINTS, BACK + EVEN, 1, K, tile->a_odd, WIDE,
+               tile->product + EVEN * WIDE, WIDE);
+      for (int i = 0; i < atoms; i++) {
+        vec sum{};
+        for (int k = 0; k < K; k++)
+          for (int c = 0; c < C; c += LANES) {
+            const vec p = load(tile->product + k * WIDE + i * C + c);
+            sum += p * p;
+          }
+        const real bound = real(1) / std::sqrt(real(1) + total(sum) / (K * C));
+        factor[start + i] = bound;
+        for (int k = 0; k < K; k++)
+          for (int c = 0; c < C; c += LANES) {
+            const int64_t to = ((start + i) * K + k) * C + c;
+            const int at = PLACE.at[k] * WIDE + i * C + c;
+            const vec p = bound * load(tile->product + at);
+            store(tile->product + at, p);
+            store(result + to, p);
+            store(field + to, load(tile->a + at));
+            store(other + to, load(tile->b + at));
+          }
+        const real small = tile->describe(i);
+        real *x = tile->invariants + i * INVARIANTS;
+        for (int c = 0; c < INVARIANTS; c += LANES) store(x + c, small * load(x + c));
+      }
+      real *z = before_first + start * H;
+      std::memcpy(z, bias + start * H, atoms * H * sizeof(real));
+      multiply(atoms, H, INVARIANTS, tile->invariants, INVARIANTS, 1, first_t.data(), H, z, H,
+               true);
+      for (int c = 0; c < atoms * H; c++) tile->hidden[c] = silu(z[c]);
+      z = before_second + start * H;
+      for (int i = 0; i < atoms; i++) std::memcpy(z + i * H, second_bias, H * sizeof(real));
+      multiply(atoms, H, H, tile->hidden, H, 1, second_t.data(), H, z, H, true);
+      for (int c = 0; c < atoms * H; c++) scalars[start * H + c] = silu(z[c]);
+    }
+  });
+}
+
+void product_back(int64_t n, const real *d_scalars, const real *d_field, const real *d_result,
+                  const real *field, const real *other, const real *result,
+                  const real *before_first, const real *before_second, const real *factor,
+                  const real *mix, const real *first, const real *second, real *d_features,
+                  real *d_bias)
+{
+  const auto mix_t = each_transposed(mix, LMAX + 1, C, 2 * C);
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    const auto tile = std::make_unique<Tile>(), slope = std::make_unique<Tile>();
+    for (int64_t start = begin; start < end; start += TILE) {
+      const int atoms = int(std::min<int64_t>(TILE, end - start));
+      const real *z = before_second + start * H;
+      for (int c = 0; c < atoms * H; c++)
+        tile->hidden[c] = d_scalars[start * H + c] * silu_slope(z[c]);
+      multiply(atoms, H, H, tile->hidden, H, 1, second, H, slope->hidden, H);
+      z = before_first + start * H;
+      for (int c = 0; c < atoms * H; c++)
+        d_bias[start * H + c] = slope->hidden[c] = slope->hidden[c] * silu_slope(z[c]);
+      multiply(atoms, INVARIANTS, H, slope->hidden, H, 1, first, INVARIANTS, slope->invariants,
+               INVARIANTS);
+      for (int i = 0; i < atoms; i++) {
+        for (int k = 0; k < K; k++)
+          for (int c = 0; c < C; c += LANES) {
+            const int64_t from = ((start + i) * K + k) * C + c;
+            const int at = PLACE.at[k] * WIDE + i * C + c;
+            store(tile->a + at, load(field + from));
+            store(tile->b + at, load(other + from));
+            store(tile->product + at, load(result + from));
+          }
+        // of y = s x, s = (1 + <x²>)^(-1/2): dx = s dy - s³ <x dy> x
+        const real small = tile->describe(i);
+        const real *x = tile->invariants + i * INVARIANTS;
+        real *dx = slope->invariants + i * INVARIANTS;
+        vec along{};
+        for (int c = 0; c < INVARIANTS; c += LANES) along += load(x + c) * load(dx + c);
+        const real pull = small * small * small * total(along) / INVARIANTS;
+        for (int c = 0; c < INVARIANTS; c += LANES)
+          store(dx + c, small * load(dx + c) - pull * load(x + c));
+        along = vec{};
+        for (int l = 0; l <= LMAX; l++) {
+          const real scale = real(1) / std::sqrt(real(2 * l + 1));
+          for (int c = 0; c < C; c += LANES) {
+            const real *from = dx + C + l * 4 * C + c;
+            const vec aa = 2 * scale * load(from), pa = scale * load(from + C);
+            const vec pb = scale * load(from + 2 * C), pp = 2 * scale * load(from + 3 * C);
+            for (int k = l * l; k < (l + 1) * (l + 1); k++) {
+              const int at = PLACE.at[k] * WIDE + i * C + c;
+              const int64_t to = ((start + i) * K + k) * C + c;
+              const vec a = load(tile->a + at), b = load(tile->b + at);
+              const vec p = load(tile->product + at);
+              vec da = aa * a + pa * p + load(d_field + to);
+              if (k == 0) da += load(dx + c);
+              const vec dp = pa * a + pb * b + pp * p + load(d_result + to);
+              store(slope->a + at, da);
+              store(slope->b + at, pb * p);
+              store(slope->product + at, dp);
+              along += p * dp;
+            }
+          }
+        }
+        const real bound = factor[start + i], back = bound * total(along) / (K * C);
+        for (int k = 0; k < K; k++)
+          for (int c = 0; c < C; c += LANES) {
+            const int at = k * WIDE + i * C + c;
+            store(slope->product + at,
+                  bound * load(slope->product + at) - back * load(tile->product + at));
+          }
+      }
+      const int wide = atoms * C;
+      tile->on_grid(atoms);
+      multiply(POINTS, wide, EVEN, BACK, K, 1, slope->product, WIDE, slope->a_even, WIDE);
+      multiply(POINTS, wide, ODD, BACK + EVEN, K, 1, slope->product + EVEN * WIDE, WIDE,
+               slope->a_odd, WIDE);
+      for (int g = 0; g < POINTS; g++)
+        for (int c = g * WIDE; c < g * WIDE + wide; c += LANES) {
+          const vec ae = load(tile->a_even + c), ao = load(tile->a_odd + c);
+          const vec be = load(tile->b_even + c), bo = load(tile->b_odd + c);
+          const vec even = load(slope->a_even + c), odd = load(slope->a_odd + c);
+          store(slope->a_even + c, even * be + odd * bo);
+          store(slope->a_odd + c, even * bo + odd * be);
+          store(slope->b_even + c, even * ae + odd * ao);
+          store(slope->b_odd + c, even * ao + odd * ae);
+        }
+      multiply(EVEN, wide, POINTS, VALUES, 1, K, slope->a_even, WIDE, slope->a, WIDE, true);
+      multiply(ODD, wide, POINTS, VALUES + EVEN, 1, K, slope->a_odd, WIDE, slope->a + EVEN * WIDE,
+               WIDE, true);
+      multiply(EVEN, wide, POINTS, VALUES, 1, K, slope->b_even, WIDE, slope->b, WIDE, true);
+      multiply(ODD, wide, POINTS, VALUES + EVEN, 1, K, slope->b_odd, WIDE, slope->b + EVEN * WIDE,
+               WIDE, true);
+      for (int k = 0; k < K; k++) {
+        const real *w = mix_t.data() + degree(k) * 2 * C * C;
+        real *to = d_features + (start * K + k) * C;
+        multiply(atoms, C, C, slope->a + PLACE.at[k] * WIDE, C, 1, w, C, to, K * C);
+        multiply(atoms, C, C, slope->b + PLACE.at[k] * WIDE, C, 1, w + C * C, C, to, K * C, true);
+      }
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------------------
+// vectors to neighbors: positions [atoms, 3], cell [3, 3], index and mask [n, slots], shift
+// [n, slots, 3], or none
+
+void make_vectors(int64_t n, int64_t slots, const double *positions, const double *cell,
+                  const int64_t *index, const int32_t *shift, const bool *mask, real *vectors)
+{
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t p = i * slots; p < (i + 1) * slots; p++)
+      for (int axis = 0; axis < 3; axis++) {
+        double apart = positions[3 * index[p] + axis] - positions[3 * i + axis];
+        if (shift)
+          for (int row = 0; row < 3; row++) apart += shift[3 * p + row] * cell[3 * row + axis];
+        vectors[3 * p + axis] = mask[p] ? real(apart) : FAR;
+      }
+}
+
+void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const int64_t *index,
+                       const int32_t *shift, const bool *mask, double *d_positions,
+                       double *d_cell)
+{
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
+      if (!mask[p]) continue;
+      for (int axis = 0; axis < 3; axis++) {
+        const double d = d_vectors[3 * p + axis];
+        d_positions[3 * index[p] + axis] += d;
+        d_positions[3 * i + axis] -= d;
+        if (shift)
+          for (int row = 0; row < 3; row++) d_cell[3 * row + axis] += shift[3 * p + row] * d;
+      }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------
+// pairs: lists of components [.][width], whose width is a multiple of LANES
+
+struct Pairs {
+  int width, found = 0;
+  std::vector<int> slot;
+  std::vector<real> x, y, z, distance, ending, waves, wave_slopes, harmonics, slopes;
+
+  explicit Pairs(int64_t slots)
+      : width(padded(int(slots))), slot(width), x(width), y(width), z(width), distance(width),
+        ending(width), waves(B * width), wave_slopes(B * width), harmonics(K * width),
+        slopes(K * width)
+  {
+  }
+
+  // keep the pairs of an atom that are nearer than the longest cutoff, or, where there are
+  // envelopes, those whose envelope is not zero; the rest is padding, or seen by nobody
+  void keep(int64_t slots, const real *vectors, const real *endings)
+  {
+    found = 0;
+    for (int64_t s = 0; s < slots; s++) {
+      const real *v = vectors + 3 * s;
+      const bool near = endings ? endings[s] != real(0)
+                                : v[0] * v[0] + v[1] * v[1] + v[2] * v[2] < CUTOFF * CUTOFF;
+      if (!near) continue;
+      x[found] = v[0];
+      y[found] = v[1];
+      z[found] = v[2];
+      if (endings) ending[found] = endings[s];
+      slot[found++] = int(s);
+    }
+    for (int j = found; j < padded(found); j++) {
+      x[j] = CUTOFF;
+      y[j] = z[j] = real(0);
+    }
+    for (int j = 0; j < padded(found); j += LANES) {
+      const vec vx = load(&x[j]), vy = load(&y[j]), vz = load(&z[j]);
+      vec length = vx * vx + vy * vy + vz * vz;
+      for (int i = 0; i < LANES; i++) length[i] = std::sqrt(length[i]);
+      store(&distance[j], length);
+      store(&x[j], vx / length);
+      store(&y[j], vy / length);
+      store(&z[j], vz / length);
+    }
+  }
+
+  // spherical Bessel functions b_n = NORM[n] sin(n w r) / r, w = pi / CUTOFF, and their slopes:
+  // powers of exp(i w r), whose errors grow with n alone
+  void make_waves(bool with_slopes)
+  {
+    constexpr real PI = real(3.14159265358979323846);
+    constexpr int TERMS = sizeof(real) == 4 ? 7 : 12;
+    for (int j = 0; j < padded(found); j += LANES) {
+      const vec r = load(&distance[j]), inverse = real(1) / r;
+      const vec t = r * (PI / CUTOFF) - PI / 2, tt = t * t;
+      vec sine{}, cosine{};  // of t, by their series: |t| <= pi / 2
+      real over_sine = 1, over_cosine = 1;
+      real at_sine[TERMS], at_cosine[TERMS];
+      for (int n = 0; n < TERMS; n++) {
+        at_sine[n] = over_sine;
+        at_cosine[n] = over_cosine;
+        over_cosine /= -real((2 * n + 1) * (2 * n + 2));
+        over_sine /= -real((2 * n + 2) * (2 * n + 3));
+      }
+      for (int n = TERMS - 1; n >= 0; n--) {
+        sine = sine * tt + at_sine[n];
+        cosine = cosine * tt + at_cosine[n];
+      }
+      sine = sine * t;
+      // sin(t + pi/2) = cos t, cos(t + pi/2) = -sin t
+      const vec first_sine = cosine, first_cosine = -sine;
+      vec s = first_sine, c = first_cosine;
+      for (int n = 0; n < B; n++) {
+        const vec wave = NORM[n] * s * inverse;
+        store(&waves[n * width + j], wave);
+        if (with_slopes) {
+          const real speed = NORM[n] * (real(n + 1) * (PI / CUTOFF));
+          store(&wave_slopes[n * width + j], (speed * c - wave) * inverse);
+        }
+        const vec next = s * first_cosine + c * first_sine;
+        c = c * first_cosine - s * first_sine;
+        s = next;
+      }
+    }
+  }
+
+  // real spherical harmonics, as spherical.py has them
+  void make_harmonics()
+  {
+    for (int j = 0; j < padded(found); j += LANES) {
+      const Polynomials p(load(&x[j]), load(&y[j]), load(&z[j]));
+      for (int l = 0; l <= LMAX; l++)
+        for (int m = -l; m <= l; m++) {
+          const int k = l * l + l + m, order = m < 0 ? -m : m;
+          const vec azimuth = m < 0 ? p.sine[order] : p.cosine[order];
+          store(&harmonics[k * width + j], HARMONIC[k] * p.legendre[l][order] * azimuth);
+        }
+    }
+  }
+
+  // derivatives by the vectors [slots, 3] of slopes by the harmonics, and by the distances
+  void back(const real *by_distance, real *d_vectors)
+  {
+    for (int j = 0; j < padded(found); j += LANES) {
+      const vec ux = load(&x[j]), uy = load(&y[j]), uz = load(&z[j]);
+      const Polynomials p(ux, uy, uz);
+      vec dx{}, dy{}, dz{};
+      for (int l = 0; l <= LMAX; l++)
+        for (int m = -l; m <= l; m++) {
+          const int k = l * l + l + m, order = m < 0 ? -m : m;
+          const vec slope = HARMONIC[k] * load(&slopes[k * width + j]);
+          const vec azimuth = m < 0 ? p.sine[order] : p.cosine[order];
+          if (order < l) dz += slope * p.legendre[l][order + 1] * azimuth;
+          if (order > 0) {
+            // of (x + iy)^m: m (x + iy)^(m-1), and i times that
+            const vec whole = slope * p.legendre[l][order] * real(order);
+            const vec c = p.cosine[order - 1], s = p.sine[order - 1];
+            dx += whole * (m < 0 ? s : c);
+            dy += whole * (m < 0 ? c : -s);
+          }
+        }
+      const vec inverse = real(1) / load(&distance[j]);
+      const vec along = ux * dx + uy * dy + uz * dz;
+      vec of_distance{};
+      if (by_distance) of_distance = load(by_distance + j);
+      const vec tx = (dx - ux * along) * inverse + ux * of_distance;
+      const vec ty = (dy - uy * along) * inverse + uy * of_distance;
+      const vec tz = (dz - uz * along) * inverse + uz * of_distance;
+      for (int i = 0; i < LANES && j + i < found; i++) {
+        real *to = d_vectors + 3 * slot[j + i];
+        to[0] = tx[i];
+        to[1] = ty[i];
+        to[2] = tz[i];
+      }
+    }
+  }
+
+  // slopes by the harmonics from rows of pairs [found, KP]
+  void turn(const real *rows)
+  {
+    for (int j = 0; j < found; j++)
+      for (int k = 0; k < K; k++) slopes[k * width + j] = rows[j * KP + k];
+    for (int k = 0; k < K; k++)
+      for (int j = found; j < padded(found); j++) slopes[k * width + j] = real(0);
+  }
+
+ private:
+  // cosine and sine of multiples of the azimuth, times powers of its sine, and derivatives of the
+  // Legendre polynomials: the derivative of that of order m is that of order m + 1
+  struct Polynomials {
+    vec cosine[LMAX + 1], sine[LMAX + 1], legendre[LMAX + 1][LMAX + 1];
+
+    Polynomials(vec x, vec y, vec z)
+    {
+      cosine[0] = vec{} + real(1);
+      sine[0] = vec{};
+      for (int m = 0; m < LMAX; m++) {
+        cosine[m + 1] = x * cosine[m] - y * sine[m];
+        sine[m + 1] = x * sine[m] + y * cosine[m];
+      }
+      real odd = 1;
+      for (int m = 0; m <= LMAX; m++) {
+        legendre[m][m] = vec{} + odd;
+        if (m < LMAX) legendre[m + 1][m] = real(2 * m + 1) * z * legendre[m][m];
+        for (int n = m + 2; n <= LMAX; n++)
+          legendre[n][m] = (real(2 * n - 1) * z * legendre[n - 1][m] -
+                            real(n + m - 1) * legendre[n - 2][m]) *
+                           (real(1) / real(n - m));
+        odd *= real(2 * m + 1);
+      }
+    }
+  };
+};
+
+// ------------------------------------------------------------------------------------------------
+// densities of neighbors: vectors [n, slots, 3], endings [n, slots], radial [1 or n, B, C],
+// scale [n, C], table [rows, C], index [n, slots]
+
+struct Densities {
+  Pairs pairs;
+  std::vector<real> radial, product;
+
+  explicit Densities(int64_t slots) : pairs(slots), radial(slots * C), product(slots * C) {}
+
+  // the radial functions of the neighbors, and these times what is seen of them
+  void gather(int64_t slots, const real *vectors, const real *endings, const real *weights,
+              const real *table, const int64_t *index, bool with_slopes)
+  {
+    pairs.keep(slots, vectors, endings);
+    // rows lie anywhere: they are asked for long before they are used
+    for (int j = 0; j < pairs.found; j++) ask(table + index[pairs.slot[j]] * C);
+    pairs.make_waves(with_slopes);
+    pairs.make_harmonics();
+    multiply(pairs.found, C, B, pairs.waves.data(), 1, pairs.width, weights, C, radial.data(), C);
+    for (int j = 0; j < pairs.found; j++) {
+      const real *seen = table + index[pairs.slot[j]] * C;
+      for (int c = 0; c < C; c += LANES)
+        store(&product[j * C + c], pairs.ending[j] * load(&radial[j * C + c]) * load(seen + c));
+    }
+  }
+};
+
+void collect(int64_t n, int64_t slots, const real *vectors, const real *endings,
+             const real *radial, bool shared, const real *scale, const real *table,
+             const int64_t *index, real *density)
+{
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    Densities near(slots);
+    for (int64_t i = begin; i < end; i++) {
+      const real *weights = radial + (shared ? 0 : i * B * C);
+      near.gather(slots, vectors + i * slots * 3, endings + i * slots, weights, table,
+                  index + i * slots, false);
+      real *to = density + i * K * C;
+      multiply(K, C, near.pairs.found, near.pairs.harmonics.data(), near.pairs.width, 1,
+               near.product.data(), C, to, C);
+      for (int k = 0; k < K; k++)
+        for (int c = 0; c < C; c += LANES)
+          store(to + k * C + c, load(to + k * C + c) * load(scale + i * C + c));
+    }
+  });
+}
+
+// d_radial: none where the radial functions are shared; d_table: none where it is constant
+void collect_back(int64_t n, int64_t slots, const real *d_density, const real *vectors,
+                  const real *endings, const real *radial, bool shared, const real *scale,
+                  const real *table, const int64_t *index, real *d_vectors, real *d_endings,
+                  real *d_radial, real *d_table)
+{
+  std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
+  std::memset(d_endings, 0, n * slots * sizeof(real));
+  // a row of the table belongs to one pair, of one atom
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    Densities near(slots);
+    Pairs &pairs = near.pairs;
+    std::vector<real> slope(K * C), slope_t(C * KP, real(0)), d_product(slots * C),
+        turned(slots * KP), radial_slopes(slots * C), by_distance(pairs.width);
+    for (int64_t i = begin; i < end; i++) {
+      const real *weights = radial + (shared ? 0 : i * B * C);
+      near.gather(slots, vectors + i * slots * 3, endings + i * slots, weights, table,
+                  index + i * slots, true);
+      const int found = pairs.found;
+      if (d_table)
+        for (int j = 0; j < found; j++) ask(d_table + index[i * slots + pairs.slot[j]] * C);
+      for (int k = 0; k < K; k++)
+        for (int c = 0; c < C; c++)
+          slope_t[c * KP + k] = slope[k * C + c] =
+              d_density[(i * K + k) * C + c] * scale[i * C + c];
+      multiply(found, KP, C, near.product.data(), C, 1, slope_t.data(), KP, turned.data(), KP);
+      pairs.turn(turned.data());
+      multiply(found, C, K, pairs.harmonics.data(), 1, pairs.width, slope.data(), C,
+               d_product.data(), C);
+      multiply(found, C, B, pairs.wave_slopes.data(), 1, pairs.width, weights, C,
+               radial_slopes.data(), C);
+      for (int j = 0; j < found; j++) {
+        const int64_t row = index[i * slots + pairs.slot[j]];
+        vec by_ending{}, by_radius{};
+        for (int c = 0; c < C; c += LANES) {
+          const vec d = load(&d_product[j * C + c]), r = load(&near.radial[j * C + c]);
+          const vec g = d * load(table + row * C + c);
+          by_ending += g * r;
+          by_radius += g * load(&radial_slopes[j * C + c]);
+          if (d_table) {
+            real *to = d_table + row * C + c;
+            store(to, load(to) + pairs.ending[j] * d * r);
+          }
+          if (!shared) store(&d_product[j * C + c], pairs.ending[j] * g);
+        }
+        d_endings[i * slots + pairs.slot[j]] = total(by_ending);
+        by_distance[j] = pairs.ending[j] * total(by_radius);
+      }
+      pairs.back(by_distance.data(), d_vectors + i * slots * 3);
+      if (!shared)
+        multiply(B, C, found, pairs.waves.data(), pairs.width, 1, d_product.data(), C,
+                 d_radial + i * B * C, C);
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------------------
+// messages: features [n, K, C], weight [LMAX+1, C, C], scalars [n, C], vectors [n, slots, 3]; those
+// along vectors beyond the longest cutoff are never read, and not written
+
+void send(int64_t n, int64_t slots, const real *features, const real *weight, const real *scalars,
+          const real *vectors, real *messages, real *field)
+{
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    Pairs pairs(slots);
+    std::vector<real> rows(slots * C);
+    for (int64_t start = begin; start < end; start += TILE) {
+      const int atoms = int(std::min<int64_t>(TILE, end - start));
+      for (int k = 0; k < K; k++)
+        multiply(atoms, C, C, features + (start * K + k) * C, K * C, 1, weight + degree(k) * C * C,
+                 C, field + (start * K + k) * C, K * C);
+      for (int64_t i = start; i < start + atoms; i++) {
+        real *own = field + i * K * C;
+        for (int c = 0; c < C; c++) own[c] += scalars[i * C + c];
+        pairs.keep(slots, vectors + i * slots * 3, nullptr);
+        pairs.make_harmonics();
+        multiply(pairs.found, C, K, pairs.harmonics.data(), 1, pairs.width, own, C, rows.data(), C);
+        for (int j = 0; j < pairs.found; j++)
+          std::memcpy(messages + (i * slots + pairs.slot[j]) * C, &rows[j * C], C * sizeof(real));
+      }
+    }
+  });
+}
+
+void send_back(int64_t n, int64_t slots, const real *d_messages, const real *field,
+               const real *weight, const real *vectors, real *d_features, real *d_scalars,
+               real *d_vectors)
+{
+  const auto weight_t = each_transposed(weight, LMAX + 1, C, C);
+  std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    Pairs pairs(slots);
+    std::vector<real> slope(TILE * K * C), turned(slots * KP), rows(slots * C);
+    std::vector<real> field_t(C * KP, real(0));
+    for (int64_t start = begin; start < end; start += TILE) {
+      const int atoms = int(std::min<int64_t>(TILE, end - start));
+      for (int64_t i = start; i < start + atoms; i++) {
+        pairs.keep(slots, vectors + i * slots * 3, nullptr);
+        pairs.make_harmonics();
+        const int found = pairs.found;
+        for (int j = 0; j < found; j++)
+          std::memcpy(&rows[j * C], d_messages + (i * slots + pairs.slot[j]) * C, C * sizeof(real));
+        real *own = slope.data() + (i - start) * K * C;
+        multiply(K, C, found, pairs.harmonics.data(), pairs.width, 1, rows.data(), C, own, C);
+        std::memcpy(d_scalars + i * C, own, C * sizeof(real));
+        for (int k = 0; k < K; k++)
+          for (int c = 0; c < C; c++) field_t[c * KP + k] = field[(i * K + k) * C + c];
+        multiply(found, KP, C, rows.data(), C, 1, field_t.data(), KP, turned.data(), KP);
+        pairs.turn(turned.data());
+        pairs.back(nullptr, d_vectors + i * slots * 3);
+      }
+      for (int k = 0; k < K; k++)
+        multiply(atoms, C, C, slope.data() + k * C, K * C, 1, weight_t.data() + degree(k) * C * C,
+                 C, d_features + (start * K + k) * C, K * C);
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------------------
+// tensors
+
+constexpr AOTITorchError GOOD = 0, BAD = 1;
+
+int64_t size(AtenTensorHandle tensor, int64_t axis)
+{
+  int64_t found = 0;
+  aoti_torch_get_size(tensor, axis, &found);
+  return found;
+}
+
+template <class Number = real> Number *data(AtenTensorHandle tensor)
+{
+  void *found = nullptr;
+  aoti_torch_get_data_ptr(tensor, &found);
+  return static_cast<Number *>(found);
+}
+
+bool contiguous(std::initializer_list<AtenTensorHandle> tensors)
+{
+  for (const auto &tensor : tensors) {
+    bool found = false;
+    aoti_torch_is_contiguous(tensor, &found);
+    if (!found) return false;
+  }
+  return true;
+}
+
+template <class Number = real>
+Number *make(std::initializer_list<int64_t> sizes, AtenTensorHandle *made)
+{
+  const int32_t type =
+      sizeof(Number) == 8 ? aoti_torch_dtype_float64() : aoti_torch_dtype_float32();
+  std::vector<int64_t> strides(sizes.size(), 1);
+  for (int axis = int(sizes.size()) - 2; axis >= 0; axis--)
+    strides[axis] = strides[axis + 1] * sizes.begin()[axis + 1];
+  aoti_torch_empty_strided(int64_t(sizes.size()), sizes.begin(), strides.data(), type,
+                           aoti_torch_device_type_cpu(), 0, made);
+  return data<Number>(*made);
+}
+
+AOTITorchError collect_back(AtenTensorHandle d_density, AtenTensorHandle vectors,
+                            AtenTensorHandle endings, AtenTensorHandle radial,
+                            AtenTensorHandle scale, AtenTensorHandle table, AtenTensorHandle index,
+                            AtenTensorHandle *d_vectors, AtenTensorHandle *d_endings,
+                            AtenTensorHandle *d_radial, AtenTensorHandle *d_table)
+{
+  if (!contiguous({d_density, vectors, endings, radial, scale, table, index})) return BAD;
+  const int64_t n = size(vectors, 0), slots = size(vectors, 1), rows = size(table, 0);
+  const bool shared = size(radial, 0) == 1;
+  real *to_vectors = make({n, slots, 3}, d_vectors), *to_endings = make({n, slots}, d_endings);
+  real *to_radial = make({shared ? 0 : n, B, C}, d_radial);
+  real *to_table = nullptr;
+  if (d_table) {
+    to_table = make({rows, C}, d_table);
+    std::memset(to_table, 0, rows * C * sizeof(real));
+  }
+  collect_back(n, slots, data(d_density), data(vectors), data(endings), data(radial), shared,
+               data(scale), data(table), data<int64_t>(index), to_vectors, to_endings, to_radial,
+               to_table);
+  return GOOD;
+}
+
+}  // namespace
+
+extern "C" {
+
+AOTITorchError aoti_torch_cpu_vectors(AtenTensorHandle positions, AtenTensorHandle cell,
+                                      AtenTensorHandle index, AtenTensorHandle shift,
+                                      AtenTensorHandle mask, AtenTensorHandle,
+                                      AtenTensorHandle *vectors)
+{
+  if (!contiguous({positions, cell, index, shift, mask})) return BAD;
+  const int64_t n = size(index, 0), slots = size(index, 1);
+  make_vectors(n, slots, data<double>(positions), data<double>(cell), data<int64_t>(index),
+               size(shift, 0) ? data<int32_t>(shift) : nullptr, data<bool>(mask),
+               make({n, slots, 3}, vectors));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_vectors_back(AtenTensorHandle d_vectors, AtenTensorHandle positions,
+                                           AtenTensorHandle cell, AtenTensorHandle index,
+                                           AtenTensorHandle shift, AtenTensorHandle mask,
+                                           AtenTensorHandle *d_positions, AtenTensorHandle *d_cell)
+{
+  if (!contiguous({d_vectors, positions, cell, index, shift, mask})) return BAD;
+  const int64_t n = size(index, 0), atoms = size(positions, 0);
+  double *to_positions = make<double>({atoms, 3}, d_positions);
+  double *to_cell = make<double>({1, 3, 3}, d_cell);
+  std::fill_n(to_positions, 3 * atoms, 0.0);
+  std::fill_n(to_cell, 9, 0.0);
+  make_vectors_back(n, size(index, 1), data(d_vectors), data<int64_t>(index),
+                    size(shift, 0) ? data<int32_t>(shift) : nullptr, data<bool>(mask),
+                    to_positions, to_cell);
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_product(AtenTensorHandle features, AtenTensorHandle mix,
+                                      AtenTensorHandle first, AtenTensorHandle bias,
+                                      AtenTensorHandle second, AtenTensorHandle second_bias,
+                                      AtenTensorHandle *scalars, AtenTensorHandle *field,
+                                      AtenTensorHandle *result, AtenTensorHandle *other,
+                                      AtenTensorHandle *before_first,
+                                      AtenTensorHandle *before_second, AtenTensorHandle *factor)
+{
+  if (!contiguous({features, mix, first, bias, second, second_bias})) return BAD;
+  const int64_t n = size(features, 0);
+  real *to_scalars = make({n, H}, scalars), *to_field = make({n, K, C}, field);
+  real *to_result = make({n, K, C}, result), *to_other = make({n, K, C}, other);
+  real *to_first = make({n, H}, before_first), *to_second = make({n, H}, before_second);
+  product(n, data(features), data(mix), data(first), data(bias), data(second), data(second_bias),
+          to_scalars, to_field, to_other, to_result, to_first, to_second, make({n}, factor));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_product_back(
+    AtenTensorHandle d_scalars, AtenTensorHandle d_field, AtenTensorHandle d_result,
+    AtenTensorHandle field, AtenTensorHandle result, AtenTensorHandle other,
+    AtenTensorHandle before_first, AtenTensorHandle before_second, AtenTensorHandle factor,
+    AtenTensorHandle mix, AtenTensorHandle first, AtenTensorHandle second,
+    AtenTensorHandle *d_features, AtenTensorHandle *d_bias)
+{
+  if (!contiguous({d_scalars, d_field, d_result, field, result, other, before_first, before_second,
+                   factor, mix, first, second}))
+    return BAD;
+  const int64_t n = size(field, 0);
+  real *to_features = make({n, K, C}, d_features);
+  product_back(n, data(d_scalars), data(d_field), data(d_result), data(field), data(other),
+               data(result), data(before_first), data(before_second), data(factor), data(mix),
+               data(first), data(second), to_features, make({n, H}, d_bias));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_collect(AtenTensorHandle vectors, AtenTensorHandle endings,
+                                      AtenTensorHandle radial, AtenTensorHandle scale,
+                                      AtenTensorHandle table, AtenTensorHandle index, int64_t,
+                                      AtenTensorHandle *density)
+{
+  if (!contiguous({vectors, endings, radial, scale, table, index})) return BAD;
+  const int64_t n = size(vectors, 0);
+  collect(n, size(vectors, 1), data(vectors), data(endings), data(radial), size(radial, 0) == 1,
+          data(scale), data(table), data<int64_t>(index), make({n, K, C}, density));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_collect_messages_back(
+    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle endings,
+    AtenTensorHandle radial, AtenTensorHandle scale, AtenTensorHandle table,
+    AtenTensorHandle index, AtenTensorHandle *d_vectors, AtenTensorHandle *d_endings,
+    AtenTensorHandle *d_radial, AtenTensorHandle *d_table)
+{
+  return collect_back(d_density, vectors, endings, radial, scale, table, index, d_vectors,
+                      d_endings, d_radial, d_table);
+}
+
+AOTITorchError aoti_torch_cpu_collect_elements_back(
+    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle endings,
+    AtenTensorHandle radial, AtenTensorHandle scale, AtenTensorHandle table,
+    AtenTensorHandle index, AtenTensorHandle *d_vectors, AtenTensorHandle *d_endings,
+    AtenTensorHandle *d_radial)
+{
+  return collect_back(d_density, vectors, endings, radial, scale, table, index, d_vectors,
+                      d_endings, d_radial, nullptr);
+}
+
+AOTITorchError aoti_torch_cpu_send(AtenTensorHandle features, AtenTensorHandle weight,
+                                   AtenTensorHandle scalars, AtenTensorHandle vectors,
+                                   AtenTensorHandle *messages, AtenTensorHandle *field)
+{
+  if (!contiguous({features, weight, scalars, vectors})) return BAD;
+  const int64_t n = size(features, 0), slots = size(vectors, 1);
+  real *to_messages = make({n, slots, C}, messages);
+  send(n, slots, data(features), data(weight), data(scalars), data(vectors), to_messages,
+       make({n, K, C}, field));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_send_back(AtenTensorHandle d_messages, AtenTensorHandle field,
+                                        AtenTensorHandle weight, AtenTensorHandle vectors,
+                                        AtenTensorHandle *d_features, AtenTensorHandle *d_scalars,
+                                        AtenTensorHandle *d_vectors)
+{
+  if (!contiguous({d_messages, field, weight, vectors})) return BAD;
+  const int64_t n = size(field, 0), slots = size(vectors, 1);
+  real *to_features = make({n, K, C}, d_features), *to_scalars = make({n, C}, d_scalars);
+  send_back(n, slots, data(d_messages), data(field), data(weight), data(vectors), to_features,
+            to_scalars, make({n, slots, 3}, d_vectors));
+  return GOOD;
+}
+
+}  // extern "C"

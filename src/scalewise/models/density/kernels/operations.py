@@ -1,0 +1,301 @@
+r"""The products of the density network as operations that kernels compute.
+
+Programs that are traced with kernels (:func:`scalewise.models.compiler.tracing`) call these
+operations in place of the same functions in PyTorch, which are the reference and what everything
+else calls. They have first derivatives alone, and no code of their own outside a program: there,
+``kernels.cpp`` computes them. Shapes have n atoms, s neighbors, c channels, h hidden, b Bessel
+functions, and k = (l_max+1)² components of a function on the sphere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+#: Operations and what they take and give; kernels.cpp has their definitions.
+SCHEMAS: Final = {
+    "vectors": "(Tensor positions, Tensor cell, Tensor index, Tensor shift, Tensor mask, "
+    "Tensor example) -> Tensor",
+    "vectors_back": "(Tensor d_vectors, Tensor positions, Tensor cell, Tensor index, Tensor shift, "
+    "Tensor mask) -> (Tensor, Tensor)",
+    "collect": "(Tensor vectors, Tensor endings, Tensor radial, Tensor scale, Tensor table, "
+    "Tensor index, int components) -> Tensor",
+    "collect_messages_back": "(Tensor d_density, Tensor vectors, Tensor endings, Tensor radial, "
+    "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor, Tensor)",
+    "collect_elements_back": "(Tensor d_density, Tensor vectors, Tensor endings, Tensor radial, "
+    "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor)",
+    "product": "(Tensor features, Tensor mix, Tensor first, Tensor bias, Tensor second, "
+    "Tensor second_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "product_back": "(Tensor d_scalars, Tensor d_field, Tensor d_product, Tensor field, "
+    "Tensor product, Tensor other, Tensor before_first, Tensor before_second, Tensor factor, "
+    "Tensor mix, Tensor first, Tensor second) -> (Tensor, Tensor)",
+    "send": "(Tensor features, Tensor weight, Tensor scalars, Tensor vectors) -> (Tensor, Tensor)",
+    "send_back": "(Tensor d_messages, Tensor field, Tensor weight, Tensor vectors) -> "
+    "(Tensor, Tensor, Tensor)",
+}
+
+_LIBRARY: Final = torch.library.Library("scalewise", "DEF")  # type: ignore[no-untyped-call]
+for _name, _schema in SCHEMAS.items():
+    _LIBRARY.define(_name + _schema)  # type: ignore[no-untyped-call]
+_OPERATIONS: Final = torch.ops.scalewise
+
+
+def vectors(
+    positions: Tensor, cell: Tensor, index: Tensor, shift: Tensor, mask: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Vectors to neighbors, Å [n, s, 3]; :data:`scalewise.models.graph.FAR` where masked.
+
+    Parameters
+    ----------
+    positions, cell
+        Å [atoms, 3] and [1, 3, 3], in double precision; the first n atoms have lists.
+    index, shift, mask
+        The neighbors [n, s], their cells [n, s, 3] and which there are [n, s]; no cells [0, 3]: all
+        are in the same one.
+    dtype
+        Of the result; differences are taken in double precision.
+    """
+    given = (positions, cell, index, shift, mask, positions.new_empty(1, dtype=dtype))
+    found: Tensor = _Vectors.apply(*(t.contiguous() for t in given))  # type: ignore[no-untyped-call]
+    return found
+
+
+def collect(
+    vectors: Tensor,
+    endings: Tensor,
+    radial: Tensor,
+    scale: Tensor,
+    table: Tensor,
+    index: Tensor,
+    components: int,
+) -> Tensor:
+    r"""Densities of neighbors [n, k, c].
+
+    .. math:: A_{kc} = s_c \sum_j Y_k(\hat r_j) f_j x_{jc} \sum_b b_b(r_j) W_{bc}
+
+    Parameters
+    ----------
+    vectors, endings
+        To the neighbors, Å [n, s, 3], and their envelopes f [n, s]; where an envelope is zero,
+        there is no neighbor.
+    radial
+        The weights W of the Bessel functions, of all atoms [1, b, c] or of each [n, b, c].
+    scale
+        [n, c], constant.
+    table, index
+        Rows x [rows, c], and which row belongs to each neighbor [n, s].
+    components
+        k, of a function on the sphere.
+    """
+    given = (vectors, endings, radial, scale, table, index)
+    found: Tensor = _Collect.apply(*(t.contiguous() for t in given), components)  # type: ignore[no-untyped-call]
+    return found
+
+
+def product(
+    features: Tensor,
+    mix: Tensor,
+    first: Tensor,
+    bias: Tensor,
+    second: Tensor,
+    second_bias: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A product layer: scalars [n, h], field and product [n, k, c].
+
+    Parameters
+    ----------
+    features
+        [n, k, c].
+    mix, first, second, second_bias
+        Weights of :class:`scalewise.models.density.layers.ProductLayer`, constant.
+    bias
+        Of the first linear layer, for each atom [n, h].
+    """
+    given = (features, mix, first, bias, second, second_bias)
+    found = _Product.apply(*(t.contiguous() for t in given))  # type: ignore[no-untyped-call]
+    return found[0], found[1], found[2]
+
+
+def send(features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor) -> Tensor:
+    """Mixed features [n, k, c], with scalars [n, c] added, seen along vectors [n, s, c].
+
+    ``weight`` [l_max+1, c, c] is constant, ``vectors`` [n, s, 3] are in Å. Along vectors longer
+    than the longest cutoff of the network the values are undefined.
+    """
+    given = (features, weight, scalars, vectors)
+    found: Tensor = _Send.apply(*(t.contiguous() for t in given))[0]  # type: ignore[no-untyped-call]
+    return found
+
+
+def _vectors_shapes(
+    positions: Tensor, cell: Tensor, index: Tensor, shift: Tensor, mask: Tensor, example: Tensor
+) -> Tensor:
+    return example.new_empty(*index.shape, 3)
+
+
+def _vectors_back_shapes(
+    d_vectors: Tensor, positions: Tensor, cell: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensor]:
+    return _like(positions), _like(cell)
+
+
+def _collect_shapes(
+    vectors: Tensor,
+    endings: Tensor,
+    radial: Tensor,
+    scale: Tensor,
+    table: Tensor,
+    index: Tensor,
+    components: int,
+) -> Tensor:
+    return vectors.new_empty(vectors.shape[0], components, radial.shape[2])
+
+
+def _collect_elements_back_shapes(
+    d_density: Tensor,
+    vectors: Tensor,
+    endings: Tensor,
+    radial: Tensor,
+    scale: Tensor,
+    table: Tensor,
+    index: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    # radial functions of all atoms are weights, and constant
+    atoms = 0 if radial.shape[0] == 1 else vectors.shape[0]
+    return _like(vectors), _like(endings), radial.new_empty(atoms, *radial.shape[1:])
+
+
+def _collect_messages_back_shapes(
+    d_density: Tensor,
+    vectors: Tensor,
+    endings: Tensor,
+    radial: Tensor,
+    scale: Tensor,
+    table: Tensor,
+    index: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    atoms = 0 if radial.shape[0] == 1 else vectors.shape[0]
+    d_radial = radial.new_empty(atoms, *radial.shape[1:])
+    return _like(vectors), _like(endings), d_radial, _like(table)
+
+
+def _product_shapes(
+    features: Tensor, mix: Tensor, first: Tensor, bias: Tensor, second: Tensor, second_bias: Tensor
+) -> tuple[Tensor, ...]:
+    field = (_like(features), _like(features), _like(features))
+    return _like(bias), *field, _like(bias), _like(bias), features.new_empty(features.shape[0])
+
+
+def _product_back_shapes(
+    d_scalars: Tensor, d_field: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensor]:
+    return _like(d_field), _like(d_scalars)
+
+
+def _send_shapes(
+    features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor
+) -> tuple[Tensor, Tensor]:
+    atoms, slots = features.shape[0], vectors.shape[1]
+    return features.new_empty(atoms, slots, features.shape[2]), _like(features)
+
+
+def _send_back_shapes(
+    d_messages: Tensor, field: Tensor, weight: Tensor, vectors: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(field), field.new_empty(field.shape[0], field.shape[2]), _like(vectors)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+
+
+_SHAPES: Final[dict[str, Callable[..., Any]]] = {
+    "vectors": _vectors_shapes,
+    "vectors_back": _vectors_back_shapes,
+    "collect": _collect_shapes,
+    "collect_elements_back": _collect_elements_back_shapes,
+    "collect_messages_back": _collect_messages_back_shapes,
+    "product": _product_shapes,
+    "product_back": _product_back_shapes,
+    "send": _send_shapes,
+    "send_back": _send_back_shapes,
+}
+for _name, _shapes in _SHAPES.items():
+    torch.library.register_fake(f"scalewise::{_name}", _shapes, lib=_LIBRARY)
+
+
+class _Vectors(torch.autograd.Function):
+    @staticmethod
+    def forward(*given: Tensor) -> Tensor:
+        found: Tensor = _OPERATIONS.vectors(*given)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        found = _OPERATIONS.vectors_back(slope.contiguous(), *ctx.saved_tensors)
+        return found[0], found[1], None, None, None, None
+
+
+class _Collect(torch.autograd.Function):
+    @staticmethod
+    def forward(*given: Any) -> Tensor:
+        found: Tensor = _OPERATIONS.collect(*given)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:-1])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        kept = ctx.saved_tensors
+        # a table of messages has derivatives, one of elements has none
+        messages = ctx.needs_input_grad[4]
+        back = _OPERATIONS.collect_messages_back if messages else _OPERATIONS.collect_elements_back
+        found = back(slope.contiguous(), *kept)
+        d_radial = None if kept[2].shape[0] == 1 else found[2]
+        return found[0], found[1], d_radial, None, found[3] if messages else None, None, None
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(*given: Tensor) -> tuple[Tensor, ...]:
+        found: tuple[Tensor, ...] = _OPERATIONS.product(*given)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        _, mix, first, _, second, _ = inputs
+        ctx.save_for_backward(*output[1:], mix, first, second)
+        ctx.mark_non_differentiable(*output[3:])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        given = (slope.contiguous() for slope in slopes[:3])
+        d_features, d_bias = _OPERATIONS.product_back(*given, *ctx.saved_tensors)
+        return d_features, None, None, d_bias, None, None
+
+
+class _Send(torch.autograd.Function):
+    @staticmethod
+    def forward(*given: Tensor) -> tuple[Tensor, Tensor]:
+        found: tuple[Tensor, Tensor] = _OPERATIONS.send(*given)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        _, weight, _, vectors = inputs
+        ctx.save_for_backward(output[1], weight, vectors)
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        found = _OPERATIONS.send_back(slope.contiguous(), *ctx.saved_tensors)
+        return found[0], None, found[1], found[2]

@@ -19,7 +19,8 @@ now, and :math:`f = e^{-\lambda}`, its gain at the end is
 .. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = K\, \frac{\rho^{-2} - 1 - U (1 - f^2)}{f^2} + B
 
 where U is by how much the two unlearned parts differ, over the longest scale's: the faster the
-error still falls the more, and short scales are behind more often than long ones. K (where
+error still falls the more, and short scales are behind more often than long ones, scales without
+long range most of all. K (where
 what it multiplies is positive, else 1) and B are by how much potentials of one scale each, trained
 to their end, differ from forks that went on from shared weights: these make short scales better
 than they are alone. A ladder may be behind a potential of its longest scale: that is in
@@ -60,8 +61,10 @@ MOST: Final = 20.0
 DECAY: Final = 0.7
 #: Mean and standard deviation of log K.
 SHARED: Final = (0.45, 0.5)
-#: Standard deviation of U over the slope, below zero and above.
+#: Standard deviation of U over the slope, below zero and above; and where the other scale has no long
+#: range, which networks that were trained with it most of the time unlearn slowly.
 UNEVEN: Final = (0.2, 0.8)
+UNEVEN_LONG_RANGE: Final = (0.2, 1.5)
 #: Standard deviation of B.
 BASE: Final = 0.025
 #: Scale of a half-normal distribution: how much higher the log error of a ladder's longest scale is
@@ -88,9 +91,9 @@ def _draws() -> Float[np.ndarray, "7 draws"]:
     return np.random.default_rng(0).standard_normal((7, DRAWS))
 
 
-#: Which errors a gain compares: of forks of a ladder, of rungs of one, of one rung and a rung for
-#: each kind of atom, or of two set-ups.
-Compared = Literal["forks", "rungs", "routes", "set-ups"]
+#: Which errors a gain compares: of forks of a ladder, of forks with and without long range, of rungs
+#: of one, of one rung and a rung for each kind of atom, or of two set-ups.
+Compared = Literal["forks", "long range", "rungs", "routes", "set-ups"]
 #: Which of them are of one ladder, and why a gain that is certain today is not enough.
 OF_ONE_LADDER: Final[Mapping[str, str]] = {
     "rungs": "scales of one ladder are no potentials of their own: scalewise fork is surer",
@@ -224,9 +227,10 @@ def at_end(
     share, beyond = np.exp(-2.0 * left), np.expm1(-2.0 * log_ratio)
     if learning.slope is None:
         slope *= UNKNOWN
-    apart = slope * np.where(uneven < 0, UNEVEN[0], UNEVEN[1]) * uneven
+    less, more = UNEVEN_LONG_RANGE if compared == "long range" else UNEVEN
+    apart = slope * np.where(uneven < 0, less, more) * uneven
     x = (beyond - apart * (1.0 - share)) / share
-    if compared == "forks":
+    if compared in ("forks", "long range"):
         mean, spread = SHARED
         x = np.where(x > 0, np.exp(mean + spread * shared), 1.0) * x + BASE * base
     return np.asarray(1.0 - 1.0 / np.sqrt(1.0 + np.maximum(x, WORST)))

@@ -150,6 +150,23 @@ def test_the_answer_for_the_system() -> None:
     assert "too few groups" in decide_for_system(Verdict(Answer.CANNOT_TELL), done, asked).reason
 
 
+def test_long_range_is_unlearned_slowly() -> None:
+    """A TIP3P solution after 1,600 steps: forks without long range err by 8.1, those with it by 6.0.
+
+    Potentials of their own differ by 9 % in the end.
+    """
+    learning = Learning(1600, 0.11, slope=0.411)
+    now = measured(0.255, 0.01)
+    low, _, high = quantiles(at_end(now, learning, "long range"))
+    assert low < 0.093 < high
+    assert decide_for_system(now, learning, Asked(0.05, 0.05, "long range")).answer is (
+        Answer.CANNOT_TELL
+    )
+    done = Learning(1600, 0.0, slope=0.0)
+    found = decide_for_system(now, done, Asked(0.05, 0.05, "long range"))
+    assert found.answer is Answer.NEEDED
+
+
 def test_frames_and_channels_are_no_scales() -> None:
     """What forks differ by from potentials of one scale has no part in other gains."""
     done = Learning(1000, 0.0, slope=0.0)

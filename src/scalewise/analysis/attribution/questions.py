@@ -20,7 +20,7 @@ from scalewise.statistics.verdict import Verdict
 #: What the answer to each question compares.
 COMPARED: Final[Mapping[str, Compared]] = {
     "cutoff": "forks",
-    "long": "forks",
+    "long": "long range",
     "routing": "routes",
     "data": "set-ups",
     "size": "set-ups",
@@ -121,7 +121,7 @@ def describe(
             for v, before in zip(verdicts, now, strict=True)
         ],
         "limit": limit(verdicts),
-        "range": ranges(test, places["longest"], learning, settings),
+        "range": ranges(test, places["longest"], learning, settings, places.get("without")),
         "cutoff_by_frames": {
             name: _gain(test.within(places["at"], places["longest"], name), settings)
             for name in (*SHARES, "whole")
@@ -150,15 +150,24 @@ def _of_system(
 
 
 def ranges(
-    test: Scored, longest: int, learning: Learning | None, settings: AttributionSettings
+    test: Scored,
+    longest: int,
+    learning: Learning | None,
+    settings: AttributionSettings,
+    without: int | None = None,
 ) -> list[dict[str, Any]]:
-    """What the longest scale saves over every other, with one error rate for all of them."""
+    """What the longest scale saves over every other, with one error rate for all of them.
+
+    ``without`` is the scale that differs from it in its long range.
+    """
     others = [k for k in range(len(test.mean("whole"))) if k != longest]
     step = {k: test.alone if k in test.forks else test.within for k in others}
     now = _judge({str(k): step[k](k, longest) for k in others}, settings)
     found = []
     for k, verdict in zip(others, now, strict=True):
-        compared: Compared = "forks" if k in test.forks else "rungs"
+        compared: Compared = "rungs"
+        if k in test.forks:
+            compared = "long range" if k == without else "forks"
         of_system = _of_system(verdict, learning, settings, compared)
         found.append(
             {

@@ -93,8 +93,11 @@ def judge_subset(
     )
     now = {int(v.question): v for v in found}
     now[longest] = Verdict(Answer.NOT_NEEDED, 0.0, 0.0, 0.0, 1.0)
-    asked = Asked(settings.min_gain, settings.alpha, "forks")
-    system = {k: decide_for_system(v, learning, asked) for k, v in now.items()}
+    system = {}
+    for k, verdict in now.items():
+        same = scales[k].long_range == scales[longest].long_range
+        asked = Asked(settings.min_gain, settings.alpha, "forks" if same else "long range")
+        system[k] = decide_for_system(verdict, learning, asked)
     system[longest] = now[longest]
     each = 1e3 / 3.0 * errors.forks.mean(axis=2)
     ladder = 1e3 / 3.0 * errors.ladder.mean(axis=1)

@@ -61,8 +61,8 @@ MOST: Final = 20.0
 DECAY: Final = 0.7
 #: Mean and standard deviation of log K.
 SHARED: Final = (0.45, 0.5)
-#: Standard deviation of U over the slope, below zero and above; and where the other scale has no long
-#: range, which networks that were trained with it most of the time unlearn slowly.
+#: Standard deviation of U over the slope, below zero and above; and where the other scale has no
+#: long range, which networks that were trained with it most of the time unlearn slowly.
 UNEVEN: Final = (0.2, 0.8)
 UNEVEN_LONG_RANGE: Final = (0.2, 1.5)
 #: Standard deviation of B.
@@ -91,8 +91,8 @@ def _draws() -> Float[np.ndarray, "7 draws"]:
     return np.random.default_rng(0).standard_normal((7, DRAWS))
 
 
-#: Which errors a gain compares: of forks of a ladder, of forks with and without long range, of rungs
-#: of one, of one rung and a rung for each kind of atom, or of two set-ups.
+#: Which errors a gain compares: of forks of a ladder, of forks with and without long range, of
+#: rungs of one, of one rung and a rung for each kind of atom, or of two set-ups.
 Compared = Literal["forks", "long range", "rungs", "routes", "set-ups"]
 #: Which of them are of one ladder, and why a gain that is certain today is not enough.
 OF_ONE_LADDER: Final[Mapping[str, str]] = {

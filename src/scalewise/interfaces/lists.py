@@ -39,15 +39,18 @@ class BufferedLists:
         self.buffered: tuple[Structure, Graph] | None = None
 
     def __call__(self, frame: Structure) -> Graph:
-        """The neighbors of a structure within the cutoff.
+        """The neighbors of a structure within the cutoff, and farther ones if they cost nothing.
 
         Raises
         ------
         InputError
             As :func:`scalewise.models.graph.build`.
         """
+        longer = self._longer(frame)
+        if self.potential.takes_lists_of(longer.cutoff, self.potential.cutoff):
+            return longer
         places = torch.as_tensor(frame.positions, dtype=torch.float64, device=self.potential.device)
-        return trim_edges(self._longer(frame), places, self.potential.cutoff)
+        return trim_edges(longer, places, self.potential.cutoff)
 
     def forget(self) -> None:
         """Build them again at the next call."""

@@ -216,7 +216,7 @@ def build(
         each other, a periodic cell without volume, or a charge that is not a number.
     """
     check_elements(frame, elements)
-    pairs = neighbors.build(frame, cutoff, full=True, images=True)
+    pairs = neighbors.build(frame, cutoff, images=True)
     check_apart(frame, pairs)
     if np.abs(pairs.shift).max(initial=0) >= 2**31:
         raise InputError(
@@ -226,21 +226,26 @@ def build(
         )
     atoms = len(frame.numbers)
     cell, axes = box(frame.lattice, frame.pbc, frame.positions, smearing)
-    order = np.lexsort((pairs.distance, pairs.i))
-    i, j, image = pairs.i[order], pairs.j[order], pairs.shift[order][:, axes]
+    # every pair from its first atom, then every pair from its second
+    i, j = np.concatenate([pairs.i, pairs.j]), np.concatenate([pairs.j, pairs.i])
+    distance = np.concatenate([pairs.distance, pairs.distance])
+    shift = pairs.shift[:, axes].astype(np.int32)
     count = np.bincount(i, minlength=atoms)
     slots = _slots(count)
-    slot = i * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i]
+    order = _nearest_first(i, distance, atoms)
+    slot = np.empty(len(i), dtype=np.int64)
+    slot[order] = i[order] * slots + np.arange(len(i)) - (np.cumsum(count) - count)[i[order]]
     neighbor = np.repeat(np.arange(atoms), slots)
     neighbor[slot] = j
     images = np.zeros((atoms * slots, 3), dtype=np.int32)
-    images[slot] = image
+    images[slot] = np.concatenate([shift, -shift])
     mask = np.zeros(atoms * slots, dtype=bool)
     mask[slot] = True
     reverse = np.arange(atoms * slots)
-    reverse[slot[_sorted(i, j, image)]] = slot[_sorted(j, i, -image)]
-    once = (slot < reverse[slot]) & (smearing > 0)
-    inner = _slots(np.bincount(i[pairs.distance[order] < near], minlength=atoms)) if near else slots
+    there, back = np.split(slot, 2)
+    reverse[there], reverse[back] = back, there
+    once = np.sort(np.minimum(there, back)) if smearing > 0 else there[:0]
+    inner = _slots(np.bincount(i[distance < near], minlength=atoms)) if near else slots
     charge = total_charge(frame)
     mesh, waves = _sums(frame, cell, smearing)
     return Graph(
@@ -249,8 +254,8 @@ def build(
         cell_shift=torch.from_numpy(images.reshape(atoms, slots, 3)),
         mask=torch.from_numpy(mask.reshape(atoms, slots)),
         reverse_neighbor_index=torch.from_numpy(reverse),
-        edge_index=torch.from_numpy(np.stack([i[once], j[once]])),
-        edge_cell_shift=torch.from_numpy(image[once].astype(np.int32)),
+        edge_index=torch.from_numpy(np.stack([once // slots, neighbor[once]])),
+        edge_cell_shift=torch.from_numpy(images[once]),
         system_index=torch.zeros(atoms, dtype=torch.int64),
         index_in_system=torch.arange(atoms),
         cell=torch.from_numpy(np.ascontiguousarray(cell, dtype=float))[None],
@@ -308,16 +313,12 @@ def _slots(count: np.ndarray) -> int:
     return max(SLOTS, -(-int(count.max(initial=0)) // SLOTS) * SLOTS)
 
 
-def _sorted(i: np.ndarray, j: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Order of directed pairs by (i, j, image): one integer per pair, sorted."""
-    low = int(np.abs(image).max(initial=0))
-    width, atoms = 2 * low + 1, int(max(i.max(initial=0), j.max(initial=0))) + 1
-    if atoms**2 * width**3 >= 2**62:  # far from the cell: no integer holds them all
-        return np.lexsort((image[:, 2], image[:, 1], image[:, 0], j, i))
-    key = i * atoms + j
-    for axis in range(3):
-        key = key * width + (image[:, axis] + low)
-    return np.argsort(key, kind="stable")
+def _nearest_first(i: np.ndarray, distance: np.ndarray, atoms: int) -> np.ndarray:
+    """Order of directed pairs by their first atom, then by distance."""
+    order = np.argsort(distance)
+    # numpy sorts short integers in linear time
+    short = np.uint16 if atoms <= 2**16 else np.int64
+    return order[np.argsort(i[order].astype(short), kind="stable")]
 
 
 def check_elements(frame: Structure, elements: Sequence[int]) -> None:

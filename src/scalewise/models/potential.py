@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from scalewise.models.graph_operations import reordered, trim_edges
 from scalewise.models.programs.evaluation import Programs
 from scalewise.models.protocol import OWN_SCALE, LongRange, Prediction, Scale, knows_long_range
 from scalewise.models.scale import ResolvedScale
+
+#: How much longer lists may be than a cutoff: pairs beyond it take less time than trimming does.
+LONGER: Final = 1.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,7 +264,9 @@ class Potential:
             with torch.no_grad():
                 # constants have no gradient: what they give is a scale like any other
                 chosen = self.adaptive_cutoff.constants(graph.atom_types)
-                if chosen is None:
+                if chosen is None and self.takes_lists_of(graph.cutoff, self.cutoff):
+                    near, chosen = graph, self._tensor(np.full(len(positions), self.cutoff))
+                elif chosen is None:
                     near = trim_edges(graph, places, network.shortest_cutoff)
                     chosen = self._adaptive_network.cutoffs(near, places, graph.cell)
             cutoffs = self._lengths(chosen)
@@ -274,8 +279,9 @@ class Potential:
             )
         lengths = np.full(len(positions), given)
         cutoff = self._tensor(lengths)
-        if len(lengths) and float(lengths.max()) < graph.cutoff:
-            graph = trim_edges(graph, places, float(lengths.max()))
+        longest = float(lengths.max(initial=0.0))
+        if longest < graph.cutoff and not self.takes_lists_of(graph.cutoff, longest):
+            graph = trim_edges(graph, places, longest)
         order = None
         if len(lengths) and float(lengths.min()) < float(lengths.max()) and not self.compiled:
             focused = bin_atoms(graph, places, cutoff)
@@ -290,8 +296,17 @@ class Potential:
         with torch.no_grad():
             found = self._programs(graph, places, resolved) if self.compiled else None
             if found is None:
+                if longest < graph.cutoff:
+                    graph = trim_edges(graph, places, longest)
                 found = self._evaluator(graph, places, scale=resolved)
         return found if order is None else found.reordered(order)
+
+    def takes_lists_of(self, length: float, cutoff: float) -> bool:
+        """Whether lists as far as ``length`` (Å) are as quick to evaluate as those of a cutoff.
+
+        Kernels of programs leave out what is too far, in less time than lists take to be trimmed.
+        """
+        return self.compiled and self.device.type == "cpu" and length <= LONGER * cutoff
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
         """Cutoffs (Å) as numbers, one for all atoms or one each.

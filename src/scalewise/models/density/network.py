@@ -95,23 +95,27 @@ class Rays(NamedTuple):
 
     Attributes
     ----------
-    ending
-        The envelope [atoms, neighbors].
+    reach
+        Where the envelope of an atom ends, Å [atoms].
     vectors
         To the neighbors, Å [atoms, neighbors, 3].
     sent
         Those along which an atom is seen [atoms, neighbors, 3].
-    first
-        The first layer's envelope [atoms, its neighbors].
+    first_reach, first
+        The same for the first layer [atoms] and [atoms, its neighbors, 3].
     baseline
         Energies that the network corrects, eV [atoms].
+    longest
+        Of all cutoffs, for each atom, Å [atoms].
     """
 
-    ending: Tensor
+    reach: Tensor
     vectors: Tensor
     sent: Tensor
+    first_reach: Tensor
     first: Tensor
     baseline: Tensor
+    longest: Tensor
 
 
 class DensityNetwork(nn.Module):
@@ -369,10 +373,12 @@ class DensityNetwork(nn.Module):
             bias = bias + conditioning @ self.conditioning_bias[k]
         scale = self.centre[k][part.atom_types] / math.sqrt(TYPICAL_NEIGHBOURS)
         if isinstance(edges, Rays):
-            ending, vectors = (edges.first if first else edges.ending), edges.vectors
-            vectors, size = vectors[:, : ending.shape[1]], self.constant.shape[0]
+            reach, vectors = edges.reach, edges.vectors
+            if first:
+                reach, vectors = edges.first_reach, edges.first
             assert isinstance(seen, Rows)
-            found = operations.collect(vectors, ending, weights, scale, *seen, size)
+            size = self.constant.shape[0]
+            found = operations.collect(vectors, reach, weights, scale, *seen, size)
             density = found.transpose(0, 1)
         else:
             basis = edges.first if first else edges.radial
@@ -396,22 +402,25 @@ class DensityNetwork(nn.Module):
     ) -> Edges | Rays:
         s = self.settings
         vector = _vectors(part, part, rows, positions, cell)
-        distance = torch.sqrt((vector * vector).sum(dim=-1))
-        ending = near = envelope(distance, cutoffs[rows, None], s.cutoff_width)
-        if s.first_layer_cutoff is not None:
-            width = (
-                part.neighbor_index
-                if part.first_neighbor_index is None
-                else part.first_neighbor_index
-            ).shape[1]
-            reach = at_most(cutoffs[rows, None], s.first_layer_cutoff, PASSING)
-            near = envelope(distance[:, :width], reach, s.cutoff_width)
-        baseline = self._baseline(graph, part, distance, cutoffs[rows, None])
         sent = vector
         if part.senders is not None:
             sent = _vectors(part.senders, part, rows, positions, cell)
+        reach = near_reach = cutoffs[rows, None]
+        width = vector.shape[1]
+        if s.first_layer_cutoff is not None:
+            near_reach = at_most(reach, s.first_layer_cutoff, PASSING)
+            if part.first_neighbor_index is not None:
+                width = part.first_neighbor_index.shape[1]
         if with_kernels():
-            return Rays(ending, vector, sent, near, baseline)
+            baseline = self._baseline(graph, part, vector, reach)
+            longest = cutoffs.detach().amax().expand(reach.shape[0])
+            near_vector = vector[:, :width]
+            return Rays(reach[:, 0], vector, sent, near_reach[:, 0], near_vector, baseline, longest)
+        distance = torch.sqrt((vector * vector).sum(dim=-1))
+        ending = near = envelope(distance, reach, s.cutoff_width)
+        if s.first_layer_cutoff is not None:
+            near = envelope(distance[:, :width], near_reach, s.cutoff_width)
+        baseline = self._baseline(graph, part, distance, reach)
         waves = bessel(distance, s.cutoff, s.num_bessel, s.radial_smoothness)
         radial = waves * ending[..., None]
         first = radial if near is ending else waves[:, : near.shape[1]] * near[..., None]
@@ -421,14 +430,13 @@ class DensityNetwork(nn.Module):
             seen = self.harmonics(sent / distance)
         return Edges(radial, angular, seen, first, baseline)
 
-    def _baseline(self, graph: Graph, part: Graph, distance: Tensor, cutoffs: Tensor) -> Tensor:
-        """Energies of the pair potential [rows]."""
+    def _baseline(self, graph: Graph, part: Graph, apart: Tensor, cutoffs: Tensor) -> Tensor:
+        """Energies of the pair potential [rows], from distances, or, with kernels, from vectors."""
         if self.pair_baseline is None:
-            return distance.new_zeros(distance.shape[0])
+            return apart.new_zeros(apart.shape[0])
+        call = self.pair_baseline.energies if with_kernels() else self.pair_baseline
         neighbors = graph.atom_types[part.neighbor_index]
-        energies: Tensor = self.pair_baseline(
-            part.atom_types[:, None], neighbors, distance, cutoffs
-        )
+        energies: Tensor = call(part.atom_types[:, None], neighbors, apart, cutoffs)
         return energies
 
     def _messages(self, k: int, described: LayerOutput, edges: Edges | Rays) -> Tensor:
@@ -437,7 +445,7 @@ class DensityNetwork(nn.Module):
         if isinstance(edges, Rays):
             sent, weight = self.sent[k](described).transpose(0, 1), self.messages[k].weight
             assert isinstance(weight, Tensor)
-            return operations.send(sent, weight, scalars, edges.sent)
+            return operations.send(sent, weight, scalars, edges.sent, edges.longest[:1])
         field = self.messages[k](self.sent[k](described))
         field = (field + self.constant * scalars).transpose(0, 1)
         return torch.bmm(edges.sent.transpose(1, 2), field)

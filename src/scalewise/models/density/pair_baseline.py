@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from scalewise.core.quantities import COULOMB_CONSTANT
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
+from scalewise.models.density.kernels import operations
 from scalewise.models.density.radial import bessel, envelope
 from scalewise.models.graph import check_apart
 
@@ -92,6 +93,15 @@ class PairBaseline(nn.Module):
         waves = bessel(distance, self.cutoff, self.coefficients.shape[-1])
         fitted = inside * (waves * self.coefficients[first, second]).sum(dim=-1)
         return 0.5 * (fitted + self._repulsion(first, second, distance, ends)).sum(dim=1)
+
+    def energies(self, first: Tensor, second: Tensor, vectors: Tensor, cutoffs: Tensor) -> Tensor:
+        """The same by kernels, of vectors, Å [atoms, neighbors, 3]."""
+        kinds = torch.arange(len(self.nuclei), device=first.device)
+        nuclei = self._nuclei(kinds[:, None], kinds[None, :])
+        reach = torch.clamp(cutoffs[:, 0], max=self.cutoff)
+        return operations.pair_energies(
+            vectors, reach, first[:, 0], second, self.coefficients, nuclei
+        )
 
     def _repulsion(self, first: Tensor, second: Tensor, distance: Tensor, ends: Tensor) -> Tensor:
         rate, strength, reach = self._nuclei(first, second)

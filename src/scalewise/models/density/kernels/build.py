@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import torch
 from scalewise.core.errors import InputError
 from scalewise.models.density.kernels.operations import SCHEMAS
 from scalewise.models.density.layers import degrees
+from scalewise.models.density.pair_baseline import SCREENING
 from scalewise.models.density.radial import bessel_factors
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.density.spherical import SphereGrid, factors
@@ -47,6 +49,7 @@ def tables(settings: NetworkSettings, dtype: torch.dtype) -> str:
         "CHANNELS": settings.channels,
         "HIDDEN": settings.hidden,
         "BESSEL": settings.num_bessel,
+        "PAIR_BESSEL": settings.pair_bessel,
         "LANES": lanes,
         "POINTS": len(half),
     }
@@ -55,6 +58,10 @@ def tables(settings: NetworkSettings, dtype: torch.dtype) -> str:
             f"typedef {real} real;",
             *(f"constexpr int {name} = {size};" for name, size in sizes.items()),
             f"constexpr real CUTOFF = {settings.cutoff!r}, FAR = {FAR!r};",
+            f"constexpr real WIDTH = {settings.cutoff_width or 0.0!r};",
+            f"constexpr real PAIR_CUTOFF = {settings.shortest_cutoff!r};",
+            f"constexpr real PAIR_NORM = {math.sqrt(2.0 / settings.shortest_cutoff)!r};",
+            _array("SCREENING", torch.tensor(SCREENING, dtype=torch.float64)),
             _array("VALUES", values),
             _array("BACK", back),
             _array("NORM", bessel_factors(settings.cutoff, settings.num_bessel, smoothness)),

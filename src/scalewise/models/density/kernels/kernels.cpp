@@ -21,8 +21,8 @@
 #include <memory>
 #include <vector>
 
-#include SCALEWISE_TABLES  // real, FAR, LMAX, CHANNELS, HIDDEN, BESSEL, CUTOFF, LANES,
-                           // POINTS, VALUES, BACK, NORM, HARMONIC
+#include SCALEWISE_TABLES  // real, FAR, LMAX, CHANNELS, HIDDEN, BESSEL, CUTOFF, WIDTH,
+                           // LANES, POINTS, VALUES, BACK, NORM, HARMONIC, PAIR_*, SCREENING
 
 namespace {
 
@@ -427,34 +427,92 @@ void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const in
 }
 
 // ------------------------------------------------------------------------------------------------
+// functions of distances
+
+constexpr real PI = real(3.14159265358979323846);
+
+// sine and cosine of an angle from 0 to pi, then of its multiples: powers of exp(i angle), whose
+// errors grow with the multiple alone
+struct Turns {
+  vec sine, cosine;
+
+  explicit Turns(vec angle)
+  {
+    constexpr int TERMS = sizeof(real) == 4 ? 7 : 12;
+    // series in t = angle - pi / 2; sin(angle) = cos t, cos(angle) = -sin t
+    const vec t = angle - PI / 2, tt = t * t;
+    real over_sine = 1, over_cosine = 1;
+    real at_sine[TERMS], at_cosine[TERMS];
+    for (int n = 0; n < TERMS; n++) {
+      at_sine[n] = over_sine;
+      at_cosine[n] = over_cosine;
+      over_cosine /= -real((2 * n + 1) * (2 * n + 2));
+      over_sine /= -real((2 * n + 2) * (2 * n + 3));
+    }
+    vec sines{}, cosines{};
+    for (int n = TERMS - 1; n >= 0; n--) {
+      sines = sines * tt + at_sine[n];
+      cosines = cosines * tt + at_cosine[n];
+    }
+    sine = first_sine = cosines;
+    cosine = first_cosine = -sines * t;
+  }
+
+  void next()
+  {
+    const vec turned = sine * first_cosine + cosine * first_sine;
+    cosine = cosine * first_cosine - sine * first_sine;
+    sine = turned;
+  }
+
+ private:
+  vec first_sine, first_cosine;
+};
+
+// radial.py's envelope over the last `over` of a cutoff, or, with zero, over all of it, and its
+// derivatives by the distance and the cutoff
+struct Ending {
+  vec value, by_distance, by_reach;
+
+  Ending(vec distance, vec reach, real over)
+  {
+    const vec zero{}, one = zero + real(1), inverse = over > 0 ? zero + real(1) / over : one / reach;
+    vec u = over > 0 ? one + (distance - reach) * inverse : distance * inverse;
+    u = u < zero ? zero : u;
+    u = u > one ? one : u;
+    value = one - u * u * u * (real(10) + u * (real(6) * u - real(15)));
+    const vec slope = real(-30) * u * u * (one - u) * (one - u);
+    by_distance = slope * inverse;
+    by_reach = over > 0 ? -slope * inverse : -slope * u * inverse;
+  }
+};
+
+// ------------------------------------------------------------------------------------------------
 // pairs: lists of components [.][width], whose width is a multiple of LANES
 
 struct Pairs {
   int width, found = 0;
   std::vector<int> slot;
-  std::vector<real> x, y, z, distance, ending, waves, wave_slopes, harmonics, slopes;
+  std::vector<real> x, y, z, distance, ending, ending_by_distance, ending_by_reach;
+  std::vector<real> waves, wave_slopes, harmonics, slopes;
 
   explicit Pairs(int64_t slots)
       : width(padded(int(slots))), slot(width), x(width), y(width), z(width), distance(width),
-        ending(width), waves(B * width), wave_slopes(B * width), harmonics(K * width),
-        slopes(K * width)
+        ending(width), ending_by_distance(width), ending_by_reach(width), waves(B * width),
+        wave_slopes(B * width), harmonics(K * width), slopes(K * width)
   {
   }
 
-  // keep the pairs of an atom that are nearer than the longest cutoff, or, where there are
-  // envelopes, those whose envelope is not zero; the rest is padding, or seen by nobody
-  void keep(int64_t slots, const real *vectors, const real *endings)
+  // keep the pairs of an atom that are nearer than a length; others are padding, or too far to count
+  void keep(int64_t slots, const real *vectors, real length)
   {
     found = 0;
     for (int64_t s = 0; s < slots; s++) {
       const real *v = vectors + 3 * s;
-      const bool near = endings ? endings[s] != real(0)
-                                : v[0] * v[0] + v[1] * v[1] + v[2] * v[2] < CUTOFF * CUTOFF;
-      if (!near) continue;
+      if (!(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] < length * length)) continue;
       x[found] = v[0];
       y[found] = v[1];
       z[found] = v[2];
-      if (endings) ending[found] = endings[s];
       slot[found++] = int(s);
     }
     for (int j = found; j < padded(found); j++) {
@@ -472,42 +530,31 @@ struct Pairs {
     }
   }
 
-  // spherical Bessel functions b_n = NORM[n] sin(n w r) / r, w = pi / CUTOFF, and their slopes:
-  // powers of exp(i w r), whose errors grow with n alone
+  // envelopes that end at a cutoff, and their slopes
+  void make_endings(real reach)
+  {
+    for (int j = 0; j < padded(found); j += LANES) {
+      const Ending e(load(&distance[j]), vec{} + reach, WIDTH);
+      store(&ending[j], e.value);
+      store(&ending_by_distance[j], e.by_distance);
+      store(&ending_by_reach[j], e.by_reach);
+    }
+  }
+
+  // spherical Bessel functions b_n = NORM[n] sin(n w r) / r, w = pi / CUTOFF, and their slopes
   void make_waves(bool with_slopes)
   {
-    constexpr real PI = real(3.14159265358979323846);
-    constexpr int TERMS = sizeof(real) == 4 ? 7 : 12;
     for (int j = 0; j < padded(found); j += LANES) {
       const vec r = load(&distance[j]), inverse = real(1) / r;
-      const vec t = r * (PI / CUTOFF) - PI / 2, tt = t * t;
-      vec sine{}, cosine{};  // of t, by their series: |t| <= pi / 2
-      real over_sine = 1, over_cosine = 1;
-      real at_sine[TERMS], at_cosine[TERMS];
-      for (int n = 0; n < TERMS; n++) {
-        at_sine[n] = over_sine;
-        at_cosine[n] = over_cosine;
-        over_cosine /= -real((2 * n + 1) * (2 * n + 2));
-        over_sine /= -real((2 * n + 2) * (2 * n + 3));
-      }
-      for (int n = TERMS - 1; n >= 0; n--) {
-        sine = sine * tt + at_sine[n];
-        cosine = cosine * tt + at_cosine[n];
-      }
-      sine = sine * t;
-      // sin(t + pi/2) = cos t, cos(t + pi/2) = -sin t
-      const vec first_sine = cosine, first_cosine = -sine;
-      vec s = first_sine, c = first_cosine;
+      Turns turns(r * (PI / CUTOFF));
       for (int n = 0; n < B; n++) {
-        const vec wave = NORM[n] * s * inverse;
+        const vec wave = NORM[n] * turns.sine * inverse;
         store(&waves[n * width + j], wave);
         if (with_slopes) {
           const real speed = NORM[n] * (real(n + 1) * (PI / CUTOFF));
-          store(&wave_slopes[n * width + j], (speed * c - wave) * inverse);
+          store(&wave_slopes[n * width + j], (speed * turns.cosine - wave) * inverse);
         }
-        const vec next = s * first_cosine + c * first_sine;
-        c = c * first_cosine - s * first_sine;
-        s = next;
+        turns.next();
       }
     }
   }
@@ -601,7 +648,117 @@ struct Pairs {
 };
 
 // ------------------------------------------------------------------------------------------------
-// densities of neighbors: vectors [n, slots, 3], endings [n, slots], radial [1 or n, B, C],
+// pair potential: vectors [n, slots, 3], reach [n], first [n], second [n, slots], coefficients
+// [kinds, kinds, PAIR_BESSEL], rate, strength and touch [kinds, kinds]
+
+// energies of the pairs of an atom, and their derivatives by distance and by reach, in lists
+struct PairPotential {
+  Pairs pairs;
+  std::vector<real> energy, by_distance, by_reach;
+  std::vector<int64_t> kind;
+
+  explicit PairPotential(int64_t slots)
+      : pairs(slots), energy(pairs.width), by_distance(pairs.width), by_reach(pairs.width),
+        kind(pairs.width, 0)
+  {
+  }
+
+  void evaluate(int64_t slots, const real *vectors, real reach, int64_t first,
+                const int64_t *second, int64_t kinds, const real *coefficients, const real *rate,
+                const real *strength, const real *touch)
+  {
+    pairs.keep(slots, vectors, reach);
+    for (int j = 0; j < padded(pairs.found); j++)
+      kind[j] = j < pairs.found ? first * kinds + second[pairs.slot[j]] : first * kinds;
+    for (int j = 0; j < padded(pairs.found); j += LANES) {
+      const vec r = load(&pairs.distance[j]), inverse = real(1) / r;
+      Turns turns(r * (PI / PAIR_CUTOFF));
+      vec value{}, slope{};
+      for (int n = 0; n < PAIR_BESSEL; n++) {
+        vec weight;
+        for (int i = 0; i < LANES; i++) weight[i] = coefficients[kind[j + i] * PAIR_BESSEL + n];
+        value += weight * turns.sine;
+        slope += weight * turns.cosine * (real(n + 1) * (PI / PAIR_CUTOFF));
+        turns.next();
+      }
+      value *= PAIR_NORM * inverse;
+      slope = slope * (PAIR_NORM * inverse) - value * inverse;
+      const Ending e(r, vec{} + reach, real(0));
+      store(&energy[j], value * e.value);
+      store(&by_distance[j], slope * e.value + value * e.by_distance);
+      store(&by_reach[j], value * e.by_reach);
+    }
+    for (int j = 0; j < pairs.found; j++) repel(j, reach, rate, strength, touch);
+  }
+
+ private:
+  // add the repulsion of nuclei, which few pairs are near enough for
+  void repel(int j, real reach, const real *rate, const real *strength, const real *touch)
+  {
+    const int64_t k = kind[j];
+    const real r = pairs.distance[j], end = std::min(touch[k], reach);
+    if (r >= end) return;
+    real screened = 0, slope = 0;
+    for (int term = 0; term < 4; term++) {
+      const real part = SCREENING[2 * term] * std::exp(-SCREENING[2 * term + 1] * rate[k] * r);
+      screened += part;
+      slope -= SCREENING[2 * term + 1] * rate[k] * part;
+    }
+    const real u = r / end, bare = strength[k] / r;
+    const real ending = real(1) - u * u * u * (real(10) + u * (real(6) * u - real(15)));
+    const real falling = real(-30) * u * u * (real(1) - u) * (real(1) - u) / end;
+    energy[j] += ending * bare * screened;
+    by_distance[j] += bare * (falling * screened + ending * (slope - screened / r));
+    if (reach < touch[k]) by_reach[j] -= bare * screened * falling * u;
+  }
+};
+
+void pair_energies(int64_t n, int64_t slots, const real *vectors, const real *reach,
+                   const int64_t *first, const int64_t *second, int64_t kinds,
+                   const real *coefficients, const real *rate, const real *strength,
+                   const real *touch, real *energies)
+{
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    PairPotential potential(slots);
+    for (int64_t i = begin; i < end; i++) {
+      potential.evaluate(slots, vectors + i * slots * 3, reach[i], first[i], second + i * slots,
+                         kinds, coefficients, rate, strength, touch);
+      real sum = 0;
+      for (int j = 0; j < potential.pairs.found; j++) sum += potential.energy[j];
+      energies[i] = real(0.5) * sum;
+    }
+  });
+}
+
+void pair_energies_back(int64_t n, int64_t slots, const real *d_energies, const real *vectors,
+                        const real *reach, const int64_t *first, const int64_t *second,
+                        int64_t kinds, const real *coefficients, const real *rate,
+                        const real *strength, const real *touch, real *d_vectors, real *d_reach)
+{
+  std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
+  in_parts(n, [&](int64_t begin, int64_t end) {
+    PairPotential potential(slots);
+    const Pairs &pairs = potential.pairs;
+    for (int64_t i = begin; i < end; i++) {
+      potential.evaluate(slots, vectors + i * slots * 3, reach[i], first[i], second + i * slots,
+                         kinds, coefficients, rate, strength, touch);
+      const real half = real(0.5) * d_energies[i];
+      real sum = 0;
+      for (int j = 0; j < pairs.found; j++) {
+        const real slope = half * potential.by_distance[j];
+        real *to = d_vectors + (i * slots + pairs.slot[j]) * 3;
+        to[0] = slope * pairs.x[j];
+        to[1] = slope * pairs.y[j];
+        to[2] = slope * pairs.z[j];
+        sum += potential.by_reach[j];
+      }
+      d_reach[i] = half * sum;
+    }
+  });
+}
+
+// ------------------------------------------------------------------------------------------------
+// densities of neighbors: vectors [n, slots, 3], reach [n], radial [1 or n, B, C],
 // scale [n, C], table [rows, C], index [n, slots]
 
 struct Densities {
@@ -611,12 +768,13 @@ struct Densities {
   explicit Densities(int64_t slots) : pairs(slots), radial(slots * C), product(slots * C) {}
 
   // the radial functions of the neighbors, and these times what is seen of them
-  void gather(int64_t slots, const real *vectors, const real *endings, const real *weights,
+  void gather(int64_t slots, const real *vectors, real reach, const real *weights,
               const real *table, const int64_t *index, bool with_slopes)
   {
-    pairs.keep(slots, vectors, endings);
+    pairs.keep(slots, vectors, reach);
     // rows lie anywhere: they are asked for long before they are used
     for (int j = 0; j < pairs.found; j++) ask(table + index[pairs.slot[j]] * C);
+    pairs.make_endings(reach);
     pairs.make_waves(with_slopes);
     pairs.make_harmonics();
     multiply(pairs.found, C, B, pairs.waves.data(), 1, pairs.width, weights, C, radial.data(), C);
@@ -628,7 +786,7 @@ struct Densities {
   }
 };
 
-void collect(int64_t n, int64_t slots, const real *vectors, const real *endings,
+void collect(int64_t n, int64_t slots, const real *vectors, const real *reach,
              const real *radial, bool shared, const real *scale, const real *table,
              const int64_t *index, real *density)
 {
@@ -636,7 +794,7 @@ void collect(int64_t n, int64_t slots, const real *vectors, const real *endings,
     Densities near(slots);
     for (int64_t i = begin; i < end; i++) {
       const real *weights = radial + (shared ? 0 : i * B * C);
-      near.gather(slots, vectors + i * slots * 3, endings + i * slots, weights, table,
+      near.gather(slots, vectors + i * slots * 3, reach[i], weights, table,
                   index + i * slots, false);
       real *to = density + i * K * C;
       multiply(K, C, near.pairs.found, near.pairs.harmonics.data(), near.pairs.width, 1,
@@ -650,12 +808,11 @@ void collect(int64_t n, int64_t slots, const real *vectors, const real *endings,
 
 // d_radial: none where the radial functions are shared; d_table: none where it is constant
 void collect_back(int64_t n, int64_t slots, const real *d_density, const real *vectors,
-                  const real *endings, const real *radial, bool shared, const real *scale,
-                  const real *table, const int64_t *index, real *d_vectors, real *d_endings,
+                  const real *reach, const real *radial, bool shared, const real *scale,
+                  const real *table, const int64_t *index, real *d_vectors, real *d_reach,
                   real *d_radial, real *d_table)
 {
   std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
-  std::memset(d_endings, 0, n * slots * sizeof(real));
   // a row of the table belongs to one pair, of one atom
   in_parts(n, [&](int64_t begin, int64_t end) {
     Densities near(slots);
@@ -664,9 +821,10 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
         turned(slots * KP), radial_slopes(slots * C), by_distance(pairs.width);
     for (int64_t i = begin; i < end; i++) {
       const real *weights = radial + (shared ? 0 : i * B * C);
-      near.gather(slots, vectors + i * slots * 3, endings + i * slots, weights, table,
-                  index + i * slots, true);
+      near.gather(slots, vectors + i * slots * 3, reach[i], weights, table, index + i * slots,
+                  true);
       const int found = pairs.found;
+      real by_reach = 0;
       if (d_table)
         for (int j = 0; j < found; j++) ask(d_table + index[i * slots + pairs.slot[j]] * C);
       for (int k = 0; k < K; k++)
@@ -693,9 +851,11 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
           }
           if (!shared) store(&d_product[j * C + c], pairs.ending[j] * g);
         }
-        d_endings[i * slots + pairs.slot[j]] = total(by_ending);
-        by_distance[j] = pairs.ending[j] * total(by_radius);
+        const real slope = total(by_ending);
+        by_reach += slope * pairs.ending_by_reach[j];
+        by_distance[j] = pairs.ending[j] * total(by_radius) + slope * pairs.ending_by_distance[j];
       }
+      d_reach[i] = by_reach;
       pairs.back(by_distance.data(), d_vectors + i * slots * 3);
       if (!shared)
         multiply(B, C, found, pairs.waves.data(), pairs.width, 1, d_product.data(), C,
@@ -706,10 +866,10 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
 
 // ------------------------------------------------------------------------------------------------
 // messages: features [n, K, C], weight [LMAX+1, C, C], scalars [n, C], vectors [n, slots, 3]; those
-// along vectors beyond the longest cutoff are never read, and not written
+// along vectors that are longer than all cutoffs are never read, and not written
 
 void send(int64_t n, int64_t slots, const real *features, const real *weight, const real *scalars,
-          const real *vectors, real *messages, real *field)
+          const real *vectors, real longest, real *messages, real *field)
 {
   in_parts(n, [&](int64_t begin, int64_t end) {
     Pairs pairs(slots);
@@ -722,7 +882,7 @@ void send(int64_t n, int64_t slots, const real *features, const real *weight, co
       for (int64_t i = start; i < start + atoms; i++) {
         real *own = field + i * K * C;
         for (int c = 0; c < C; c++) own[c] += scalars[i * C + c];
-        pairs.keep(slots, vectors + i * slots * 3, nullptr);
+        pairs.keep(slots, vectors + i * slots * 3, longest);
         pairs.make_harmonics();
         multiply(pairs.found, C, K, pairs.harmonics.data(), 1, pairs.width, own, C, rows.data(), C);
         for (int j = 0; j < pairs.found; j++)
@@ -733,8 +893,8 @@ void send(int64_t n, int64_t slots, const real *features, const real *weight, co
 }
 
 void send_back(int64_t n, int64_t slots, const real *d_messages, const real *field,
-               const real *weight, const real *vectors, real *d_features, real *d_scalars,
-               real *d_vectors)
+               const real *weight, const real *vectors, real longest, real *d_features,
+               real *d_scalars, real *d_vectors)
 {
   const auto weight_t = each_transposed(weight, LMAX + 1, C, C);
   std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
@@ -745,7 +905,7 @@ void send_back(int64_t n, int64_t slots, const real *d_messages, const real *fie
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
       for (int64_t i = start; i < start + atoms; i++) {
-        pairs.keep(slots, vectors + i * slots * 3, nullptr);
+        pairs.keep(slots, vectors + i * slots * 3, longest);
         pairs.make_harmonics();
         const int found = pairs.found;
         for (int j = 0; j < found; j++)
@@ -809,23 +969,23 @@ Number *make(std::initializer_list<int64_t> sizes, AtenTensorHandle *made)
 }
 
 AOTITorchError collect_back(AtenTensorHandle d_density, AtenTensorHandle vectors,
-                            AtenTensorHandle endings, AtenTensorHandle radial,
+                            AtenTensorHandle reach, AtenTensorHandle radial,
                             AtenTensorHandle scale, AtenTensorHandle table, AtenTensorHandle index,
-                            AtenTensorHandle *d_vectors, AtenTensorHandle *d_endings,
+                            AtenTensorHandle *d_vectors, AtenTensorHandle *d_reach,
                             AtenTensorHandle *d_radial, AtenTensorHandle *d_table)
 {
-  if (!contiguous({d_density, vectors, endings, radial, scale, table, index})) return BAD;
+  if (!contiguous({d_density, vectors, reach, radial, scale, table, index})) return BAD;
   const int64_t n = size(vectors, 0), slots = size(vectors, 1), rows = size(table, 0);
   const bool shared = size(radial, 0) == 1;
-  real *to_vectors = make({n, slots, 3}, d_vectors), *to_endings = make({n, slots}, d_endings);
+  real *to_vectors = make({n, slots, 3}, d_vectors), *to_reach = make({n}, d_reach);
   real *to_radial = make({shared ? 0 : n, B, C}, d_radial);
   real *to_table = nullptr;
   if (d_table) {
     to_table = make({rows, C}, d_table);
     std::memset(to_table, 0, rows * C * sizeof(real));
   }
-  collect_back(n, slots, data(d_density), data(vectors), data(endings), data(radial), shared,
-               data(scale), data(table), data<int64_t>(index), to_vectors, to_endings, to_radial,
+  collect_back(n, slots, data(d_density), data(vectors), data(reach), data(radial), shared,
+               data(scale), data(table), data<int64_t>(index), to_vectors, to_reach, to_radial,
                to_table);
   return GOOD;
 }
@@ -833,6 +993,37 @@ AOTITorchError collect_back(AtenTensorHandle d_density, AtenTensorHandle vectors
 }  // namespace
 
 extern "C" {
+
+AOTITorchError aoti_torch_cpu_pair_energies(AtenTensorHandle vectors, AtenTensorHandle reach,
+                                            AtenTensorHandle first, AtenTensorHandle second,
+                                            AtenTensorHandle coefficients, AtenTensorHandle rate,
+                                            AtenTensorHandle strength, AtenTensorHandle touch,
+                                            AtenTensorHandle *energies)
+{
+  if (!contiguous({vectors, reach, first, second, coefficients, rate, strength, touch}))
+    return BAD;
+  const int64_t n = size(vectors, 0);
+  pair_energies(n, size(vectors, 1), data(vectors), data(reach), data<int64_t>(first),
+                data<int64_t>(second), size(rate, 0), data(coefficients), data(rate),
+                data(strength), data(touch), make({n}, energies));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_pair_energies_back(
+    AtenTensorHandle d_energies, AtenTensorHandle vectors, AtenTensorHandle reach,
+    AtenTensorHandle first, AtenTensorHandle second, AtenTensorHandle coefficients,
+    AtenTensorHandle rate, AtenTensorHandle strength, AtenTensorHandle touch,
+    AtenTensorHandle *d_vectors, AtenTensorHandle *d_reach)
+{
+  if (!contiguous({d_energies, vectors, reach, first, second, coefficients, rate, strength, touch}))
+    return BAD;
+  const int64_t n = size(vectors, 0), slots = size(vectors, 1);
+  real *to_vectors = make({n, slots, 3}, d_vectors);
+  pair_energies_back(n, slots, data(d_energies), data(vectors), data(reach), data<int64_t>(first),
+                     data<int64_t>(second), size(rate, 0), data(coefficients), data(rate),
+                     data(strength), data(touch), to_vectors, make({n}, d_reach));
+  return GOOD;
+}
 
 AOTITorchError aoti_torch_cpu_vectors(AtenTensorHandle positions, AtenTensorHandle cell,
                                       AtenTensorHandle index, AtenTensorHandle shift,
@@ -900,60 +1091,60 @@ AOTITorchError aoti_torch_cpu_product_back(
   return GOOD;
 }
 
-AOTITorchError aoti_torch_cpu_collect(AtenTensorHandle vectors, AtenTensorHandle endings,
+AOTITorchError aoti_torch_cpu_collect(AtenTensorHandle vectors, AtenTensorHandle reach,
                                       AtenTensorHandle radial, AtenTensorHandle scale,
                                       AtenTensorHandle table, AtenTensorHandle index, int64_t,
                                       AtenTensorHandle *density)
 {
-  if (!contiguous({vectors, endings, radial, scale, table, index})) return BAD;
+  if (!contiguous({vectors, reach, radial, scale, table, index})) return BAD;
   const int64_t n = size(vectors, 0);
-  collect(n, size(vectors, 1), data(vectors), data(endings), data(radial), size(radial, 0) == 1,
+  collect(n, size(vectors, 1), data(vectors), data(reach), data(radial), size(radial, 0) == 1,
           data(scale), data(table), data<int64_t>(index), make({n, K, C}, density));
   return GOOD;
 }
 
 AOTITorchError aoti_torch_cpu_collect_messages_back(
-    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle endings,
+    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle reach,
     AtenTensorHandle radial, AtenTensorHandle scale, AtenTensorHandle table,
-    AtenTensorHandle index, AtenTensorHandle *d_vectors, AtenTensorHandle *d_endings,
+    AtenTensorHandle index, AtenTensorHandle *d_vectors, AtenTensorHandle *d_reach,
     AtenTensorHandle *d_radial, AtenTensorHandle *d_table)
 {
-  return collect_back(d_density, vectors, endings, radial, scale, table, index, d_vectors,
-                      d_endings, d_radial, d_table);
+  return collect_back(d_density, vectors, reach, radial, scale, table, index, d_vectors,
+                      d_reach, d_radial, d_table);
 }
 
 AOTITorchError aoti_torch_cpu_collect_elements_back(
-    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle endings,
+    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle reach,
     AtenTensorHandle radial, AtenTensorHandle scale, AtenTensorHandle table,
-    AtenTensorHandle index, AtenTensorHandle *d_vectors, AtenTensorHandle *d_endings,
+    AtenTensorHandle index, AtenTensorHandle *d_vectors, AtenTensorHandle *d_reach,
     AtenTensorHandle *d_radial)
 {
-  return collect_back(d_density, vectors, endings, radial, scale, table, index, d_vectors,
-                      d_endings, d_radial, nullptr);
+  return collect_back(d_density, vectors, reach, radial, scale, table, index, d_vectors,
+                      d_reach, d_radial, nullptr);
 }
 
 AOTITorchError aoti_torch_cpu_send(AtenTensorHandle features, AtenTensorHandle weight,
                                    AtenTensorHandle scalars, AtenTensorHandle vectors,
-                                   AtenTensorHandle *messages, AtenTensorHandle *field)
+                                   AtenTensorHandle longest, AtenTensorHandle *messages, AtenTensorHandle *field)
 {
   if (!contiguous({features, weight, scalars, vectors})) return BAD;
   const int64_t n = size(features, 0), slots = size(vectors, 1);
   real *to_messages = make({n, slots, C}, messages);
-  send(n, slots, data(features), data(weight), data(scalars), data(vectors), to_messages,
-       make({n, K, C}, field));
+  send(n, slots, data(features), data(weight), data(scalars), data(vectors), *data(longest),
+       to_messages, make({n, K, C}, field));
   return GOOD;
 }
 
 AOTITorchError aoti_torch_cpu_send_back(AtenTensorHandle d_messages, AtenTensorHandle field,
                                         AtenTensorHandle weight, AtenTensorHandle vectors,
-                                        AtenTensorHandle *d_features, AtenTensorHandle *d_scalars,
+                                        AtenTensorHandle longest, AtenTensorHandle *d_features, AtenTensorHandle *d_scalars,
                                         AtenTensorHandle *d_vectors)
 {
   if (!contiguous({d_messages, field, weight, vectors})) return BAD;
   const int64_t n = size(field, 0), slots = size(vectors, 1);
   real *to_features = make({n, K, C}, d_features), *to_scalars = make({n, C}, d_scalars);
-  send_back(n, slots, data(d_messages), data(field), data(weight), data(vectors), to_features,
-            to_scalars, make({n, slots, 3}, d_vectors));
+  send_back(n, slots, data(d_messages), data(field), data(weight), data(vectors), *data(longest),
+            to_features, to_scalars, make({n, slots, 3}, d_vectors));
   return GOOD;
 }
 

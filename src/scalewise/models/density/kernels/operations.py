@@ -21,19 +21,26 @@ SCHEMAS: Final = {
     "Tensor example) -> Tensor",
     "vectors_back": "(Tensor d_vectors, Tensor positions, Tensor cell, Tensor index, Tensor shift, "
     "Tensor mask) -> (Tensor, Tensor)",
-    "collect": "(Tensor vectors, Tensor endings, Tensor radial, Tensor scale, Tensor table, "
+    "pair_energies": "(Tensor vectors, Tensor reach, Tensor first, Tensor second, "
+    "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> Tensor",
+    "pair_energies_back": "(Tensor d_energies, Tensor vectors, Tensor reach, Tensor first, "
+    "Tensor second, Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> "
+    "(Tensor, Tensor)",
+    "collect": "(Tensor vectors, Tensor reach, Tensor radial, Tensor scale, Tensor table, "
     "Tensor index, int components) -> Tensor",
-    "collect_messages_back": "(Tensor d_density, Tensor vectors, Tensor endings, Tensor radial, "
+    "collect_messages_back": "(Tensor d_density, Tensor vectors, Tensor reach, Tensor radial, "
     "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor, Tensor)",
-    "collect_elements_back": "(Tensor d_density, Tensor vectors, Tensor endings, Tensor radial, "
+    "collect_elements_back": "(Tensor d_density, Tensor vectors, Tensor reach, Tensor radial, "
     "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor)",
     "product": "(Tensor features, Tensor mix, Tensor first, Tensor bias, Tensor second, "
     "Tensor second_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     "product_back": "(Tensor d_scalars, Tensor d_field, Tensor d_product, Tensor field, "
     "Tensor product, Tensor other, Tensor before_first, Tensor before_second, Tensor factor, "
     "Tensor mix, Tensor first, Tensor second) -> (Tensor, Tensor)",
-    "send": "(Tensor features, Tensor weight, Tensor scalars, Tensor vectors) -> (Tensor, Tensor)",
-    "send_back": "(Tensor d_messages, Tensor field, Tensor weight, Tensor vectors) -> "
+    "send": "(Tensor features, Tensor weight, Tensor scalars, Tensor vectors, Tensor longest) -> "
+    "(Tensor, Tensor)",
+    "send_back": "(Tensor d_messages, Tensor field, Tensor weight, Tensor vectors, "
+    "Tensor longest) -> "
     "(Tensor, Tensor, Tensor)",
 }
 
@@ -63,9 +70,34 @@ def vectors(
     return found
 
 
+def pair_energies(
+    vectors: Tensor,
+    reach: Tensor,
+    first: Tensor,
+    second: Tensor,
+    coefficients: Tensor,
+    nuclei: tuple[Tensor, Tensor, Tensor],
+) -> Tensor:
+    """Energies of the pair potential, eV [n].
+
+    Parameters
+    ----------
+    vectors, reach
+        As for :func:`collect`; ``reach`` is at most the potential's own cutoff.
+    first, second
+        Elements of the atoms [n] and of their neighbors [n, s].
+    coefficients, nuclei
+        Of :class:`scalewise.models.density.pair_baseline.PairBaseline`, for each pair of elements
+        [kinds, kinds, ...], constant.
+    """
+    given = (vectors, reach, first, second, coefficients, *nuclei)
+    found: Tensor = _PairEnergies.apply(*(t.contiguous() for t in given))  # type: ignore[no-untyped-call]
+    return found
+
+
 def collect(
     vectors: Tensor,
-    endings: Tensor,
+    reach: Tensor,
     radial: Tensor,
     scale: Tensor,
     table: Tensor,
@@ -78,9 +110,9 @@ def collect(
 
     Parameters
     ----------
-    vectors, endings
-        To the neighbors, Å [n, s, 3], and their envelopes f [n, s]; where an envelope is zero,
-        there is no neighbor.
+    vectors, reach
+        To the neighbors, Å [n, s, 3], and where the envelope f of each atom ends, Å [n]; what is
+        farther counts as no neighbor.
     radial
         The weights W of the Bessel functions, of all atoms [1, b, c] or of each [n, b, c].
     scale
@@ -90,7 +122,7 @@ def collect(
     components
         k, of a function on the sphere.
     """
-    given = (vectors, endings, radial, scale, table, index)
+    given = (vectors, reach, radial, scale, table, index)
     found: Tensor = _Collect.apply(*(t.contiguous() for t in given), components)  # type: ignore[no-untyped-call]
     return found
 
@@ -119,13 +151,15 @@ def product(
     return found[0], found[1], found[2]
 
 
-def send(features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor) -> Tensor:
+def send(
+    features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor, longest: Tensor
+) -> Tensor:
     """Mixed features [n, k, c], with scalars [n, c] added, seen along vectors [n, s, c].
 
-    ``weight`` [l_max+1, c, c] is constant, ``vectors`` [n, s, 3] are in Å. Along vectors longer
-    than the longest cutoff of the network the values are undefined.
+    ``weight`` [l_max+1, c, c] is constant, ``vectors`` [n, s, 3] are in Å. Along vectors that are
+    longer than ``longest`` [1], Å, the values are undefined.
     """
-    given = (features, weight, scalars, vectors)
+    given = (features, weight, scalars, vectors, longest)
     found: Tensor = _Send.apply(*(t.contiguous() for t in given))[0]  # type: ignore[no-untyped-call]
     return found
 
@@ -144,7 +178,7 @@ def _vectors_back_shapes(
 
 def _collect_shapes(
     vectors: Tensor,
-    endings: Tensor,
+    reach: Tensor,
     radial: Tensor,
     scale: Tensor,
     table: Tensor,
@@ -157,7 +191,7 @@ def _collect_shapes(
 def _collect_elements_back_shapes(
     d_density: Tensor,
     vectors: Tensor,
-    endings: Tensor,
+    reach: Tensor,
     radial: Tensor,
     scale: Tensor,
     table: Tensor,
@@ -165,13 +199,13 @@ def _collect_elements_back_shapes(
 ) -> tuple[Tensor, Tensor, Tensor]:
     # radial functions of all atoms are weights, and constant
     atoms = 0 if radial.shape[0] == 1 else vectors.shape[0]
-    return _like(vectors), _like(endings), radial.new_empty(atoms, *radial.shape[1:])
+    return _like(vectors), _like(reach), radial.new_empty(atoms, *radial.shape[1:])
 
 
 def _collect_messages_back_shapes(
     d_density: Tensor,
     vectors: Tensor,
-    endings: Tensor,
+    reach: Tensor,
     radial: Tensor,
     scale: Tensor,
     table: Tensor,
@@ -179,7 +213,7 @@ def _collect_messages_back_shapes(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     atoms = 0 if radial.shape[0] == 1 else vectors.shape[0]
     d_radial = radial.new_empty(atoms, *radial.shape[1:])
-    return _like(vectors), _like(endings), d_radial, _like(table)
+    return _like(vectors), _like(reach), d_radial, _like(table)
 
 
 def _product_shapes(
@@ -196,14 +230,14 @@ def _product_back_shapes(
 
 
 def _send_shapes(
-    features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor
+    features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor, longest: Tensor
 ) -> tuple[Tensor, Tensor]:
     atoms, slots = features.shape[0], vectors.shape[1]
     return features.new_empty(atoms, slots, features.shape[2]), _like(features)
 
 
 def _send_back_shapes(
-    d_messages: Tensor, field: Tensor, weight: Tensor, vectors: Tensor
+    d_messages: Tensor, field: Tensor, weight: Tensor, vectors: Tensor, longest: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _like(field), field.new_empty(field.shape[0], field.shape[2]), _like(vectors)
 
@@ -212,8 +246,20 @@ def _like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
+def _pair_energies_shapes(vectors: Tensor, reach: Tensor, *rest: Tensor) -> Tensor:
+    return _like(reach)
+
+
+def _pair_energies_back_shapes(
+    d_energies: Tensor, vectors: Tensor, reach: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensor]:
+    return _like(vectors), _like(reach)
+
+
 _SHAPES: Final[dict[str, Callable[..., Any]]] = {
     "vectors": _vectors_shapes,
+    "pair_energies": _pair_energies_shapes,
+    "pair_energies_back": _pair_energies_back_shapes,
     "vectors_back": _vectors_back_shapes,
     "collect": _collect_shapes,
     "collect_elements_back": _collect_elements_back_shapes,
@@ -241,6 +287,22 @@ class _Vectors(torch.autograd.Function):
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         found = _OPERATIONS.vectors_back(slope.contiguous(), *ctx.saved_tensors)
         return found[0], found[1], None, None, None, None
+
+
+class _PairEnergies(torch.autograd.Function):
+    @staticmethod
+    def forward(*given: Tensor) -> Tensor:
+        found: Tensor = _OPERATIONS.pair_energies(*given)
+        return found
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
+        found = _OPERATIONS.pair_energies_back(slope.contiguous(), *ctx.saved_tensors)
+        return found[0], found[1], None, None, None, None, None, None
 
 
 class _Collect(torch.autograd.Function):
@@ -291,11 +353,11 @@ class _Send(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, weight, _, vectors = inputs
-        ctx.save_for_backward(output[1], weight, vectors)
+        _, weight, _, vectors, longest = inputs
+        ctx.save_for_backward(output[1], weight, vectors, longest)
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         found = _OPERATIONS.send_back(slope.contiguous(), *ctx.saved_tensors)
-        return found[0], None, found[1], found[2]
+        return found[0], None, found[1], found[2], None

@@ -66,6 +66,7 @@ def main() -> None:
                 dynamics = VelocityVerlet(atoms, given.plain * units.fs)
             else:
                 short = ScalewiseCalculator(potential, **options)
+                short.use_lists_of(atoms.calc)
                 number = round(step / part)
                 steps = InnerSteps(atoms, short, number)
                 dynamics = TwoStepVerlet(atoms, step * units.fs, steps)

@@ -118,6 +118,24 @@ class ScalewiseCalculator(Calculator):
         self.reset()
         self._lists.forget()
 
+    def use_lists_of(self, other: ScalewiseCalculator) -> None:
+        """Use the neighbor list of another calculator of the same atoms, if it serves.
+
+        It does where that potential is of the same elements, sees as far, and takes lists of the
+        same type; else, and with a first layer that sees less, this one keeps its own.
+        """
+        own, whole = self.potential, other.potential
+        serves = (
+            own.network.elements == whole.network.elements
+            and own.takes_lists_of(whole.cutoff + other.skin, own.cutoff)
+            and own.cutoff <= whole.cutoff
+            and own.network.settings.first_layer_cutoff is None
+            and not own.network.settings.charges
+            and (own.device, own.dtype) == (whole.device, whole.dtype)
+        )
+        if serves:
+            self._lists = other._lists
+
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE does not look at the total charge."""
         changes: list[str] = super().check_state(atoms, tol)

@@ -28,7 +28,7 @@ from scalewise.models.protocol import OWN_SCALE, LongRange, Prediction, Scale, k
 from scalewise.models.scale import ResolvedScale
 
 #: How much longer lists may be than a cutoff: pairs beyond it take less time than trimming does.
-LONGER: Final = 1.3
+LONGER: Final = 1.5
 
 
 @dataclass(frozen=True, eq=False)

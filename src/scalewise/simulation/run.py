@@ -196,6 +196,7 @@ class _Simulation:
         if inner is not None:
             compiled = self.calculator.potential.compiled
             self.inner = ScalewiseCalculator(inner, dtype=dtype, compiled=compiled)
+            self.inner.use_lists_of(self.calculator)
         own = settings.cutoff is None and potential.adaptive_cutoff is not None
         self.symbols = sorted(set(self.atoms.get_chemical_symbols())) if own else []
         columns = (*COLUMNS, *(CUTOFF + s for s in self.symbols))
@@ -225,9 +226,7 @@ class _Simulation:
         settings = self.settings
         if settings.compile == "never":
             return False
-        # short cutoffs of an adaptive cutoff are quicker without, where atoms are sorted by them
-        adapts = settings.cutoff is None and potential.adaptive_cutoff is not None
-        pays = settings.compiles(atoms) and compiler_found() and not adapts
+        pays = settings.compiles(atoms) and compiler_found()
         if settings.compile == "always" or (pays and not potential.compiled):
             self.progress.message("compiling, or loading what was compiled before")
         return settings.compile == "always" or potential.compiled or pays

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from scalewise.core.settings import Length, Settings
 
-#: Steps times atoms from which compiling pays: they take two minutes less of five.
-COMPILE_PAYS: Final = 2_500_000
+#: Steps times atoms from which compiling, for half a minute, pays: they take a minute less.
+COMPILE_PAYS: Final = 600_000
 #: fs: a step that is longer says that a unit was mistaken.
 LONGEST_STEP: Final = 20.0
 

@@ -151,7 +151,7 @@ def test_the_answer_for_the_system() -> None:
 
 
 def test_long_range_is_unlearned_slowly() -> None:
-    """A TIP3P solution after 1,600 steps: forks without long range err by 8.1, those with it by 6.0.
+    """A TIP3P solution after 1,600 steps: forks err by 8.1 without long range, by 6.0 with it.
 
     Potentials of their own differ by 9 % in the end.
     """

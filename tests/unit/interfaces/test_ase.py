@@ -17,6 +17,7 @@ from scalewise.core.errors import InputError
 from scalewise.data.structure import Structure
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models import checkpoint
+from scalewise.models.programs.evaluation import Programs
 from support import salt_frame, untrained
 
 
@@ -64,6 +65,38 @@ def test_the_list_is_kept_while_it_holds() -> None:
     atoms.set_cell(atoms.cell * 1.01, scale_atoms=True)
     atoms.get_forces()
     assert atoms.calc._lists.buffered is not kept
+
+
+@pytest.mark.parametrize(
+    ("changed", "serves"),
+    [
+        ({}, True),
+        ({"elements": (8, 11, 17)}, False),
+        ({"cutoff": 6.0}, False),
+        ({"cutoff": 2.5}, False),
+        ({"charges": True}, False),
+        ({"ladder": (3.0, 4.5), "first_layer_cutoff": 3.5, "layers": 2}, False),
+        ({"dtype": torch.float32}, False),
+    ],
+    ids=str,
+)
+def test_a_list_serves_two_potentials(
+    changed: dict, serves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of a potential which sees farther; with programs, whose kernels leave out the rest."""
+    monkeypatch.setattr(Programs, "__call__", lambda *_: None)  # as without a compiler
+    whole = ScalewiseCalculator(untrained((11, 17), cutoff=5.0), compiled=True)
+    given = {"elements": (11, 17), "cutoff": 4.5, "layers": 1, "charges": False, **changed}
+    if "ladder" in given:
+        del given["cutoff"]
+    inner = untrained(given.pop("elements"), **given)
+    own, shared = (ScalewiseCalculator(inner, compiled=True) for _ in range(2))
+    shared.use_lists_of(whole)
+    assert (shared._lists is whole._lists) == serves
+    atoms = salt_frame(n=12, box=9.0).to_ase()
+    np.testing.assert_allclose(
+        shared.get_property("forces", atoms), own.get_property("forces", atoms), atol=1e-6
+    )
 
 
 def test_dynamics_conserve_the_energy() -> None:

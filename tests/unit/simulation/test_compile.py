@@ -53,15 +53,3 @@ def test_programs_are_used_where_they_pay(
     with pytest.raises(StopError):
         sw.simulate(potential, frame.to_ase(), settings, tmp_path)
     assert used == [expected]
-
-
-def test_an_adaptive_cutoff_is_quicker_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    adaptive = untrained(ladder=(3.0, 5.0), adaptive_cutoff={"by": "element"})
-    settings = sw.SimulationSettings(picoseconds=1e6, device="cpu")
-    monkeypatch.setattr(run, "compiler_found", lambda: True)
-    simulation = object.__new__(run._Simulation)
-    simulation.settings, simulation.progress = settings, sw.Messages(lambda _: None)
-    assert not simulation._compiled(adaptive, 100)
-    assert simulation._compiled(untrained(), 100)

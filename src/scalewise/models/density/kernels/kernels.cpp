@@ -396,17 +396,21 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
 // vectors to neighbors: positions [atoms, 3], cell [3, 3], index and mask [n, slots], shift
 // [n, slots, 3], or none
 
+inline bool crosses(const int32_t *shift) { return (shift[0] | shift[1] | shift[2]) != 0; }
+
 void make_vectors(int64_t n, int64_t slots, const double *positions, const double *cell,
                   const int64_t *index, const int32_t *shift, const bool *mask, real *vectors)
 {
   for (int64_t i = 0; i < n; i++)
-    for (int64_t p = i * slots; p < (i + 1) * slots; p++)
+    for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
+      const bool elsewhere = shift && crosses(shift + 3 * p);
       for (int axis = 0; axis < 3; axis++) {
         double apart = positions[3 * index[p] + axis] - positions[3 * i + axis];
-        if (shift)
+        if (elsewhere)
           for (int row = 0; row < 3; row++) apart += shift[3 * p + row] * cell[3 * row + axis];
         vectors[3 * p + axis] = mask[p] ? real(apart) : FAR;
       }
+    }
 }
 
 void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const int64_t *index,
@@ -415,12 +419,14 @@ void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const in
 {
   for (int64_t i = 0; i < n; i++)
     for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
-      if (!mask[p]) continue;
+      const real *slope = d_vectors + 3 * p;
+      if (!mask[p] || (slope[0] == 0 && slope[1] == 0 && slope[2] == 0)) continue;
+      const bool elsewhere = shift && crosses(shift + 3 * p);
       for (int axis = 0; axis < 3; axis++) {
-        const double d = d_vectors[3 * p + axis];
+        const double d = slope[axis];
         d_positions[3 * index[p] + axis] += d;
         d_positions[3 * i + axis] -= d;
-        if (shift)
+        if (elsewhere)
           for (int row = 0; row < 3; row++) d_cell[3 * row + axis] += shift[3 * p + row] * d;
       }
     }

@@ -435,44 +435,53 @@ void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const in
 // ------------------------------------------------------------------------------------------------
 // functions of distances
 
-constexpr real PI = real(3.14159265358979323846);
+constexpr double PI = 3.14159265358979323846;
 
 // sine and cosine of an angle from 0 to pi, then of its multiples: powers of exp(i angle), whose
-// errors grow with the multiple alone
+// errors grow with the multiple, and which are in double precision therefore
 struct Turns {
   vec sine, cosine;
 
-  explicit Turns(vec angle)
+  explicit Turns(vec distance, double speed)
   {
-    constexpr int TERMS = sizeof(real) == 4 ? 7 : 12;
+    constexpr int TERMS = sizeof(real) == 4 ? 8 : 12;
     // series in t = angle - pi / 2; sin(angle) = cos t, cos(angle) = -sin t
-    const vec t = angle - PI / 2, tt = t * t;
-    real over_sine = 1, over_cosine = 1;
-    real at_sine[TERMS], at_cosine[TERMS];
+    const wide t = __builtin_convertvector(distance, wide) * speed - PI / 2, tt = t * t;
+    double over_sine = 1, over_cosine = 1;
+    double at_sine[TERMS], at_cosine[TERMS];
     for (int n = 0; n < TERMS; n++) {
       at_sine[n] = over_sine;
       at_cosine[n] = over_cosine;
-      over_cosine /= -real((2 * n + 1) * (2 * n + 2));
-      over_sine /= -real((2 * n + 2) * (2 * n + 3));
+      over_cosine /= -double((2 * n + 1) * (2 * n + 2));
+      over_sine /= -double((2 * n + 2) * (2 * n + 3));
     }
-    vec sines{}, cosines{};
+    wide sines{}, cosines{};
     for (int n = TERMS - 1; n >= 0; n--) {
       sines = sines * tt + at_sine[n];
       cosines = cosines * tt + at_cosine[n];
     }
-    sine = first_sine = cosines;
-    cosine = first_cosine = -sines * t;
+    s = first_s = cosines;
+    c = first_c = -sines * t;
+    round();
   }
 
   void next()
   {
-    const vec turned = sine * first_cosine + cosine * first_sine;
-    cosine = cosine * first_cosine - sine * first_sine;
-    sine = turned;
+    const wide turned = s * first_c + c * first_s;
+    c = c * first_c - s * first_s;
+    s = turned;
+    round();
   }
 
  private:
-  vec first_sine, first_cosine;
+  typedef double wide __attribute__((vector_size(LANES * sizeof(double))));
+  wide s, c, first_s, first_c;
+
+  void round()
+  {
+    sine = __builtin_convertvector(s, vec);
+    cosine = __builtin_convertvector(c, vec);
+  }
 };
 
 // radial.py's envelope over the last `over` of a cutoff, or, with zero, over all of it, and its
@@ -552,12 +561,12 @@ struct Pairs {
   {
     for (int j = 0; j < padded(found); j += LANES) {
       const vec r = load(&distance[j]), inverse = real(1) / r;
-      Turns turns(r * (PI / CUTOFF));
+      Turns turns(r, PI / CUTOFF);
       for (int n = 0; n < B; n++) {
         const vec wave = NORM[n] * turns.sine * inverse;
         store(&waves[n * width + j], wave);
         if (with_slopes) {
-          const real speed = NORM[n] * (real(n + 1) * (PI / CUTOFF));
+          const real speed = NORM[n] * real((n + 1) * (PI / CUTOFF));
           store(&wave_slopes[n * width + j], (speed * turns.cosine - wave) * inverse);
         }
         turns.next();
@@ -678,13 +687,13 @@ struct PairPotential {
       kind[j] = j < pairs.found ? first * kinds + second[pairs.slot[j]] : first * kinds;
     for (int j = 0; j < padded(pairs.found); j += LANES) {
       const vec r = load(&pairs.distance[j]), inverse = real(1) / r;
-      Turns turns(r * (PI / PAIR_CUTOFF));
+      Turns turns(r, PI / PAIR_CUTOFF);
       vec value{}, slope{};
       for (int n = 0; n < PAIR_BESSEL; n++) {
         vec weight;
         for (int i = 0; i < LANES; i++) weight[i] = coefficients[kind[j + i] * PAIR_BESSEL + n];
         value += weight * turns.sine;
-        slope += weight * turns.cosine * (real(n + 1) * (PI / PAIR_CUTOFF));
+        slope += weight * turns.cosine * real((n + 1) * (PI / PAIR_CUTOFF));
         turns.next();
       }
       value *= PAIR_NORM * inverse;

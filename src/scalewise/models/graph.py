@@ -316,9 +316,11 @@ def _slots(count: np.ndarray) -> int:
 def _nearest_first(i: np.ndarray, distance: np.ndarray, atoms: int) -> np.ndarray:
     """Order of directed pairs by their first atom, then by distance."""
     order = np.argsort(distance)
-    # numpy sorts short integers in linear time
-    short = np.uint16 if atoms <= 2**16 else np.int64
-    return order[np.argsort(i[order].astype(short), kind="stable")]
+    # numpy sorts short integers in linear time: digit by digit
+    for digit in range(0, max(1, atoms.bit_length()), 16):
+        key = (i[order] >> digit).astype(np.uint16)
+        order = order[np.argsort(key, kind="stable")]
+    return order
 
 
 def check_elements(frame: Structure, elements: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Final
 
 from torch import Tensor
 
@@ -21,6 +22,10 @@ from scalewise.models.programs.compiling import (
 )
 from scalewise.models.programs.inputs import Boundary, Inputs, Kind
 from scalewise.models.scale import ResolvedScale
+
+#: Atoms from which programs with kernels leave a structure to blocks: they take 50 kB of memory per
+#: atom.
+KERNELS_TO: Final = 240_000
 
 
 class Programs:
@@ -52,7 +57,8 @@ class Programs:
         InputError
             As :func:`scalewise.models.programs.compiling.compile_program` and ``load_program``.
         """
-        if graph.cell.shape[0] > 1 or graph.bins or positions.shape[0] >= BLOCKS_FROM:
+        most = KERNELS_TO if positions.device.type == "cpu" else BLOCKS_FROM
+        if graph.cell.shape[0] > 1 or graph.bins or positions.shape[0] >= most:
             return None
         long_range = scale.long_range is not None
         kind = Kind(

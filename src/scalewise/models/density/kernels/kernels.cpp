@@ -491,7 +491,8 @@ struct Ending {
 
   Ending(vec distance, vec reach, real over)
   {
-    const vec zero{}, one = zero + real(1), inverse = over > 0 ? zero + real(1) / over : one / reach;
+    const vec zero{}, one = zero + real(1);
+    const vec inverse = over > 0 ? zero + real(1) / over : one / reach;
     vec u = over > 0 ? one + (distance - reach) * inverse : distance * inverse;
     u = u < zero ? zero : u;
     u = u > one ? one : u;
@@ -518,7 +519,7 @@ struct Pairs {
   {
   }
 
-  // keep the pairs of an atom that are nearer than a length; others are padding, or too far to count
+  // keep the pairs of an atom that are nearer than a length; others are padding, or too far away
   void keep(int64_t slots, const real *vectors, real length)
   {
     found = 0;
@@ -1140,7 +1141,8 @@ AOTITorchError aoti_torch_cpu_collect_elements_back(
 
 AOTITorchError aoti_torch_cpu_send(AtenTensorHandle features, AtenTensorHandle weight,
                                    AtenTensorHandle scalars, AtenTensorHandle vectors,
-                                   AtenTensorHandle longest, AtenTensorHandle *messages, AtenTensorHandle *field)
+                                   AtenTensorHandle longest, AtenTensorHandle *messages,
+                                   AtenTensorHandle *field)
 {
   if (!contiguous({features, weight, scalars, vectors})) return BAD;
   const int64_t n = size(features, 0), slots = size(vectors, 1);
@@ -1152,8 +1154,8 @@ AOTITorchError aoti_torch_cpu_send(AtenTensorHandle features, AtenTensorHandle w
 
 AOTITorchError aoti_torch_cpu_send_back(AtenTensorHandle d_messages, AtenTensorHandle field,
                                         AtenTensorHandle weight, AtenTensorHandle vectors,
-                                        AtenTensorHandle longest, AtenTensorHandle *d_features, AtenTensorHandle *d_scalars,
-                                        AtenTensorHandle *d_vectors)
+                                        AtenTensorHandle longest, AtenTensorHandle *d_features,
+                                        AtenTensorHandle *d_scalars, AtenTensorHandle *d_vectors)
 {
   if (!contiguous({d_messages, field, weight, vectors})) return BAD;
   const int64_t n = size(field, 0), slots = size(vectors, 1);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,3 +145,27 @@ def test_a_compiler_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match=r"no C\+\+ compiler"):
         build_kernels(NetworkSettings(), torch.float32, tmp_path)
+
+
+@needs_compiler
+def test_programs_do_without_kernels_that_do_not_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "kernels.cpp"
+    broken.write_text("this is no C++")
+    monkeypatch.setattr(build, "SOURCE", broken)
+    compiled: list[tuple[str, dict]] = []
+
+    def compile_and_package(exported: Any, package_path: str, inductor_configs: dict) -> None:
+        compiled.append((str(exported.graph), inductor_configs))
+        Path(package_path).write_bytes(b"")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_and_package)
+    network = untrained(layers=1, charges=False).network
+    with pytest.warns(UserWarning, match=r"programs have no kernels.* the compiler failed"):
+        compile_program(network, Kind(False), tmp_path / "program.pt2")
+    monkeypatch.undo()
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_and_package)
+    compile_program(network, Kind(False), tmp_path / "program.pt2")
+    assert ["scalewise.collect" in graph for graph, _ in compiled] == [False, True]
+    assert ["aot_inductor.custom_op_libs" in options for _, options in compiled] == [False, True]

@@ -153,6 +153,11 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
     ------
     InputError
         No C++ compiler, or one that fails.
+
+    Warns
+    -----
+    UserWarning
+        The kernels do not compile; the program has none.
     """
     if not compiler_found():
         raise InputError(
@@ -162,11 +167,14 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
         )
     module, inputs = module_of(network, kind)
     tensors = inputs.tensors()
-    kernels = kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
+    on_cpu = kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(DYNAMIC.get(n, ()), auto) or None for n in inputs.names())
+    # sums over neighbors are slower in threads; matrix products have their own
+    options: dict[str, object] = {"cpp.threads": 1}
+    linked = _kernels(network, options) if on_cpu else nullcontext(False)
     try:
-        with _quiet(), replacing(path) as temporary:
+        with linked as kernels, _quiet(), replacing(path) as temporary:
             with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
                 with tracing(kernels=kernels):
                     graph = make_fx(
@@ -175,12 +183,9 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
                         _allow_non_fake_inputs=True,
                     )(*tensors)
                 exported = torch.export.export(graph, tensors, dynamic_shapes=shapes, strict=False)
-            # sums over neighbors are slower in threads; matrix products have their own
-            options: dict[str, object] = {"cpp.threads": 1}
-            with _linked(network, options) if kernels else nullcontext():
-                torch._inductor.aoti_compile_and_package(
-                    exported, package_path=str(temporary), inductor_configs=options
-                )
+            torch._inductor.aoti_compile_and_package(
+                exported, package_path=str(temporary), inductor_configs=options
+            )
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         what = f"the compiler failed ({reason})"
@@ -201,17 +206,23 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
 
 
 @contextmanager
-def _linked(network: Network, options: dict[str, object]) -> Iterator[None]:
-    """Let the compiler link programs with the kernels of a network."""
+def _kernels(network: Network, options: dict[str, object]) -> Iterator[bool]:
+    """Build the kernels of a network, and let the compiler link programs with them, if they do."""
     weight = next(network.parameters())
     with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
-        build_kernels(network_of(network).settings, weight.dtype, Path(place))
+        try:
+            build_kernels(network_of(network).settings, weight.dtype, Path(place))
+        except InputError as error:
+            what = f"programs have no kernels, and take twice the time: {error.found}"
+            warnings.warn(what, stacklevel=3)
+            yield False
+            return
         options["aot_inductor.custom_ops_to_c_shims"] = declarations()
         options["aot_inductor.custom_op_libs"] = [NAME]
         before = os.environ.get("LIBRARY_PATH")
         os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (place, before)))
         try:
-            yield
+            yield True
         finally:
             if before is None:
                 del os.environ["LIBRARY_PATH"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,8 @@ def build_kernels(settings: NetworkSettings, dtype: torch.dtype, folder: Path) -
     header.write_text(tables(settings, dtype), encoding="utf-8")
     include = Path(torch.__file__).parent / "include"
     threads = ("-fopenmp",) if sys.platform == "linux" else ()
-    flags = ("-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-std=c++17", "-fPIC")
+    own = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
+    flags = ("-O3", own, "-ffast-math", "-fno-finite-math-only", "-std=c++17", "-fPIC")
     _run(
         compiler,
         *flags,

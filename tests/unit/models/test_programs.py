@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,6 +190,46 @@ def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
         beside.write_text(json.dumps(changed))
         with pytest.raises(InputError, match=words):
             load_program(program, potential.network, kind)
+
+
+@pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+def test_a_program_is_compared_with_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In single precision, whatever the size of its numbers."""
+
+    class Scaled(WholeModule):
+        times = 1.0
+
+        def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return tuple(self.times * v for v in super().forward(*tensors))
+
+    def write(exported: Any, package_path: str, inductor_configs: dict) -> None:
+        Path(package_path).write_bytes(b"")
+
+    network, kind = untrained(layers=1, charges=False).network, Kind(False)
+    monkeypatch.setattr(compiling, "MODULES", {Part.WHOLE: Scaled})
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", write)
+    path = compile_program(network, kind, tmp_path / "program.pt2")
+    module, _ = module_of(network, kind)
+    for times, change, passes in (
+        (1.0, lambda v: v + 1e-4, True),
+        (1.0, lambda v: v + 3e-3, False),
+        (1.0, lambda v: v * torch.nan, False),
+        (1e6, lambda v: v * (1.0 + 3e-6), True),
+        (1e6, lambda v: v * (1.0 + 1e-4), False),
+    ):
+        monkeypatch.setattr(Scaled, "times", times)
+
+        def run(*tensors: torch.Tensor, change: Any = change) -> tuple[torch.Tensor, ...]:
+            return tuple(change(v) for v in module(*tensors))
+
+        monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda _, run=run: run)
+        if passes:
+            load_program(path, network, kind)
+            continue
+        with pytest.raises(InputError, match="computes something else"):
+            load_program(path, network, kind)
 
 
 def _row(n: int) -> Structure:

@@ -49,8 +49,10 @@ from scalewise.models.scale import ResolvedScale
 #: Content of the file beside a program.
 DOCUMENT: Final = "scalewise program"
 SCHEMA: Final = 1
-#: eV/Å and eV, in single precision, between a program and the network that it was made of.
+#: eV/Å and eV, in single precision, between a program and the network that it was made of, and as a
+#: share of the largest number, which the example of hard atoms may have in thousands.
 TOLERANCE: Final = 1e-3
+RELATIVE: Final = 1e-5
 #: What a program is exported with again.
 REMEDY: Final = "Export the potential again, on this machine: scalewise export MODEL --to ..."
 
@@ -262,7 +264,8 @@ def load_program(path: Path, network: Network, kind: Kind) -> Run:
         reason = " ".join(str(error).split())[:200]
         raise InputError(str(path), f"damaged ({reason})", REMEDY) from error
     for found, expected in zip(run(*inputs.tensors()), module(*inputs.tensors()), strict=True):
-        if float((found - expected).abs().max()) > TOLERANCE:
+        allowed = TOLERANCE + RELATIVE * float(expected.abs().max())
+        if not float((found - expected).abs().max()) <= allowed:
             raise InputError(str(path), "computes something else than the network", REMEDY)
     return run
 

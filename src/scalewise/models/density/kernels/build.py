@@ -120,7 +120,10 @@ def build_kernels(settings: NetworkSettings, dtype: torch.dtype, folder: Path) -
 
 
 def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError("compiled", f"no {words[0]} ({error})", "Install binutils.") from error
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if "error" in line]
         reason = " ".join(errors[:1])[:300]

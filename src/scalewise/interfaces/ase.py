@@ -122,14 +122,15 @@ class ScalewiseCalculator(Calculator):
         """Use the neighbor list of another calculator of the same atoms, if it serves.
 
         It does where that potential is of the same elements, sees as far, and takes lists of the
-        same type; else, and with a first layer that sees less, this one keeps its own.
+        same type; else, and where a first layer sees less, this one keeps its own.
         """
         own, whole = self.potential, other.potential
         serves = (
             own.network.elements == whole.network.elements
-            and own.takes_lists_of(whole.cutoff + other.skin, own.cutoff)
+            and own.takes_lists_of(whole.network.settings.cutoff + other.skin, own.cutoff)
             and own.cutoff <= whole.cutoff
             and own.network.settings.first_layer_cutoff is None
+            and whole.network.settings.first_layer_cutoff is None
             and not own.network.settings.charges
             and (own.device, own.dtype) == (whole.device, whole.dtype)
         )

@@ -59,8 +59,9 @@ class BufferedLists:
     def _longer(self, frame: Structure) -> Graph:
         settings = self.potential.network.settings
         smearing = settings.smearing if settings.charges else 0.0
-        if self.buffered is not None:
-            listed, graph = self.buffered
+        held = self.buffered  # another thread may forget it
+        if held is not None:
+            listed, graph = held
             if still_hold(listed, frame, settings.cutoff, self.skin):
                 if frame.pbc.all() and np.array_equal(listed.cell, frame.cell):
                     return graph

@@ -298,6 +298,9 @@ class Potential:
             if found is None:
                 if longest < graph.cutoff:
                     graph = trim_edges(graph, places, longest)
+                if isinstance(resolved, AdaptiveScale):
+                    near = trim_edges(resolved.short_graph, places, network.shortest_cutoff)
+                    resolved = resolved._replace(short_graph=near)
                 found = self._evaluator(graph, places, scale=resolved)
         return found if order is None else found.reordered(order)
 
@@ -306,7 +309,7 @@ class Potential:
 
         Kernels of programs leave out what is too far, in less time than lists take to be trimmed.
         """
-        return self.compiled and self.device.type == "cpu" and length <= LONGER * cutoff
+        return self.compiled and self._programs.kernels and length <= LONGER * cutoff
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
         """Cutoffs (Å) as numbers, one for all atoms or one each.

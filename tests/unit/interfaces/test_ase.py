@@ -77,6 +77,7 @@ def test_the_list_is_kept_while_it_holds() -> None:
         ({"charges": True}, False),
         ({"ladder": (3.0, 4.5), "first_layer_cutoff": 3.5, "layers": 2}, False),
         ({"dtype": torch.float32}, False),
+        ({"whole": {"ladder": (3.0, 5.0), "first_layer_cutoff": 3.5}}, False),
     ],
     ids=str,
 )
@@ -85,8 +86,9 @@ def test_a_list_serves_two_potentials(
 ) -> None:
     """That of a potential which sees farther; with programs, whose kernels leave out the rest."""
     monkeypatch.setattr(Programs, "__call__", lambda *_: None)  # as without a compiler
-    whole = ScalewiseCalculator(untrained((11, 17), cutoff=5.0), compiled=True)
     given = {"elements": (11, 17), "cutoff": 4.5, "layers": 1, "charges": False, **changed}
+    sizes = given.pop("whole", {"cutoff": 5.0})
+    whole = ScalewiseCalculator(untrained((11, 17), **sizes), compiled=True)
     if "ladder" in given:
         del given["cutoff"]
     inner = untrained(given.pop("elements"), **given)

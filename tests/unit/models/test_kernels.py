@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from scalewise.core.errors import InputError
+from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models.compiler import compiler_found
 from scalewise.models.density.kernels import build
 from scalewise.models.density.kernels.build import build_kernels, tables
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.density.spherical import SphereGrid
 from scalewise.models.potential import Potential
-from scalewise.models.programs.compiling import compile_program, load_program
+from scalewise.models.programs.compiling import compile_program, has_kernels, load_program
 from scalewise.models.programs.inputs import Inputs, Kind
 from scalewise.models.programs.modules import WholeModule
 from scalewise.models.scale import ResolvedScale
@@ -90,6 +92,8 @@ def checked(potential: Potential, folder: Path, cutoff: float, n: int = 150) -> 
     try:
         torch.set_num_threads(1)
         found = run(*inputs.tensors())
+        lost = run(torch.full_like(inputs.positions, torch.nan), *inputs.tensors()[1:])
+        assert torch.isnan(lost[0]).all()  # what is not a number is seen
         torch.set_num_threads(2)
         shared = run(*inputs.tensors())
     finally:
@@ -164,8 +168,38 @@ def test_programs_do_without_kernels_that_do_not_compile(
     network = untrained(layers=1, charges=False).network
     with pytest.warns(UserWarning, match=r"programs have no kernels.* the compiler failed"):
         compile_program(network, Kind(False), tmp_path / "program.pt2")
+    assert not has_kernels(tmp_path / "program.pt2")
     monkeypatch.undo()
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_and_package)
     compile_program(network, Kind(False), tmp_path / "program.pt2")
     assert ["scalewise.collect" in graph for graph, _ in compiled] == [False, True]
     assert ["aot_inductor.custom_op_libs" in options for _, options in compiled] == [False, True]
+    assert has_kernels(tmp_path / "program.pt2")
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("by", ["environment", "regime", "element"])
+def test_adaptive_cutoffs_are_chosen_on_lists_that_are_longer(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calculators leave lists as long as they are where programs compute."""
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path))
+    potential = untrained(
+        ladder=(3.0, 5.0, "long"),
+        first_layer_cutoff=3.5,
+        adaptive_cutoff={"by": by, **({"near": ["Na"]} if by == "regime" else {})},
+    )
+    with torch.no_grad():
+        for name, weight in potential.adaptive_cutoff.named_parameters():
+            if name != "offset":
+                weight.normal_(std=0.3, generator=torch.manual_seed(0))
+    expected = potential.predict(salt_frame(n=40, box=11.5))
+    calculator = ScalewiseCalculator(potential, compiled=True)
+    atoms = salt_frame(n=40, box=11.5).to_ase()
+    for start in (0.0, 0.1):  # the list is built for places that are a little off
+        atoms.positions[:] = salt_frame(n=40, box=11.5).positions + start
+        found = calculator.get_property("forces", atoms)
+        np.testing.assert_allclose(found, expected.forces, atol=1e-10)
+        np.testing.assert_allclose(calculator.atom_cutoffs, expected.cutoffs, atol=1e-10)
+    assert np.ptp(expected.cutoffs) > 0.01 or by == "element"

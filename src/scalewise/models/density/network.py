@@ -356,11 +356,9 @@ class DensityNetwork(nn.Module):
         """
         first = seen is None
         if seen is None:
-            listed = (
-                part.neighbor_index
-                if part.first_neighbor_index is None
-                else part.first_neighbor_index
-            )
+            listed, near = part.neighbor_index, part.first_neighbor_index
+            if self.settings.first_layer_cutoff is not None and near is not None:
+                listed = near
             neighbors = graph.atom_types[listed]
             kernels = isinstance(edges, Rays)
             seen = Rows(self.source, neighbors) if kernels else self.source[neighbors]

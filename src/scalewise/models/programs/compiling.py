@@ -48,7 +48,7 @@ from scalewise.models.scale import ResolvedScale
 
 #: Content of the file beside a program.
 DOCUMENT: Final = "scalewise program"
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 #: eV/Å and eV, in single precision, between a program and the network that it was made of, and as a
 #: share of the largest number, which the example of hard atoms may have in thousands.
 TOLERANCE: Final = 1e-3
@@ -169,12 +169,14 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
         )
     module, inputs = module_of(network, kind)
     tensors = inputs.tensors()
-    on_cpu = kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
+    # PyTorch links kernels since it has names for their functions
+    links = hasattr(torch._inductor.config.aot_inductor, "custom_ops_to_c_shims")
+    suits = links and kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(DYNAMIC.get(n, ()), auto) or None for n in inputs.names())
     # sums over neighbors are slower in threads; matrix products have their own
     options: dict[str, object] = {"cpp.threads": 1}
-    linked = _kernels(network, options) if on_cpu else nullcontext(False)
+    linked = _kernels(network, options) if suits else nullcontext(False)
     try:
         with linked as kernels, _quiet(), replacing(path) as temporary:
             with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
@@ -199,6 +201,7 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
         "inputs": list(inputs.names()),
         "device": str(tensors[0].device),
+        "kernels": kernels,
         "torch": torch.__version__,
         "processor": processor(),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -214,8 +217,9 @@ def _kernels(network: Network, options: dict[str, object]) -> Iterator[bool]:
     with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
         try:
             build_kernels(network_of(network).settings, weight.dtype, Path(place))
-        except InputError as error:
-            what = f"programs have no kernels, and take twice the time: {error.found}"
+        except (InputError, OSError) as error:
+            reason = error.found if isinstance(error, InputError) else str(error)
+            what = f"programs have no kernels, and take twice the time: {reason}"
             warnings.warn(what, stacklevel=3)
             yield False
             return
@@ -268,6 +272,12 @@ def load_program(path: Path, network: Network, kind: Kind) -> Run:
         if not float((found - expected).abs().max()) <= allowed:
             raise InputError(str(path), "computes something else than the network", REMEDY)
     return run
+
+
+def has_kernels(path: Path) -> bool:
+    """Whether the program at a path was compiled with kernels."""
+    document = read_json(path.with_suffix(".json"), REMEDY)
+    return isinstance(document, dict) and document.get("kernels") is True
 
 
 def cached(network: Network, kind: Kind) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from scalewise.core.errors import InputError
@@ -17,6 +18,7 @@ from scalewise.models.programs.compiling import (
     Run,
     cached,
     compile_program,
+    has_kernels,
     load_program,
     sizes_suit,
 )
@@ -38,10 +40,16 @@ class Programs:
     folder
         Where the programs of an exported potential lie, and what is not there is evaluated without;
         none: they are in the user's cache, and compiled when they are first needed.
+
+    Attributes
+    ----------
+    kernels
+        Whether all programs that were loaded have kernels.
     """
 
     def __init__(self, network: Network, folder: Path | None = None) -> None:
         self.network, self.folder = network, folder
+        self.kernels = next(network.parameters()).device.type == "cpu"
         self._loaded: dict[Kind, Run | None] = {}
 
     def __call__(
@@ -57,8 +65,7 @@ class Programs:
         InputError
             As :func:`scalewise.models.programs.compiling.compile_program` and ``load_program``.
         """
-        most = KERNELS_TO if positions.device.type == "cpu" else BLOCKS_FROM
-        if graph.cell.shape[0] > 1 or graph.bins or positions.shape[0] >= most:
+        if graph.cell.shape[0] > 1 or graph.bins or positions.shape[0] >= self.most:
             return None
         long_range = scale.long_range is not None
         kind = Kind(
@@ -71,11 +78,17 @@ class Programs:
         if not sizes_suit(inputs):
             return None
         run = self.run(kind)
-        if run is None:
+        if run is None or positions.shape[0] >= self.most:
             return None
+        torch.get_num_threads()  # PyTorch tells OpenMP only when it is asked, in each thread
         energies, smeared, forces, virial, charges, cutoffs = run(*inputs.tensors())
         energy = smeared + energies.sum()
         return Derivatives(energy, energies, forces, virial, charges, cutoffs)
+
+    @property
+    def most(self) -> int:
+        """Atoms from which structures are left to blocks."""
+        return KERNELS_TO if self.kernels else BLOCKS_FROM
 
     def run(self, kind: Kind) -> Run | None:
         """The program of a kind, compiled if need be; none: an exported potential has none."""
@@ -87,14 +100,19 @@ class Programs:
         if self.folder is not None:
             weight = next(self.network.parameters())
             given = self.folder / file_name(kind, str(weight.dtype))
-            return load_program(given, self.network, kind) if given.is_file() else None
+            return self._checked(given, kind) if given.is_file() else None
         path = cached(self.network, kind)
         if path.is_file() and path.with_suffix(".json").is_file():
             # what is damaged in the cache is made again
             with contextlib.suppress(InputError):
-                return load_program(path, self.network, kind)
+                return self._checked(path, kind)
         compile_program(self.network, kind, path)
-        return load_program(path, self.network, kind)
+        return self._checked(path, kind)
+
+    def _checked(self, path: Path, kind: Kind) -> Run:
+        run = load_program(path, self.network, kind)
+        self.kernels = self.kernels and has_kernels(path)
+        return run
 
 
 def file_name(kind: Kind, dtype: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -121,11 +122,15 @@ def build_kernels(settings: NetworkSettings, dtype: torch.dtype, folder: Path) -
 
 def _run(*words: str) -> None:
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+        )
     except OSError as error:
-        raise InputError("compiled", f"no {words[0]} ({error})", "Install binutils.") from error
+        remedy = f"Install {words[0]}."
+        raise InputError("compiled", f"{words[0]} does not start ({error})", remedy) from error
     if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if "error" in line]
+        lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+        errors = [line for line in lines if "error" in line] or lines[-1:]
         reason = " ".join(errors[:1])[:300]
         raise InputError("compiled", f"the compiler failed ({reason})", "Compute without.")
 

@@ -525,7 +525,8 @@ struct Pairs {
     found = 0;
     for (int64_t s = 0; s < slots; s++) {
       const real *v = vectors + 3 * s;
-      if (!(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] < length * length)) continue;
+      // what is not a number is kept, so that it is seen
+      if (v[0] * v[0] + v[1] * v[1] + v[2] * v[2] >= length * length) continue;
       x[found] = v[0];
       y[found] = v[1];
       z[found] = v[2];
@@ -884,6 +885,9 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
 // messages: features [n, K, C], weight [LMAX+1, C, C], scalars [n, C], vectors [n, slots, 3]; those
 // along vectors that are longer than all cutoffs are never read, and not written
 
+// one end of a pair may be rounded to within a cutoff, and the other beyond
+constexpr real BEYOND = real(1.001);
+
 void send(int64_t n, int64_t slots, const real *features, const real *weight, const real *scalars,
           const real *vectors, real longest, real *messages, real *field)
 {
@@ -898,7 +902,7 @@ void send(int64_t n, int64_t slots, const real *features, const real *weight, co
       for (int64_t i = start; i < start + atoms; i++) {
         real *own = field + i * K * C;
         for (int c = 0; c < C; c++) own[c] += scalars[i * C + c];
-        pairs.keep(slots, vectors + i * slots * 3, longest);
+        pairs.keep(slots, vectors + i * slots * 3, BEYOND * longest);
         pairs.make_harmonics();
         multiply(pairs.found, C, K, pairs.harmonics.data(), 1, pairs.width, own, C, rows.data(), C);
         for (int j = 0; j < pairs.found; j++)
@@ -921,7 +925,7 @@ void send_back(int64_t n, int64_t slots, const real *d_messages, const real *fie
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
       for (int64_t i = start; i < start + atoms; i++) {
-        pairs.keep(slots, vectors + i * slots * 3, longest);
+        pairs.keep(slots, vectors + i * slots * 3, BEYOND * longest);
         pairs.make_harmonics();
         const int found = pairs.found;
         for (int j = 0; j < found; j++)
@@ -991,6 +995,7 @@ AOTITorchError collect_back(AtenTensorHandle d_density, AtenTensorHandle vectors
                             AtenTensorHandle *d_radial, AtenTensorHandle *d_table)
 {
   if (!contiguous({d_density, vectors, reach, radial, scale, table, index})) return BAD;
+  if (size(index, 1) != size(vectors, 1)) return BAD;
   const int64_t n = size(vectors, 0), slots = size(vectors, 1), rows = size(table, 0);
   const bool shared = size(radial, 0) == 1;
   real *to_vectors = make({n, slots, 3}, d_vectors), *to_reach = make({n}, d_reach);
@@ -1113,6 +1118,7 @@ AOTITorchError aoti_torch_cpu_collect(AtenTensorHandle vectors, AtenTensorHandle
                                       AtenTensorHandle *density)
 {
   if (!contiguous({vectors, reach, radial, scale, table, index})) return BAD;
+  if (size(index, 1) != size(vectors, 1)) return BAD;
   const int64_t n = size(vectors, 0);
   collect(n, size(vectors, 1), data(vectors), data(reach), data(radial), size(radial, 0) == 1,
           data(scale), data(table), data<int64_t>(index), make({n, K, C}, density));

@@ -44,10 +44,14 @@ SCHEMAS: Final = {
     "(Tensor, Tensor, Tensor)",
 }
 
-_LIBRARY: Final = torch.library.Library("scalewise", "DEF")  # type: ignore[no-untyped-call]
+_LIBRARY: Final = torch.library.Library("scalewise", "DEF")  # type: ignore[no-untyped-call]  # PyTorch
 for _name, _schema in SCHEMAS.items():
-    _LIBRARY.define(_name + _schema)  # type: ignore[no-untyped-call]
+    _LIBRARY.define(_name + _schema)  # type: ignore[no-untyped-call]  # PyTorch
 _OPERATIONS: Final = torch.ops.scalewise
+
+_Kept = tuple[Tensor, ...]
+_Asked = tuple[bool, ...]
+_Slopes = tuple[Tensor | None, ...]
 
 
 def vectors(
@@ -66,7 +70,7 @@ def vectors(
         Of the result; differences are taken in double precision.
     """
     given = (positions, cell, index, shift, mask, positions.new_empty(1, dtype=dtype))
-    found: Tensor = _Vectors.apply(*(t.contiguous() for t in given))  # type: ignore[no-untyped-call]
+    found: Tensor = _VECTORS(*(t.contiguous() for t in given))
     return found
 
 
@@ -91,7 +95,7 @@ def pair_energies(
         [kinds, kinds, ...], constant.
     """
     given = (vectors, reach, first, second, coefficients, *nuclei)
-    found: Tensor = _PairEnergies.apply(*(t.contiguous() for t in given))  # type: ignore[no-untyped-call]
+    found: Tensor = _PAIR_ENERGIES(*(t.contiguous() for t in given))
     return found
 
 
@@ -123,7 +127,7 @@ def collect(
         k, of a function on the sphere.
     """
     given = (vectors, reach, radial, scale, table, index)
-    found: Tensor = _Collect.apply(*(t.contiguous() for t in given), components)  # type: ignore[no-untyped-call]
+    found: Tensor = _COLLECT(*(t.contiguous() for t in given), components)
     return found
 
 
@@ -147,7 +151,7 @@ def product(
         Of the first linear layer, for each atom [n, h].
     """
     given = (features, mix, first, bias, second, second_bias)
-    found = _Product.apply(*(t.contiguous() for t in given))  # type: ignore[no-untyped-call]
+    found = _PRODUCT(*(t.contiguous() for t in given))
     return found[0], found[1], found[2]
 
 
@@ -160,7 +164,7 @@ def send(
     longer than ``longest`` [1], Å, the values are undefined.
     """
     given = (features, weight, scalars, vectors, longest)
-    found: Tensor = _Send.apply(*(t.contiguous() for t in given))[0]  # type: ignore[no-untyped-call]
+    found: Tensor = _SEND(*(t.contiguous() for t in given))[0]
     return found
 
 
@@ -273,91 +277,93 @@ for _name, _shapes in _SHAPES.items():
     torch.library.register_fake(f"scalewise::{_name}", _shapes, lib=_LIBRARY)
 
 
-class _Vectors(torch.autograd.Function):
-    @staticmethod
-    def forward(*given: Tensor) -> Tensor:
-        found: Tensor = _OPERATIONS.vectors(*given)
-        return found
+def _differentiable(
+    operation: Callable[..., Any],
+    kept: Callable[[tuple[Any, ...], Any], tuple[Tensor, ...]],
+    back: Callable[..., tuple[Tensor | None, ...]],
+    results: int = 1,
+) -> Callable[..., Any]:
+    """An operation with its first derivative.
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:-1])
+    Parameters
+    ----------
+    operation
+        What is computed.
+    kept
+        Of its inputs and results, those that the derivative needs.
+    back
+        The derivatives by the inputs, from those by the results, what was kept, and which inputs
+        have any.
+    results
+        How many of the results have derivatives; others are kept alone.
+    """
 
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        found = _OPERATIONS.vectors_back(slope.contiguous(), *ctx.saved_tensors)
-        return found[0], found[1], None, None, None, None
+    class Differentiable(torch.autograd.Function):
+        @staticmethod
+        def forward(*given: Any) -> Any:
+            return operation(*given)
 
+        @staticmethod
+        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.save_for_backward(*kept(inputs, output))
+            if isinstance(output, tuple):
+                ctx.mark_non_differentiable(*output[results:])
 
-class _PairEnergies(torch.autograd.Function):
-    @staticmethod
-    def forward(*given: Tensor) -> Tensor:
-        found: Tensor = _OPERATIONS.pair_energies(*given)
-        return found
+        @staticmethod
+        def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+            given = [slope.contiguous() for slope in slopes[:results]]
+            return back(given, ctx.saved_tensors, ctx.needs_input_grad)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        found = _OPERATIONS.pair_energies_back(slope.contiguous(), *ctx.saved_tensors)
-        return found[0], found[1], None, None, None, None, None, None
-
-
-class _Collect(torch.autograd.Function):
-    @staticmethod
-    def forward(*given: Any) -> Tensor:
-        found: Tensor = _OPERATIONS.collect(*given)
-        return found
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:-1])
-
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        kept = ctx.saved_tensors
-        # a table of messages has derivatives, one of elements has none
-        messages = ctx.needs_input_grad[4]
-        back = _OPERATIONS.collect_messages_back if messages else _OPERATIONS.collect_elements_back
-        found = back(slope.contiguous(), *kept)
-        d_radial = None if kept[2].shape[0] == 1 else found[2]
-        return found[0], found[1], d_radial, None, found[3] if messages else None, None, None
+    applied: Callable[..., Any] = Differentiable.apply
+    return applied
 
 
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(*given: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = _OPERATIONS.product(*given)
-        return found
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, mix, first, _, second, _ = inputs
-        ctx.save_for_backward(*output[1:], mix, first, second)
-        ctx.mark_non_differentiable(*output[3:])
-
-    @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        given = (slope.contiguous() for slope in slopes[:3])
-        d_features, d_bias = _OPERATIONS.product_back(*given, *ctx.saved_tensors)
-        return d_features, None, None, d_bias, None, None
+def _vectors_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
+    found = _OPERATIONS.vectors_back(*slopes, *kept)
+    return found[0], found[1], None, None, None, None
 
 
-class _Send(torch.autograd.Function):
-    @staticmethod
-    def forward(*given: Tensor) -> tuple[Tensor, Tensor]:
-        found: tuple[Tensor, Tensor] = _OPERATIONS.send(*given)
-        return found
+def _pair_energies_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
+    found = _OPERATIONS.pair_energies_back(*slopes, *kept)
+    return found[0], found[1], None, None, None, None, None, None
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
-        _, weight, _, vectors, longest = inputs
-        ctx.save_for_backward(output[1], weight, vectors, longest)
-        ctx.mark_non_differentiable(output[1])
 
-    @staticmethod
-    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        found = _OPERATIONS.send_back(slope.contiguous(), *ctx.saved_tensors)
-        return found[0], None, found[1], found[2], None
+def _collect_slopes(slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
+    # a table of messages has derivatives, one of elements has none
+    messages = asked[4]
+    back = _OPERATIONS.collect_messages_back if messages else _OPERATIONS.collect_elements_back
+    found = back(*slopes, *kept)
+    d_radial = None if kept[2].shape[0] == 1 else found[2]
+    return found[0], found[1], d_radial, None, found[3] if messages else None, None, None
+
+
+def _product_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
+    d_features, d_bias = _OPERATIONS.product_back(*slopes, *kept)
+    return d_features, None, None, d_bias, None, None
+
+
+def _send_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
+    found = _OPERATIONS.send_back(*slopes, *kept)
+    return found[0], None, found[1], found[2], None
+
+
+_VECTORS: Final = _differentiable(
+    _OPERATIONS.vectors, lambda inputs, _: inputs[:-1], _vectors_slopes
+)
+_PAIR_ENERGIES: Final = _differentiable(
+    _OPERATIONS.pair_energies, lambda inputs, _: inputs, _pair_energies_slopes
+)
+_COLLECT: Final = _differentiable(
+    _OPERATIONS.collect, lambda inputs, _: inputs[:-1], _collect_slopes
+)
+_PRODUCT: Final = _differentiable(
+    _OPERATIONS.product,
+    lambda inputs, output: (*output[1:], inputs[1], inputs[2], inputs[4]),
+    _product_slopes,
+    results=3,
+)
+_SEND: Final = _differentiable(
+    _OPERATIONS.send,
+    lambda inputs, output: (output[1], inputs[1], inputs[3], inputs[4]),
+    _send_slopes,
+)

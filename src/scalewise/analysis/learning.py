@@ -91,9 +91,9 @@ def _draws() -> Float[np.ndarray, "7 draws"]:
     return np.random.default_rng(0).standard_normal((7, DRAWS))
 
 
-#: Which errors a gain compares: of forks of a ladder, of forks with and without long range, of
-#: rungs of one, of one rung and a rung for each kind of atom, or of two set-ups.
-Compared = Literal["forks", "long range", "rungs", "routes", "set-ups"]
+#: Which errors a gain compares: of forks of a ladder, of rungs of one, of one rung and a rung for
+#: each kind of atom, or of two set-ups.
+Compared = Literal["forks", "rungs", "routes", "set-ups"]
 #: Which of them are of one ladder, and why a gain that is certain today is not enough.
 OF_ONE_LADDER: Final[Mapping[str, str]] = {
     "rungs": "scales of one ladder are no potentials of their own: scalewise fork is surer",
@@ -199,11 +199,16 @@ def history_of(info: Mapping[str, Any]) -> dict[str, list[float]]:
 
 
 def at_end(
-    now: Verdict, learning: Learning, compared: Compared = "forks"
+    now: Verdict,
+    learning: Learning,
+    compared: Compared = "forks",
+    *,
+    long_range: bool = False,
 ) -> Float[np.ndarray, " draws"]:
     """Draw the gain at the end of training, given the measured one with its 95 % interval.
 
-    The formula is that of the module. ``learning`` gives the remaining fall of the error.
+    The formula is that of the module. ``learning`` gives the remaining fall of the error;
+    ``long_range`` says that it is a gain of long range.
 
     Examples
     --------
@@ -227,10 +232,10 @@ def at_end(
     share, beyond = np.exp(-2.0 * left), np.expm1(-2.0 * log_ratio)
     if learning.slope is None:
         slope *= UNKNOWN
-    less, more = UNEVEN_LONG_RANGE if compared == "long range" else UNEVEN
+    less, more = UNEVEN_LONG_RANGE if long_range else UNEVEN
     apart = slope * np.where(uneven < 0, less, more) * uneven
     x = (beyond - apart * (1.0 - share)) / share
-    if compared in ("forks", "long range"):
+    if compared == "forks":
         mean, spread = SHARED
         x = np.where(x > 0, np.exp(mean + spread * shared), 1.0) * x + BASE * base
     return np.asarray(1.0 - 1.0 / np.sqrt(1.0 + np.maximum(x, WORST)))
@@ -258,18 +263,21 @@ class Asked:
         The gain that pays; the probability of one wrong "needed" or more.
     compared
         Which errors it compares: potentials of one scale each differ from scales of a ladder.
+    long_range
+        Whether it is a gain of long range.
     """
 
     min_gain: float
     alpha: float
     compared: Compared = "forks"
+    long_range: bool = False
 
     def answer(self, now: Verdict, learning: Learning) -> Verdict:
         """The answer at the end of training, with the gain there and its interval."""
         assert now.p is not None
         measured = of_rungs(now) if self.compared in OF_ONE_LADDER else now
         assert measured.p is not None
-        gains = at_end(measured, learning, self.compared)
+        gains = at_end(measured, learning, self.compared, long_range=self.long_range)
         low, surely, middle, high = np.quantile(gains, [0.025, 0.05, 0.5, 0.975]).tolist()
         answer = Answer.CANNOT_TELL
         if measured.p <= self.alpha and surely >= self.min_gain:

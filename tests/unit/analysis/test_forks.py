@@ -157,14 +157,19 @@ def test_long_range_is_unlearned_slowly() -> None:
     """
     learning = Learning(1600, 0.11, slope=0.411)
     now = measured(0.255, 0.01)
-    low, _, high = quantiles(at_end(now, learning, "long range"))
+    low, _, high = quantiles(at_end(now, learning, long_range=True))
     assert low < 0.093 < high
-    assert decide_for_system(now, learning, Asked(0.05, 0.05, "long range")).answer is (
+    assert decide_for_system(now, learning, Asked(0.05, 0.05, long_range=True)).answer is (
         Answer.CANNOT_TELL
     )
     done = Learning(1600, 0.0, slope=0.0)
-    found = decide_for_system(now, done, Asked(0.05, 0.05, "long range"))
+    found = decide_for_system(now, done, Asked(0.05, 0.05, long_range=True))
     assert found.answer is Answer.NEEDED
+    # rungs of a ladder have the same weights
+    wide, narrow = (
+        np.ptp(quantiles(at_end(now, learning, "rungs", long_range=v))) for v in (True, False)
+    )
+    assert wide > narrow
 
 
 def test_frames_and_channels_are_no_scales() -> None:

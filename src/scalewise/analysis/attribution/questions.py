@@ -20,7 +20,7 @@ from scalewise.statistics.verdict import Verdict
 #: What the answer to each question compares.
 COMPARED: Final[Mapping[str, Compared]] = {
     "cutoff": "forks",
-    "long": "long range",
+    "long": "forks",
     "routing": "routes",
     "data": "set-ups",
     "size": "set-ups",
@@ -97,7 +97,9 @@ def describe(
     if not usable:
         asked.pop("routing")
     now = _judge(asked, settings)
-    verdicts = [_of_system(v, learning, settings, COMPARED[v.question]) for v in now]
+    verdicts = [
+        _of_system(v, learning, settings, COMPARED[v.question], v.question == "long") for v in now
+    ]
     ahead = forecasts(test, shorter, counts, places["best"], noise["mae_floor"])
     return {
         "name": name,
@@ -142,10 +144,14 @@ def _judge(changes: Mapping[str, Change], settings: AttributionSettings) -> list
 
 
 def _of_system(
-    now: Verdict, learning: Learning | None, settings: AttributionSettings, compared: Compared
+    now: Verdict,
+    learning: Learning | None,
+    settings: AttributionSettings,
+    compared: Compared,
+    long_range: bool,
 ) -> Verdict:
     """The answer that holds at the end of training."""
-    asked = Asked(settings.min_gain, settings.alpha, compared)
+    asked = Asked(settings.min_gain, settings.alpha, compared, long_range)
     return decide_for_system(now, learning, asked)
 
 
@@ -165,10 +171,8 @@ def ranges(
     now = _judge({str(k): step[k](k, longest) for k in others}, settings)
     found = []
     for k, verdict in zip(others, now, strict=True):
-        compared: Compared = "rungs"
-        if k in test.forks:
-            compared = "long range" if k == without else "forks"
-        of_system = _of_system(verdict, learning, settings, compared)
+        compared: Compared = "forks" if k in test.forks else "rungs"
+        of_system = _of_system(verdict, learning, settings, compared, k == without)
         found.append(
             {
                 "scale": k,

@@ -253,7 +253,10 @@ class _Subjects:
             if not rung.name:
                 verdict = verdicts[own_scales.index(k)]
                 row["longer"] = verdict.record()
-                row["system"] = self._system(verdict, settings, longest=k == longest)
+                row["system"] = verdict.record() | {"reason": verdict.reason}
+                if k != longest:
+                    differs = rung.long_range != rungs[longest].long_range
+                    row["system"] = self._system(verdict, settings, long_range=differs)
             else:
                 own = next((m for m, other in enumerate(rungs) if _same(other, rung)), None)
                 if own is not None:
@@ -261,11 +264,12 @@ class _Subjects:
             found.append(row)
         return found
 
-    def _system(self, verdict: Verdict, settings: ScanSettings, *, longest: bool) -> dict[str, Any]:
+    def _system(
+        self, verdict: Verdict, settings: ScanSettings, *, long_range: bool
+    ) -> dict[str, Any]:
         """What the answer of a rung says of the system."""
-        if not longest:
-            asked = Asked(settings.min_gain, settings.alpha, "rungs")
-            verdict = decide_for_system(verdict, self.learning, asked)
+        asked = Asked(settings.min_gain, settings.alpha, "rungs", long_range)
+        verdict = decide_for_system(verdict, self.learning, asked)
         return {**verdict.record(), "reason": verdict.reason}
 
     def _ratio(

@@ -95,8 +95,8 @@ def judge_subset(
     now[longest] = Verdict(Answer.NOT_NEEDED, 0.0, 0.0, 0.0, 1.0)
     system = {}
     for k, verdict in now.items():
-        same = scales[k].long_range == scales[longest].long_range
-        asked = Asked(settings.min_gain, settings.alpha, "forks" if same else "long range")
+        long_range = scales[k].long_range != scales[longest].long_range
+        asked = Asked(settings.min_gain, settings.alpha, "forks", long_range)
         system[k] = decide_for_system(verdict, learning, asked)
     system[longest] = now[longest]
     each = 1e3 / 3.0 * errors.forks.mean(axis=2)

@@ -17,11 +17,14 @@ from torch import nn
 
 from scalewise.data.structure import Labels, Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff
+from scalewise.models.compiler import compiler_found
 from scalewise.models.composition import CompositionModel
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import AdaptiveCutoffSettings, NetworkSettings
 from scalewise.models.potential import Potential
 from scalewise.simulation import run as simulation
+
+needs_compiler = pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
 
 
 def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -1,4 +1,4 @@
-"""Whether there is a C++ compiler, and whether code is being traced for one."""
+"""Whether there is a C++ compiler, whether code is being traced for one, and its kernels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 
 _TRACING: ContextVar[bool] = ContextVar("tracing", default=False)
-_KERNELS: ContextVar[bool] = ContextVar("kernels", default=False)
+_KERNELS: ContextVar[Any] = ContextVar("kernels", default=None)
 
 
 def compiler_found() -> bool:
@@ -19,17 +20,26 @@ def compiler_found() -> bool:
 
 
 @contextmanager
-def tracing(*, kernels: bool = False) -> Iterator[None]:
-    """Take the paths that suit compilers, while code is traced by other means than theirs.
-
-    With ``kernels``, the products of the network are operations that kernels compute.
-    """
-    tokens = _TRACING.set(True), _KERNELS.set(kernels)
+def tracing() -> Iterator[None]:
+    """Take the paths that suit compilers, while code is traced by other means than theirs."""
+    token = _TRACING.set(True)
     try:
         yield
     finally:
-        _TRACING.reset(tokens[0])
-        _KERNELS.reset(tokens[1])
+        _TRACING.reset(token)
+
+
+@contextmanager
+def computing(operations: Any) -> Iterator[None]:
+    """Compute the products of the network with these operations, or, without any, in PyTorch.
+
+    They have the functions of :mod:`scalewise.models.density.kernels.operations`.
+    """
+    token = _KERNELS.set(operations)
+    try:
+        yield
+    finally:
+        _KERNELS.reset(token)
 
 
 def is_compiling() -> bool:
@@ -38,5 +48,10 @@ def is_compiling() -> bool:
 
 
 def with_kernels() -> bool:
-    """Whether what runs is traced for a program that has kernels."""
+    """Whether kernels compute the products of the network."""
+    return _KERNELS.get() is not None
+
+
+def kernels() -> Any:
+    """The operations that compute the products of the network, if there are any."""
     return _KERNELS.get()

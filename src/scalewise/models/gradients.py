@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ from torch.fx.experimental import _config as config
 
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.network import AtomicProperties, DensityNetwork
-from scalewise.models.graph import Graph, collected, spread
+from scalewise.models.directional import Directional, energies_of, strained
+from scalewise.models.graph import Graph
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.scale import ResolvedScale
 
@@ -86,14 +88,26 @@ class Evaluator:
     compiled
         Use ``torch.compile``: the first call then takes about two minutes, later ones less time
         than without (benchmarks/speed.py).
+    kernels
+        Such as a :class:`scalewise.models.density.kernels.library.Library`: compute with them where
+        weights are given, on the CPU and without an adaptive cutoff
+        (:mod:`scalewise.models.directional`).
     """
 
     def __init__(
-        self, network: DensityNetwork | AdaptiveNetwork, *, compiled: bool = False
+        self,
+        network: DensityNetwork | AdaptiveNetwork,
+        *,
+        compiled: bool = False,
+        kernels: Any = None,
     ) -> None:
         keep_freed_memory()
         self.network = network
         self.compiled = compiled
+        self._directional: Directional | None = None
+        if kernels is not None:
+            assert isinstance(network, DensityNetwork)
+            self._directional = Directional(network, kernels)
         self._buffers = dict(network.named_buffers())
         derivative = torch.func.grad_and_value(self._energy, argnums=(0, 1), has_aux=True)
         self._call: _Call = (
@@ -108,11 +122,11 @@ class Evaluator:
         graph: Graph,
         scale: ResolvedScale | AdaptiveScale,
     ) -> tuple[Tensor, tuple[Tensor, AtomicProperties]]:
-        moved, cell = _strained(graph, positions, strain)
+        moved, cell = strained(graph, positions, strain)
         found = torch.func.functional_call(
             self.network, (weights, self._buffers), (graph, moved, cell, scale)
         )
-        energy = _energies(graph, found)
+        energy = energies_of(graph, found)
         return energy.sum(), (energy, found)
 
     def _predict(
@@ -121,10 +135,10 @@ class Evaluator:
         """Evaluate without a second derivative in mind: what is used up is freed at once."""
         with torch.enable_grad():
             inputs = (positions.detach().requires_grad_(True), strain.requires_grad_(True))
-            moved, cell = _strained(graph, *inputs)
+            moved, cell = strained(graph, *inputs)
             block = BLOCK if positions.shape[0] >= BLOCKS_FROM else None
             found = self.network(graph, moved, cell, scale, block=block)
-            energy = _energies(graph, found)
+            energy = energies_of(graph, found)
             gradient, virial = torch.autograd.grad(energy.sum(), inputs)
         return _derivatives(energy, found, gradient, virial).detach()
 
@@ -152,6 +166,10 @@ class Evaluator:
             longest = self.network.settings.cutoff
             cutoff = graph.total_charge.new_full((positions.shape[0],), longest)
             scale = ResolvedScale(cutoff, torch.ones_like(cutoff))
+        if self._directional is not None and weights is not None:
+            assert isinstance(scale, ResolvedScale)
+            energy, forces, virial, rest = self._directional(graph, positions, scale, weights)
+            return Derivatives(energy, rest.energies, forces, virial, rest.charges, rest.cutoffs)
         if self.compiled and scale.long_range is None:  # one program for both
             scale = scale._replace(long_range=graph.total_charge.new_zeros(positions.shape[0]))
         strain = positions.new_zeros(graph.cell.shape[0], 3, 3)
@@ -173,21 +191,9 @@ def _any_sizes() -> AbstractContextManager[None]:
     return found
 
 
-def _energies(graph: Graph, found: AtomicProperties) -> Tensor:
-    """Energy of each system, eV [systems]."""
-    own = collected(found.energies, graph.system_index, graph.cell.shape[0])
-    return found.long_range_energies + own
-
-
 def _derivatives(
     energy: Tensor, found: AtomicProperties, gradient: Tensor, virial: Tensor
 ) -> Derivatives:
     # positions are in double precision, and so is what is summed over neighbors up to here
     forces, virial = -gradient.to(energy.dtype), virial.to(energy.dtype)
     return Derivatives(energy, found.energies, forces, virial, found.charges, found.cutoffs)
-
-
-def _strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
-    of_atoms = spread(strain, graph.system_index)
-    moved = positions + torch.bmm(of_atoms, positions[..., None])[..., 0]
-    return moved, graph.cell + graph.cell @ strain.transpose(1, 2)

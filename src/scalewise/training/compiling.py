@@ -1,4 +1,8 @@
-"""When compiling a training pays, and how several processes share what was compiled."""
+"""When compiling a training pays, and how several processes share what was compiled.
+
+On the CPU, kernels are compiled for the sizes of the network, once for all trainings of a user. On
+other devices, it is ``torch.compile``.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +16,41 @@ import torch
 from lightning_fabric import Fabric
 
 from scalewise.models.compiler import compiler_found
+from scalewise.training.job import Job
 from scalewise.training.settings import TrainSettings
 from scalewise.training.together import reduced
 
-#: Minutes of training from which compiling pays: it takes two and a quarter on an idle core, and
-#: steps of seven molecules of 15 atoms then take 25 instead of 41 ms (benchmarks/speed.py).
+#: Minutes of training from which ``torch.compile`` pays: it takes two and a quarter on an idle
+#: core, and steps take two thirds of the time (benchmarks/speed.py).
 COMPILE_PAYS: Final = 10.0
+#: Minutes of training, or steps times atoms, from which kernels pay: they take five seconds to
+#: compile, and save half of 0.3 ms for each atom of a step.
+KERNELS_PAY_MINUTES: Final = 1.0
+KERNELS_PAY: Final = 100_000.0
 #: Share of a budget that compiling may take, on a busy machine as on an idle one.
 COMPILE_SHARE: Final = 0.25
 
 
-def compiles(settings: TrainSettings) -> bool:
-    """Whether a training with these settings compiles its steps."""
+def uses_kernels(job: Job, device: torch.device, processes: int) -> bool:
+    """Whether a training computes with kernels: the same whatever is compiled already."""
+    settings = job.settings
+    if device.type != "cpu" or settings.adaptive_cutoff is not None:
+        return False
+    if settings.compile != "auto":
+        return settings.compile == "always"
+    if settings.minutes is not None:
+        pays = settings.minutes >= KERNELS_PAY_MINUTES
+    else:
+        steps_per_epoch = len(job.train) // (job.batch_size * processes)
+        steps = settings.steps or settings.epochs * steps_per_epoch
+        pays = steps * job.batch_size * job.train.atoms >= KERNELS_PAY
+    return pays and compiler_found()
+
+
+def compiles(settings: TrainSettings, device: torch.device) -> bool:
+    """Whether a training compiles its steps with ``torch.compile``."""
+    if device.type == "cpu":
+        return False
     network = settings.network
     if settings.compile != "auto" or (network.ladder and network.fork is None):
         # the steps of a ladder have many shapes: how often they are compiled again is not measured
@@ -32,7 +59,7 @@ def compiles(settings: TrainSettings) -> bool:
 
 
 def compiled_by_all(fabric: Fabric, step: Callable[[], None], minutes: float | None) -> bool:
-    """Whether every process compiled what ``step`` runs.
+    """Whether every process compiled what ``step`` compiles.
 
     One process compiles, and the others find the result in the compiler's cache. Where any fails,
     or takes more than ``COMPILE_SHARE`` of a budget in minutes, all must go on without.
@@ -44,7 +71,7 @@ def compiled_by_all(fabric: Fabric, step: Callable[[], None], minutes: float | N
         with at_most(None if minutes is None else 60.0 * minutes * COMPILE_SHARE), without_logs():
             step()
     except Exception as error:  # compilers fail in many ways
-        logging.getLogger("scalewise").warning("training without torch.compile: %s", error)
+        logging.getLogger("scalewise").warning("training without compiled code: %s", error)
         done.zero_()
     if fabric.is_global_zero:
         fabric.barrier()

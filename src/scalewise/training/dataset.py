@@ -114,6 +114,11 @@ class TrainingSamples(Sequence[Batch]):
         """Number of frames."""
         return len(self.frames)
 
+    @property
+    def atoms(self) -> float:
+        """Of a frame, on average."""
+        return float(columns.sizes(self.frames).mean())
+
     @overload
     def __getitem__(self, key: int) -> Batch: ...
     @overload

@@ -190,8 +190,8 @@ class TrainSettings(Settings):
     )
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="torch.compile; auto: if the budget is long enough to pay for it, and there is "
-        "no ladder",
+        description="kernels on the CPU, torch.compile on a GPU; auto: if the budget is long "
+        "enough to pay for it, and there is a C++ compiler (and, on a GPU, no ladder)",
     )
     processes: Count = Field(
         1, description="data-parallel processes, each with one thread on a CPU"
@@ -210,7 +210,7 @@ class TrainSettings(Settings):
             )
         if self.adaptive_cutoff is not None and self.compile == "always":
             raise ValueError(
-                "an adaptive cutoff is trained without torch.compile: leave compile out"
+                "an adaptive cutoff is trained without compiled code: leave compile out"
             )
         if self.fork is not None and (self.start is None or self.adaptive_cutoff is not None):
             raise ValueError(

@@ -18,10 +18,11 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.data.shards import ShardedStructures
 from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
+from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator, Weights
 from scalewise.models.potential import Potential
-from scalewise.training.compiling import compiled_by_all, compiles
+from scalewise.training.compiling import compiled_by_all, compiles, uses_kernels
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import (
     Batch,
@@ -90,7 +91,7 @@ class Trainer:
                 weight.requires_grad_(name.startswith("adaptive_cutoff."))
         optimizers = make_optimizers(weights, matrices, settings)
         self.state = State(weights, average, optimizers)
-        self.evaluator = Evaluator(self.network, compiled=compiles(settings))
+        self.evaluator = Evaluator(self.network)
         if (job.out / STATE).is_file():
             self.state.restore(job.out / STATE, job.digest)
         if settings.adaptive_cutoff is not None and settings.adaptive_cutoff.penalty is not None:
@@ -108,7 +109,7 @@ class Trainer:
             The run was told to end; its state is saved.
         """
         progress = self.state.progress
-        if self.evaluator.compiled and not progress.finished:
+        if not progress.finished:
             self._compile()
         # a batch that the program is not for is one step: it would take minutes to compile for it
         with torch.compiler.set_stance("eager_on_recompile"):
@@ -148,18 +149,30 @@ class Trainer:
         return self.stop.error
 
     def _compile(self) -> None:
+        """Compute with compiled code from now on, if that pays and every process can."""
+        job, fabric, made = self.job, self.fabric, list[Evaluator]()
+        if uses_kernels(job, fabric.device, fabric.world_size):
+            dtype = next(iter(self.state.weights.values())).dtype
+
+            def compiled() -> None:
+                library = kernel_library(job.settings.network, dtype)
+                made.append(Evaluator(self.network, kernels=library))
+        elif compiles(job.settings, fabric.device):
+            # a batch as those of the steps: one frame alone would be another program
+            sample = join([job.train[k] for k in range(job.batch_size)]).to(fabric.device)
+            made.append(Evaluator(self.network, compiled=True))
+            compiled = partial(self._first_gradient, made[0], sample)
+        else:
+            return
         self.stop.urgent = True
-        # a batch as those of the steps: one frame alone would be another program
-        sample = join([self.job.train[k] for k in range(self.job.batch_size)])
-        work = partial(self._first_gradient, sample.to(self.fabric.device))
-        if not compiled_by_all(self.fabric, work, self.job.settings.minutes):
-            self.evaluator = Evaluator(self.network)
+        if compiled_by_all(fabric, compiled, job.settings.minutes):
+            self.evaluator = made[0]
         for weight in self.state.weights.values():
             weight.grad = None
         self.stop.urgent = False
 
-    def _first_gradient(self, sample: Batch) -> None:
-        found = self.evaluator(sample.graph, sample.positions, weights=self.state.weights)
+    def _first_gradient(self, evaluator: Evaluator, sample: Batch) -> None:
+        found = evaluator(sample.graph, sample.positions, weights=self.state.weights)
         terms, _ = loss_terms(found, sample, self.job.settings.loss.delta)
         terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 

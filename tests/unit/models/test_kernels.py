@@ -21,9 +21,7 @@ from scalewise.models.programs.compiling import compile_program, has_kernels, lo
 from scalewise.models.programs.inputs import Inputs, Kind
 from scalewise.models.programs.modules import WholeModule
 from scalewise.models.scale import ResolvedScale
-from support import salt_frame, untrained
-
-needs_compiler = pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+from support import needs_compiler, salt_frame, untrained
 
 
 def numbers(text: str, name: str) -> torch.Tensor:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
-from scalewise.training.dataset import Batch, epoch_batches, prepare
+from scalewise.training.compiling import uses_kernels
+from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.job import Job
 from scalewise.training.loss import huber
@@ -38,7 +40,7 @@ from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
 from scalewise.training.trainer import MODEL, STATE, Trainer
-from support import salt_frame, untrained
+from support import needs_compiler, salt_frame, untrained
 
 WORDS = (
     *("network.channels=4", "network.hidden=8", "network.l_max=2", "network.cutoff=4.5"),
@@ -404,22 +406,55 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
 def test_a_compiler_gets_a_quarter_of_the_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fabric = Fabric(accelerator="cpu", devices=1)
-    trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always", "batch_size=2"))
-    assert trainer.evaluator.compiled
-
-    def slow(self: Trainer, sample: Batch) -> None:
-        assert len(sample.energy) == 2  # one frame alone would be another program
+    def slow(*_: Any) -> None:
         logging.getLogger("torch._inductor").critical("a thousand lines of code")
         time.sleep(30)
 
-    monkeypatch.setattr(Trainer, "_first_gradient", slow)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always", "batch_size=2"))
+    monkeypatch.setattr("scalewise.training.trainer.kernel_library", slow)
     start = time.monotonic()
     trainer._compile()
     assert time.monotonic() - start < 10
-    assert not trainer.evaluator.compiled
-    assert "training without torch.compile: not done within 0 s" in caplog.text
+    assert trainer.evaluator._directional is None
+    assert "training without compiled code: not done within 0 s" in caplog.text
     assert "a thousand lines" not in caplog.text
+
+
+@needs_compiler
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_training_with_kernels_is_the_one_without(tmp_path: Path, processes: int) -> None:
+    words = ("steps=8", "batch_size=2", f"processes={processes}")
+    for compile in ("never", "always"):
+        run(job(tmp_path / compile, *words, f"compile={compile}"))
+    without, kernels = weights(tmp_path / "never"), weights(tmp_path / "always")
+    for name, value in without.items():
+        torch.testing.assert_close(kernels[name], value, rtol=1e-2, atol=1e-3)
+    assert any(not torch.equal(kernels[name], value) for name, value in without.items())
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["minutes=1"], True),
+        (["minutes=0.5"], False),
+        (["steps=100000"], True),
+        (["steps=100"], False),
+        (["epochs=100000"], True),
+        (["steps=100", "compile=always"], True),
+        (["minutes=5", "compile=never"], False),
+    ],
+)
+def test_kernels_are_used_where_they_pay(
+    words: list[str], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scalewise.training.compiling.compiler_found", lambda: True)
+    asked = job(tmp_path, *words)
+    assert uses_kernels(asked, torch.device("cpu"), 1) == expected
+    assert not uses_kernels(asked, torch.device("cuda"), 1)
+    if "compile=always" not in words:
+        monkeypatch.setattr("scalewise.training.compiling.compiler_found", lambda: False)
+        assert not uses_kernels(asked, torch.device("cpu"), 1)
 
 
 @pytest.mark.parametrize("compile", ["always", "never"])

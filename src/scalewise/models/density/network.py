@@ -458,7 +458,9 @@ def _vectors(
     shift = lists.cell_shift
     if shift.stride(0) == 0:  # one zero for all
         shift = shift[:0, 0]
-    return operations.vectors(positions, cell, lists.neighbor_index, shift, lists.mask, part.dtype)
+    return operations.vectors(
+        positions, cell, part.system_index, lists.neighbor_index, shift, lists.mask, part.dtype
+    )
 
 
 def _readout(inputs: int) -> nn.Linear:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import platform
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,10 +27,12 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from scalewise.core.code import source_digest
 from scalewise.core.errors import InputError
 from scalewise.core.files import read_json, replacing, write_json
+from scalewise.core.machine import cache_folder, processor
 from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
-from scalewise.models.compiler import compiler_found, tracing
+from scalewise.models.compiler import compiler_found, computing, tracing
 from scalewise.models.density.kernels.build import NAME, SOURCE, build_kernels, declarations
+from scalewise.models.density.kernels.operations import TRACED
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.graph import Graph, build
 from scalewise.models.graph_operations import trim_edges
@@ -74,14 +75,6 @@ def state_digest(network: torch.nn.Module) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where programs of this user are kept: ``$SCALEWISE_CACHE``, or the system's place."""
-    given = os.environ.get("SCALEWISE_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalewise"
 
 
 def example(network: Network, kind: Kind) -> Inputs:
@@ -180,7 +173,7 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
     try:
         with linked as kernels, _quiet(), replacing(path) as temporary:
             with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
-                with tracing(kernels=kernels):
+                with tracing(), computing(TRACED if kernels else None):
                     graph = make_fx(
                         lambda *given: module(*given),
                         tracing_mode="symbolic",
@@ -295,17 +288,6 @@ def cached(network: Network, kind: Kind) -> Path:
     )
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     return cache_folder() / f"{key}-{kind.name}.pt2"
-
-
-def processor() -> list[str]:
-    """What the processor can do, as Linux says it; elsewhere, only its kind."""
-    kind = [platform.machine()]
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return kind
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), ":")
-    return sorted({*kind, *flags.partition(":")[2].split()})
 
 
 @contextmanager

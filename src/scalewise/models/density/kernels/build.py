@@ -1,4 +1,4 @@
-"""Kernels of one size of network, compiled to a library that programs are linked with."""
+"""Kernels of one size of network, compiled for programs to be linked with, or for Python."""
 
 from __future__ import annotations
 
@@ -90,34 +90,52 @@ def _array(name: str, values: torch.Tensor) -> str:
 
 
 def build_kernels(settings: NetworkSettings, dtype: torch.dtype, folder: Path) -> None:
-    """Compile the kernels of a network to a static library in a folder.
+    """Compile the kernels of a network to a static library in a folder, for programs.
 
     Raises
     ------
     InputError
         No C++ compiler, or one that fails.
     """
-    compiler = next((c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
-    if compiler is None:
+    include = Path(torch.__file__).parent / "include"
+    compiled = _compiled(settings, dtype, folder, f"-I{include}")
+    _run("ar", "rcs", str(folder / f"lib{NAME}.a"), str(compiled))
+
+
+def build_library(settings: NetworkSettings, dtype: torch.dtype, folder: Path) -> Path:
+    """Compile the kernels of a network to a shared library in a folder, for Python.
+
+    Raises
+    ------
+    InputError
+        As :func:`build_kernels`.
+    """
+    library = folder / f"{NAME}.so"
+    compiled = _compiled(settings, dtype, folder, "-DSCALEWISE_LIBRARY")
+    # linked without -ffast-math, with which a library would change the arithmetic of its process
+    _run(_compiler(), "-shared", *_threads(), str(compiled), "-o", str(library))
+    return library
+
+
+def _compiler() -> str:
+    found = next((c for c in ("g++", "clang++", "c++") if shutil.which(c)), None)
+    if found is None:
         raise InputError("compiled", "no C++ compiler", "Install one, such as g++.")
+    return found
+
+
+def _threads() -> tuple[str, ...]:
+    return ("-fopenmp",) if sys.platform == "linux" else ()
+
+
+def _compiled(settings: NetworkSettings, dtype: torch.dtype, folder: Path, *words: str) -> Path:
     header, compiled = folder / "tables.h", folder / f"{NAME}.o"
     header.write_text(tables(settings, dtype), encoding="utf-8")
-    include = Path(torch.__file__).parent / "include"
-    threads = ("-fopenmp",) if sys.platform == "linux" else ()
     own = "-mcpu=native" if platform.machine() in ("arm64", "aarch64") else "-march=native"
     flags = ("-O3", own, "-ffast-math", "-fno-finite-math-only", "-std=c++17", "-fPIC")
-    _run(
-        compiler,
-        *flags,
-        *threads,
-        f'-DSCALEWISE_TABLES="{header}"',
-        f"-I{include}",
-        "-c",
-        str(SOURCE),
-        "-o",
-        str(compiled),
-    )
-    _run("ar", "rcs", str(folder / f"lib{NAME}.a"), str(compiled))
+    words = (*words, f'-DSCALEWISE_TABLES="{header}"', "-c", str(SOURCE), "-o", str(compiled))
+    _run(_compiler(), *flags, *_threads(), *words)
+    return compiled
 
 
 def _run(*words: str) -> None:

@@ -4,10 +4,13 @@
 // The same functions as in layers.py and network.py, which are the reference. Sizes and the tables
 // of the sphere grid are constants of SCALEWISE_TABLES, which build.py writes: every loop over
 // channels has a known length. Arrays are contiguous, atoms first. Each function of the network has
-// a function of the same name here, one ending in _back, which gives the derivatives, and a wrapper
-// for the C interface of PyTorch's compiled programs.
+// a function of the same name here, and one ending in _back, which gives the derivatives. What they
+// leave to their callers is null. Compiled with SCALEWISE_LIBRARY, they are a table of functions,
+// else each has a wrapper for the C interface of PyTorch's compiled programs.
 
+#ifndef SCALEWISE_LIBRARY
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#endif
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -124,21 +127,56 @@ std::vector<real> each_transposed(const real *a, int count, int rows, int column
 }
 
 // one part of the atoms for each thread that PyTorch may use, if they are worth it
-template <class Work> void in_parts(int64_t n, const Work &work)
+int64_t parts_of(int64_t n)
 {
   constexpr int64_t LEAST = 64;  // atoms of a part: starting threads takes as long as a few atoms
 #ifdef _OPENMP
-  const int64_t parts = std::min<int64_t>(omp_get_max_threads(), n / LEAST);
+  return std::max<int64_t>(1, std::min<int64_t>(omp_get_max_threads(), n / LEAST));
 #else
-  const int64_t parts = 1;
+  return 1;
 #endif
-  if (parts <= 1) {
-    work(0, n);
+}
+
+template <class Work> void in_parts(int64_t n, int64_t parts, const Work &work)
+{
+  if (parts == 1) {
+    work(0, 0, n);
     return;
   }
 #pragma omp parallel for num_threads(int(parts)) schedule(static)
-  for (int64_t part = 0; part < parts; part++) work(part * n / parts, (part + 1) * n / parts);
+  for (int64_t part = 0; part < parts; part++) work(part, part * n / parts, (part + 1) * n / parts);
 }
+
+template <class Work> void in_parts(int64_t n, const Work &work)
+{
+  in_parts(n, parts_of(n), [&](int64_t, int64_t begin, int64_t end) { work(begin, end); });
+}
+
+// sums over all atoms: each part has its own, and they are added in the order of the parts
+class Sums {
+ public:
+  Sums(real *sums, int64_t length, int64_t parts)
+      : to(sums), size(length), others(sums ? size_t((parts - 1) * length) : 0, real(0))
+  {
+    if (to) std::fill_n(to, size, real(0));
+  }
+
+  real *of(int64_t part)
+  {
+    if (!to || part == 0) return to;
+    return others.data() + (part - 1) * size;
+  }
+
+  void add_up()
+  {
+    for (size_t i = 0; i < others.size(); i++) to[int64_t(i) % size] += others[i];
+  }
+
+ private:
+  real *to;
+  int64_t size;
+  std::vector<real> others;
+};
 
 // ------------------------------------------------------------------------------------------------
 // functions on the sphere
@@ -297,10 +335,16 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
                   const real *field, const real *other, const real *result,
                   const real *before_first, const real *before_second, const real *factor,
                   const real *mix, const real *first, const real *second, real *d_features,
-                  real *d_bias)
+                  real *d_bias, const real *features = nullptr, real *d_mix = nullptr,
+                  real *d_first = nullptr, real *d_second = nullptr, real *d_second_bias = nullptr)
 {
   const auto mix_t = each_transposed(mix, LMAX + 1, C, 2 * C);
-  in_parts(n, [&](int64_t begin, int64_t end) {
+  const int64_t parts = parts_of(n);
+  Sums of_mix(d_mix, (LMAX + 1) * C * 2 * C, parts), of_first(d_first, H * INVARIANTS, parts);
+  Sums of_second(d_second, H * H, parts), of_bias(d_second_bias, H, parts);
+  in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
+    real *to_mix = of_mix.of(part), *to_first = of_first.of(part);
+    real *to_second = of_second.of(part), *to_bias = of_bias.of(part);
     const auto tile = std::make_unique<Tile>(), slope = std::make_unique<Tile>();
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
@@ -309,6 +353,13 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
         tile->hidden[c] = d_scalars[start * H + c] * silu_slope(z[c]);
       multiply(atoms, H, H, tile->hidden, H, 1, second, H, slope->hidden, H);
       z = before_first + start * H;
+      if (to_second) {
+        for (int i = 0; i < atoms; i++)
+          for (int c = 0; c < H; c++) to_bias[c] += tile->hidden[i * H + c];
+        // the invariants are not there yet: their place holds what the second layer reads
+        for (int c = 0; c < atoms * H; c++) tile->invariants[c] = silu(z[c]);
+        multiply(H, H, atoms, tile->hidden, 1, H, tile->invariants, H, to_second, H, true);
+      }
       for (int c = 0; c < atoms * H; c++)
         d_bias[start * H + c] = slope->hidden[c] = slope->hidden[c] * silu_slope(z[c]);
       multiply(atoms, INVARIANTS, H, slope->hidden, H, 1, first, INVARIANTS, slope->invariants,
@@ -331,6 +382,8 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
         const real pull = small * small * small * total(along) / INVARIANTS;
         for (int c = 0; c < INVARIANTS; c += LANES)
           store(dx + c, small * load(dx + c) - pull * load(x + c));
+        for (int c = 0; c < INVARIANTS && to_first; c += LANES)
+          store(tile->invariants + i * INVARIANTS + c, small * load(x + c));
         along = vec{};
         for (int l = 0; l <= LMAX; l++) {
           const real scale = real(1) / std::sqrt(real(2 * l + 1));
@@ -362,6 +415,9 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
           }
       }
       const int wide = atoms * C;
+      if (to_first)
+        multiply(H, INVARIANTS, atoms, slope->hidden, 1, H, tile->invariants, INVARIANTS, to_first,
+                 INVARIANTS, true);
       tile->on_grid(atoms);
       multiply(POINTS, wide, EVEN, BACK, K, 1, slope->product, WIDE, slope->a_even, WIDE);
       multiply(POINTS, wide, ODD, BACK + EVEN, K, 1, slope->product + EVEN * WIDE, WIDE,
@@ -387,19 +443,28 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
         real *to = d_features + (start * K + k) * C;
         multiply(atoms, C, C, slope->a + PLACE.at[k] * WIDE, C, 1, w, C, to, K * C);
         multiply(atoms, C, C, slope->b + PLACE.at[k] * WIDE, C, 1, w + C * C, C, to, K * C, true);
+        if (!to_mix) continue;
+        const real *x = features + (start * K + k) * C;
+        real *here = to_mix + degree(k) * C * 2 * C;
+        multiply(C, C, atoms, x, 1, K * C, slope->a + PLACE.at[k] * WIDE, C, here, 2 * C, true);
+        multiply(C, C, atoms, x, 1, K * C, slope->b + PLACE.at[k] * WIDE, C, here + C, 2 * C, true);
       }
     }
   });
+  of_mix.add_up();
+  of_first.add_up();
+  of_second.add_up();
+  of_bias.add_up();
 }
 
 // ------------------------------------------------------------------------------------------------
-// vectors to neighbors: positions [atoms, 3], cell [3, 3], index and mask [n, slots], shift
-// [n, slots, 3], or none
+// vectors to neighbors: positions [atoms, 3], cell [systems, 3, 3], system [n], index and mask
+// [n, slots], shift [n, slots, 3], or none
 
 inline bool crosses(const int32_t *shift) { return (shift[0] | shift[1] | shift[2]) != 0; }
 
 void make_vectors(int64_t n, int64_t slots, const double *positions, const double *cell,
-                  const int64_t *index, const int32_t *shift, const bool *mask, real *vectors)
+                  const int64_t *system, const int64_t *index, const int32_t *shift, const bool *mask, real *vectors)
 {
   for (int64_t i = 0; i < n; i++)
     for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
@@ -407,16 +472,19 @@ void make_vectors(int64_t n, int64_t slots, const double *positions, const doubl
       for (int axis = 0; axis < 3; axis++) {
         double apart = positions[3 * index[p] + axis] - positions[3 * i + axis];
         if (elsewhere)
-          for (int row = 0; row < 3; row++) apart += shift[3 * p + row] * cell[3 * row + axis];
+          for (int row = 0; row < 3; row++)
+            apart += shift[3 * p + row] * cell[9 * system[i] + 3 * row + axis];
         vectors[3 * p + axis] = mask[p] ? real(apart) : FAR;
       }
     }
 }
 
-void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const int64_t *index,
-                       const int32_t *shift, const bool *mask, double *d_positions,
-                       double *d_cell)
+void make_vectors_back(int64_t n, int64_t slots, int64_t atoms, int64_t systems,
+                       const real *d_vectors, const int64_t *system, const int64_t *index,
+                       const int32_t *shift, const bool *mask, double *d_positions, double *d_cell)
 {
+  std::fill_n(d_positions, 3 * atoms, 0.0);
+  std::fill_n(d_cell, 9 * systems, 0.0);
   for (int64_t i = 0; i < n; i++)
     for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
       const real *slope = d_vectors + 3 * p;
@@ -427,7 +495,8 @@ void make_vectors_back(int64_t n, int64_t slots, const real *d_vectors, const in
         d_positions[3 * index[p] + axis] += d;
         d_positions[3 * i + axis] -= d;
         if (elsewhere)
-          for (int row = 0; row < 3; row++) d_cell[3 * row + axis] += shift[3 * p + row] * d;
+          for (int row = 0; row < 3; row++)
+            d_cell[9 * system[i] + 3 * row + axis] += shift[3 * p + row] * d;
       }
     }
 }
@@ -823,62 +892,80 @@ void collect(int64_t n, int64_t slots, const real *vectors, const real *reach,
   });
 }
 
-// d_radial: none where the radial functions are shared; d_table: none where it is constant
+// own: a row of the table belongs to one pair, of one atom; else all atoms share the rows. The
+// derivatives are by vectors and reach, or by the weights: radial, scale and table.
 void collect_back(int64_t n, int64_t slots, const real *d_density, const real *vectors,
                   const real *reach, const real *radial, bool shared, const real *scale,
-                  const real *table, const int64_t *index, real *d_vectors, real *d_reach,
-                  real *d_radial, real *d_table)
+                  const real *table, int64_t rows, bool own, const int64_t *index, real *d_vectors,
+                  real *d_reach, real *d_radial, real *d_scale, real *d_table)
 {
-  std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
-  // a row of the table belongs to one pair, of one atom
-  in_parts(n, [&](int64_t begin, int64_t end) {
+  if (d_vectors) std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
+  if (d_table && own) std::memset(d_table, 0, rows * C * sizeof(real));
+  const int64_t parts = parts_of(n);
+  Sums of_table(own ? nullptr : d_table, rows * C, parts);
+  Sums of_radial(shared ? d_radial : nullptr, B * C, parts);
+  in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
     Densities near(slots);
     Pairs &pairs = near.pairs;
-    std::vector<real> slope(K * C), slope_t(C * KP, real(0)), d_product(slots * C),
-        turned(slots * KP), radial_slopes(slots * C), by_distance(pairs.width);
+    std::vector<real> slope_t(C * KP, real(0)), d_product(slots * C), turned(slots * KP),
+        radial_slopes(slots * C), by_distance(pairs.width);
+    real *to_table = own ? d_table : of_table.of(part);
     for (int64_t i = begin; i < end; i++) {
-      const real *weights = radial + (shared ? 0 : i * B * C);
+      const real *weights = radial + (shared ? 0 : i * B * C), *factor = scale + i * C;
+      const real *slope = d_density + i * K * C;
       near.gather(slots, vectors + i * slots * 3, reach[i], weights, table, index + i * slots,
-                  true);
+                  d_vectors != nullptr);
       const int found = pairs.found;
+      if (to_table && own)
+        for (int j = 0; j < found; j++) ask(to_table + index[i * slots + pairs.slot[j]] * C);
+      multiply(found, C, K, pairs.harmonics.data(), 1, pairs.width, slope, C, d_product.data(), C);
+      if (d_scale)
+        for (int c = 0; c < C; c += LANES) {
+          vec sum{};
+          for (int j = 0; j < found; j++)
+            sum += load(&d_product[j * C + c]) * load(&near.product[j * C + c]);
+          store(d_scale + i * C + c, sum);
+        }
+      if (d_vectors)
+        multiply(found, C, B, pairs.wave_slopes.data(), 1, pairs.width, weights, C,
+                 radial_slopes.data(), C);
       real by_reach = 0;
-      if (d_table)
-        for (int j = 0; j < found; j++) ask(d_table + index[i * slots + pairs.slot[j]] * C);
-      for (int k = 0; k < K; k++)
-        for (int c = 0; c < C; c++)
-          slope_t[c * KP + k] = slope[k * C + c] =
-              d_density[(i * K + k) * C + c] * scale[i * C + c];
-      multiply(found, KP, C, near.product.data(), C, 1, slope_t.data(), KP, turned.data(), KP);
-      pairs.turn(turned.data());
-      multiply(found, C, K, pairs.harmonics.data(), 1, pairs.width, slope.data(), C,
-               d_product.data(), C);
-      multiply(found, C, B, pairs.wave_slopes.data(), 1, pairs.width, weights, C,
-               radial_slopes.data(), C);
       for (int j = 0; j < found; j++) {
         const int64_t row = index[i * slots + pairs.slot[j]];
+        const real ending = pairs.ending[j];
         vec by_ending{}, by_radius{};
         for (int c = 0; c < C; c += LANES) {
-          const vec d = load(&d_product[j * C + c]), r = load(&near.radial[j * C + c]);
-          const vec g = d * load(table + row * C + c);
-          by_ending += g * r;
-          by_radius += g * load(&radial_slopes[j * C + c]);
-          if (d_table) {
-            real *to = d_table + row * C + c;
-            store(to, load(to) + pairs.ending[j] * d * r);
+          const vec d = load(&d_product[j * C + c]) * load(factor + c);
+          const vec r = load(&near.radial[j * C + c]), g = d * load(table + row * C + c);
+          if (d_vectors) {
+            by_ending += g * r;
+            by_radius += g * load(&radial_slopes[j * C + c]);
           }
-          if (!shared) store(&d_product[j * C + c], pairs.ending[j] * g);
+          if (to_table) {
+            real *to = to_table + row * C + c;
+            store(to, load(to) + ending * d * r);
+          }
+          store(&d_product[j * C + c], ending * g);
         }
+        if (!d_vectors) continue;
         const real slope = total(by_ending);
         by_reach += slope * pairs.ending_by_reach[j];
-        by_distance[j] = pairs.ending[j] * total(by_radius) + slope * pairs.ending_by_distance[j];
+        by_distance[j] = ending * total(by_radius) + slope * pairs.ending_by_distance[j];
       }
+      if (d_radial)
+        multiply(B, C, found, pairs.waves.data(), pairs.width, 1, d_product.data(), C,
+                 shared ? of_radial.of(part) : d_radial + i * B * C, C, shared);
+      if (!d_vectors) continue;
+      for (int k = 0; k < K; k++)
+        for (int c = 0; c < C; c++) slope_t[c * KP + k] = slope[k * C + c] * factor[c];
+      multiply(found, KP, C, near.product.data(), C, 1, slope_t.data(), KP, turned.data(), KP);
+      pairs.turn(turned.data());
       d_reach[i] = by_reach;
       pairs.back(by_distance.data(), d_vectors + i * slots * 3);
-      if (!shared)
-        multiply(B, C, found, pairs.waves.data(), pairs.width, 1, d_product.data(), C,
-                 d_radial + i * B * C, C);
     }
   });
+  of_table.add_up();
+  of_radial.add_up();
 }
 
 // ------------------------------------------------------------------------------------------------
@@ -889,7 +976,7 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
 constexpr real BEYOND = real(1.001);
 
 void send(int64_t n, int64_t slots, const real *features, const real *weight, const real *scalars,
-          const real *vectors, real longest, real *messages, real *field)
+          const real *vectors, const real *longest, real *messages, real *field)
 {
   in_parts(n, [&](int64_t begin, int64_t end) {
     Pairs pairs(slots);
@@ -902,7 +989,7 @@ void send(int64_t n, int64_t slots, const real *features, const real *weight, co
       for (int64_t i = start; i < start + atoms; i++) {
         real *own = field + i * K * C;
         for (int c = 0; c < C; c++) own[c] += scalars[i * C + c];
-        pairs.keep(slots, vectors + i * slots * 3, BEYOND * longest);
+        pairs.keep(slots, vectors + i * slots * 3, BEYOND * *longest);
         pairs.make_harmonics();
         multiply(pairs.found, C, K, pairs.harmonics.data(), 1, pairs.width, own, C, rows.data(), C);
         for (int j = 0; j < pairs.found; j++)
@@ -913,19 +1000,22 @@ void send(int64_t n, int64_t slots, const real *features, const real *weight, co
 }
 
 void send_back(int64_t n, int64_t slots, const real *d_messages, const real *field,
-               const real *weight, const real *vectors, real longest, real *d_features,
-               real *d_scalars, real *d_vectors)
+               const real *weight, const real *vectors, const real *longest, real *d_features,
+               real *d_scalars, real *d_vectors, const real *features = nullptr,
+               real *d_weight = nullptr)
 {
   const auto weight_t = each_transposed(weight, LMAX + 1, C, C);
-  std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
-  in_parts(n, [&](int64_t begin, int64_t end) {
+  if (d_vectors) std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
+  const int64_t parts = parts_of(n);
+  Sums of_weight(d_weight, (LMAX + 1) * C * C, parts);
+  in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
     Pairs pairs(slots);
     std::vector<real> slope(TILE * K * C), turned(slots * KP), rows(slots * C);
     std::vector<real> field_t(C * KP, real(0));
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
       for (int64_t i = start; i < start + atoms; i++) {
-        pairs.keep(slots, vectors + i * slots * 3, BEYOND * longest);
+        pairs.keep(slots, vectors + i * slots * 3, BEYOND * *longest);
         pairs.make_harmonics();
         const int found = pairs.found;
         for (int j = 0; j < found; j++)
@@ -933,21 +1023,50 @@ void send_back(int64_t n, int64_t slots, const real *d_messages, const real *fie
         real *own = slope.data() + (i - start) * K * C;
         multiply(K, C, found, pairs.harmonics.data(), pairs.width, 1, rows.data(), C, own, C);
         std::memcpy(d_scalars + i * C, own, C * sizeof(real));
+        if (!d_vectors) continue;
         for (int k = 0; k < K; k++)
           for (int c = 0; c < C; c++) field_t[c * KP + k] = field[(i * K + k) * C + c];
         multiply(found, KP, C, rows.data(), C, 1, field_t.data(), KP, turned.data(), KP);
         pairs.turn(turned.data());
         pairs.back(nullptr, d_vectors + i * slots * 3);
       }
-      for (int k = 0; k < K; k++)
+      for (int k = 0; k < K; k++) {
+        const int64_t at = (start * K + k) * C;
         multiply(atoms, C, C, slope.data() + k * C, K * C, 1, weight_t.data() + degree(k) * C * C,
-                 C, d_features + (start * K + k) * C, K * C);
+                 C, d_features + at, K * C);
+        if (d_weight)
+          multiply(C, C, atoms, features + at, 1, K * C, slope.data() + k * C, K * C,
+                   of_weight.of(part) + degree(k) * C * C, C, true);
+      }
     }
   });
+  of_weight.add_up();
 }
+
+}  // namespace
+
+#ifdef SCALEWISE_LIBRARY
+
+// ------------------------------------------------------------------------------------------------
+// a table of functions, in the order of library.py
+
+extern "C" {
+extern const void *const scalewise_kernels[];
+const void *const scalewise_kernels[] = {
+    reinterpret_cast<void *>(make_vectors),       reinterpret_cast<void *>(make_vectors_back),
+    reinterpret_cast<void *>(pair_energies),      reinterpret_cast<void *>(pair_energies_back),
+    reinterpret_cast<void *>(collect),            reinterpret_cast<void *>(collect_back),
+    reinterpret_cast<void *>(product),            reinterpret_cast<void *>(product_back),
+    reinterpret_cast<void *>(send),               reinterpret_cast<void *>(send_back),
+};
+}
+
+#else
 
 // ------------------------------------------------------------------------------------------------
 // tensors
+
+namespace {
 
 constexpr AOTITorchError GOOD = 0, BAD = 1;
 
@@ -999,15 +1118,12 @@ AOTITorchError collect_back(AtenTensorHandle d_density, AtenTensorHandle vectors
   const int64_t n = size(vectors, 0), slots = size(vectors, 1), rows = size(table, 0);
   const bool shared = size(radial, 0) == 1;
   real *to_vectors = make({n, slots, 3}, d_vectors), *to_reach = make({n}, d_reach);
+  // radial functions that all atoms share, and rows of elements, are constant
   real *to_radial = make({shared ? 0 : n, B, C}, d_radial);
-  real *to_table = nullptr;
-  if (d_table) {
-    to_table = make({rows, C}, d_table);
-    std::memset(to_table, 0, rows * C * sizeof(real));
-  }
+  real *to_table = d_table ? make({rows, C}, d_table) : nullptr;
   collect_back(n, slots, data(d_density), data(vectors), data(reach), data(radial), shared,
-               data(scale), data(table), data<int64_t>(index), to_vectors, to_reach, to_radial,
-               to_table);
+               data(scale), data(table), rows, true, data<int64_t>(index), to_vectors, to_reach,
+               shared ? nullptr : to_radial, nullptr, to_table);
   return GOOD;
 }
 
@@ -1047,32 +1163,31 @@ AOTITorchError aoti_torch_cpu_pair_energies_back(
 }
 
 AOTITorchError aoti_torch_cpu_vectors(AtenTensorHandle positions, AtenTensorHandle cell,
-                                      AtenTensorHandle index, AtenTensorHandle shift,
-                                      AtenTensorHandle mask, AtenTensorHandle,
-                                      AtenTensorHandle *vectors)
+                                      AtenTensorHandle system, AtenTensorHandle index,
+                                      AtenTensorHandle shift, AtenTensorHandle mask,
+                                      AtenTensorHandle, AtenTensorHandle *vectors)
 {
-  if (!contiguous({positions, cell, index, shift, mask})) return BAD;
+  if (!contiguous({positions, cell, system, index, shift, mask})) return BAD;
   const int64_t n = size(index, 0), slots = size(index, 1);
-  make_vectors(n, slots, data<double>(positions), data<double>(cell), data<int64_t>(index),
-               size(shift, 0) ? data<int32_t>(shift) : nullptr, data<bool>(mask),
-               make({n, slots, 3}, vectors));
+  make_vectors(n, slots, data<double>(positions), data<double>(cell), data<int64_t>(system),
+               data<int64_t>(index), size(shift, 0) ? data<int32_t>(shift) : nullptr,
+               data<bool>(mask), make({n, slots, 3}, vectors));
   return GOOD;
 }
 
 AOTITorchError aoti_torch_cpu_vectors_back(AtenTensorHandle d_vectors, AtenTensorHandle positions,
-                                           AtenTensorHandle cell, AtenTensorHandle index,
-                                           AtenTensorHandle shift, AtenTensorHandle mask,
-                                           AtenTensorHandle *d_positions, AtenTensorHandle *d_cell)
+                                           AtenTensorHandle cell, AtenTensorHandle system,
+                                           AtenTensorHandle index, AtenTensorHandle shift,
+                                           AtenTensorHandle mask, AtenTensorHandle *d_positions,
+                                           AtenTensorHandle *d_cell)
 {
-  if (!contiguous({d_vectors, positions, cell, index, shift, mask})) return BAD;
-  const int64_t n = size(index, 0), atoms = size(positions, 0);
+  if (!contiguous({d_vectors, positions, cell, system, index, shift, mask})) return BAD;
+  const int64_t n = size(index, 0), atoms = size(positions, 0), systems = size(cell, 0);
   double *to_positions = make<double>({atoms, 3}, d_positions);
-  double *to_cell = make<double>({1, 3, 3}, d_cell);
-  std::fill_n(to_positions, 3 * atoms, 0.0);
-  std::fill_n(to_cell, 9, 0.0);
-  make_vectors_back(n, size(index, 1), data(d_vectors), data<int64_t>(index),
-                    size(shift, 0) ? data<int32_t>(shift) : nullptr, data<bool>(mask),
-                    to_positions, to_cell);
+  double *to_cell = make<double>({systems, 3, 3}, d_cell);
+  make_vectors_back(n, size(index, 1), atoms, systems, data(d_vectors), data<int64_t>(system),
+                    data<int64_t>(index), size(shift, 0) ? data<int32_t>(shift) : nullptr,
+                    data<bool>(mask), to_positions, to_cell);
   return GOOD;
 }
 
@@ -1153,7 +1268,7 @@ AOTITorchError aoti_torch_cpu_send(AtenTensorHandle features, AtenTensorHandle w
   if (!contiguous({features, weight, scalars, vectors})) return BAD;
   const int64_t n = size(features, 0), slots = size(vectors, 1);
   real *to_messages = make({n, slots, C}, messages);
-  send(n, slots, data(features), data(weight), data(scalars), data(vectors), *data(longest),
+  send(n, slots, data(features), data(weight), data(scalars), data(vectors), data(longest),
        to_messages, make({n, K, C}, field));
   return GOOD;
 }
@@ -1166,9 +1281,11 @@ AOTITorchError aoti_torch_cpu_send_back(AtenTensorHandle d_messages, AtenTensorH
   if (!contiguous({d_messages, field, weight, vectors})) return BAD;
   const int64_t n = size(field, 0), slots = size(vectors, 1);
   real *to_features = make({n, K, C}, d_features), *to_scalars = make({n, C}, d_scalars);
-  send_back(n, slots, data(d_messages), data(field), data(weight), data(vectors), *data(longest),
+  send_back(n, slots, data(d_messages), data(field), data(weight), data(vectors), data(longest),
             to_features, to_scalars, make({n, slots, 3}, d_vectors));
   return GOOD;
 }
 
 }  // extern "C"
+
+#endif

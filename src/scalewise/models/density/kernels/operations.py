@@ -1,10 +1,11 @@
 r"""The products of the density network as operations that kernels compute.
 
-Programs that are traced with kernels (:func:`scalewise.models.compiler.tracing`) call these
-operations in place of the same functions in PyTorch, which are the reference and what everything
-else calls. They have first derivatives alone, and no code of their own outside a program: there,
-``kernels.cpp`` computes them. Shapes have n atoms, s neighbors, c channels, h hidden, b Bessel
-functions, and k = (l_max+1)² components of a function on the sphere.
+With kernels (:func:`scalewise.models.compiler.with_kernels`), the network calls these operations in
+place of the same functions in PyTorch, which are the reference. They have first derivatives alone:
+by positions, or by weights. ``kernels.cpp`` computes them, in compiled programs, which have those
+by positions, or in a :class:`scalewise.models.density.kernels.library.Library`. Shapes have n
+atoms, s neighbors, c channels, h hidden, b Bessel functions, and k = (l_max+1)² components of a
+function on the sphere.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-#: Operations and what they take and give; kernels.cpp has their definitions.
+from scalewise.models.compiler import kernels
+
+#: Operations of programs, and what they take and give; kernels.cpp has their definitions.
 SCHEMAS: Final = {
-    "vectors": "(Tensor positions, Tensor cell, Tensor index, Tensor shift, Tensor mask, "
-    "Tensor example) -> Tensor",
-    "vectors_back": "(Tensor d_vectors, Tensor positions, Tensor cell, Tensor index, Tensor shift, "
-    "Tensor mask) -> (Tensor, Tensor)",
+    "vectors": "(Tensor positions, Tensor cell, Tensor system, Tensor index, Tensor shift, "
+    "Tensor mask, Tensor example) -> Tensor",
+    "vectors_back": "(Tensor d_vectors, Tensor positions, Tensor cell, Tensor system, "
+    "Tensor index, Tensor shift, Tensor mask) -> (Tensor, Tensor)",
     "pair_energies": "(Tensor vectors, Tensor reach, Tensor first, Tensor second, "
     "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> Tensor",
     "pair_energies_back": "(Tensor d_energies, Tensor vectors, Tensor reach, Tensor first, "
@@ -47,7 +50,8 @@ SCHEMAS: Final = {
 _LIBRARY: Final = torch.library.Library("scalewise", "DEF")  # type: ignore[no-untyped-call]  # PyTorch
 for _name, _schema in SCHEMAS.items():
     _LIBRARY.define(_name + _schema)  # type: ignore[no-untyped-call]  # PyTorch
-_OPERATIONS: Final = torch.ops.scalewise
+#: The operations of compiled programs, while they are traced.
+TRACED: Final = torch.ops.scalewise
 
 _Kept = tuple[Tensor, ...]
 _Asked = tuple[bool, ...]
@@ -55,21 +59,29 @@ _Slopes = tuple[Tensor | None, ...]
 
 
 def vectors(
-    positions: Tensor, cell: Tensor, index: Tensor, shift: Tensor, mask: Tensor, dtype: torch.dtype
+    positions: Tensor,
+    cell: Tensor,
+    system: Tensor,
+    index: Tensor,
+    shift: Tensor,
+    mask: Tensor,
+    dtype: torch.dtype,
 ) -> Tensor:
     """Vectors to neighbors, Å [n, s, 3]; :data:`scalewise.models.graph.FAR` where masked.
 
     Parameters
     ----------
     positions, cell
-        Å [atoms, 3] and [1, 3, 3], in double precision; the first n atoms have lists.
+        Å [atoms, 3] and [systems, 3, 3], in double precision; the first n atoms have lists.
+    system
+        The system of each atom [n] or more.
     index, shift, mask
         The neighbors [n, s], their cells [n, s, 3] and which there are [n, s]; no cells [0, 3]: all
         are in the same one.
     dtype
         Of the result; differences are taken in double precision.
     """
-    given = (positions, cell, index, shift, mask, positions.new_empty(1, dtype=dtype))
+    given = (positions, cell, system, index, shift, mask, positions.new_empty(1, dtype=dtype))
     found: Tensor = _VECTORS(*(t.contiguous() for t in given))
     return found
 
@@ -92,7 +104,7 @@ def pair_energies(
         Elements of the atoms [n] and of their neighbors [n, s].
     coefficients, nuclei
         Of :class:`scalewise.models.density.pair_baseline.PairBaseline`, for each pair of elements
-        [kinds, kinds, ...], constant.
+        [kinds, kinds, ...]; no weights.
     """
     given = (vectors, reach, first, second, coefficients, *nuclei)
     found: Tensor = _PAIR_ENERGIES(*(t.contiguous() for t in given))
@@ -120,7 +132,7 @@ def collect(
     radial
         The weights W of the Bessel functions, of all atoms [1, b, c] or of each [n, b, c].
     scale
-        [n, c], constant.
+        [n, c].
     table, index
         Rows x [rows, c], and which row belongs to each neighbor [n, s].
     components
@@ -146,7 +158,7 @@ def product(
     features
         [n, k, c].
     mix, first, second, second_bias
-        Weights of :class:`scalewise.models.density.layers.ProductLayer`, constant.
+        Weights of :class:`scalewise.models.density.layers.ProductLayer`.
     bias
         Of the first linear layer, for each atom [n, h].
     """
@@ -160,7 +172,7 @@ def send(
 ) -> Tensor:
     """Mixed features [n, k, c], with scalars [n, c] added, seen along vectors [n, s, c].
 
-    ``weight`` [l_max+1, c, c] is constant, ``vectors`` [n, s, 3] are in Å. Along vectors that are
+    ``weight`` is [l_max+1, c, c], ``vectors`` [n, s, 3] are in Å. Along vectors that are
     longer than ``longest`` [1], Å, the values are undefined.
     """
     given = (features, weight, scalars, vectors, longest)
@@ -169,7 +181,13 @@ def send(
 
 
 def _vectors_shapes(
-    positions: Tensor, cell: Tensor, index: Tensor, shift: Tensor, mask: Tensor, example: Tensor
+    positions: Tensor,
+    cell: Tensor,
+    system: Tensor,
+    index: Tensor,
+    shift: Tensor,
+    mask: Tensor,
+    example: Tensor,
 ) -> Tensor:
     return example.new_empty(*index.shape, 3)
 
@@ -278,9 +296,9 @@ for _name, _shapes in _SHAPES.items():
 
 
 def _differentiable(
-    operation: Callable[..., Any],
+    operation: str,
     kept: Callable[[tuple[Any, ...], Any], tuple[Tensor, ...]],
-    back: Callable[..., tuple[Tensor | None, ...]],
+    back: Callable[..., _Slopes],
     results: int = 1,
 ) -> Callable[..., Any]:
     """An operation with its first derivative.
@@ -292,8 +310,8 @@ def _differentiable(
     kept
         Of its inputs and results, those that the derivative needs.
     back
-        The derivatives by the inputs, from those by the results, what was kept, and which inputs
-        have any.
+        The derivatives by the inputs, from the operations, the derivatives by the results, what was
+        kept, and which inputs have any.
     results
         How many of the results have derivatives; others are kept alone.
     """
@@ -301,69 +319,79 @@ def _differentiable(
     class Differentiable(torch.autograd.Function):
         @staticmethod
         def forward(*given: Any) -> Any:
-            return operation(*given)
+            return getattr(kernels(), operation)(*given)
 
         @staticmethod
         def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             ctx.save_for_backward(*kept(inputs, output))
+            ctx.kernels = kernels()
             if isinstance(output, tuple):
                 ctx.mark_non_differentiable(*output[results:])
 
         @staticmethod
-        def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        def backward(ctx: Any, *slopes: Tensor) -> _Slopes:
             given = [slope.contiguous() for slope in slopes[:results]]
-            return back(given, ctx.saved_tensors, ctx.needs_input_grad)
+            return back(ctx.kernels, given, ctx.saved_tensors, ctx.needs_input_grad)
 
     applied: Callable[..., Any] = Differentiable.apply
     return applied
 
 
-def _vectors_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
-    found = _OPERATIONS.vectors_back(*slopes, *kept)
-    return found[0], found[1], None, None, None, None
+def _vectors_slopes(run: Any, slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
+    d_positions, d_cell = run.vectors_back(*slopes, *kept)
+    return d_positions, d_cell, *[None] * 5
 
 
-def _pair_energies_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
-    found = _OPERATIONS.pair_energies_back(*slopes, *kept)
-    return found[0], found[1], None, None, None, None, None, None
+def _pair_energies_slopes(run: Any, slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
+    d_vectors, d_reach = run.pair_energies_back(*slopes, *kept)
+    return d_vectors, d_reach, *[None] * 6
 
 
-def _collect_slopes(slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
+def _collect_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
+    if not asked[0]:
+        return None, None, *run.collect_weights_back(*slopes, *kept), None, None
     # a table of messages has derivatives, one of elements has none
     messages = asked[4]
-    back = _OPERATIONS.collect_messages_back if messages else _OPERATIONS.collect_elements_back
+    back = run.collect_messages_back if messages else run.collect_elements_back
     found = back(*slopes, *kept)
     d_radial = None if kept[2].shape[0] == 1 else found[2]
     return found[0], found[1], d_radial, None, found[3] if messages else None, None, None
 
 
-def _product_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
-    d_features, d_bias = _OPERATIONS.product_back(*slopes, *kept)
+def _product_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
+    features, *rest = kept
+    if asked[1]:
+        found = run.product_weights_back(*slopes, features, *rest)
+        d_features, d_bias, d_mix, d_first, d_second, d_second_bias = found
+        return d_features, d_mix, d_first, d_bias, d_second, d_second_bias
+    d_features, d_bias = run.product_back(*slopes, *rest)
     return d_features, None, None, d_bias, None, None
 
 
-def _send_slopes(slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
-    found = _OPERATIONS.send_back(*slopes, *kept)
-    return found[0], None, found[1], found[2], None
+def _send_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
+    features, field, weight, vectors, longest = kept
+    if asked[1]:
+        d_features, d_scalars, d_weight = run.send_weights_back(
+            *slopes, features, weight, vectors, longest
+        )
+        return d_features, d_weight, d_scalars, None, None
+    d_features, d_scalars, d_vectors = run.send_back(*slopes, field, weight, vectors, longest)
+    return d_features, None, d_scalars, d_vectors, None
 
 
-_VECTORS: Final = _differentiable(
-    _OPERATIONS.vectors, lambda inputs, _: inputs[:-1], _vectors_slopes
-)
+_VECTORS: Final = _differentiable("vectors", lambda inputs, _: inputs[:-1], _vectors_slopes)
 _PAIR_ENERGIES: Final = _differentiable(
-    _OPERATIONS.pair_energies, lambda inputs, _: inputs, _pair_energies_slopes
+    "pair_energies", lambda inputs, _: inputs, _pair_energies_slopes
 )
-_COLLECT: Final = _differentiable(
-    _OPERATIONS.collect, lambda inputs, _: inputs[:-1], _collect_slopes
-)
+_COLLECT: Final = _differentiable("collect", lambda inputs, _: inputs[:-1], _collect_slopes)
 _PRODUCT: Final = _differentiable(
-    _OPERATIONS.product,
-    lambda inputs, output: (*output[1:], inputs[1], inputs[2], inputs[4]),
+    "product",
+    lambda inputs, output: (inputs[0], *output[1:], inputs[1], inputs[2], inputs[4]),
     _product_slopes,
     results=3,
 )
 _SEND: Final = _differentiable(
-    _OPERATIONS.send,
-    lambda inputs, output: (output[1], inputs[1], inputs[3], inputs[4]),
+    "send",
+    lambda inputs, output: (inputs[0], output[1], inputs[1], inputs[3], inputs[4]),
     _send_slopes,
 )

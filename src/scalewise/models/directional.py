@@ -1,0 +1,174 @@
+r"""Gradients of losses on energies, forces and stresses from first derivatives of the energy alone.
+
+With the derivatives of a loss by the energies, forces and virials of its frames f,
+
+.. math:: a_f = \frac{\partial L}{\partial E_f}, \qquad
+   u_i = \frac{\partial L}{\partial F_i}, \qquad
+   S_f = \frac{\partial L}{\partial W_f},
+
+its gradient with respect to the weights :math:`\theta` is
+
+.. math:: \frac{\partial L}{\partial \theta} = \sum_f
+   \left(a_f + D_f\right) \frac{\partial E_f}{\partial \theta}
+
+where :math:`D_f` is the derivative along the direction in which the atoms move by :math:`-u_i`
+while the cell is strained by :math:`S_f`. It is taken as a central difference,
+
+.. math:: D_f\, g = \frac{g(+\epsilon_f) - g(-\epsilon_f)}{2 \epsilon_f},
+
+with steps that move the atom that moves most by ``STEP``. Kernels without second derivatives
+suffice for it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from scalewise.models.compiler import computing
+from scalewise.models.density.network import AtomicProperties, DensityNetwork
+from scalewise.models.graph import Graph, collected, spread
+from scalewise.models.scale import ResolvedScale
+
+#: Å: shorter steps lose more to rounding, and longer ones to higher derivatives.
+STEP: Final = 0.003
+
+
+class Directional:
+    """Evaluates a network with kernels; differentiable with respect to the weights.
+
+    Parameters
+    ----------
+    network
+        Its own weights are not looked at.
+    operations
+        Such as a :class:`scalewise.models.density.kernels.library.Library`.
+    """
+
+    def __init__(self, network: DensityNetwork, operations: Any) -> None:
+        self.operations = operations
+        # derivatives by positions and by weights are unlike: autograd is asked for one of them
+        self._fixed, self._free = copy.deepcopy(network), copy.deepcopy(network)
+        for weight in self._fixed.parameters():
+            weight.requires_grad_(False)
+
+    def __call__(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        scale: ResolvedScale,
+        weights: Mapping[str, Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor, AtomicProperties]:
+        """Energies, eV [frames], forces, eV/Å [atoms, 3], virials, eV [frames, 3, 3], and the rest.
+
+        The rest, of each atom, has no derivatives.
+        """
+        found: list[AtomicProperties] = []
+        names = [name for name, _ in self._free.named_parameters()]
+        given = [weights[name] for name in names]
+        energy, forces, virial = _Gradient.apply(  # type: ignore[no-untyped-call]  # PyTorch
+            self, graph, positions, scale, found, *given
+        )
+        return energy, forces, virial, found[0]
+
+    def evaluate(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        cell: Tensor,
+        scale: ResolvedScale,
+        weights: Sequence[Tensor],
+        *,
+        free: bool,
+    ) -> tuple[Tensor, AtomicProperties, list[nn.Parameter]]:
+        """Energy of each frame, and the properties of the atoms, with the weights that were used.
+
+        With ``free``, they have derivatives where those given have.
+        """
+        network = self._free if free else self._fixed
+        own = list(network.parameters())
+        for parameter, weight in zip(own, weights, strict=True):
+            parameter.data = weight.data
+            if free:
+                parameter.requires_grad_(weight.requires_grad)
+        with computing(self.operations):
+            found: AtomicProperties = network(graph, positions, cell, scale)
+        return energies_of(graph, found), found, own
+
+
+class _Gradient(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        evaluator: Directional,
+        graph: Graph,
+        positions: Tensor,
+        scale: ResolvedScale,
+        properties: list[AtomicProperties],
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.of = evaluator, graph, positions, scale
+        ctx.save_for_backward(*weights)
+        with torch.enable_grad():
+            places = positions.detach().requires_grad_(True)
+            strain = positions.new_zeros(graph.cell.shape[0], 3, 3).requires_grad_(True)
+            moved, cell = strained(graph, places, strain)
+            energy, found, _ = evaluator.evaluate(graph, moved, cell, scale, weights, free=False)
+            gradient, virial = torch.autograd.grad(energy.sum(), (places, strain))
+        properties.append(AtomicProperties(*(value.detach() for value in found)))
+        energy = energy.detach()
+        return energy, -gradient.to(energy.dtype), virial.to(energy.dtype)
+
+    @staticmethod
+    def backward(
+        ctx: Any, by_energy: Tensor, by_forces: Tensor, by_virial: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        evaluator, graph, positions, scale = ctx.of
+        direction, stretch = -by_forces.double(), by_virial.double()
+        step = STEP / _largest_move(graph, direction, stretch)
+        weights = ctx.saved_tensors
+        sums: list[Tensor] = []
+        for sign in (1.0, -1.0):
+            far = spread(sign * step, graph.system_index)
+            moved, cell = strained(
+                graph, positions + far[:, None] * direction, (sign * step)[:, None, None] * stretch
+            )
+            with torch.enable_grad():
+                energy, _, own = evaluator.evaluate(graph, moved, cell, scale, weights, free=True)
+            seeds = 0.5 * by_energy.double() + sign / (2.0 * step)
+            found = torch.autograd.grad(
+                energy,
+                [w for w in own if w.requires_grad],
+                seeds.to(energy.dtype),
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            sums = list(torch._foreach_add(sums, found)) if sums else list(found)
+        given = iter(sums)
+        return *[None] * 5, *(next(given) if w.requires_grad else None for w in weights)
+
+
+def _largest_move(graph: Graph, direction: Tensor, stretch: Tensor) -> Tensor:
+    """Å for a step of one: how far a neighbor moves at most, of each frame [frames]."""
+    length = torch.linalg.vector_norm(direction, dim=-1)
+    farthest = length.new_zeros(graph.cell.shape[0])
+    farthest = farthest.scatter_reduce(0, graph.system_index, length, "amax")
+    farthest = farthest + graph.cutoff * torch.linalg.matrix_norm(stretch)
+    return torch.where(farthest > 0, farthest, 1.0)  # where nothing moves, any step will do
+
+
+def energies_of(graph: Graph, found: AtomicProperties) -> Tensor:
+    """Energy of each system, eV [systems]."""
+    own = collected(found.energies, graph.system_index, graph.cell.shape[0])
+    return found.long_range_energies + own
+
+
+def strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
+    """Positions and cells under a strain of each frame [frames, 3, 3]."""
+    of_atoms = spread(strain, graph.system_index)
+    moved = positions + torch.bmm(of_atoms, positions[..., None])[..., 0]
+    return moved, graph.cell + graph.cell @ strain.transpose(1, 2)

@@ -1,0 +1,190 @@
+"""Gradients of losses from first derivatives along a direction, against autograd's second ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from scalewise.data.structure import Structure
+from scalewise.models import directional
+from scalewise.models.density.kernels.library import Library, kernel_library
+from scalewise.models.gradients import Derivatives, Evaluator
+from scalewise.models.graph_operations import batch
+from scalewise.models.potential import Potential
+from scalewise.models.scale import ResolvedScale
+from support import needs_compiler, salt_frame, untrained
+
+Weights = dict[str, Tensor]
+
+
+def frames(periodic: tuple[bool, ...]) -> list[Structure]:
+    """Frames of unlike size and cell; where none is periodic, molecules."""
+    made = [salt_frame(seed=k, n=8 + 4 * k, box=8.0 + k) for k in range(2)]
+    if any(periodic):
+        return [replace(f, pbc=np.array(periodic)) for f in made]
+    return [replace(f, pbc=np.zeros(3, dtype=bool), cell=np.zeros((3, 3))) for f in made]
+
+
+def loss(found: Derivatives) -> Tensor:
+    """Curved in energies, forces and virials, and not the same for all of them."""
+    forces = found.forces * torch.linspace(0.5, 1.5, found.forces.numel()).reshape(-1, 3)
+    squares = (found.energy**2).sum() + 0.3 * (found.virial**2).sum() + (forces**2).sum()
+    return torch.sqrt(1.0 + squares)
+
+
+def given(
+    potential: Potential, periodic: tuple[bool, ...], *, long_range: bool = True
+) -> tuple[Any, Tensor, ResolvedScale]:
+    """A batch, and a cutoff of its own for every atom."""
+    structures = frames(periodic)
+    graph = batch([potential.graph(f) for f in structures])
+    positions = torch.cat([torch.from_numpy(f.positions) for f in structures])
+    settings = potential.network.settings
+    shortest = settings.shortest_cutoff if settings.ladder else settings.cutoff
+    cutoffs = torch.linspace(shortest, settings.cutoff, len(positions), dtype=potential.dtype)
+    share = torch.ones_like(cutoffs) if settings.charges and long_range else None
+    return graph, positions, ResolvedScale(cutoffs, share)
+
+
+def gradient(
+    run: Evaluator, potential: Potential, graph: Any, positions: Tensor, scale: ResolvedScale
+) -> tuple[Derivatives, Weights]:
+    """What is found, and the loss's derivatives by all weights."""
+    weights = {
+        n: w.detach().clone().requires_grad_(True) for n, w in potential.network.named_parameters()
+    }
+    found = run(graph, positions, scale=scale, weights=weights)
+    loss(found).backward()
+    return found.detach(), {
+        n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()
+    }
+
+
+def library(potential: Potential) -> Library:
+    return kernel_library(potential.network.settings, potential.dtype)
+
+
+SIZES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "without charges": {"charges": False, "layers": 1},
+    "ladder": {
+        "ladder": (3.0, 5.0),
+        "first_layer_cutoff": 3.5,
+        "l_max": 2,
+        "channels": 6,
+        "hidden": 10,
+        "layers": 3,
+    },
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    "periodic", [(True, True, True), (True, True, False), (False,) * 3], ids=str
+)
+@pytest.mark.parametrize("name", SIZES)
+def test_gradients_are_those_of_second_derivatives(
+    name: str, periodic: tuple[bool, ...], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    potential = untrained(**SIZES[name])
+    batched = given(potential, periodic)
+    expected, exact = gradient(Evaluator(potential.network), potential, *batched)
+    monkeypatch.setattr(directional, "STEP", 1e-4)
+    run = Evaluator(potential.network, kernels=library(potential))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        found, gradients = gradient(run, potential, *batched)
+    finally:
+        torch.set_num_threads(before)
+    for field in ("energy", "energies", "forces", "virial", "charges", "cutoffs"):
+        one, two = getattr(found, field), getattr(expected, field)
+        torch.testing.assert_close(one, two, atol=1e-11, rtol=1e-11)
+    for weight, value in exact.items():
+        torch.testing.assert_close(gradients[weight], value, atol=1e-6, rtol=1e-5, msg=weight)
+
+
+@needs_compiler
+def test_threads_share_the_sums_of_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough atoms for two parts; the sums of one thread are found again, whatever its number."""
+    potential = untrained(charges=False, l_max=2)
+    frame = salt_frame(n=150, box=17.0)
+    scale = ResolvedScale(torch.full((150,), 4.0, dtype=torch.float64), None)
+    batched = (potential.graph(frame), torch.from_numpy(frame.positions), scale)
+    run = Evaluator(potential.network, kernels=library(potential))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            found.append(gradient(run, potential, *batched)[1])
+    finally:
+        torch.set_num_threads(before)
+    one, two, again = found
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, atol=1e-9, rtol=1e-9)
+        assert torch.equal(two[name], again[name])
+
+
+@needs_compiler
+def test_the_error_falls_with_the_square_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    potential = untrained()
+    batched = given(potential, (True, True, True))
+    run = Evaluator(potential.network, kernels=library(potential))
+    _, exact = gradient(Evaluator(potential.network), potential, *batched)
+    errors = []
+    for step in (4e-3, 2e-3):
+        monkeypatch.setattr(directional, "STEP", step)
+        _, found = gradient(run, potential, *batched)
+        errors.append(max(float((found[n] - exact[n]).abs().max()) for n in exact))
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
+
+
+@needs_compiler
+def test_single_precision_is_good_to_a_hundredth() -> None:
+    """With the step of trainings: rounding and higher derivatives are of like size."""
+    potential = untrained(dtype=torch.float32)
+    double = untrained(dtype=torch.float64)
+    batched = given(potential, (True, True, True))
+    _, found = gradient(
+        Evaluator(potential.network, kernels=library(potential)), potential, *batched
+    )
+    _, exact = gradient(Evaluator(double.network), double, *given(double, (True, True, True)))
+    joined, expected = (
+        torch.cat([g[n].double().flatten() for n in sorted(exact)]) for g in (found, exact)
+    )
+    assert float((joined - expected).norm() / expected.norm()) < 1e-2
+
+
+@needs_compiler
+def test_what_has_no_label_has_no_gradient() -> None:
+    """A loss on the energy of one frame moves no atom; frozen weights have no gradient."""
+    potential = untrained()
+    graph, positions, scale = given(potential, (True, True, True))
+    run = Evaluator(potential.network, kernels=library(potential))
+    weights = {n: w.detach().clone() for n, w in potential.network.named_parameters()}
+    weights["source"].requires_grad_(True)
+    found = run(graph, positions, scale=scale, weights=weights)
+    found.energy[0].backward()
+    exact = Evaluator(potential.network)(graph, positions, scale=scale, weights=weights)
+    (expected,) = torch.autograd.grad(exact.energy[0], weights["source"])
+    torch.testing.assert_close(weights["source"].grad, expected, atol=1e-10, rtol=1e-10)
+    assert all(w.grad is None for n, w in weights.items() if n != "source")
+
+
+@needs_compiler
+def test_predictions_need_no_gradient() -> None:
+    potential = untrained()
+    graph, positions, scale = given(potential, (True, True, True))
+    run = Evaluator(potential.network, kernels=library(potential))
+    weights = dict(potential.network.named_parameters())
+    with torch.no_grad():
+        found = run(graph, positions, scale=scale, weights=weights)
+    expected = Evaluator(potential.network)(graph, positions, scale=scale)
+    torch.testing.assert_close(found.forces, expected.forces, atol=1e-11, rtol=1e-11)
+    assert not found.forces.requires_grad

@@ -31,8 +31,10 @@ from torch import Tensor, nn
 
 from scalewise.models.compiler import computing
 from scalewise.models.density.network import AtomicProperties, DensityNetwork
-from scalewise.models.graph import Graph, collected, spread
+from scalewise.models.graph import Graph, spread
+from scalewise.models.programs.training import TrainingPrograms, fitted_buffers
 from scalewise.models.scale import ResolvedScale
+from scalewise.models.strain import energies_of, strained
 
 #: Å: shorter steps lose more to rounding, and longer ones to higher derivatives.
 STEP: Final = 0.003
@@ -47,10 +49,18 @@ class Directional:
         Its own weights are not looked at.
     operations
         Such as a :class:`scalewise.models.density.kernels.library.Library`.
+    programs
+        That take their place for the batches that they are prepared for.
     """
 
-    def __init__(self, network: DensityNetwork, operations: Any) -> None:
-        self.operations = operations
+    def __init__(
+        self,
+        network: DensityNetwork,
+        operations: Any,
+        programs: TrainingPrograms | None = None,
+    ) -> None:
+        self.operations, self.programs = operations, programs
+        self._fitted = fitted_buffers(network)
         # derivatives by positions and by weights are unlike: autograd is asked for one of them
         self._fixed, self._free = copy.deepcopy(network), copy.deepcopy(network)
         for weight in self._fixed.parameters():
@@ -75,7 +85,46 @@ class Directional:
         )
         return energy, forces, virial, found[0]
 
-    def evaluate(
+    def derivatives(
+        self, graph: Graph, positions: Tensor, scale: ResolvedScale, weights: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor, AtomicProperties]:
+        """Energies, forces, virials and the rest, without derivatives."""
+        if self.programs is not None:
+            known = self.programs.derivatives(graph, positions, scale, weights, self._fitted)
+            if known is not None:
+                return known
+        with torch.enable_grad():
+            places = positions.detach().requires_grad_(True)
+            strain = positions.new_zeros(graph.cell.shape[0], 3, 3).requires_grad_(True)
+            moved, cell = strained(graph, places, strain)
+            energy, found, _ = self._evaluate(graph, moved, cell, scale, weights, free=False)
+            gradient, virial = torch.autograd.grad(energy.sum(), (places, strain))
+        energy, rest = energy.detach(), AtomicProperties(*(value.detach() for value in found))
+        return energy, -gradient.to(energy.dtype), virial.to(energy.dtype), rest
+
+    def gradient(
+        self,
+        graph: Graph,
+        positions: Tensor,
+        cell: Tensor,
+        scale: ResolvedScale,
+        weights: Sequence[Tensor],
+        seeds: Tensor,
+    ) -> list[Tensor]:
+        """Derivatives of the sum of energies times seeds, by the weights that are asked for."""
+        if self.programs is not None:
+            given = (graph, positions, cell, scale, weights, self._fitted, seeds)
+            known = self.programs.gradient(*given)
+            if known is not None:
+                return [g for g, w in zip(known, weights, strict=True) if w.requires_grad]
+        with torch.enable_grad():
+            energy, _, own = self._evaluate(graph, positions, cell, scale, weights, free=True)
+        asked = [w for w in own if w.requires_grad]
+        return list(
+            torch.autograd.grad(energy, asked, seeds, allow_unused=True, materialize_grads=True)
+        )
+
+    def _evaluate(
         self,
         graph: Graph,
         positions: Tensor,
@@ -113,15 +162,9 @@ class _Gradient(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.of = evaluator, graph, positions, scale
         ctx.save_for_backward(*weights)
-        with torch.enable_grad():
-            places = positions.detach().requires_grad_(True)
-            strain = positions.new_zeros(graph.cell.shape[0], 3, 3).requires_grad_(True)
-            moved, cell = strained(graph, places, strain)
-            energy, found, _ = evaluator.evaluate(graph, moved, cell, scale, weights, free=False)
-            gradient, virial = torch.autograd.grad(energy.sum(), (places, strain))
-        properties.append(AtomicProperties(*(value.detach() for value in found)))
-        energy = energy.detach()
-        return energy, -gradient.to(energy.dtype), virial.to(energy.dtype)
+        energy, forces, virial, rest = evaluator.derivatives(graph, positions, scale, weights)
+        properties.append(rest)
+        return energy, forces, virial
 
     @staticmethod
     def backward(
@@ -137,19 +180,12 @@ class _Gradient(torch.autograd.Function):
             moved, cell = strained(
                 graph, positions + far[:, None] * direction, (sign * step)[:, None, None] * stretch
             )
-            with torch.enable_grad():
-                energy, _, own = evaluator.evaluate(graph, moved, cell, scale, weights, free=True)
             seeds = 0.5 * by_energy.double() + sign / (2.0 * step)
-            found = torch.autograd.grad(
-                energy,
-                [w for w in own if w.requires_grad],
-                seeds.to(energy.dtype),
-                allow_unused=True,
-                materialize_grads=True,
-            )
-            sums = list(torch._foreach_add(sums, found)) if sums else list(found)
-        given = iter(sums)
-        return *[None] * 5, *(next(given) if w.requires_grad else None for w in weights)
+            given = (moved, cell, scale, weights, seeds.to(by_energy.dtype))
+            found = evaluator.gradient(graph, *given)
+            sums = list(torch._foreach_add(sums, found)) if sums else found
+        left = iter(sums)
+        return *[None] * 5, *(next(left) if w.requires_grad else None for w in weights)
 
 
 def _largest_move(graph: Graph, direction: Tensor, stretch: Tensor) -> Tensor:
@@ -159,16 +195,3 @@ def _largest_move(graph: Graph, direction: Tensor, stretch: Tensor) -> Tensor:
     farthest = farthest.scatter_reduce(0, graph.system_index, length, "amax")
     farthest = farthest + graph.cutoff * torch.linalg.matrix_norm(stretch)
     return torch.where(farthest > 0, farthest, 1.0)  # where nothing moves, any step will do
-
-
-def energies_of(graph: Graph, found: AtomicProperties) -> Tensor:
-    """Energy of each system, eV [systems]."""
-    own = collected(found.energies, graph.system_index, graph.cell.shape[0])
-    return found.long_range_energies + own
-
-
-def strained(graph: Graph, positions: Tensor, strain: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions and cells under a strain of each frame [frames, 3, 3]."""
-    of_atoms = spread(strain, graph.system_index)
-    moved = positions + torch.bmm(of_atoms, positions[..., None])[..., 0]
-    return moved, graph.cell + graph.cell @ strain.transpose(1, 2)

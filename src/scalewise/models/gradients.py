@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,10 +24,11 @@ from torch.fx.experimental import _config as config
 
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
 from scalewise.models.density.network import AtomicProperties, DensityNetwork
-from scalewise.models.directional import Directional, energies_of, strained
+from scalewise.models.directional import Directional
 from scalewise.models.graph import Graph
 from scalewise.models.memory import keep_freed_memory
 from scalewise.models.scale import ResolvedScale
+from scalewise.models.strain import energies_of, strained
 
 #: Atoms from which a prediction is made block by block, and atoms of a block: 80 instead of 180 kB
 #: of memory per atom for a third more time (benchmarks/scaling.py).
@@ -88,10 +88,8 @@ class Evaluator:
     compiled
         Use ``torch.compile``: the first call then takes about two minutes, later ones less time
         than without (benchmarks/speed.py).
-    kernels
-        Such as a :class:`scalewise.models.density.kernels.library.Library`: compute with them where
-        weights are given, on the CPU and without an adaptive cutoff
-        (:mod:`scalewise.models.directional`).
+    directional
+        Computes where weights are given, on the CPU and without an adaptive cutoff.
     """
 
     def __init__(
@@ -99,15 +97,12 @@ class Evaluator:
         network: DensityNetwork | AdaptiveNetwork,
         *,
         compiled: bool = False,
-        kernels: Any = None,
+        directional: Directional | None = None,
     ) -> None:
         keep_freed_memory()
         self.network = network
         self.compiled = compiled
-        self._directional: Directional | None = None
-        if kernels is not None:
-            assert isinstance(network, DensityNetwork)
-            self._directional = Directional(network, kernels)
+        self.directional = directional
         self._buffers = dict(network.named_buffers())
         derivative = torch.func.grad_and_value(self._energy, argnums=(0, 1), has_aux=True)
         self._call: _Call = (
@@ -166,9 +161,9 @@ class Evaluator:
             longest = self.network.settings.cutoff
             cutoff = graph.total_charge.new_full((positions.shape[0],), longest)
             scale = ResolvedScale(cutoff, torch.ones_like(cutoff))
-        if self._directional is not None and weights is not None:
+        if self.directional is not None and weights is not None:
             assert isinstance(scale, ResolvedScale)
-            energy, forces, virial, rest = self._directional(graph, positions, scale, weights)
+            energy, forces, virial, rest = self.directional(graph, positions, scale, weights)
             return Derivatives(energy, rest.energies, forces, virial, rest.charges, rest.cutoffs)
         if self.compiled and scale.long_range is None:  # one program for both
             scale = scale._replace(long_range=graph.total_charge.new_zeros(positions.shape[0]))

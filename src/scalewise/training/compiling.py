@@ -1,7 +1,7 @@
 """When compiling a training pays, and how several processes share what was compiled.
 
-On the CPU, kernels are compiled for the sizes of the network, once for all trainings of a user. On
-other devices, it is ``torch.compile``.
+On the CPU, kernels are compiled for the sizes of the network, and programs for the batches of long
+trainings, once for all trainings of a user. On other devices, it is ``torch.compile``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from typing import Any, Final
 
 import torch
@@ -27,24 +28,38 @@ COMPILE_PAYS: Final = 10.0
 #: compile, and save half of 0.3 ms for each atom of a step.
 KERNELS_PAY_MINUTES: Final = 1.0
 KERNELS_PAY: Final = 100_000.0
+#: The same of programs, which take most of a minute, and save half of what is left.
+PROGRAMS_PAY_MINUTES: Final = 5.0
+PROGRAMS_PAY: Final = 2_000_000.0
 #: Share of a budget that compiling may take, on a busy machine as on an idle one.
 COMPILE_SHARE: Final = 0.25
 
 
-def uses_kernels(job: Job, device: torch.device, processes: int) -> bool:
-    """Whether a training computes with kernels: the same whatever is compiled already."""
-    settings = job.settings
-    if device.type != "cpu" or settings.adaptive_cutoff is not None:
-        return False
-    if settings.compile != "auto":
-        return settings.compile == "always"
-    if settings.minutes is not None:
-        pays = settings.minutes >= KERNELS_PAY_MINUTES
-    else:
-        steps_per_epoch = len(job.train) // (job.batch_size * processes)
-        steps = settings.steps or settings.epochs * steps_per_epoch
-        pays = steps * job.batch_size * job.train.atoms >= KERNELS_PAY
-    return pays and compiler_found()
+class Compiled(IntEnum):
+    """What is compiled for a training on the CPU."""
+
+    NOTHING = 0
+    KERNELS = 1
+    #: And programs.
+    PROGRAMS = 2
+
+    @classmethod
+    def of(cls, job: Job, device: torch.device, processes: int) -> Compiled:
+        """What pays: the same whatever is compiled already."""
+        settings = job.settings
+        if device.type != "cpu" or settings.adaptive_cutoff is not None:
+            return cls.NOTHING
+        if settings.compile == "always":
+            return cls.PROGRAMS
+        if settings.compile == "never" or not compiler_found():
+            return cls.NOTHING
+        if settings.minutes is not None:
+            spent, pays = settings.minutes, (KERNELS_PAY_MINUTES, PROGRAMS_PAY_MINUTES)
+        else:
+            steps_per_epoch = len(job.train) // (job.batch_size * processes)
+            steps = settings.steps or settings.epochs * steps_per_epoch
+            spent, pays = steps * job.batch_size * job.train.atoms, (KERNELS_PAY, PROGRAMS_PAY)
+        return cls(sum(spent >= least for least in pays))
 
 
 def compiles(settings: TrainSettings, device: torch.device) -> bool:

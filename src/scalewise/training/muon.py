@@ -7,7 +7,7 @@ weights' own type, and in batches, because weights per degree are stacks of matr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 #: Coefficients of the quintic iteration of the reference implementation.
 A, B, C = 3.4445, -4.7750, 2.0315
 STEPS = 5
+#: Columns for each row from which the Gram matrix is iterated.
+WIDE = 4
 
 
 class Muon(torch.optim.Optimizer):
@@ -43,23 +45,50 @@ class Muon(torch.optim.Optimizer):
         """Take one step with the gradients that are there."""
         for group in self.param_groups:
             weights = [w for w in group["params"] if w.grad is not None]
+            updates = []
             for weight in weights:
                 state = self.state[weight]
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(weight)
                 buffer = state["momentum_buffer"]
                 buffer.lerp_(weight.grad, 1.0 - group["momentum"])
-                update = weight.grad.lerp(buffer, group["momentum"])
-                weight.mul_(1.0 - group["lr"] * group["weight_decay"])
-                weight.sub_(orthogonal(update), alpha=group["lr"])
+                updates.append(weight.grad.lerp(buffer, group["momentum"]))
+            torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
+            torch._foreach_sub_(weights, _all_orthogonal(updates), alpha=group["lr"])
+
+
+def _all_orthogonal(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """:func:`orthogonal` of each, those of one shape together: most of the time is calls."""
+    alike: dict[torch.Size, list[int]] = {}
+    for k, matrix in enumerate(matrices):
+        alike.setdefault(matrix.shape, []).append(k)
+    found: dict[int, Tensor] = {}
+    for members in alike.values():
+        made = orthogonal(torch.stack([matrices[k] for k in members]))
+        found.update(zip(members, made, strict=True))
+    return [found[k] for k in range(len(matrices))]
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Nearly U V^T of the singular value decomposition U S V^T, for [..., rows, columns]."""
+    r"""Nearly U V^T of the singular value decomposition U S V^T, for [..., rows, columns].
+
+    Newton and Schulz iterate X → (a + b G + c G²) X with G = X X^T. Of wide matrices, the small G
+    is iterated in place of X: both are multiplied by one polynomial, which commutes with G.
+    """
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-12)
-    for _ in range(STEPS):
-        gram = x @ x.mT
-        x = A * x + (B * gram + C * gram @ gram) @ x
+    rows, columns = x.shape[-2:]
+    if columns <= WIDE * rows:
+        for _ in range(STEPS):
+            gram = x @ x.mT
+            x = A * x + (B * gram + C * gram @ gram) @ x
+    else:
+        gram, whole = x @ x.mT, torch.eye(rows, dtype=x.dtype, device=x.device)
+        for _ in range(STEPS):
+            factor = B * gram + C * gram @ gram
+            factor.diagonal(dim1=-2, dim2=-1).add_(A)
+            whole = factor @ whole
+            gram = factor @ gram @ factor
+        x = whole @ x
     return x.mT if tall else x

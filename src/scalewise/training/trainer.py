@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -20,9 +21,12 @@ from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
 from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
+from scalewise.models.directional import Directional
 from scalewise.models.gradients import Derivatives, Evaluator, Weights
 from scalewise.models.potential import Potential
-from scalewise.training.compiling import compiled_by_all, compiles, uses_kernels
+from scalewise.models.programs.training import TrainingPrograms
+from scalewise.models.scale import ResolvedScale
+from scalewise.training.compiling import Compiled, compiled_by_all, compiles
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import (
     Batch,
@@ -48,6 +52,8 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 MODEL, STATE = "model", "state.safetensors"
 #: Validations of a short training: fewer do not show how its error fell.
 FEWEST_VALIDATIONS = 6
+#: Steps whose scales are looked at for the kinds of batches that there will be.
+DRAWN = 100
 #: Frames with a label, in the mean over processes, that are none: only keeps 0/0 away.
 TINY = 1e-6
 
@@ -150,28 +156,49 @@ class Trainer:
 
     def _compile(self) -> None:
         """Compute with compiled code from now on, if that pays and every process can."""
-        job, fabric, made = self.job, self.fabric, list[Evaluator]()
-        if uses_kernels(job, fabric.device, fabric.world_size):
-            dtype = next(iter(self.state.weights.values())).dtype
-
-            def compiled() -> None:
-                library = kernel_library(job.settings.network, dtype)
-                made.append(Evaluator(self.network, kernels=library))
-        elif compiles(job.settings, fabric.device):
-            # a batch as those of the steps: one frame alone would be another program
-            sample = join([job.train[k] for k in range(job.batch_size)]).to(fabric.device)
-            made.append(Evaluator(self.network, compiled=True))
-            compiled = partial(self._first_gradient, made[0], sample)
-        else:
-            return
         self.stop.urgent = True
-        if compiled_by_all(fabric, compiled, job.settings.minutes):
-            self.evaluator = made[0]
+        asked = Compiled.of(self.job, self.fabric.device, self.fabric.world_size)
+        if asked >= Compiled.KERNELS:
+            self._compile_kernels(asked)
+        elif compiles(self.job.settings, self.fabric.device):
+            evaluator = Evaluator(self.network, compiled=True)
+            if self._compiled(partial(self._first_gradient, evaluator)):
+                self.evaluator = evaluator
         for weight in self.state.weights.values():
             weight.grad = None
         self.stop.urgent = False
 
-    def _first_gradient(self, evaluator: Evaluator, sample: Batch) -> None:
+    def _compile_kernels(self, asked: Compiled) -> None:
+        network, made = self.network, list[Directional]()
+        assert isinstance(network, DensityNetwork)
+        dtype = next(iter(self.state.weights.values())).dtype
+        programs = TrainingPrograms(network)
+
+        def kernels() -> None:
+            made.append(Directional(network, kernel_library(network.settings, dtype)))
+
+        def whole() -> None:
+            drawn = [draw_scale(self.job.settings, step) for step in range(DRAWN)]
+            for draw in {d.long_range: d for d in drawn}.values():
+                sample, scale = at_scale(self._sample(), draw, network.settings)
+                assert isinstance(scale, ResolvedScale)
+                programs.prepare(sample.graph, scale)
+
+        if self._compiled(kernels):
+            if asked >= Compiled.PROGRAMS and self._compiled(whole):
+                made[0].programs = programs
+            self.evaluator = Evaluator(network, directional=made[0])
+
+    def _compiled(self, work: Callable[[], None]) -> bool:
+        return compiled_by_all(self.fabric, work, self.job.settings.minutes)
+
+    def _sample(self) -> Batch:
+        """A batch as those of the steps: one frame alone would be another program."""
+        found = join([self.job.train[k] for k in range(self.job.batch_size)])
+        return found.to(self.fabric.device)
+
+    def _first_gradient(self, evaluator: Evaluator) -> None:
+        sample = self._sample()
         found = evaluator(sample.graph, sample.positions, weights=self.state.weights)
         terms, _ = loss_terms(found, sample, self.job.settings.loss.delta)
         terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped

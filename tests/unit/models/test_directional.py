@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch import Tensor
 
 from scalewise.data.structure import Structure
 from scalewise.models import directional
-from scalewise.models.density.kernels.library import Library, kernel_library
+from scalewise.models.density.kernels.library import kernel_library
+from scalewise.models.directional import Directional
 from scalewise.models.gradients import Derivatives, Evaluator
 from scalewise.models.graph_operations import batch
 from scalewise.models.potential import Potential
+from scalewise.models.programs.training import BatchKind, TrainingPrograms, fitted_buffers
 from scalewise.models.scale import ResolvedScale
 from support import needs_compiler, salt_frame, untrained
 
@@ -38,10 +41,14 @@ def loss(found: Derivatives) -> Tensor:
 
 
 def given(
-    potential: Potential, periodic: tuple[bool, ...], *, long_range: bool = True
+    potential: Potential, periodic: tuple[bool, ...], *, long_range: bool = True, count: int = 2
 ) -> tuple[Any, Tensor, ResolvedScale]:
     """A batch, and a cutoff of its own for every atom."""
-    structures = frames(periodic)
+    structures = frames(periodic)[:count]
+    elements = potential.network.elements
+    structures = [
+        replace(f, numbers=np.resize(np.array(elements), len(f.numbers))) for f in structures
+    ]
     graph = batch([potential.graph(f) for f in structures])
     positions = torch.cat([torch.from_numpy(f.positions) for f in structures])
     settings = potential.network.settings
@@ -65,15 +72,16 @@ def gradient(
     }
 
 
-def library(potential: Potential) -> Library:
-    return kernel_library(potential.network.settings, potential.dtype)
+def compiled(potential: Potential, programs: TrainingPrograms | None = None) -> Directional:
+    library = kernel_library(potential.network.settings, potential.dtype)
+    return Directional(potential.network, library, programs)
 
 
 SIZES: dict[str, dict[str, Any]] = {
     "plain": {},
     "without charges": {"charges": False, "layers": 1},
     "ladder": {
-        "ladder": (3.0, 5.0),
+        "ladder": (3.0, 5.0, "long"),
         "first_layer_cutoff": 3.5,
         "l_max": 2,
         "channels": 6,
@@ -96,7 +104,7 @@ def test_gradients_are_those_of_second_derivatives(
     batched = given(potential, periodic)
     expected, exact = gradient(Evaluator(potential.network), potential, *batched)
     monkeypatch.setattr(directional, "STEP", 1e-4)
-    run = Evaluator(potential.network, kernels=library(potential))
+    run = Evaluator(potential.network, directional=compiled(potential))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
@@ -117,7 +125,7 @@ def test_threads_share_the_sums_of_weights(monkeypatch: pytest.MonkeyPatch) -> N
     frame = salt_frame(n=150, box=17.0)
     scale = ResolvedScale(torch.full((150,), 4.0, dtype=torch.float64), None)
     batched = (potential.graph(frame), torch.from_numpy(frame.positions), scale)
-    run = Evaluator(potential.network, kernels=library(potential))
+    run = Evaluator(potential.network, directional=compiled(potential))
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 2, 2):
@@ -135,7 +143,7 @@ def test_threads_share_the_sums_of_weights(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_error_falls_with_the_square_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     potential = untrained()
     batched = given(potential, (True, True, True))
-    run = Evaluator(potential.network, kernels=library(potential))
+    run = Evaluator(potential.network, directional=compiled(potential))
     _, exact = gradient(Evaluator(potential.network), potential, *batched)
     errors = []
     for step in (4e-3, 2e-3):
@@ -152,7 +160,7 @@ def test_single_precision_is_good_to_a_hundredth() -> None:
     double = untrained(dtype=torch.float64)
     batched = given(potential, (True, True, True))
     _, found = gradient(
-        Evaluator(potential.network, kernels=library(potential)), potential, *batched
+        Evaluator(potential.network, directional=compiled(potential)), potential, *batched
     )
     _, exact = gradient(Evaluator(double.network), double, *given(double, (True, True, True)))
     joined, expected = (
@@ -166,7 +174,7 @@ def test_what_has_no_label_has_no_gradient() -> None:
     """A loss on the energy of one frame moves no atom; frozen weights have no gradient."""
     potential = untrained()
     graph, positions, scale = given(potential, (True, True, True))
-    run = Evaluator(potential.network, kernels=library(potential))
+    run = Evaluator(potential.network, directional=compiled(potential))
     weights = {n: w.detach().clone() for n, w in potential.network.named_parameters()}
     weights["source"].requires_grad_(True)
     found = run(graph, positions, scale=scale, weights=weights)
@@ -181,10 +189,75 @@ def test_what_has_no_label_has_no_gradient() -> None:
 def test_predictions_need_no_gradient() -> None:
     potential = untrained()
     graph, positions, scale = given(potential, (True, True, True))
-    run = Evaluator(potential.network, kernels=library(potential))
+    run = Evaluator(potential.network, directional=compiled(potential))
     weights = dict(potential.network.named_parameters())
     with torch.no_grad():
         found = run(graph, positions, scale=scale, weights=weights)
     expected = Evaluator(potential.network)(graph, positions, scale=scale)
     torch.testing.assert_close(found.forces, expected.forces, atol=1e-11, rtol=1e-11)
     assert not found.forces.requires_grad
+
+
+PROGRAMS: list[tuple[dict[str, Any], bool, bool, int]] = [
+    ({"charges": False, "layers": 1, "pair_baseline": False}, True, False, 2),
+    ({}, False, True, 2),
+    ({"ladder": (3.0, 5.0, "long"), "first_layer_cutoff": 3.5, "l_max": 2}, True, True, 2),
+    ({"l_max": 2, "layers": 3}, True, True, 1),
+    ({"elements": (8,), "charges": False}, False, False, 1),
+]
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("settings", "is_periodic", "long_range", "count"),
+    [
+        PROGRAMS[0],
+        *(pytest.param(*given, marks=pytest.mark.slow) for given in PROGRAMS[1:]),
+    ],
+    ids=str,
+)
+def test_programs_find_what_kernels_find(
+    settings: dict[str, Any],
+    is_periodic: bool,
+    long_range: bool,
+    count: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Compiled once for a user, for any weights and batches, and only for their kind."""
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path))
+    own = dict(settings)
+    elements = own.pop("elements", (11, 17))
+    potential = untrained(elements, **own)
+    batched = given(potential, (is_periodic,) * 3, long_range=long_range, count=count)
+    programs = TrainingPrograms(potential.network)
+    programs.prepare(batched[0], batched[2])
+    kind = BatchKind.of(batched[0], batched[2])
+    assert list(programs._loaded) == [kind]
+    made = sorted(path.name for path in tmp_path.glob("*.pt2"))
+    assert len(made) == 2
+    other = untrained(elements, seed=1, **own)
+    again = TrainingPrograms(other.network)
+    again.prepare(batched[0], batched[2])
+    assert sorted(path.name for path in tmp_path.glob("*.pt2")) == made
+    for one, programs_of in ((potential, programs), (other, again)):
+        run = Evaluator(one.network, directional=compiled(one, programs_of))
+        found, gradients = gradient(run, one, *batched)
+        kernels = Evaluator(one.network, directional=compiled(one))
+        expected, exact = gradient(kernels, one, *batched)
+        for field in ("energy", "energies", "forces", "virial", "charges", "cutoffs"):
+            two = getattr(expected, field)
+            torch.testing.assert_close(getattr(found, field), two, atol=1e-10, rtol=1e-10)
+        for weight, value in exact.items():
+            torch.testing.assert_close(gradients[weight], value, atol=1e-7, rtol=1e-6, msg=weight)
+    slab = given(potential, (True, True, False), long_range=long_range, count=count)
+    known = programs.derivatives(
+        slab[0],
+        slab[1],
+        slab[2],
+        tuple(potential.network.parameters()),
+        fitted_buffers(potential.network),
+    )
+    assert (known is None) == (
+        batched[2].long_range is not None
+    )  # at short range, all boundaries are alike

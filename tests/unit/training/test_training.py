@@ -30,7 +30,7 @@ from scalewise.models.composition import CompositionModel
 from scalewise.models.density.settings import NetworkSettings
 from scalewise.models.potential import Potential
 from scalewise.training.baseline import TrainingBaseline
-from scalewise.training.compiling import uses_kernels
+from scalewise.training.compiling import Compiled
 from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.job import Job
@@ -416,45 +416,62 @@ def test_a_compiler_gets_a_quarter_of_the_budget(
     start = time.monotonic()
     trainer._compile()
     assert time.monotonic() - start < 10
-    assert trainer.evaluator._directional is None
+    assert trainer.evaluator.directional is None
     assert "training without compiled code: not done within 0 s" in caplog.text
     assert "a thousand lines" not in caplog.text
 
 
 @needs_compiler
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_a_training_with_kernels_is_the_one_without(tmp_path: Path, processes: int) -> None:
+def test_a_training_with_kernels_is_the_one_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(job(tmp_path / "never", "steps=8", "batch_size=2", "compile=never"))
+    monkeypatch.setattr("scalewise.training.compiling.KERNELS_PAY", 0.0)
+    run(job(tmp_path / "kernels", "steps=8", "batch_size=2"))
+    same(weights(tmp_path / "kernels"), weights(tmp_path / "never"))
+
+
+@pytest.mark.slow
+@needs_compiler
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_training_with_programs_is_the_one_without(tmp_path: Path, processes: int) -> None:
     words = ("steps=8", "batch_size=2", f"processes={processes}")
     for compile in ("never", "always"):
         run(job(tmp_path / compile, *words, f"compile={compile}"))
-    without, kernels = weights(tmp_path / "never"), weights(tmp_path / "always")
-    for name, value in without.items():
-        torch.testing.assert_close(kernels[name], value, rtol=1e-2, atol=1e-3)
-    assert any(not torch.equal(kernels[name], value) for name, value in without.items())
+    same(weights(tmp_path / "always"), weights(tmp_path / "never"))
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """But for rounding, of which there is some."""
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-2, atol=1e-3)
+    assert any(not torch.equal(found[name], value) for name, value in expected.items())
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["minutes=1"], True),
-        (["minutes=0.5"], False),
-        (["steps=100000"], True),
-        (["steps=100"], False),
-        (["epochs=100000"], True),
-        (["steps=100", "compile=always"], True),
-        (["minutes=5", "compile=never"], False),
+        (["minutes=10"], Compiled.PROGRAMS),
+        (["minutes=1"], Compiled.KERNELS),
+        (["minutes=0.5"], Compiled.NOTHING),
+        (["steps=1000000"], Compiled.PROGRAMS),
+        (["steps=100000"], Compiled.KERNELS),
+        (["steps=100"], Compiled.NOTHING),
+        (["epochs=100000"], Compiled.PROGRAMS),
+        (["steps=100", "compile=always"], Compiled.PROGRAMS),
+        (["minutes=5", "compile=never"], Compiled.NOTHING),
     ],
 )
-def test_kernels_are_used_where_they_pay(
-    words: list[str], expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_pays_is_compiled(
+    words: list[str], expected: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scalewise.training.compiling.compiler_found", lambda: True)
     asked = job(tmp_path, *words)
-    assert uses_kernels(asked, torch.device("cpu"), 1) == expected
-    assert not uses_kernels(asked, torch.device("cuda"), 1)
+    assert Compiled.of(asked, torch.device("cpu"), 1) == expected
+    assert Compiled.of(asked, torch.device("cuda"), 1) == Compiled.NOTHING
     if "compile=always" not in words:
         monkeypatch.setattr("scalewise.training.compiling.compiler_found", lambda: False)
-        assert not uses_kernels(asked, torch.device("cpu"), 1)
+        assert Compiled.of(asked, torch.device("cpu"), 1) == Compiled.NOTHING
 
 
 @pytest.mark.parametrize("compile", ["always", "never"])

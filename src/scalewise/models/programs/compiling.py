@@ -12,11 +12,11 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -80,20 +80,8 @@ def state_digest(network: torch.nn.Module) -> str:
 def example(network: Network, kind: Kind) -> Inputs:
     """Inputs of a small structure of all elements, which a program is traced and checked with."""
     settings, elements = network.settings, network_of(network).elements
-    random = np.random.default_rng(0)
-    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
-    edge = 2.6
-    positions = edge * grid + random.uniform(-0.3, 0.3, (27, 3))
     periodic = {Boundary.PERIODIC: 3, Boundary.PARTIAL: 2, Boundary.ISOLATED: 0}[kind.boundary]
-    if kind.near:
-        periodic = 0
-    frame = Structure(
-        numbers=np.resize(np.array(elements), 27),
-        positions=positions,
-        cell=np.diag([3.0, 3.1, 3.2]) * edge if periodic else np.zeros((3, 3)),
-        pbc=np.arange(3) < periodic,
-        molecule=np.arange(27),
-    )
+    frame = example_frame(elements, 0 if kind.near else periodic)
     weight = next(network.parameters())
     graph = build(
         frame,
@@ -105,11 +93,25 @@ def example(network: Network, kind: Kind) -> Inputs:
     if kind.mesh:
         numbers = mesh_numbers(graph.cell[0].cpu().numpy(), settings.smearing)
         graph = replace(graph, mesh=numbers).to(weight.device, weight.dtype)
-    places = torch.as_tensor(positions, device=weight.device, dtype=torch.float64)
+    places = torch.as_tensor(frame.positions, device=weight.device, dtype=torch.float64)
     inputs = Inputs.of(graph, places, _scale(network, kind, graph, places), kind)
     if kind.near:
         return inputs.shared(9, 18)
     return inputs.smeared() if kind.part is Part.SMEARED else inputs
+
+
+def example_frame(elements: Sequence[int], periodic: int) -> Structure:
+    """27 atoms of all elements near the places of a lattice, periodic along so many axes."""
+    random = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(3)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    edge = 2.6
+    return Structure(
+        numbers=np.resize(np.array(elements), 27),
+        positions=edge * grid + random.uniform(-0.3, 0.3, (27, 3)),
+        cell=np.diag([3.0, 3.1, 3.2]) * edge if periodic else np.zeros((3, 3)),
+        pbc=np.arange(3) < periodic,
+        molecule=np.arange(27),
+    )
 
 
 def network_of(network: Network) -> DensityNetwork:
@@ -154,39 +156,13 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
     UserWarning
         The kernels do not compile; the program has none.
     """
-    if not compiler_found():
-        raise InputError(
-            "compiled",
-            "no C++ compiler, which programs are built with",
-            "Install one (such as g++), or compute without compiled=True.",
-        )
     module, inputs = module_of(network, kind)
     tensors = inputs.tensors()
-    # PyTorch links kernels since it has names for their functions
-    links = hasattr(torch._inductor.config.aot_inductor, "custom_ops_to_c_shims")
-    suits = links and kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
     auto = torch.export.Dim.AUTO
     shapes = tuple(dict.fromkeys(DYNAMIC.get(n, ()), auto) or None for n in inputs.names())
-    # sums over neighbors are slower in threads; matrix products have their own
-    options: dict[str, object] = {"cpp.threads": 1}
-    linked = _kernels(network, options) if suits else nullcontext(False)
-    try:
-        with linked as kernels, _quiet(), replacing(path) as temporary:
-            with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
-                with tracing(), computing(TRACED if kernels else None):
-                    graph = make_fx(
-                        lambda *given: module(*given),
-                        tracing_mode="symbolic",
-                        _allow_non_fake_inputs=True,
-                    )(*tensors)
-                exported = torch.export.export(graph, tensors, dynamic_shapes=shapes, strict=False)
-            torch._inductor.aoti_compile_and_package(
-                exported, package_path=str(temporary), inductor_configs=options
-            )
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        what = f"the compiler failed ({reason})"
-        raise InputError("compiled", what, "Compute without.") from error
+    suits = kind.part is not Part.SMEARED and tensors[0].device.type == "cpu"
+    with linked_kernels(network if suits else None) as kernels:
+        compile_function(lambda *given: module(*given), tensors, shapes, path, kernels)
     document = {
         "kind": DOCUMENT,
         "schema": SCHEMA,
@@ -194,7 +170,7 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
         "dtype": str(next(network.parameters()).dtype).removeprefix("torch."),
         "inputs": list(inputs.names()),
         "device": str(tensors[0].device),
-        "kernels": kernels,
+        "kernels": kernels is not None,
         "torch": torch.__version__,
         "processor": processor(),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -203,25 +179,95 @@ def compile_program(network: Network, kind: Kind, path: Path) -> Path:
     return path
 
 
+def compile_function(
+    function: Callable[..., tuple[Tensor, ...]],
+    tensors: tuple[Tensor, ...],
+    shapes: tuple[dict[int, Any] | None, ...],
+    path: Path,
+    kernels: Mapping[str, Any] | None,
+) -> None:
+    """Compile a function of tensors to a package.
+
+    Parameters
+    ----------
+    function, tensors
+        What is compiled, and what it is traced with.
+    shapes
+        Axes of each tensor whose lengths may be others, as for ``torch.export``.
+    path
+        Of the package.
+    kernels
+        From :func:`linked_kernels`.
+
+    Raises
+    ------
+    InputError
+        As :func:`compile_program`.
+    """
+    # sums over neighbors are slower in threads; matrix products have their own
+    options = {"cpp.threads": 1, **(kernels or {})}
+    try:
+        with _quiet(), replacing(path) as temporary:
+            with fx_config.patch(use_duck_shape=False):  # type: ignore[attr-defined]  # made at import
+                with tracing(), computing(None if kernels is None else TRACED):
+                    graph = make_fx(function, tracing_mode="symbolic", _allow_non_fake_inputs=True)(
+                        *tensors
+                    )
+                exported = torch.export.export(graph, tensors, dynamic_shapes=shapes, strict=False)
+            torch._inductor.aoti_compile_and_package(
+                exported, package_path=str(temporary), inductor_configs=options
+            )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        what = f"the compiler failed ({reason})"
+        raise InputError("compiled", what, "Compute without.") from error
+
+
 @contextmanager
-def _kernels(network: Network, options: dict[str, object]) -> Iterator[bool]:
-    """Build the kernels of a network, and let the compiler link programs with them, if they do."""
-    weight = next(network.parameters())
+def linked_kernels(network: Network | None) -> Iterator[Mapping[str, Any] | None]:
+    """Build the kernels of a network; yield options with which programs are linked with them.
+
+    There are none, and programs have PyTorch's operations alone, without a network, and where
+    kernels do not compile.
+
+    Raises
+    ------
+    InputError
+        No C++ compiler.
+
+    Warns
+    -----
+    UserWarning
+        The kernels do not compile.
+    """
+    if not compiler_found():
+        raise InputError(
+            "compiled",
+            "no C++ compiler, which programs are built with",
+            "Install one (such as g++), or compute without compiled=True.",
+        )
+    # PyTorch links kernels since it has names for their functions
+    links = hasattr(torch._inductor.config.aot_inductor, "custom_ops_to_c_shims")
+    if network is None or not links:
+        yield None
+        return
     with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
         try:
-            build_kernels(network_of(network).settings, weight.dtype, Path(place))
+            dtype = next(network.parameters()).dtype
+            build_kernels(network_of(network).settings, dtype, Path(place))
         except (InputError, OSError) as error:
             reason = error.found if isinstance(error, InputError) else str(error)
             what = f"programs have no kernels, and take twice the time: {reason}"
             warnings.warn(what, stacklevel=3)
-            yield False
+            yield None
             return
-        options["aot_inductor.custom_ops_to_c_shims"] = declarations()
-        options["aot_inductor.custom_op_libs"] = [NAME]
         before = os.environ.get("LIBRARY_PATH")
         os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (place, before)))
         try:
-            yield True
+            yield {
+                "aot_inductor.custom_ops_to_c_shims": declarations(),
+                "aot_inductor.custom_op_libs": [NAME],
+            }
         finally:
             if before is None:
                 del os.environ["LIBRARY_PATH"]
@@ -254,17 +300,35 @@ def load_program(path: Path, network: Network, kind: Kind) -> Run:
     ):
         if wrong:
             raise InputError(str(path), reason, REMEDY)
+    run = load_function(path)
+    if not equal(run(*inputs.tensors()), module(*inputs.tensors())):
+        raise InputError(str(path), "computes something else than the network", REMEDY)
+    return run
+
+
+def load_function(path: Path) -> Run:
+    """Load a package.
+
+    Raises
+    ------
+    InputError
+        A damaged file.
+    """
     try:
         with _quiet():
             run: Run = torch._inductor.aoti_load_package(str(path))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(str(path), f"damaged ({reason})", REMEDY) from error
-    for found, expected in zip(run(*inputs.tensors()), module(*inputs.tensors()), strict=True):
-        allowed = TOLERANCE + RELATIVE * float(expected.abs().max())
-        if not float((found - expected).abs().max()) <= allowed:
-            raise InputError(str(path), "computes something else than the network", REMEDY)
     return run
+
+
+def equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Whether a program finds what it should, but for rounding; numbers that are none differ."""
+    return all(
+        float((one - two).abs().max()) <= TOLERANCE + RELATIVE * float(two.abs().max())
+        for one, two in zip(found, expected, strict=True)
+    )
 
 
 def has_kernels(path: Path) -> bool:

@@ -1260,6 +1260,60 @@ AOTITorchError aoti_torch_cpu_collect_elements_back(
                       d_reach, d_radial, nullptr);
 }
 
+AOTITorchError aoti_torch_cpu_collect_weights_back(
+    AtenTensorHandle d_density, AtenTensorHandle vectors, AtenTensorHandle reach,
+    AtenTensorHandle radial, AtenTensorHandle scale, AtenTensorHandle table,
+    AtenTensorHandle index, AtenTensorHandle *d_radial, AtenTensorHandle *d_scale,
+    AtenTensorHandle *d_table)
+{
+  if (!contiguous({d_density, vectors, reach, radial, scale, table, index})) return BAD;
+  if (size(index, 1) != size(vectors, 1)) return BAD;
+  const int64_t n = size(vectors, 0), slots = size(vectors, 1), rows = size(table, 0);
+  const int64_t functions = size(radial, 0);
+  real *to_radial = make({functions, B, C}, d_radial), *to_scale = make({n, C}, d_scale);
+  collect_back(n, slots, data(d_density), data(vectors), data(reach), data(radial),
+               functions == 1, data(scale), data(table), rows, rows == n * slots,
+               data<int64_t>(index), nullptr, nullptr, to_radial, to_scale,
+               make({rows, C}, d_table));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_product_weights_back(
+    AtenTensorHandle d_scalars, AtenTensorHandle d_field, AtenTensorHandle d_result,
+    AtenTensorHandle features, AtenTensorHandle field, AtenTensorHandle result,
+    AtenTensorHandle other, AtenTensorHandle before_first, AtenTensorHandle before_second,
+    AtenTensorHandle factor, AtenTensorHandle mix, AtenTensorHandle first, AtenTensorHandle second,
+    AtenTensorHandle *d_features, AtenTensorHandle *d_bias, AtenTensorHandle *d_mix,
+    AtenTensorHandle *d_first, AtenTensorHandle *d_second, AtenTensorHandle *d_second_bias)
+{
+  if (!contiguous({d_scalars, d_field, d_result, features, field, result, other, before_first,
+                   before_second, factor, mix, first, second}))
+    return BAD;
+  const int64_t n = size(field, 0);
+  real *to_features = make({n, K, C}, d_features), *to_bias = make({n, H}, d_bias);
+  real *to_mix = make({LMAX + 1, C, 2 * C}, d_mix), *to_first = make({H, INVARIANTS}, d_first);
+  real *to_second = make({H, H}, d_second);
+  product_back(n, data(d_scalars), data(d_field), data(d_result), data(field), data(other),
+               data(result), data(before_first), data(before_second), data(factor), data(mix),
+               data(first), data(second), to_features, to_bias, data(features), to_mix, to_first,
+               to_second, make({H}, d_second_bias));
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_send_weights_back(
+    AtenTensorHandle d_messages, AtenTensorHandle features, AtenTensorHandle weight,
+    AtenTensorHandle vectors, AtenTensorHandle longest, AtenTensorHandle *d_features,
+    AtenTensorHandle *d_scalars, AtenTensorHandle *d_weight)
+{
+  if (!contiguous({d_messages, features, weight, vectors})) return BAD;
+  const int64_t n = size(features, 0);
+  real *to_features = make({n, K, C}, d_features), *to_scalars = make({n, C}, d_scalars);
+  send_back(n, size(vectors, 1), data(d_messages), nullptr, data(weight), data(vectors),
+            data(longest), to_features, to_scalars, nullptr, data(features),
+            make({LMAX + 1, C, C}, d_weight));
+  return GOOD;
+}
+
 AOTITorchError aoti_torch_cpu_send(AtenTensorHandle features, AtenTensorHandle weight,
                                    AtenTensorHandle scalars, AtenTensorHandle vectors,
                                    AtenTensorHandle longest, AtenTensorHandle *messages,

@@ -35,16 +35,24 @@ SCHEMAS: Final = {
     "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor, Tensor)",
     "collect_elements_back": "(Tensor d_density, Tensor vectors, Tensor reach, Tensor radial, "
     "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor)",
+    "collect_weights_back": "(Tensor d_density, Tensor vectors, Tensor reach, Tensor radial, "
+    "Tensor scale, Tensor table, Tensor index) -> (Tensor, Tensor, Tensor)",
     "product": "(Tensor features, Tensor mix, Tensor first, Tensor bias, Tensor second, "
     "Tensor second_bias) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     "product_back": "(Tensor d_scalars, Tensor d_field, Tensor d_product, Tensor field, "
     "Tensor product, Tensor other, Tensor before_first, Tensor before_second, Tensor factor, "
     "Tensor mix, Tensor first, Tensor second) -> (Tensor, Tensor)",
+    "product_weights_back": "(Tensor d_scalars, Tensor d_field, Tensor d_product, "
+    "Tensor features, Tensor field, Tensor product, Tensor other, Tensor before_first, "
+    "Tensor before_second, Tensor factor, Tensor mix, Tensor first, Tensor second) -> "
+    "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     "send": "(Tensor features, Tensor weight, Tensor scalars, Tensor vectors, Tensor longest) -> "
     "(Tensor, Tensor)",
     "send_back": "(Tensor d_messages, Tensor field, Tensor weight, Tensor vectors, "
     "Tensor longest) -> "
     "(Tensor, Tensor, Tensor)",
+    "send_weights_back": "(Tensor d_messages, Tensor features, Tensor weight, Tensor vectors, "
+    "Tensor longest) -> (Tensor, Tensor, Tensor)",
 }
 
 _LIBRARY: Final = torch.library.Library("scalewise", "DEF")  # type: ignore[no-untyped-call]  # PyTorch
@@ -238,6 +246,18 @@ def _collect_messages_back_shapes(
     return _like(vectors), _like(reach), d_radial, _like(table)
 
 
+def _collect_weights_back_shapes(
+    d_density: Tensor,
+    vectors: Tensor,
+    reach: Tensor,
+    radial: Tensor,
+    scale: Tensor,
+    table: Tensor,
+    index: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(radial), _like(scale), _like(table)
+
+
 def _product_shapes(
     features: Tensor, mix: Tensor, first: Tensor, bias: Tensor, second: Tensor, second_bias: Tensor
 ) -> tuple[Tensor, ...]:
@@ -251,6 +271,13 @@ def _product_back_shapes(
     return _like(d_field), _like(d_scalars)
 
 
+def _product_weights_back_shapes(
+    d_scalars: Tensor, d_field: Tensor, d_product: Tensor, features: Tensor, *kept: Tensor
+) -> tuple[Tensor, ...]:
+    mix, first, second = (_like(w) for w in kept[-3:])
+    return _like(features), _like(d_scalars), mix, first, second, second.new_empty(second.shape[0])
+
+
 def _send_shapes(
     features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor, longest: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -262,6 +289,13 @@ def _send_back_shapes(
     d_messages: Tensor, field: Tensor, weight: Tensor, vectors: Tensor, longest: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     return _like(field), field.new_empty(field.shape[0], field.shape[2]), _like(vectors)
+
+
+def _send_weights_back_shapes(
+    d_messages: Tensor, features: Tensor, weight: Tensor, vectors: Tensor, longest: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    d_scalars = features.new_empty(features.shape[0], features.shape[2])
+    return _like(features), d_scalars, _like(weight)
 
 
 def _like(tensor: Tensor) -> Tensor:
@@ -286,10 +320,13 @@ _SHAPES: Final[dict[str, Callable[..., Any]]] = {
     "collect": _collect_shapes,
     "collect_elements_back": _collect_elements_back_shapes,
     "collect_messages_back": _collect_messages_back_shapes,
+    "collect_weights_back": _collect_weights_back_shapes,
     "product": _product_shapes,
     "product_back": _product_back_shapes,
+    "product_weights_back": _product_weights_back_shapes,
     "send": _send_shapes,
     "send_back": _send_back_shapes,
+    "send_weights_back": _send_weights_back_shapes,
 }
 for _name, _shapes in _SHAPES.items():
     torch.library.register_fake(f"scalewise::{_name}", _shapes, lib=_LIBRARY)

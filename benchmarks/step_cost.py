@@ -3,7 +3,7 @@
 python benchmarks/step_cost.py FILE...
 
 For each labelled file, steps of the default training are timed at three cutoffs and with one to
-sixteen frames (eager, shortest of a few). A fit of positive constants is printed: those of
+sixteen frames (with kernels, shortest of a few). A fit of positive constants is printed: those of
 ``src/scalewise/doctor/forecast.py``. Then a training of ``STEPS`` steps is compared with what the
 doctor forecasts on this machine.
 """
@@ -19,6 +19,7 @@ from scipy.optimize import nnls
 import scalewise
 from scalewise.data.structure import Structure
 from scalewise.doctor.forecast import MEASURED
+from scalewise.training import compiling
 from scalewise.training.dataset import frames_per_step
 from scalewise.training.settings import TrainSettings
 from scalewise.training.step_time import StepTime, time_step
@@ -43,13 +44,12 @@ def timed(frames: list[Structure]) -> list[StepTime]:
 def trained(frames: list[Structure]) -> float:
     """Seconds of a step of a training of these frames, validations left out."""
     size = frames_per_step(frames, 1)  # of all of them, as the forecast
-    model = scalewise.train(
-        frames, steps=STEPS, batch_size=size, validations=1, compile="never", device="cpu"
-    )
+    model = scalewise.train(frames, steps=STEPS, batch_size=size, validations=1, device="cpu")
     return float(model.info["seconds"]) / float(model.info["step"])
 
 
 def main() -> None:
+    compiling.KERNELS_PAY = 0.0
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("files", nargs="+", type=Path)
     rows: list[StepTime] = []

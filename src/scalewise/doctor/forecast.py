@@ -35,7 +35,10 @@ class CostModel:
         >>> MEASURED.on_machine(0.5, 200, 1e4).seconds(200, 1e4)
         0.5
         """
-        factor = seconds / self.seconds(atoms, pairs)
+        return self.scaled(seconds / self.seconds(atoms, pairs))
+
+    def scaled(self, factor: float) -> CostModel:
+        """The model with all times multiplied."""
         return replace(
             self,
             seconds_per_step=factor * self.seconds_per_step,
@@ -44,11 +47,17 @@ class CostModel:
         )
 
 
-# medium preset, one thread, eager; benchmarks/step_cost.py
-SECONDS_PER_STEP: Final = 2.6e-2
-SECONDS_PER_ATOM: Final = 2.5e-4
-SECONDS_PER_PAIR: Final = 5.0e-6
-BYTES_PER_PAIR: Final = 9.0e3
+# medium preset, one thread, kernels; benchmarks/step_cost.py
+SECONDS_PER_STEP: Final = 1.0e-2
+SECONDS_PER_ATOM: Final = 6.0e-5
+SECONDS_PER_PAIR: Final = 1.1e-6
+# added to the peak by salt water of 5 Å, with kernels, and with PyTorch's operations alone
+BYTES_PER_PAIR: Final = 1.7e3
+BYTES_WITHOUT_KERNELS: Final = 9.3e3
+
+#: Time of a step with programs, which long trainings compile, over that with kernels alone
+#: (benchmarks/training_step.py: 0.51 to 0.57 on four sets).
+WITH_PROGRAMS: Final = 0.53
 
 MEASURED: Final = CostModel(SECONDS_PER_STEP, SECONDS_PER_ATOM, SECONDS_PER_PAIR, BYTES_PER_PAIR)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,8 +15,16 @@ from scalewise.data.structure import Structure
 from scalewise.doctor.composition import Composition, EnergyFit
 from scalewise.doctor.energies import LISTED, Offsets, describe_offsets
 from scalewise.doctor.findings import Finding
-from scalewise.doctor.forecast import MEASURED, CostModel, forecast
+from scalewise.doctor.forecast import (
+    BYTES_WITHOUT_KERNELS,
+    MEASURED,
+    WITH_PROGRAMS,
+    CostModel,
+    forecast,
+)
 from scalewise.doctor.geometry import NeighborCounts
+from scalewise.models.compiler import compiler_found
+from scalewise.training.compiling import PROGRAMS_PAY
 from scalewise.training.dataset import frames_per_step
 from scalewise.training.default_cutoff import default_cutoff
 from scalewise.training.step_time import time_step
@@ -135,6 +143,10 @@ def forecast_training(
     atoms = float(np.mean(columns.sizes(frames))) if frames else 0.0
     batch_size = frames_per_step(frames, 1) if frames else 1
     cost, measured = (cost, None) if cost is not None else _timed(frames)
+    if measured and not compiler_found():
+        cost = replace(cost, bytes_per_pair=BYTES_WITHOUT_KERNELS)
+    elif measured and epochs * len(frames) * atoms >= PROGRAMS_PAY:
+        cost = cost.scaled(WITH_PROGRAMS)
     rows = []
     for cutoff, pairs, most in zip(counts.cutoffs, counts.pairs, counts.most_pairs, strict=True):
         if not np.isfinite(pairs):

@@ -8,9 +8,13 @@ from typing import Final, NamedTuple
 
 import torch
 
+from scalewise.core.errors import InputError
 from scalewise.data.structure import Structure
+from scalewise.models.compiler import compiler_found
 from scalewise.models.composition import CompositionModel
+from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
+from scalewise.models.directional import Directional
 from scalewise.models.gradients import Evaluator
 from scalewise.training.dataset import frames_per_step, join, prepare
 from scalewise.training.default_cutoff import with_cutoff
@@ -31,7 +35,7 @@ class StepTime(NamedTuple):
 
 
 def time_step(frames: Sequence[Structure], settings: TrainSettings | None = None) -> StepTime:
-    """Time training steps of a new network, without compilation, on the CPU.
+    """Time training steps of a new network on the CPU, with kernels where there is a compiler.
 
     Parameters
     ----------
@@ -55,7 +59,7 @@ def time_step(frames: Sequence[Structure], settings: TrainSettings | None = None
         network = DensityNetwork(settings.network, elements)
     weights = dict(network.named_parameters())
     optimizers = make_optimizers(weights, network.matrices(), settings)
-    evaluator = Evaluator(network)
+    evaluator = Evaluator(network, directional=_with_kernels(network, settings))
     seconds = []
     for _ in range(STEPS):
         started = time.perf_counter()
@@ -68,3 +72,12 @@ def time_step(frames: Sequence[Structure], settings: TrainSettings | None = None
             optimizer.zero_grad()
         seconds.append(time.perf_counter() - started)
     return StepTime(min(seconds), len(batch.positions), int(batch.graph.mask.sum()))
+
+
+def _with_kernels(network: DensityNetwork, settings: TrainSettings) -> Directional | None:
+    if settings.compile == "never" or not compiler_found():
+        return None
+    try:
+        return Directional(network, kernel_library(network.settings, torch.float32))
+    except (InputError, OSError):  # a training says so, and goes on without
+        return None

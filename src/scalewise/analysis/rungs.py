@@ -14,6 +14,7 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.data import neighbors
 from scalewise.data.structure import Structure
 from scalewise.models.protocol import InteratomicPotential, LongRange, Scale, prepare
+from scalewise.models.quickened import quickened
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +103,8 @@ def measure(
     frames: Sequence[Structure], rungs: Sequence[Rung], progress: Progress = SILENT
 ) -> Measured:
     """Predict every frame at every rung, the rungs in turn, so that all share the same machine."""
+    work = len(rungs) * sum(len(frame.numbers) for frame in frames)
+    models = {id(rung.model): quickened(rung.model, work) for rung in rungs}
     errors: list[list[np.ndarray]] = [[] for _ in rungs]
     seconds = np.zeros((len(rungs), len(frames)))
     counts, atoms = np.zeros(len(rungs)), 0
@@ -109,7 +112,7 @@ def measure(
     given = [r.cutoff for r in rungs if r.cutoff is not None]
     longest = max([*given, *(e[1] for e in ends if e is not None)])
     for at, frame in enumerate(progress.track(frames, "Predicting")):
-        prepared = {id(r.model): prepare(r.model, frame) for r in rungs}
+        prepared = {key: prepare(model, frame) for key, model in models.items()}
         pairs = neighbors.build(frame, longest, full=True, images=True)
         for k, rung in enumerate(rungs):
             evaluate = prepared[id(rung.model)]

@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx.experimental import _config as config
 
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
+from scalewise.models.compiler import computing
 from scalewise.models.density.network import AtomicProperties, DensityNetwork
 from scalewise.models.directional import Directional
 from scalewise.models.graph import Graph
@@ -34,6 +36,8 @@ from scalewise.models.strain import energies_of, strained
 #: of memory per atom for a third more time (benchmarks/scaling.py).
 BLOCKS_FROM = 60_000
 BLOCK = 512
+#: Atoms up to which kernels, which take 50 kB of memory per atom, work on all at once.
+MOST_WITH_KERNELS = 240_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,9 @@ class Evaluator:
         than without (benchmarks/speed.py).
     directional
         Computes where weights are given, on the CPU and without an adaptive cutoff.
+    operations
+        Such as a :class:`scalewise.models.density.kernels.library.Library`: compute predictions
+        with them, on the CPU.
     """
 
     def __init__(
@@ -98,11 +105,12 @@ class Evaluator:
         *,
         compiled: bool = False,
         directional: Directional | None = None,
+        operations: Any = None,
     ) -> None:
         keep_freed_memory()
         self.network = network
         self.compiled = compiled
-        self.directional = directional
+        self.directional, self.operations = directional, operations
         self._buffers = dict(network.named_buffers())
         derivative = torch.func.grad_and_value(self._energy, argnums=(0, 1), has_aux=True)
         self._call: _Call = (
@@ -128,10 +136,12 @@ class Evaluator:
         self, graph: Graph, positions: Tensor, strain: Tensor, scale: ResolvedScale | AdaptiveScale
     ) -> Derivatives:
         """Evaluate without a second derivative in mind: what is used up is freed at once."""
-        with torch.enable_grad():
+        atoms = positions.shape[0]
+        operations = self.operations if atoms <= MOST_WITH_KERNELS else None
+        with torch.enable_grad(), computing(operations):
             inputs = (positions.detach().requires_grad_(True), strain.requires_grad_(True))
             moved, cell = strained(graph, *inputs)
-            block = BLOCK if positions.shape[0] >= BLOCKS_FROM else None
+            block = BLOCK if atoms >= BLOCKS_FROM and operations is None else None
             found = self.network(graph, moved, cell, scale, block=block)
             energy = energies_of(graph, found)
             gradient, virial = torch.autograd.grad(energy.sum(), inputs)

@@ -19,6 +19,7 @@ from scalewise.data.structure import Structure
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork, AdaptiveScale
 from scalewise.models.binning import bin_atoms
 from scalewise.models.composition import CompositionModel
+from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.gradients import Derivatives, Evaluator
 from scalewise.models.graph import Graph, build
@@ -50,6 +51,9 @@ class Potential:
         Chooses the cutoff of every atom where none is given; without, it is the network's for all.
     programs
         Folder with programs of an exported potential; none: they are in the user's cache.
+    kernels
+        Predict with kernels, compiled in seconds for the sizes of the network: see
+        :func:`scalewise.models.density.kernels.library.kernel_library`. On the CPU alone.
     """
 
     network: DensityNetwork
@@ -58,6 +62,7 @@ class Potential:
     compiled: bool = False
     adaptive_cutoff: AdaptiveCutoff | None = None
     programs: Path | None = None
+    kernels: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: compiled programs and their caches are made anew."""
@@ -82,7 +87,8 @@ class Potential:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self._adaptive_network or self.network)
+        operations = kernel_library(self.network.settings, self.dtype) if self.kernels else None
+        return Evaluator(self._adaptive_network or self.network, operations=operations)
 
     @cached_property
     def _programs(self) -> Programs:
@@ -199,8 +205,9 @@ class Potential:
         dtype: torch.dtype | None = None,
         *,
         compiled: bool | None = None,
+        kernels: bool | None = None,
     ) -> Potential:
-        """Return a copy on another device, of another type, or compiled."""
+        """Return a copy on another device, of another type, compiled, or with kernels."""
         place, kind = device or self.device, dtype or self.dtype
         adaptive = (
             None
@@ -211,6 +218,7 @@ class Potential:
             self,
             network=self.network.converted(kind).to(place),
             compiled=self.compiled if compiled is None else compiled,
+            kernels=self.kernels if kernels is None else kernels,
             adaptive_cutoff=adaptive,
         )
 
@@ -283,7 +291,8 @@ class Potential:
         if longest < graph.cutoff and not self.takes_lists_of(graph.cutoff, longest):
             graph = trim_edges(graph, places, longest)
         order = None
-        if len(lengths) and float(lengths.min()) < float(lengths.max()) and not self.compiled:
+        unlike = len(lengths) and float(lengths.min()) < float(lengths.max())
+        if unlike and not (self.compiled or self.kernels):
             focused = bin_atoms(graph, places, cutoff)
             if focused is not None:
                 graph, order = focused
@@ -296,7 +305,7 @@ class Potential:
         with torch.no_grad():
             found = self._programs(graph, places, resolved) if self.compiled else None
             if found is None:
-                if longest < graph.cutoff:
+                if longest < graph.cutoff and not self.kernels:
                     graph = trim_edges(graph, places, longest)
                 if isinstance(resolved, AdaptiveScale):
                     near = trim_edges(resolved.short_graph, places, network.shortest_cutoff)
@@ -307,9 +316,10 @@ class Potential:
     def takes_lists_of(self, length: float, cutoff: float) -> bool:
         """Whether lists as far as ``length`` (Å) are as quick to evaluate as those of a cutoff.
 
-        Kernels of programs leave out what is too far, in less time than lists take to be trimmed.
+        Kernels leave out what is too far, in less time than lists take to be trimmed.
         """
-        return self.compiled and self._programs.kernels and length <= LONGER * cutoff
+        has = self.kernels or (self.compiled and self._programs.kernels)
+        return has and length <= LONGER * cutoff
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
         """Cutoffs (Å) as numbers, one for all atoms or one each.

@@ -78,7 +78,7 @@ def test_the_ladder_says_what_is_longest_and_whether_there_are_charges() -> None
         (["freeze=true"], "give start"),
         ([*LADDER, "adaptive_cutoff.by=regime"], "needs the elements"),
         ([*LADDER, "adaptive_cutoff.near=[Na]"], "contradict"),
-        ([*LADDER, "adaptive_cutoff.by=element", "compile=always"], "without torch.compile"),
+        ([*LADDER, "adaptive_cutoff.by=element", "compile=always"], "without compiled code"),
     ],
 )
 def test_a_ladder_that_is_none_is_refused(words: list[str], message: str) -> None:

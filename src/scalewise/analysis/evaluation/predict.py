@@ -25,6 +25,7 @@ from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_model
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import InteratomicPotential, Prediction, Scale, prepare
+from scalewise.models.quickened import quickened
 from scalewise.reporting.experiments import Request
 
 #: How the name of a file of predictions ends.
@@ -147,6 +148,7 @@ def predict_frames(
     InputError
         As :meth:`scalewise.models.protocol.InteratomicPotential.evaluate`.
     """
+    model = quickened(model, sum(len(frame.numbers) for frame in frames))
     predicted, seconds = [], []
     for frame in progress.track(frames, "Predicting"):
         start = time.perf_counter()

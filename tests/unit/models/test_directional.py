@@ -14,6 +14,8 @@ from torch import Tensor
 from scalewise.data.structure import Structure
 from scalewise.models import directional
 from scalewise.models.density.kernels.library import kernel_library
+from scalewise.models.density.network import DensityNetwork
+from scalewise.models.density.settings import ForkSettings, NetworkSettings
 from scalewise.models.directional import Directional
 from scalewise.models.gradients import Derivatives, Evaluator
 from scalewise.models.graph_operations import batch
@@ -261,3 +263,14 @@ def test_programs_find_what_kernels_find(
     assert (known is None) == (
         batched[2].long_range is not None
     )  # at short range, all boundaries are alike
+
+
+def test_forks_share_the_programs_of_their_ladder() -> None:
+    ladder = NetworkSettings(ladder=(3.0, 5.0))
+    forked = ladder.forked(ForkSettings(cutoff=4.0))
+    one, two, other = (
+        TrainingPrograms(DensityNetwork(settings, (1, 8)))._path("training")
+        for settings in (ladder, forked, NetworkSettings(ladder=(3.0, 6.0)))
+    )
+    assert one == two
+    assert one != other

@@ -320,12 +320,14 @@ class TrainingPrograms:
 
     def _path(self, word: str) -> Path:
         network = self._network
+        # forks of a ladder compute what it computes
+        settings = network.settings.model_copy(update={"fork": None})
         parts = (
             source_digest("scalewise.models.programs.training"),
             hashlib.sha256(SOURCE.read_bytes()).hexdigest(),
             torch.__version__,
             str(next(network.parameters()).dtype),
-            repr(network.settings),
+            repr(settings),
             repr(network.elements),
             " ".join(processor()),
         )
@@ -346,8 +348,7 @@ class TrainingPrograms:
         positions = torch.from_numpy(frame.positions)
         if kind.several:
             graph, positions = batch([graph, graph]), torch.cat([positions, positions])
-        longest = settings.own_scale[0]
-        cutoffs = torch.full((len(positions),), longest, dtype=dtype)
+        cutoffs = torch.full((len(positions),), settings.cutoff, dtype=dtype)
         scale = ResolvedScale(cutoffs, torch.ones_like(cutoffs) if kind.long_range else None)
         return BatchInputs.of(graph, positions, graph.cell, scale, kind)
 

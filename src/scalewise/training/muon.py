@@ -73,7 +73,8 @@ def orthogonal(matrix: Tensor) -> Tensor:
     r"""Nearly U V^T of the singular value decomposition U S V^T, for [..., rows, columns].
 
     Newton and Schulz iterate X → (a + b G + c G²) X with G = X X^T. Of wide matrices, the small G
-    is iterated in place of X: both are multiplied by one polynomial, which commutes with G.
+    is iterated in place of X, in double precision, because small singular values are squared in it:
+    both are multiplied by one polynomial, which commutes with G.
     """
     tall = matrix.shape[-2] > matrix.shape[-1]
     x = matrix.mT if tall else matrix
@@ -84,11 +85,12 @@ def orthogonal(matrix: Tensor) -> Tensor:
             gram = x @ x.mT
             x = A * x + (B * gram + C * gram @ gram) @ x
     else:
-        gram, whole = x @ x.mT, torch.eye(rows, dtype=x.dtype, device=x.device)
+        wide = x.double()
+        gram, whole = wide @ wide.mT, torch.eye(rows, dtype=wide.dtype, device=x.device)
         for _ in range(STEPS):
             factor = B * gram + C * gram @ gram
             factor.diagonal(dim1=-2, dim2=-1).add_(A)
             whole = factor @ whole
             gram = factor @ gram @ factor
-        x = whole @ x
+        x = whole.to(x.dtype) @ x
     return x.mT if tall else x

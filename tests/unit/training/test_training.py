@@ -35,7 +35,7 @@ from scalewise.training.dataset import epoch_batches, prepare
 from scalewise.training.distributed import run
 from scalewise.training.job import Job
 from scalewise.training.loss import huber
-from scalewise.training.muon import Muon, orthogonal
+from scalewise.training.muon import Muon, _all_orthogonal, orthogonal
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
@@ -119,6 +119,21 @@ def test_weight_decay_shrinks_what_has_no_gradient() -> None:
     weight.grad = torch.zeros(3, 3)
     Muon([weight], lr=0.1, weight_decay=0.5).step()
     torch.testing.assert_close(weight.detach(), 0.95 * torch.eye(3))
+
+
+def test_wide_matrices_are_iterated_as_their_gram_matrices() -> None:
+    """With singular values over six decades, and of one shape together."""
+    generator = torch.Generator().manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(3, 8, 60, generator=generator), full_matrices=False)
+    wide = u * torch.logspace(0, -6, 8) @ v
+    parts = [torch.cat([m[:, 20 * k :], m[:, : 20 * k]], dim=1) for k, m in enumerate(wide)]
+    for part, found in zip(parts, _all_orthogonal(parts), strict=True):
+        exact = part.double()
+        exact = exact / torch.linalg.matrix_norm(exact)
+        for _ in range(5):
+            gram = exact @ exact.mT
+            exact = 3.4445 * exact + (-4.7750 * gram + 2.0315 * gram @ gram) @ exact
+        torch.testing.assert_close(found.double(), exact, atol=2e-5, rtol=0)
 
 
 def test_orthogonal_keeps_directions_and_levels_singular_values() -> None:

@@ -6,10 +6,9 @@ not mix, so the base class is passed in.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
-from benchmarks.peers.clock import Clock
+from benchmarks.peers.clock import Clock, now
 
 
 def clocked(base: type, clock: Clock) -> Any:
@@ -24,9 +23,9 @@ def clocked(base: type, clock: Clock) -> Any:
             trainer.should_stop = clock.finished
 
         def on_validation_start(self, *_: Any) -> None:
-            self._since = time.perf_counter()
+            self._since = now()
 
         def on_validation_end(self, *_: Any) -> None:
-            clock.skip(time.perf_counter() - self._since)
+            clock.skip(now() - self._since)
 
     return Clocked()

@@ -1,8 +1,11 @@
-"""The frames that every peer sees: four splits of the NaCl(aq) set and one large frame for timing.
+"""The frames that every peer sees: the splits of one set and one large frame for timing.
+
+The set is NaCl(aq), or what $PEERS_SET names. Only energies and forces are written, so that all
+learn from the same labels: silicon's stresses are left out.
 
 Energies are written less a composition baseline: peers differ in how they shift energies, and
 total energies of 36 keV leave float32 only 4 meV. The baseline is the minimum-norm least-squares
-fit per element on the training frames. H goes with O and Na with Cl in this set, so the four
+fit per element on the training frames. H goes with O and Na with Cl in salt water, so the four
 numbers are not atomic energies; any solution of the two independent ones gives the same residuals.
 """
 
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,30 +23,62 @@ from ase.io import read, write
 from ase.neighborlist import neighbor_list
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE.parents[1] / "runs" / "peers" / "data"
-SPLITS = ("train", "valid", "test", "ood")
-ELEMENTS = ("H", "O", "Na", "Cl")
-NUMBERS = (1, 8, 11, 17)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published set: where it lies below the data folder, its splits and its elements."""
+
+    file: str
+    key: str
+    splits: tuple[str, ...]
+    elements: tuple[str, ...]
+    numbers: tuple[int, ...]
+    replicas: tuple[int, int, int]
+
+
+SETS = {
+    "salt": Source(
+        file="nacl_water_revpbe0d3/all.extxyz",
+        key="suggested_split",
+        splits=("train", "valid", "test", "ood"),
+        elements=("H", "O", "Na", "Cl"),
+        numbers=(1, 8, 11, 17),
+        replicas=(3, 1, 1),
+    ),
+    "silicon": Source(
+        file="mlearn/Si.extxyz",
+        key="split",
+        splits=("train", "valid", "test"),
+        elements=("Si",),
+        numbers=(14,),
+        replicas=(2, 2, 2),
+    ),
+}
+NAME = os.environ.get("PEERS_SET", "salt")
+if NAME not in SETS:
+    raise SystemExit(f"PEERS_SET={NAME}: known sets are {', '.join(SETS)}")
+SET = SETS[NAME]
+FOLDER = HERE.parents[1] / "runs" / "peers" / "data" / NAME
+SPLITS, ELEMENTS, NUMBERS = SET.splits, SET.elements, SET.numbers
 CUTOFF = 5.0
-"""Å, for every peer: none of their manuals asks for another value for water."""
-REPLICAS = 3
+"""Å, for every network: none of their manuals asks for another value for water."""
 
 
 def source() -> Path:
     """The published frames, below $SCALEWISE_DATA or beside the checkout."""
     beside = HERE.parents[2] / "shared" / "data"
     path = Path(os.environ.get("SCALEWISE_DATA", beside))
-    file = path / "nacl_water_revpbe0d3" / "all.extxyz"
+    file = path / SET.file
     if not file.is_file():
         raise SystemExit(
-            f"no frames at {file}: set SCALEWISE_DATA to the folder that holds"
-            " nacl_water_revpbe0d3/all.extxyz"
+            f"no frames at {file}: set SCALEWISE_DATA to the folder that holds {SET.file}"
         )
     return file
 
 
 def composition(frames: list[Atoms]) -> np.ndarray:
-    """How many atoms of each of ELEMENTS, shape (frames, 4)."""
+    """How many atoms of each of ELEMENTS, shape (frames, elements)."""
     return np.array([[int((f.numbers == z).sum()) for z in NUMBERS] for f in frames], dtype=float)
 
 
@@ -61,11 +97,17 @@ def _bare(frame: Atoms, energy: float, forces: np.ndarray) -> Atoms:
 
 
 def speed_frame(train: list[Atoms]) -> Atoms:
-    """The largest cubic training frame three times along x: wide enough for 5 Å each way."""
-    largest = max((f for f in train if np.ptp(f.cell.lengths()) < 1e-6), key=len)
-    frame = largest.repeat((REPLICAS, 1, 1))
-    forces = np.tile(largest.arrays["REF_forces"], (REPLICAS, 1))
-    return _bare(frame, REPLICAS * largest.info["REF_energy"], forces)
+    """The largest cubic training frame, repeated: wide enough for 5 Å each way."""
+    largest = max((f for f in train if _cubic(f)), key=len)
+    copies = int(np.prod(SET.replicas))
+    forces = np.tile(largest.arrays["REF_forces"], (copies, 1))
+    return _bare(largest.repeat(SET.replicas), copies * largest.info["REF_energy"], forces)
+
+
+def _cubic(frame: Atoms) -> bool:
+    """Edges of one length at right angles, and forces: crystals have none by symmetry."""
+    cube = np.ptp(frame.cell.lengths()) < 1e-6 and np.allclose(frame.cell.angles(), 90)
+    return bool(cube and np.abs(frame.arrays["REF_forces"]).max() > 0.1)
 
 
 def prepare() -> Path:
@@ -74,7 +116,7 @@ def prepare() -> Path:
     if facts.is_file():
         return FOLDER
     frames = read(source(), ":")
-    parts = {s: [f for f in frames if f.info["suggested_split"] == s] for s in SPLITS}
+    parts = {s: [f for f in frames if f.info[SET.key] == s] for s in SPLITS}
     shifts = baseline(parts["train"])
     FOLDER.mkdir(parents=True, exist_ok=True)
     for split, part in parts.items():

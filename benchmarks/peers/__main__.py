@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from contextlib import ExitStack
@@ -19,7 +20,8 @@ from benchmarks.peers.evaluate import all_errors
 from benchmarks.peers.install import install
 from benchmarks.peers.registry import ROOT, RUNS, Peer, choose
 
-RESULTS = RUNS / "results"
+RESULTS = RUNS / "results" / data.NAME
+TRAININGS = RUNS / "train" / data.NAME
 MARKS = (1.0, 2.0, 5.0, 10.0, 30.0)
 RECIPES = ("common", "own")
 
@@ -32,16 +34,20 @@ def alone(threads: int) -> dict[str, str]:
 
 
 class Worker:
-    """A peer's process that waits to be asked for one prediction or training step."""
+    """A peer's process that waits to be asked for one prediction or training step.
 
-    def __init__(self, peer: Peer, threads: int) -> None:
+    With the folder of a training it makes predictions only.
+    """
+
+    def __init__(self, peer: Peer, threads: int, trained: Path | None = None) -> None:
         self.peer, self.threads = peer, threads
+        self.more = [] if trained is None else ["--trained", str(trained.resolve())]
 
     def __enter__(self) -> Worker:
         self.cache = tempfile.TemporaryDirectory()
         command = [str(self.peer.python), "-m", self.peer.module, "serve"]
         self.process = subprocess.Popen(
-            [*command, "--threads", str(self.threads)],
+            [*command, "--threads", str(self.threads), *self.more],
             cwd=ROOT,
             env=alone(self.threads) | {"TORCHINDUCTOR_CACHE_DIR": self.cache.name},
             stdin=subprocess.PIPE,
@@ -85,29 +91,60 @@ def _call(peer: Peer, arguments: list[str], threads: int, more: dict[str, str]) 
     return subprocess.run(command, cwd=ROOT, env=alone(threads) | more, check=False).returncode == 0
 
 
+def in_turn(stack: ExitStack, workers: list[Worker], rounds: int) -> dict[tuple[str, str], Any]:
+    """Milliseconds of every round by peer and way, one call of each after the other.
+
+    So all meet the same machine.
+    """
+    workers = [stack.enter_context(worker) for worker in workers]
+    # all have started: they get ready side by side
+    names = [(worker, name) for worker in workers for name in worker.answer()]
+    times = np.array([[w.ask(name) for w, name in names] for _ in range(rounds)])
+    keys = [(worker.peer.name, name) for worker, name in names]
+    return dict(zip(keys, times.T, strict=True))
+
+
+def quartiles(times: np.ndarray, digits: int) -> list[float]:
+    return np.quantile(times, (0.25, 0.5, 0.75)).round(digits).tolist()
+
+
 def turns(peers: list[Peer], options: argparse.Namespace) -> None:
-    """Time peers in turn, one call of each after the other, so that all meet the same machine.
+    """Time peers in turn.
 
     The first peer's eager times are what the others are compared with, round by round.
     """
     with ExitStack() as stack:
-        workers = [stack.enter_context(Worker(peer, options.threads)) for peer in peers]
-        # all have started: they get ready side by side
-        names = [(w, name) for w in workers for name in w.answer()]
-        rounds = [[w.ask(name) for w, name in names] for _ in range(options.rounds)]
-    times = np.array(rounds)
+        times = in_turn(stack, [Worker(p, options.threads) for p in peers], options.rounds)
+    labels = {peer.name: peer.label for peer in peers}
     rows = []
-    for k, (worker, name) in enumerate(names):
-        what = name.partition(",")[0]
-        base = names.index((workers[0], f"{what}, eager"))
-        ratio = np.quantile(times[:, k] / times[:, base], (0.25, 0.5, 0.75)).round(4).tolist()
-        ms = np.quantile(times[:, k], (0.25, 0.5, 0.75)).round(2).tolist()
-        rows.append({"peer": worker.peer.name, "what": name, "ms": ms, "ratio": ratio})
+    for (peer, name), found in times.items():
+        base = times[peers[0].name, f"{name.partition(',')[0]}, eager"]
+        ratio, ms = quartiles(found / base, 4), quartiles(found, 2)
+        rows.append({"peer": peer, "what": name, "ms": ms, "ratio": ratio})
         print(
-            f"{worker.peer.label:16s} {name:60s} {ms[1]:8.1f} ms ({ms[0]:.1f} to {ms[2]:.1f})  "
+            f"{labels[peer]:16s} {name:60s} {ms[1]:8.1f} ms ({ms[0]:.1f} to {ms[2]:.1f})  "
             f"{ratio[1]:.3f} ({ratio[0]:.3f} to {ratio[2]:.3f})"
         )
-    (RESULTS / "turns.json").write_text(json.dumps({"rounds": len(times), "rows": rows}, indent=1))
+    known = {"rounds": options.rounds, "rows": rows}
+    (RESULTS / "turns.json").write_text(json.dumps(known, indent=1))
+
+
+def race(peers: list[Peer], options: argparse.Namespace) -> None:
+    """Time the trained models in turn, in microseconds of a CPU for each atom."""
+    os.environ["PEERS_CLOCK"] = "cpu"
+    folders = {p.name: TRAININGS / f"{p.name}.train.own.{options.minutes:g}min" for p in peers}
+    with ExitStack() as stack:
+        workers = [Worker(p, options.threads, folders[p.name]) for p in peers]
+        times = in_turn(stack, workers, options.rounds)
+    atoms = data.facts()["speed"]["atoms"]
+    labels, rows = {peer.name: peer.label for peer in peers}, []
+    for (peer, name), found in times.items():
+        us = quartiles(1e3 * found / atoms, 2)
+        rows.append({"peer": peer, "label": labels[peer], "what": name, "us_per_atom": us})
+        print(f"{labels[peer]:24s} {name:60s} {us[1]:8.1f} µs/atom ({us[0]:.1f} to {us[2]:.1f})")
+    known = {"set": data.NAME, "atoms": atoms, "rounds": options.rounds, "rows": rows}
+    known |= {"minutes": options.minutes, "threads": options.threads}
+    (RESULTS / "race.json").write_text(json.dumps(known, indent=1))
 
 
 def speed(peer: Peer, options: argparse.Namespace) -> None:
@@ -123,14 +160,15 @@ def speed(peer: Peer, options: argparse.Namespace) -> None:
 def train(peer: Peer, recipe: str, options: argparse.Namespace) -> None:
     """One training run, evaluated. A schedule that ends with the budget has only that mark."""
     tag = f"{peer.name}.train.{recipe}.{options.minutes:g}min{options.tag}"
-    folder = RUNS / "train" / tag
-    for old in folder.glob("*"):
-        old.unlink()
+    folder = TRAININGS / tag
+    shutil.rmtree(folder, ignore_errors=True)
     marks = [m for m in MARKS if m < options.minutes and recipe == "own"] + [options.minutes]
     arguments = ["train", "--recipe", recipe, "--out", str(folder), "--seed", str(options.seed)]
     arguments += ["--seconds", *(f"{60 * m:g}" for m in marks)]
     arguments += ["--rate", str(options.rate)] if options.rate else []
     arguments += ["--frames", str(options.frames)] if options.frames else []
+    if options.cpu:
+        os.environ["PEERS_CLOCK"] = "cpu"
     if not call(peer, arguments, options.threads):
         print(f"{peer.name}: {recipe} recipe failed")
         return
@@ -148,15 +186,17 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("install", "speed", "turns", "train"):
+    for verb in ("install", "speed", "turns", "race", "train"):
         sub = verbs.add_parser(verb)
         sub.add_argument("names", nargs="*", metavar="NAME", help="peers; all by default")
         if verb != "install":
             sub.add_argument("--threads", type=int, default=1)
-        if verb == "turns":
+        if verb in ("turns", "race"):
             sub.add_argument("--rounds", type=int, default=20)
-        if verb == "train":
+        if verb in ("train", "race"):
             sub.add_argument("--minutes", type=float, default=10.0)
+        if verb == "train":
+            sub.add_argument("--cpu", action="store_true", help="minutes of CPU, not on the wall")
             sub.add_argument("--recipe", choices=RECIPES, action="append", help="both by default")
             sub.add_argument("--rate", type=float, help="learning rate of the common recipe")
             sub.add_argument("--seed", type=int, default=0)
@@ -178,8 +218,8 @@ def main() -> None:
         return
     data.prepare()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    if options.verb == "turns":
-        turns(peers, options)
+    if options.verb in ("turns", "race"):
+        {"turns": turns, "race": race}[options.verb](peers, options)
         return
     for peer in peers:
         if options.verb == "speed":

@@ -28,14 +28,17 @@ import torch
 import torch._functorch.config  # not every peer imports it
 from ase import Atoms
 from benchmarks.peers import data
-from benchmarks.peers.clock import COUNTED, Clock, name
+from benchmarks.peers.clock import COUNTED, Clock, name, now
 from torch import Tensor, nn
 
 Result = tuple[Tensor, Tensor]
 """Energy of one frame in eV, shape () or (1,), and forces in eV/Å, shape (atoms, 3)."""
 Predict = Callable[[Any, bool], Result]
 """From a prepared frame; True keeps the graph, so that a loss on forces can be differentiated."""
-SPLITS = ("valid", "test", "ood")
+Call = Callable[[Atoms], tuple[float, np.ndarray]]
+"""From a frame to its energy in eV and its forces in eV/Å: a trained model as it is used."""
+SPLITS = data.SPLITS[1:]
+"""Held out: predicted after training."""
 FRAMES: list[int | None] = [None]
 """How many frames of a split are predicted; all but when trying out. Set by `main`."""
 
@@ -58,8 +61,25 @@ PATIENCE_S = 12.0
 """Time for the repeats of one measurement: a median of at least five, more for fast models."""
 
 
+class Program(Protocol):
+    """A peer that is used as a whole: it trains with its own program and is called with frames.
+
+    It has nothing that the timings of `speed` and `turns` or the common recipe could use.
+    """
+
+    packages: tuple[str, ...]
+    settings: dict[str, Any]
+    own_sources: tuple[str, ...]
+
+    def train_own(self, clock_marks: list[float], out: Path) -> dict[str, Any]:
+        """Train as the peer's documentation says and save predictions at the marks."""
+
+    def open(self, folder: Path) -> Call:
+        """The model that a training left there."""
+
+
 class Model(Protocol):
-    """One peer, seen from here."""
+    """A peer that is a module of PyTorch, seen from here."""
 
     packages: tuple[str, ...]
     settings: dict[str, Any]
@@ -222,13 +242,38 @@ ANSWER = "@@"
 """Begins the lines of `serve`: libraries print lines of their own."""
 
 
-def serve(peer: Model) -> None:
-    """Do one prediction or training step whenever its name is read, and print its milliseconds."""
+def serve(peer: Model | Program, trained: Path | None) -> None:
+    """Do one prediction or training step whenever its name is read, and print its milliseconds.
+
+    With the folder of a training, predictions only: of that model where the peer can be called
+    with frames, else of one with fresh weights, which takes as long.
+    """
     torch._functorch.config.donated_buffer = False
-    frame, work = data.frames("speed")[0], {}
+    frame = data.frames("speed")[0]
+    if trained and hasattr(peer, "open"):
+        work = {"inference, trained": (moving(peer.open(trained), frame), 1)}
+    else:
+        work = dict(ready(peer, frame, ("inference",) if trained else ("inference", "training")))
+    for call, _ in work.values():
+        call()
+        call()
+    print(ANSWER + json.dumps(list(work)), flush=True)
+    for line in sys.stdin:
+        call, copies = work[line.strip()]
+        start = now()
+        call()
+        print(f"{ANSWER}{1e3 * (now() - start) / copies}", flush=True)
+
+
+Work = Iterator[tuple[str, tuple[Callable[[], object], int]]]
+"""Names, what to call, and for how many copies of the frame at once."""
+
+
+def ready(peer: Model, frame: Atoms, wanted: tuple[str, ...]) -> Work:
+    """Every way of running the peer that works."""
     for full_name, make in ways(peer).items():
         kind, _, short = full_name.partition(":")
-        for what in ("inference", "training"):
+        for what in wanted:
             if kind not in ("both", {"inference": "infer", "training": "train"}[what]):
                 continue
             torch._dynamo.reset()
@@ -238,17 +283,25 @@ def serve(peer: Model) -> None:
                 fast = fast if fast.batch is not None else replace(fast, batch=batch)
                 call = inference(fast) if what == "inference" else training(fast, frame)
                 call()
-                call()
             except Exception as error:  # a peer that cannot compile is a finding
                 print(f"{short}, {what}: {traceback.format_exception_only(error)[-1]}", flush=True)
                 continue
-            work[f"{what}, {short}"] = (call, fast.copies)
-    print(ANSWER + json.dumps(list(work)), flush=True)
-    for line in sys.stdin:
-        call, copies = work[line.strip()]
-        start = time.perf_counter()
-        call()
-        print(f"{ANSWER}{1e3 * (time.perf_counter() - start) / copies}", flush=True)
+            yield f"{what}, {short}", (call, fast.copies)
+
+
+STEP = 0.01
+"""Å that atoms move from call to call, as in dynamics: nobody calls twice with one frame."""
+
+
+def moving(call: Call, frame: Atoms) -> Callable[[], object]:
+    """Energy and forces of the frame, whose atoms walk."""
+    rng, frame = np.random.default_rng(0), frame.copy()
+
+    def work() -> object:
+        frame.positions += STEP * rng.standard_normal(frame.positions.shape)
+        return call(frame)
+
+    return work
 
 
 def speed(peer: Model, save: Callable[[dict[str, Any]], None]) -> None:
@@ -312,7 +365,12 @@ def factor(seconds: float, budget: float) -> float:
     done = min(1.0, seconds / budget)
     if done < WARM_UP:
         return max(0.01, done / WARM_UP)
-    return 0.5 * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP)))
+    return half_cosine((done - WARM_UP) / (1 - WARM_UP))
+
+
+def half_cosine(done: float) -> float:
+    """From one to zero."""
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def force_energy_loss(result: Result, target: Result) -> Tensor:
@@ -397,6 +455,15 @@ def save_predictions(peer: Model, model: nn.Module, moment: float, out: Path) ->
         )
 
 
+def save_called(call: Call, moment: float, out: Path) -> None:
+    """The same of a trained model that is called with frames."""
+    for split in SPLITS:
+        found = [call(frame) for frame in data.frames(split)[: FRAMES[0]]]
+        write_predictions(
+            out / f"{split}@{name(moment)}.npz", [e for e, _ in found], [f for _, f in found]
+        )
+
+
 def write_predictions(file: Path, energy: list[float], forces: list[np.ndarray]) -> None:
     np.savez_compressed(
         file, energy=np.asarray(energy), forces=np.concatenate(forces).astype(np.float32)
@@ -406,7 +473,7 @@ def write_predictions(file: Path, energy: list[float], forces: list[np.ndarray])
 # --- the command line --------------------------------------------------------------------------
 
 
-def about(peer: Model, threads: int) -> dict[str, Any]:
+def about(peer: Model | Program, threads: int) -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     for package in ("torch", *peer.packages):
         try:
@@ -428,7 +495,9 @@ def parse() -> argparse.Namespace:
     for kind in ("serve", "speed", "train"):
         sub = kinds.add_parser(kind)
         sub.add_argument("--threads", type=int, default=1)
-        if kind != "serve":
+        if kind == "serve":
+            sub.add_argument("--trained", type=Path, help="folder of a training: predictions only")
+        else:
             sub.add_argument("--out", type=Path, required=True)
         if kind == "train":
             sub.add_argument("--recipe", choices=("common", "own"), required=True)
@@ -439,7 +508,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def train(peer: Model, options: argparse.Namespace) -> dict[str, Any]:
+def train(peer: Model | Program, options: argparse.Namespace) -> dict[str, Any]:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.recipe == "own":
         torch.manual_seed(options.seed)
@@ -451,12 +520,14 @@ def train(peer: Model, options: argparse.Namespace) -> dict[str, Any]:
     return found | {"counted": COUNTED}
 
 
-def main(peer: Model) -> None:
+def main(peer: Model | Program) -> None:
     options = parse()
     torch.set_num_threads(options.threads)
     if options.kind == "serve":
-        serve(peer)
+        serve(peer, options.trained)
         return
+    if not hasattr(peer, "build") and vars(options).get("recipe") != "own":
+        raise SystemExit("a program: it has its own recipe only, and is timed by `race`")
     found = about(peer, options.threads)
     if options.kind == "speed":
         speed(peer, lambda part: options.out.write_text(json.dumps(found | part, indent=1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,7 +30,13 @@ def install(peer: Peer) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--clear", peer.folder], check=True)
     pip = [peer.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     wanted = HERE / "requirements" / peer.requirements
-    subprocess.run([*pip, "--constraint", CONSTRAINTS, "--requirement", wanted], check=True)
+    environment = os.environ
+    if peer.first:
+        subprocess.run([*pip, *peer.first], check=True)
+        (prefix,) = peer.folder.glob("lib/python*/site-packages/cmeel.prefix")
+        environment = environment | {"CMAKE_PREFIX_PATH": str(prefix)}
+    command = [*pip, "--constraint", CONSTRAINTS, "--requirement", wanted]
+    subprocess.run(command, check=True, env=environment)
     if peer.no_dependencies:
         subprocess.run([*pip, "--no-deps", *peer.no_dependencies], check=True)
     facts = {"seconds": time.perf_counter() - start, "mib": size_mib(peer.folder)}

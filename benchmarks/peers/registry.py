@@ -16,7 +16,7 @@ class Peer:
     """One model that can be timed and trained.
 
     `requirements` names a file in requirements/; None means the interpreter that runs this.
-    `module` is what answers to the two commands that the package's docstring describes.
+    `module` is what answers to the commands that the package's docstring describes.
     """
 
     name: str
@@ -26,6 +26,8 @@ class Peer:
     module: str
     no_dependencies: tuple[str, ...] = ()
     """Installed last and without their dependencies, because their pins exclude this torch."""
+    first: tuple[str, ...] = ()
+    """Installed before all others, which are compiled here and look for them."""
 
     @property
     def folder(self) -> Path:
@@ -51,6 +53,10 @@ PEERS: dict[str, Peer] = {
         _own("painn", "SchNetPack PaiNN", "#009E73", no_dependencies=("schnetpack==2.1.1",)),
         _own("tensornet", "TensorNet", "#CC79A7"),
         _own("pet", "metatrain PET", "#E69F00"),
+        _own("deepmd", "DeePMD, compressed", "#56B4E9"),
+        _own("polymlp", "pypolymlp", "#8C6D31", first=("cmeel-eigen==3.4.1",)),
+        _own("uf3", "UF3 in LAMMPS", "#999933"),
+        _own("nep", "NEP", "#882255"),
     )
 }
 

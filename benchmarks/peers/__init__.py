@@ -26,11 +26,12 @@ The first writes its timings; the second writes `run.json` and, for every time m
 of `runs/peers/data/<set>/<split>.extxyz`; the third times a call of the trained model whenever it
 is asked. Whatever answers to that can be one more line in `registry.PEERS`: a package in its own
 environment, or a script around the scalewise command. Peers that are programs, not modules of
-PyTorch (`deepmd`, `polymlp`, `nep`), have no `speed` and only their own recipe.
+PyTorch (`deepmd`, `polymlp`, `uf3`, `nep`), have no `speed` and only their own recipe.
 
 A call gives energy and forces of a frame whose atoms have moved a little since the last one.
-Programs find neighbors in every call but for scalewise, which keeps a list with a skin, as in
-dynamics; modules of PyTorch (`nequip`, `mace`) get theirs for nothing.
+scalewise and LAMMPS (`uf3`) keep a neighbor list with a skin, as in dynamics; `deepmd`, `polymlp`
+and `nep` offer none in Python and search in every call; modules of PyTorch (`nequip`, `mace`) are
+given theirs, which is not timed.
 
 Only the module `scalewise` imports the project; a peer's module may use only what its own
 requirements install besides torch, numpy and ase. scalewise trains once per time mark, because its

@@ -140,7 +140,7 @@ def fastest(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def race_figure(sets: dict[str, list[dict[str, Any]]], file: Path) -> None:
-    """Error against the time of a call: the closer to the lower left, the better."""
+    """Error against the time of a call, with the minutes of training: lower left is best."""
     fig, panels = plt.subplots(
         1, len(sets), figsize=(4.6 * len(sets), 4.2), layout="constrained", squeeze=False
     )
@@ -154,7 +154,7 @@ def race_figure(sets: dict[str, list[dict[str, Any]]], file: Path) -> None:
             spread = [[middle - low], [high - middle]]
             axes.errorbar(middle, error, xerr=spread, fmt="o", color=known.colour, capsize=2)
             axes.annotate(
-                row["label"],
+                f"{row['label']}\n{row['minutes']:.1f} min",
                 (middle, error),
                 xytext=(0, 8),
                 textcoords="offset points",
@@ -164,9 +164,9 @@ def race_figure(sets: dict[str, list[dict[str, Any]]], file: Path) -> None:
             )
         axes.set(xscale="log", yscale="log", title=f"{name}, {rows[0]['atoms']} atoms")
         axes.set(xlabel="µs per atom of a call, one core", ylabel="test force MAE, meV/Å")
-        axes.margins(x=0.25, y=0.15)
+        axes.margins(x=0.3, y=0.2)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_locator(NullLocator())
         axes.grid(alpha=0.2)

@@ -73,8 +73,10 @@ def compiles(settings: TrainSettings, device: torch.device) -> bool:
     return settings.minutes is not None and settings.minutes >= COMPILE_PAYS and compiler_found()
 
 
-def compiled_by_all(fabric: Fabric, step: Callable[[], None], minutes: float | None) -> bool:
-    """Whether every process compiled what ``step`` compiles.
+def compiled_by_all(
+    fabric: Fabric, step: Callable[[], None], minutes: float | None, what: str
+) -> bool:
+    """Whether every process compiled what ``step`` compiles; ``what`` names it.
 
     One process compiles, and the others find the result in the compiler's cache. Where any fails,
     or takes more than ``COMPILE_SHARE`` of a budget in minutes, all must go on without.
@@ -86,7 +88,7 @@ def compiled_by_all(fabric: Fabric, step: Callable[[], None], minutes: float | N
         with at_most(None if minutes is None else 60.0 * minutes * COMPILE_SHARE), without_logs():
             step()
     except Exception as error:  # compilers fail in many ways
-        logging.getLogger("scalewise").warning("training without compiled code: %s", error)
+        logging.getLogger("scalewise").warning("training without %s: %s", what, error)
         done.zero_()
     if fabric.is_global_zero:
         fabric.barrier()

@@ -162,7 +162,7 @@ class Trainer:
             self._compile_kernels(asked)
         elif compiles(self.job.settings, self.fabric.device):
             evaluator = Evaluator(self.network, compiled=True)
-            if self._compiled(partial(self._first_gradient, evaluator)):
+            if self._compiled(partial(self._first_gradient, evaluator), "torch.compile"):
                 self.evaluator = evaluator
         for weight in self.state.weights.values():
             weight.grad = None
@@ -184,13 +184,13 @@ class Trainer:
                 assert isinstance(scale, ResolvedScale)
                 programs.prepare(sample.graph, scale)
 
-        if self._compiled(kernels):
-            if asked >= Compiled.PROGRAMS and self._compiled(whole):
+        if self._compiled(kernels, "kernels"):
+            if asked >= Compiled.PROGRAMS and self._compiled(whole, "programs"):
                 made[0].programs = programs
             self.evaluator = Evaluator(network, directional=made[0])
 
-    def _compiled(self, work: Callable[[], None]) -> bool:
-        return compiled_by_all(self.fabric, work, self.job.settings.minutes)
+    def _compiled(self, work: Callable[[], None], what: str) -> bool:
+        return compiled_by_all(self.fabric, work, self.job.settings.minutes, what)
 
     def _sample(self) -> Batch:
         """A batch as those of the steps: one frame alone would be another program."""

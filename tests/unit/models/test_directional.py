@@ -274,3 +274,18 @@ def test_forks_share_the_programs_of_their_ladder() -> None:
     )
     assert one == two
     assert one != other
+
+
+@needs_compiler
+def test_a_damaged_library_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = NetworkSettings(channels=4, hidden=6, l_max=1, cutoff=4.5)
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "one"))
+    kernel_library(settings, torch.float64)
+    (path,) = (tmp_path / "one").glob("*-kernels.so")
+    # elsewhere: what is loaded already is found by its path
+    other = tmp_path / "two" / path.name
+    other.parent.mkdir()
+    other.write_bytes(path.read_bytes()[:100])
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "two"))
+    kernel_library(settings, torch.float64)
+    assert len(other.read_bytes()) == len(path.read_bytes())

@@ -285,10 +285,14 @@ def kernel_library(settings: NetworkSettings, dtype: torch.dtype) -> Library:
     parts = (tables(settings, dtype), SOURCE.read_text(encoding="utf-8"), *processor())
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     path = cache_folder() / f"{key}-kernels.so"
-    if not path.is_file():
-        with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
-            built = build_library(settings, dtype, Path(place))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_bytes(built.read_bytes())
+    if path.is_file():
+        try:
+            return Library(path, settings)
+        except (OSError, ValueError):  # damaged: another is made in its place
+            path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
+        built = build_library(settings, dtype, Path(place))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(built.read_bytes())
     return Library(path, settings)

@@ -19,10 +19,15 @@ from scalewise import ScalewiseCalculator
 from scalewise.core.loading import load
 from scalewise.data.reading import read_structures
 from scalewise.data.structure import Labels, Structure
+from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import NetworkSettings as Settings
+from scalewise.models.directional import Directional
 from scalewise.models.gradients import Evaluator
 from scalewise.models.graph import build
+from scalewise.models.programs.evaluation import Programs
+from scalewise.models.programs.training import TrainingPrograms
+from scalewise.models.scale import ResolvedScale
 from scalewise.training import schedule
 from scalewise.training.run import train
 from scalewise.training.settings import TrainSettings
@@ -43,7 +48,7 @@ class Scalewise:
         """Fresh weights, the same every time."""
         torch.manual_seed(0)
         network = DensityNetwork(self.network, data.NUMBERS)
-        network.scale.fill_(data.facts()["force_rms"])
+        network.energy_scale.fill_(data.facts()["force_rms"])
         return network
 
     def prepare(self, frame: Atoms) -> Any:
@@ -56,18 +61,38 @@ class Scalewise:
         return self._predictor(Evaluator(model))
 
     def variants(self) -> dict[str, Any]:
-        """What `compile=always` does."""
-        return {"both:torch.compile": self.compiled}
+        """What calculators do with `compiled=True`, and long trainings by themselves."""
+        return {"infer:program": self.program, "train:programs": self.programs}
 
-    def compiled(self, model: nn.Module, batch: Any) -> common.Fast:
-        """Energy and forces in one graph."""
-        return common.Fast(model, self._predictor(Evaluator(model, compiled=True)))
+    def program(self, model: nn.Module, batch: Any) -> common.Fast:
+        """Energy and forces from a program of these weights."""
+        model.requires_grad_(False)
+        whole = Programs(model)
+
+        def run(batch: Any, training: bool) -> common.Result:
+            found = whole(batch[0], batch[1], self._scale(batch))
+            return found.energy, found.forces
+
+        return common.Fast(model, run)
+
+    def programs(self, model: nn.Module, batch: Any) -> common.Fast:
+        """Energy, forces and gradients from programs that take the weights."""
+        library = kernel_library(self.network, torch.float32)
+        programs = TrainingPrograms(model)
+        programs.prepare(batch[0], self._scale(batch))
+        run = Evaluator(model, directional=Directional(model, library, programs))
+        return common.Fast(model, self._predictor(run, dict(model.named_parameters())))
 
     @staticmethod
-    def _predictor(differentiate: Evaluator) -> common.Predict:
+    def _scale(batch: Any) -> ResolvedScale:
+        own = torch.ones(len(batch[1]))
+        return ResolvedScale(data.CUTOFF * own, own)
+
+    @staticmethod
+    def _predictor(differentiate: Evaluator, weights: Any = None) -> common.Predict:
         def run(batch: Any, training: bool) -> common.Result:
             with torch.set_grad_enabled(training):
-                found = differentiate(*batch)
+                found = differentiate(*batch, weights=weights)
             return found.energy, found.forces
 
         return run

@@ -281,6 +281,7 @@ class TrainingPrograms:
         if kind is None or programs is None:
             return None
         inputs = BatchInputs.of(graph, positions, cell, scale, kind)
+        torch.get_num_threads()  # PyTorch tells OpenMP only when it is asked, in each thread
         return (programs, inputs.tensors()) if inputs.suit(kind) else None
 
     def _load(self, kind: BatchKind) -> tuple[Run, Run]:

@@ -58,6 +58,7 @@ class Library:
         self._hidden = settings.hidden
 
     def _call(self, name: str, *given: Tensor | int | bool | float | None) -> None:
+        torch.get_num_threads()  # PyTorch tells OpenMP only when it is asked, in each thread
         types: list[Any] = []
         values: list[Any] = []
         for value in given:

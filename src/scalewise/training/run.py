@@ -38,6 +38,7 @@ from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
 from scalewise.training.baseline import TrainingBaseline, energy_offset, fit_baseline
+from scalewise.training.compiling import Compiled
 from scalewise.training.dataset import frames_per_step, prepare
 from scalewise.training.default_cutoff import SHORTEST, with_cutoff
 from scalewise.training.distributed import follow, join_group, leading, run
@@ -171,6 +172,8 @@ def train_in(
 
 
 def _trained(job: Job, progress: Progress, fabric: Fabric | None = None) -> Path:
+    if (missed := Compiled.missed(job)) is not None:
+        progress.message(missed)
     run(job, progress, fabric)
     _complete(job)
     _judge_error(job.out / "model", job.valid.frames, progress)

@@ -484,9 +484,12 @@ def test_what_pays_is_compiled(
     asked = job(tmp_path, *words)
     assert Compiled.of(asked, torch.device("cpu"), 1) == expected
     assert Compiled.of(asked, torch.device("cuda"), 1) == Compiled.NOTHING
+    assert Compiled.missed(asked) is None
     if "compile=always" not in words:
         monkeypatch.setattr("scalewise.training.compiling.compiler_found", lambda: False)
         assert Compiled.of(asked, torch.device("cpu"), 1) == Compiled.NOTHING
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        assert (Compiled.missed(asked) is not None) == (expected != Compiled.NOTHING)
 
 
 @pytest.mark.parametrize("compile", ["always", "never"])

@@ -40,7 +40,7 @@ def make_optimizers(
         {"params": [weights[n] for n in rest if _share(n) == share], "share": share}
         for share in shares
     ]
-    adam = torch.optim.Adam(groups, lr=settings.adam_rate, betas=BETAS)
+    adam = torch.optim.Adam(groups, lr=settings.adam_rate, betas=BETAS, fused=True)
     if settings.freeze:
         return [adam]
     mixing = [weights[name] for name in matrices]

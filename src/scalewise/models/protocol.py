@@ -16,6 +16,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
+from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Structure
 
 
@@ -71,8 +72,19 @@ class Ladder:
 
     @property
     def rungs(self) -> tuple[float | str, ...]:
-        """Cutoffs, Å, and then ``"long"`` where long range is a scale: as in settings."""
-        return (*(float(c) for c in self.cutoffs), *(["long"] * self.long_range))
+        """Cutoffs, Å, and then ``"long"`` where long range is a scale: as in settings.
+
+        Raises
+        ------
+        InputError
+            Cutoffs that are no numbers.
+        """
+        try:
+            cutoffs = [float(c) for c in self.cutoffs]
+        except (TypeError, ValueError):
+            remedy = "Give numbers, Å; long range is a scale with long_range=True."
+            raise InputError("ladder, cutoffs", shown(self.cutoffs, 80), remedy) from None
+        return (*cutoffs, *(["long"] * self.long_range))
 
 
 @dataclass(frozen=True, eq=False)

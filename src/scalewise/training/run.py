@@ -59,7 +59,7 @@ def train(
     split: Split | None = None,
     settings: TrainSettings | None = None,
     *,
-    ladder: Ladder | None = None,
+    ladder: Ladder | Sequence[float | str] | None = None,
     minutes: float | None = None,
     steps: int | None = None,
     initial: Potential | None = None,
@@ -79,7 +79,8 @@ def train(
     settings
         All settings; default: those of :class:`scalewise.TrainSettings`.
     ladder
-        Scales to train for; default: the one cutoff of the settings.
+        Scales to train for, or as in settings, such as ``[3, 5.5, "long"]``; default: the one
+        cutoff of the settings.
     minutes, steps
         Budget: wall-clock minutes or optimiser steps; default: ``epochs`` of the settings.
     initial
@@ -114,7 +115,9 @@ def train(
 
 
 def _settings(
-    settings: TrainSettings | None, changes: dict[str, Any], ladder: Ladder | None
+    settings: TrainSettings | None,
+    changes: dict[str, Any],
+    ladder: Ladder | Sequence[float | str] | None,
 ) -> TrainSettings:
     """Settings with changes, checked together."""
     base = {} if settings is None else settings.model_dump(exclude_unset=True)
@@ -124,7 +127,8 @@ def _settings(
     if isinstance(given, NetworkSettings):
         given = given.model_dump(exclude_unset=True)
     if isinstance(given, Mapping):  # anything else is refused with the other settings
-        rungs = {} if ladder is None else {"ladder": list(ladder.rungs)}
+        asked = list(ladder.rungs) if isinstance(ladder, Ladder) else ladder
+        rungs = {} if ladder is None else {"ladder": asked}
         given = {**base.get("network", {}), **given, **rungs}
     try:
         return TrainSettings.model_validate({**base, **changes, "network": given})

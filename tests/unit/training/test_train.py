@@ -177,6 +177,9 @@ def test_without_a_split_groups_are_dealt_as_the_command_does(
         ({"learning_rate": "fast"}, "key 'learning_rate'"),
         ({"ladder": sw.Ladder([4, 3])}, "ladder.*must rise"),
         ({"ladder": sw.Ladder([3])}, "ladder.*two cutoffs"),
+        ({"ladder": sw.Ladder([3, 4, "long"])}, "ladder, cutoffs.*long_range=True"),  # type: ignore[list-item]  # wrong
+        ({"ladder": [4, 3, "long"]}, "ladder.*must rise"),
+        ({"ladder": 4.0}, "ladder"),
         ({"ladder": None, "adaptive_cutoff": {"by": "element"}}, "adaptive_cutoff needs a ladder"),
         ({"freeze": True}, "give start"),
     ],

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from scalewise.core.errors import InputError
 from scalewise.core.progress import SILENT, Progress
-from scalewise.data import neighbors
+from scalewise.data import columns, neighbors
 from scalewise.data.structure import Structure
 from scalewise.models.protocol import InteratomicPotential, LongRange, Scale, prepare
 from scalewise.models.quickened import quickened
@@ -103,8 +103,9 @@ def measure(
     frames: Sequence[Structure], rungs: Sequence[Rung], progress: Progress = SILENT
 ) -> Measured:
     """Predict every frame at every rung, the rungs in turn, so that all share the same machine."""
-    work = len(rungs) * sum(len(frame.numbers) for frame in frames)
-    models = {id(rung.model): quickened(rung.model, work) for rung in rungs}
+    work = len(rungs) * float(columns.sizes(frames).sum())
+    own = {id(rung.model): rung.model for rung in rungs}
+    models = {key: quickened(model, work) for key, model in own.items()}
     errors: list[list[np.ndarray]] = [[] for _ in rungs]
     seconds = np.zeros((len(rungs), len(frames)))
     counts, atoms = np.zeros(len(rungs)), 0

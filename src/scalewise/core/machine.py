@@ -6,13 +6,25 @@ import os
 import platform
 from pathlib import Path
 
+from scalewise.core.errors import InputError
+
 
 def cache_folder() -> Path:
-    """Where programs of this user are kept: ``$SCALEWISE_CACHE``, or the system's place."""
+    """Where programs of this user are kept: ``$SCALEWISE_CACHE``, or the system's place.
+
+    Raises
+    ------
+    InputError
+        The user has no home directory.
+    """
     given = os.environ.get("SCALEWISE_CACHE")
     if given:
         return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalewise"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scalewise"
+    except RuntimeError as error:
+        remedy = "Let SCALEWISE_CACHE name a folder for compiled programs."
+        raise InputError("cache", "no home directory", remedy) from error
 
 
 def processor() -> list[str]:

@@ -16,8 +16,8 @@ while the cell is strained by :math:`S_f`. It is taken as a central difference,
 
 .. math:: D_f\, g = \frac{g(+\epsilon_f) - g(-\epsilon_f)}{2 \epsilon_f},
 
-with steps that move the atom that moves most by ``STEP``. Kernels without second derivatives
-suffice for it.
+with steps by which atoms move ``STEP`` on average, and none more than ``LARGEST``. Kernels without
+second derivatives suffice for it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ from scalewise.models.programs.training import TrainingPrograms, fitted_buffers
 from scalewise.models.scale import ResolvedScale
 from scalewise.models.strain import energies_of, strained
 
-#: Å: shorter steps lose more to rounding, and longer ones to higher derivatives.
-STEP: Final = 0.003
+#: Å, root of the mean square: shorter steps lose more to rounding, and longer ones to higher
+#: derivatives (benchmarks/training_step.py).
+STEP: Final = 0.002
+#: Å, of the atom that moves most.
+LARGEST: Final = 10 * STEP
 
 
 class Directional:
@@ -172,26 +175,42 @@ class _Gradient(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         evaluator, graph, positions, scale = ctx.of
         direction, stretch = -by_forces.double(), by_virial.double()
-        step = STEP / _largest_move(graph, direction, stretch)
+        step, moves = _steps(graph, direction, stretch)
         weights = ctx.saved_tensors
+        if not bool(moves.any()):  # energies alone
+            found = evaluator.gradient(graph, positions, graph.cell, scale, weights, by_energy)
+            return _in_place(found, weights)
         sums: list[Tensor] = []
         for sign in (1.0, -1.0):
             far = spread(sign * step, graph.system_index)
             moved, cell = strained(
                 graph, positions + far[:, None] * direction, (sign * step)[:, None, None] * stretch
             )
-            seeds = 0.5 * by_energy.double() + sign / (2.0 * step)
+            seeds = 0.5 * by_energy.double() + moves * (sign / (2.0 * step))
             given = (moved, cell, scale, weights, seeds.to(by_energy.dtype))
             found = evaluator.gradient(graph, *given)
             sums = list(torch._foreach_add(sums, found)) if sums else found
-        left = iter(sums)
-        return *[None] * 5, *(next(left) if w.requires_grad else None for w in weights)
+        return _in_place(sums, weights)
 
 
-def _largest_move(graph: Graph, direction: Tensor, stretch: Tensor) -> Tensor:
-    """Å for a step of one: how far a neighbor moves at most, of each frame [frames]."""
+def _in_place(found: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+    """Derivatives by all inputs of the forward function, of which weights that ask have some."""
+    left = iter(found)
+    return *[None] * 5, *(next(left) if w.requires_grad else None for w in weights)
+
+
+def _steps(graph: Graph, direction: Tensor, stretch: Tensor) -> tuple[Tensor, Tensor]:
+    """The step of each frame, and whether anything moves there [frames].
+
+    A strain moves neighbors by as much as the ends of a cutoff.
+    """
+    frames = graph.cell.shape[0]
     length = torch.linalg.vector_norm(direction, dim=-1)
-    farthest = length.new_zeros(graph.cell.shape[0])
-    farthest = farthest.scatter_reduce(0, graph.system_index, length, "amax")
-    farthest = farthest + graph.cutoff * torch.linalg.matrix_norm(stretch)
-    return torch.where(farthest > 0, farthest, 1.0)  # where nothing moves, any step will do
+    none, strain = length.new_zeros(frames), graph.cutoff * torch.linalg.matrix_norm(stretch)
+    atoms = torch.bincount(graph.system_index, minlength=frames)
+    squares = none.index_add(0, graph.system_index, length * length) / atoms
+    typical = torch.sqrt(squares + strain * strain)
+    largest = none.scatter_reduce(0, graph.system_index, length, "amax") + strain
+    moves = largest > 0
+    step = torch.minimum(STEP / typical, LARGEST / largest)
+    return torch.where(moves, step, 1.0), moves

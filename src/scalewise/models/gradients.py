@@ -3,8 +3,9 @@ r"""Energies, forces and stress from one derivative, eager or compiled.
 .. math:: F_i = -\partial E / \partial r_i, \qquad
    \sigma = \frac{1}{V} \frac{\partial E}{\partial \epsilon}
 
-with the strain :math:`\epsilon` applied to positions and cell alike. There is no other call of
-autograd in the package: training differentiates this result again, prediction does not.
+with the strain :math:`\epsilon` applied to positions and cell alike. Training differentiates this
+result again, or, with kernels, does without second derivatives: see
+:mod:`scalewise.models.directional`. Prediction does not.
 
 The function that ``torch.compile`` sees returns energy and gradient together, from
 ``torch.func.grad_and_value``: this is the form whose gradients with respect to the parameters

@@ -81,6 +81,17 @@ def _reverse(graph: Graph, slots: int, start: int) -> Tensor:
     return torch.cat([moved, empty], dim=1).reshape(-1)
 
 
+def widened(graph: Graph, slots: int) -> Graph:
+    """The same lists with more empty entries, ``slots`` in all; those of the first layer stay."""
+    return replace(
+        graph,
+        neighbor_index=_widen(graph.neighbor_index, slots),
+        cell_shift=_widen(graph.cell_shift, slots),
+        mask=_widen(graph.mask, slots),
+        reverse_neighbor_index=_reverse(graph, slots, 0),
+    )
+
+
 def reordered(graph: Graph, order: Tensor) -> Graph:
     """Bring the atoms of a graph with one list for all into another order [atoms]."""
     place = torch.argsort(order)

@@ -87,7 +87,9 @@ class Potential:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        operations = kernel_library(self.network.settings, self.dtype) if self.kernels else None
+        operations = None
+        if self.kernels and self.device.type == "cpu":
+            operations = kernel_library(self.network.settings, self.dtype)
         return Evaluator(self._adaptive_network or self.network, operations=operations)
 
     @cached_property
@@ -318,7 +320,9 @@ class Potential:
 
         Kernels leave out what is too far, in less time than lists take to be trimmed.
         """
-        has = self.kernels or (self.compiled and self._programs.kernels)
+        has = (self.kernels and self.device.type == "cpu") or (
+            self.compiled and self._programs.kernels
+        )
         return has and length <= LONGER * cutoff
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:

@@ -28,7 +28,8 @@ COMPILE_PAYS: Final = 10.0
 #: compile, and save half of 0.3 ms for each atom of a step.
 KERNELS_PAY_MINUTES: Final = 1.0
 KERNELS_PAY: Final = 100_000.0
-#: The same of programs, which take most of a minute, and save half of what is left.
+#: The same of programs, which take most of a minute for each kind of batches (a ladder with long
+#: range has two), and save half of what is left.
 PROGRAMS_PAY_MINUTES: Final = 5.0
 PROGRAMS_PAY: Final = 2_000_000.0
 #: Share of a budget that compiling may take, on a busy machine as on an idle one.
@@ -64,7 +65,9 @@ class Compiled(IntEnum):
             steps_per_epoch = len(job.train) // (job.batch_size * processes)
             steps = settings.steps or settings.epochs * steps_per_epoch
             spent, pays = steps * job.batch_size * job.train.atoms, (KERNELS_PAY, PROGRAMS_PAY)
-        return cls(sum(spent >= least for least in pays))
+        network = settings.network
+        kinds = 1 + (network.long_range_optional and network.fork is None)
+        return cls(sum(spent >= least for least in (pays[0], kinds * pays[1])))
 
     @classmethod
     def missed(cls, job: Job) -> str | None:
@@ -89,18 +92,18 @@ def compiles(settings: TrainSettings, device: torch.device) -> bool:
 
 
 def compiled_by_all(
-    fabric: Fabric, step: Callable[[], None], minutes: float | None, what: str
+    fabric: Fabric, step: Callable[[], None], seconds: float | None, what: str
 ) -> bool:
     """Whether every process compiled what ``step`` compiles; ``what`` names it.
 
     One process compiles, and the others find the result in the compiler's cache. Where any fails,
-    or takes more than ``COMPILE_SHARE`` of a budget in minutes, all must go on without.
+    or takes more than some seconds, all must go on without.
     """
     done = torch.ones(1)
     if not fabric.is_global_zero:
         fabric.barrier()
     try:
-        with at_most(None if minutes is None else 60.0 * minutes * COMPILE_SHARE), without_logs():
+        with at_most(seconds), without_logs():
             step()
     except Exception as error:  # compilers fail in many ways
         logging.getLogger("scalewise").warning("training without %s: %s", what, error)
@@ -121,9 +124,13 @@ def without_logs() -> Iterator[None]:
         logging.disable(before)
 
 
+class OutOfTimeError(Exception):
+    """What was not done in time. TimeoutError is an OSError, and files and compilers have those."""
+
+
 @contextlib.contextmanager
 def at_most(seconds: float | None) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer than some seconds; main thread of POSIX alone.
+    """Raise OutOfTimeError in what takes longer than some seconds; main thread of POSIX alone.
 
     It is raised again and again until it gets through: whatever swallows one exception goes on.
     """
@@ -135,7 +142,7 @@ def at_most(seconds: float | None) -> Iterator[None]:
 
     def late(number: int, frame: Any) -> None:
         if not done:
-            raise TimeoutError(f"not done within {seconds:.0f} s")
+            raise OutOfTimeError(f"not done within {seconds:.0f} s")
 
     try:
         before = signal.signal(signal.SIGALRM, late)

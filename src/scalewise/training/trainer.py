@@ -23,10 +23,11 @@ from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.directional import Directional
 from scalewise.models.gradients import Derivatives, Evaluator, Weights
+from scalewise.models.graph import Graph
 from scalewise.models.potential import Potential
-from scalewise.models.programs.training import TrainingPrograms
+from scalewise.models.programs.training import BatchKind, TrainingPrograms
 from scalewise.models.scale import ResolvedScale
-from scalewise.training.compiling import Compiled, compiled_by_all, compiles
+from scalewise.training.compiling import COMPILE_SHARE, Compiled, compiled_by_all, compiles
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import (
     Batch,
@@ -52,8 +53,9 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 MODEL, STATE = "model", "state.safetensors"
 #: Validations of a short training: fewer do not show how its error fell.
 FEWEST_VALIDATIONS = 6
-#: Steps whose scales are looked at for the kinds of batches that there will be.
+#: Steps whose scales, and whose frames, are looked at for the kinds of batches that there will be.
 DRAWN = 100
+LOOKED_AT = 12
 #: Frames with a label, in the mean over processes, that are none: only keeps 0/0 away.
 TINY = 1e-6
 
@@ -157,10 +159,12 @@ class Trainer:
     def _compile(self) -> None:
         """Compute with compiled code from now on, if that pays and every process can."""
         self.stop.urgent = True
-        asked = Compiled.of(self.job, self.fabric.device, self.fabric.world_size)
+        fabric, settings = self.fabric, self.job.settings
+        # one process decides: on others there may be no compiler
+        asked = fabric.broadcast(Compiled.of(self.job, fabric.device, fabric.world_size))
         if asked >= Compiled.KERNELS:
             self._compile_kernels(asked)
-        elif compiles(self.job.settings, self.fabric.device):
+        elif fabric.broadcast(compiles(settings, fabric.device)):
             evaluator = Evaluator(self.network, compiled=True)
             if self._compiled(partial(self._first_gradient, evaluator), "torch.compile"):
                 self.evaluator = evaluator
@@ -172,25 +176,42 @@ class Trainer:
         network, made = self.network, list[Directional]()
         assert isinstance(network, DensityNetwork)
         dtype = next(iter(self.state.weights.values())).dtype
-        programs = TrainingPrograms(network)
 
         def kernels() -> None:
             made.append(Directional(network, kernel_library(network.settings, dtype)))
 
-        def whole() -> None:
-            drawn = [draw_scale(self.job.settings, step) for step in range(DRAWN)]
-            for draw in {d.long_range: d for d in drawn}.values():
-                sample, scale = at_scale(self._sample(), draw, network.settings)
-                assert isinstance(scale, ResolvedScale)
-                programs.prepare(sample.graph, scale)
+        if not self._compiled(kernels, "kernels"):
+            return
+        if asked >= Compiled.PROGRAMS:
+            made[0].programs = programs = TrainingPrograms(network)
+            for graph, scale in self._common_kinds():
+                if not self._compiled(partial(programs.prepare, graph, scale), "programs"):
+                    break
+        self.evaluator = Evaluator(network, directional=made[0])
 
-        if self._compiled(kernels, "kernels"):
-            if asked >= Compiled.PROGRAMS and self._compiled(whole, "programs"):
-                made[0].programs = programs
-            self.evaluator = Evaluator(network, directional=made[0])
+    def _common_kinds(self) -> list[tuple[Graph, ResolvedScale]]:
+        """An example of each kind of batches that the first steps have, common ones first."""
+        settings = self.job.settings
+        drawn = [draw_scale(settings, step) for step in range(DRAWN)]
+        scales = {draw.long_range: draw for draw in drawn}.values()
+        found: dict[BatchKind, list[tuple[Graph, ResolvedScale]]] = {}
+        steps = self._deal(0)[:LOOKED_AT]
+        for members in steps:
+            whole = join([self.job.train[k] for k in members])
+            for draw in scales:
+                sample, scale = at_scale(whole, draw, settings.network)
+                assert isinstance(scale, ResolvedScale)
+                if (kind := BatchKind.of(sample.graph, scale)) is not None:
+                    found.setdefault(kind, []).append((sample.graph, scale))
+        common = sorted(found.values(), key=len, reverse=True)
+        return [examples[0] for examples in common if 4 * len(examples) >= len(steps)]
 
     def _compiled(self, work: Callable[[], None], what: str) -> bool:
-        return compiled_by_all(self.fabric, work, self.job.settings.minutes, what)
+        """Compile in what is left of the share of the budget that compiling has."""
+        minutes, left = self.job.settings.minutes, None
+        if minutes is not None:
+            left = max(60.0 * minutes * COMPILE_SHARE - self.clock.seconds, 1.0)
+        return compiled_by_all(self.fabric, work, left, what)
 
     def _sample(self) -> Batch:
         """A batch as those of the steps: one frame alone would be another program."""

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from scalewise.core.errors import InputError
+from scalewise.core.machine import cache_folder
 from scalewise.data.structure import Structure
 from scalewise.models import directional
 from scalewise.models.density.kernels.library import kernel_library
@@ -82,6 +84,7 @@ def compiled(potential: Potential, programs: TrainingPrograms | None = None) -> 
 SIZES: dict[str, dict[str, Any]] = {
     "plain": {},
     "without charges": {"charges": False, "layers": 1},
+    "hidden layers wider than all invariants": {"charges": False, "l_max": 1, "hidden": 40},
     "ladder": {
         "ladder": (3.0, 5.0, "long"),
         "first_layer_cutoff": 3.5,
@@ -105,7 +108,7 @@ def test_gradients_are_those_of_second_derivatives(
     potential = untrained(**SIZES[name])
     batched = given(potential, periodic)
     expected, exact = gradient(Evaluator(potential.network), potential, *batched)
-    monkeypatch.setattr(directional, "STEP", 1e-4)
+    monkeypatch.setattr(directional, "STEP", 3e-5)
     run = Evaluator(potential.network, directional=compiled(potential))
     before = torch.get_num_threads()
     try:
@@ -148,8 +151,9 @@ def test_the_error_falls_with_the_square_of_the_step(monkeypatch: pytest.MonkeyP
     run = Evaluator(potential.network, directional=compiled(potential))
     _, exact = gradient(Evaluator(potential.network), potential, *batched)
     errors = []
-    for step in (4e-3, 2e-3):
+    for step in (2e-3, 1e-3):
         monkeypatch.setattr(directional, "STEP", step)
+        monkeypatch.setattr(directional, "LARGEST", 100.0 * step)
         _, found = gradient(run, potential, *batched)
         errors.append(max(float((found[n] - exact[n]).abs().max()) for n in exact))
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
@@ -169,6 +173,42 @@ def test_single_precision_is_good_to_a_hundredth() -> None:
         torch.cat([g[n].double().flatten() for n in sorted(exact)]) for g in (found, exact)
     )
     assert float((joined - expected).norm() / expected.norm()) < 1e-2
+
+
+@needs_compiler
+def test_energies_alone_have_the_gradient_of_single_precision() -> None:
+    """Nothing moves, and nothing is a difference, however small the loss."""
+    potential = untrained(dtype=torch.float32)
+    graph, positions, scale = given(potential, (True, True, True))
+    found = []
+    for run in (
+        Evaluator(potential.network),
+        Evaluator(potential.network, directional=compiled(potential)),
+    ):
+        weights = {n: w.detach().clone() for n, w in potential.network.named_parameters()}
+        weights["products.0.first.weight"].requires_grad_(True)
+        energy = run(graph, positions, scale=scale, weights=weights).energy
+        (1e-4 * energy).sum().backward()
+        found.append(weights["products.0.first.weight"].grad)
+    torch.testing.assert_close(found[1], found[0], atol=1e-10, rtol=1e-3)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["products.0.first.weight", "products.0.second.bias"])
+def test_weights_beside_frozen_ones_have_their_gradient(name: str) -> None:
+    potential = untrained()
+    graph, positions, scale = given(potential, (True, True, True))
+    found = []
+    for run in (
+        Evaluator(potential.network),
+        Evaluator(potential.network, directional=compiled(potential)),
+    ):
+        weights = {n: w.detach().clone() for n, w in potential.network.named_parameters()}
+        weights[name].requires_grad_(True)
+        loss(run(graph, positions, scale=scale, weights=weights)).backward()
+        found.append(weights[name].grad)
+    torch.testing.assert_close(found[1], found[0], atol=1e-3, rtol=1e-2)
+    assert float(found[0].abs().max()) > 1e-2
 
 
 @needs_compiler
@@ -276,16 +316,44 @@ def test_forks_share_the_programs_of_their_ladder() -> None:
     assert one != other
 
 
+TINY = NetworkSettings(channels=4, hidden=6, l_max=1, cutoff=4.5)
+
+
 @needs_compiler
-def test_a_damaged_library_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = NetworkSettings(channels=4, hidden=6, l_max=1, cutoff=4.5)
-    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "one"))
-    kernel_library(settings, torch.float64)
-    (path,) = (tmp_path / "one").glob("*-kernels.so")
+@pytest.mark.parametrize("kept", [0, 100, 20_000])
+def test_a_damaged_library_is_made_again(
+    kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not loaded: that would kill the process."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("SCALEWISE_CACHE", str(first))
+    kernel_library(TINY, torch.float64)
+    (path,) = first.glob("*-kernels-*.so")
     # elsewhere: what is loaded already is found by its path
-    other = tmp_path / "two" / path.name
-    other.parent.mkdir()
-    other.write_bytes(path.read_bytes()[:100])
-    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "two"))
-    kernel_library(settings, torch.float64)
-    assert len(other.read_bytes()) == len(path.read_bytes())
+    second.mkdir()
+    (second / path.name).write_bytes(path.read_bytes()[:kept])
+    monkeypatch.setenv("SCALEWISE_CACHE", str(second))
+    kernel_library(TINY, torch.float64)
+    (made,) = second.glob("*.so")
+    assert len(made.read_bytes()) == len(path.read_bytes())
+
+
+@needs_compiler
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("SCALEWISE_CACHE", str(tmp_path / "file"))
+    potential = untrained(channels=4, hidden=6, l_max=1, cutoff=4.5)
+    assert potential.to(kernels=True).evaluate([salt_frame()])[0].forces.shape == (8, 3)
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("SCALEWISE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(InputError, match=r"no home directory.*SCALEWISE_CACHE"):
+        cache_folder()

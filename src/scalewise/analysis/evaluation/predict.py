@@ -18,6 +18,7 @@ from scalewise.core.files import check_new_file, replacing
 from scalewise.core.progress import SILENT, Progress
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
 from scalewise.core.wording import count
+from scalewise.data import columns
 from scalewise.data.readers import extxyz, files_of, read_file
 from scalewise.data.reading import convert_images, without_labels
 from scalewise.data.structure import Structure
@@ -148,7 +149,7 @@ def predict_frames(
     InputError
         As :meth:`scalewise.models.protocol.InteratomicPotential.evaluate`.
     """
-    model = quickened(model, sum(len(frame.numbers) for frame in frames))
+    model = quickened(model, float(columns.sizes(frames).sum()))
     predicted, seconds = [], []
     for frame in progress.track(frames, "Predicting"):
         start = time.perf_counter()

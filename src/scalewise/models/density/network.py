@@ -350,8 +350,8 @@ class DensityNetwork(nn.Module):
     ) -> LayerOutput:
         """Describe some atoms.
 
-        ``seen`` are the messages of their neighbors [rows, neighbors, channels], or, in programs
-        with kernels, the rows that hold them; ``before`` is their own description in the layer
+        ``seen`` are the messages of their neighbors [rows, neighbors, channels], or, with kernels,
+        the rows that hold them; ``before`` is their own description in the layer
         before, ``conditioning`` are functions of their scale.
         """
         first = seen is None

@@ -26,8 +26,8 @@ from scalewise.core.errors import InputError
 from scalewise.core.machine import cache_folder, processor
 from scalewise.models.density.kernels.build import SOURCE
 from scalewise.models.density.network import AtomicProperties, DensityNetwork
-from scalewise.models.graph import Graph, build
-from scalewise.models.graph_operations import batch
+from scalewise.models.graph import SLOTS, Graph, build
+from scalewise.models.graph_operations import batch, widened
 from scalewise.models.programs.compiling import (
     REMEDY,
     Run,
@@ -347,6 +347,9 @@ class TrainingPrograms:
             near=settings.first_layer_cutoff,
         ).to(dtype=dtype)
         positions = torch.from_numpy(frame.positions)
+        near, slots = graph.first_neighbor_index, graph.neighbor_index.shape[1]
+        if near is not None and near.shape[1] == slots:
+            graph = widened(graph, slots + SLOTS)  # a program takes equal widths for one
         if kind.several:
             graph, positions = batch([graph, graph]), torch.cat([positions, positions])
         cutoffs = torch.full((len(positions),), settings.cutoff, dtype=dtype)

@@ -226,7 +226,7 @@ inline real silu_slope(real x)
 struct Tile {
   real a[K * WIDE], b[K * WIDE], product[K * WIDE];
   real a_even[POINTS * WIDE], a_odd[POINTS * WIDE], b_even[POINTS * WIDE], b_odd[POINTS * WIDE];
-  real invariants[TILE * INVARIANTS], hidden[TILE * H];
+  real invariants[TILE * std::max(INVARIANTS, H)], hidden[TILE * H];
 
   void on_grid(int atoms)
   {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import tempfile
@@ -12,6 +13,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from scalewise.core.code import source_digest
+from scalewise.core.errors import InputError
 from scalewise.core.files import replacing
 from scalewise.core.machine import cache_folder, processor
 from scalewise.models.density.kernels.build import SOURCE, build_library, tables
@@ -63,7 +66,8 @@ class Library:
         values: list[Any] = []
         for value in given:
             if isinstance(value, Tensor):
-                assert value.is_contiguous(), (name, value.shape)
+                if not value.is_contiguous() or value.device.type != "cpu":
+                    raise TypeError(f"{name}: {tuple(value.shape)} on {value.device}")
                 types.append(ctypes.c_void_p)
                 values.append(value.data_ptr())
             elif isinstance(value, bool):
@@ -276,24 +280,41 @@ class Library:
 def kernel_library(settings: NetworkSettings, dtype: torch.dtype) -> Library:
     """Kernels for networks of these sizes, compiled once for a user and kept in the cache.
 
+    The name of a file in the cache ends with the digest of its content: one that is damaged would
+    kill the process. Where the cache cannot be written, kernels are compiled for this process.
+
     Raises
     ------
     InputError
-        No C++ compiler, or one that fails.
+        No C++ compiler, or one that fails; no folder for a cache.
     OSError
-        The cache cannot be written, or the library does not load.
+        The library does not load.
     """
-    parts = (tables(settings, dtype), SOURCE.read_text(encoding="utf-8"), *processor())
+    parts = (
+        tables(settings, dtype),
+        SOURCE.read_text(encoding="utf-8"),
+        source_digest("scalewise.models.density.kernels.build"),
+        *processor(),
+    )
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-    path = cache_folder() / f"{key}-kernels.so"
-    if path.is_file():
-        try:
-            return Library(path, settings)
-        except (OSError, ValueError):  # damaged: another is made in its place
-            path.unlink(missing_ok=True)
+    folder = cache_folder()
+    for path in folder.glob(f"{key}-kernels-*.so"):
+        with contextlib.suppress(OSError, ValueError):
+            if path.name == _name(key, path.read_bytes()):
+                return Library(path, settings)
+        with contextlib.suppress(OSError):
+            path.unlink()
     with tempfile.TemporaryDirectory(prefix="scalewise-") as place:
         built = build_library(settings, dtype, Path(place))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_bytes(built.read_bytes())
-    return Library(path, settings)
+        kept = folder / _name(key, built.read_bytes())
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(kept) as temporary:
+                temporary.write_bytes(built.read_bytes())
+        except (InputError, OSError):  # a cache that is full, or not the user's
+            return Library(built, settings)
+    return Library(kept, settings)
+
+
+def _name(key: str, content: bytes) -> str:
+    return f"{key}-kernels-{hashlib.sha256(content).hexdigest()[:24]}.so"

@@ -397,7 +397,7 @@ def _collect_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) 
 
 def _product_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
     features, *rest = kept
-    if asked[1]:
+    if any(asked[k] for k in (1, 2, 4, 5)):
         found = run.product_weights_back(*slopes, features, *rest)
         d_features, d_bias, d_mix, d_first, d_second, d_second_bias = found
         return d_features, d_mix, d_first, d_bias, d_second, d_second_bias

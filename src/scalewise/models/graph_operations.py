@@ -92,6 +92,45 @@ def widened(graph: Graph, slots: int) -> Graph:
     )
 
 
+def twinned(graph: Graph) -> Graph:
+    """Every frame twice, as two that follow each other, and every atom beside its twin.
+
+    Raises
+    ------
+    ValueError
+        A graph with a mesh, which is for one frame, or of lists of several widths.
+    """
+    if graph.mesh is not None or graph.bins or graph.senders is not None:
+        raise ValueError("a graph with a mesh, bins or senders has no twin")
+    atoms, slots = graph.neighbor_index.shape
+    neighbor = _beside(2 * graph.neighbor_index, 2 * graph.neighbor_index + 1)
+    back = graph.reverse_neighbor_index.reshape(atoms, slots)
+    back = back + back // slots * slots  # the row of an atom is twice as far
+    near = graph.first_neighbor_index
+    edges = 2 * graph.edge_index
+    twice = {
+        name: getattr(graph, name).repeat_interleave(2, dim=0)
+        for name in (
+            *("atom_types", "cell_shift", "mask", "edge_cell_shift", "index_in_system"),
+            *("cell", "periodic_axes", "total_charge"),
+        )
+    }
+    return replace(
+        graph,
+        neighbor_index=neighbor,
+        reverse_neighbor_index=_beside(back, back + slots).reshape(-1),
+        edge_index=torch.stack([edges, edges + 1], dim=-1).flatten(1),
+        system_index=_beside(2 * graph.system_index, 2 * graph.system_index + 1),
+        first_neighbor_index=None if near is None else neighbor[:, : near.shape[1]],
+        **twice,
+    )
+
+
+def _beside(one: Tensor, two: Tensor) -> Tensor:
+    """Rows of two tensors in turn."""
+    return torch.stack([one, two], dim=1).flatten(0, 1)
+
+
 def reordered(graph: Graph, order: Tensor) -> Graph:
     """Bring the atoms of a graph with one list for all into another order [atoms]."""
     place = torch.argsort(order)

@@ -18,7 +18,7 @@ from scalewise.core.files import TEMPORARY, check_memory, read_json, read_text
 from scalewise.core.running import LOCK, Terminated, alone_in, terminable
 from scalewise.core.terminal import Console
 from scalewise.data.readers.extxyz import write_images
-from scalewise.training.compiling import at_most
+from scalewise.training.compiling import OutOfTimeError, at_most
 from scalewise.training.stopping import Stop
 
 HOLD = """
@@ -92,12 +92,12 @@ def test_what_takes_too_long_ends_even_if_it_swallows_exceptions() -> None:
             for _ in range(2):
                 try:
                     time.sleep(5)
-                except TimeoutError:
+                except OutOfTimeError:
                     if _:
                         raise
 
     start = time.monotonic()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(OutOfTimeError):
         stubborn()
     assert time.monotonic() - start < 4
 

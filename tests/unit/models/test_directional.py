@@ -20,7 +20,8 @@ from scalewise.models.density.network import DensityNetwork
 from scalewise.models.density.settings import ForkSettings, NetworkSettings
 from scalewise.models.directional import Directional
 from scalewise.models.gradients import Derivatives, Evaluator
-from scalewise.models.graph_operations import batch
+from scalewise.models.graph import build
+from scalewise.models.graph_operations import batch, twinned
 from scalewise.models.potential import Potential
 from scalewise.models.programs.training import BatchKind, TrainingPrograms, fitted_buffers
 from scalewise.models.scale import ResolvedScale
@@ -161,7 +162,7 @@ def test_the_error_falls_with_the_square_of_the_step(monkeypatch: pytest.MonkeyP
 
 @needs_compiler
 def test_single_precision_is_good_to_a_hundredth() -> None:
-    """With the step of trainings: rounding and higher derivatives are of like size."""
+    """With the step of trainings."""
     potential = untrained(dtype=torch.float32)
     double = untrained(dtype=torch.float64)
     batched = given(potential, (True, True, True))
@@ -275,7 +276,9 @@ def test_programs_find_what_kernels_find(
     programs = TrainingPrograms(potential.network)
     programs.prepare(batched[0], batched[2])
     kind = BatchKind.of(batched[0], batched[2])
-    assert list(programs._loaded) == [kind]
+    assert kind is not None
+    both = {("derivatives", kind), ("gradient", replace(kind, several=True))}
+    assert set(programs._loaded) == both
     made = sorted(path.name for path in tmp_path.glob("*.pt2"))
     assert len(made) == 2
     other = untrained(elements, seed=1, **own)
@@ -308,8 +311,9 @@ def test_programs_find_what_kernels_find(
 def test_forks_share_the_programs_of_their_ladder() -> None:
     ladder = NetworkSettings(ladder=(3.0, 5.0))
     forked = ladder.forked(ForkSettings(cutoff=4.0))
+    kind = BatchKind(False, False, True)
     one, two, other = (
-        TrainingPrograms(DensityNetwork(settings, (1, 8)))._path("training")
+        TrainingPrograms(DensityNetwork(settings, (1, 8)))._path("gradient", kind)
         for settings in (ladder, forked, NetworkSettings(ladder=(3.0, 6.0)))
     )
     assert one == two
@@ -357,3 +361,54 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(InputError, match=r"no home directory.*SCALEWISE_CACHE"):
         cache_folder()
+
+
+def test_twins_are_two_of_each_frame() -> None:
+    """Atom beside atom, with all of their neighbors, and no more."""
+    potential = untrained(first_layer_cutoff=3.5)
+    graph, positions, scale = given(potential, (True, True, True))
+    (expected,) = (Evaluator(potential.network)(graph, positions, scale=scale),)
+    twice = ResolvedScale(*(v.repeat_interleave(2) for v in scale))  # type: ignore[union-attr]  # charges
+    moved = positions.repeat_interleave(2, dim=0)
+    moved[1::2] += torch.tensor([0.5, -0.2, 0.1])  # of one twin alone: it changes nothing
+    found = Evaluator(potential.network)(twinned(graph), moved, scale=twice)
+    for name in ("energy", "energies", "forces", "virial", "charges"):
+        value = getattr(expected, name).repeat_interleave(2, dim=0)
+        torch.testing.assert_close(getattr(found, name), value, atol=1e-11, rtol=1e-11)
+    with pytest.raises(ValueError, match="no twin"):
+        twinned(replace(graph, mesh=graph.kvectors))
+
+
+@needs_compiler
+def test_rounding_does_not_grow_with_the_atoms() -> None:
+    """Of forces that are wrong at random, sums over atoms are small, and their terms are not."""
+    network = DensityNetwork(NetworkSettings(preset="small", charges=False), (11, 17))
+    frame = salt_frame(n=500, box=25.0)
+    wrong = torch.randn(500, 3, dtype=torch.float64, generator=torch.manual_seed(1)) / 1500
+    positions = torch.from_numpy(frame.positions)
+    found = []
+    for one, run in (
+        (double := network.converted(torch.float64), Evaluator(double)),
+        (
+            network,
+            Evaluator(
+                network,
+                directional=Directional(network, kernel_library(network.settings, torch.float32)),
+            ),
+        ),
+    ):
+        weights = {n: w.detach().clone().requires_grad_(True) for n, w in one.named_parameters()}
+        own = next(iter(weights.values())).new_full((500,), network.settings.cutoff)
+        graph = build(frame, (11, 17), network.settings.cutoff).to(dtype=own.dtype)
+        forces = run(graph, positions, scale=ResolvedScale(own, None), weights=weights).forces
+        (forces * wrong.to(own.dtype)).sum().backward()
+        found.append(
+            torch.cat(
+                [
+                    torch.zeros_like(w).flatten() if w.grad is None else w.grad.flatten()
+                    for w in weights.values()
+                ]
+            ).double()
+        )
+    exact, single = found
+    assert float((single - exact).norm() / exact.norm()) < 5e-3

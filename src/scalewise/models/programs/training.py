@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -42,6 +42,9 @@ from scalewise.models.strain import energies_of, strained
 
 #: Buffers that come from the data, and are inputs as the weights are.
 FITTED: Final = ("energy_scale", "pair_baseline.coefficients")
+#: What programs compute.
+DERIVATIVES: Final = "derivatives"
+GRADIENT: Final = "gradient"
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ class TrainingPrograms:
         self._bare = copy.deepcopy(self._network)
         self._bare.pair_baseline = None
         self._names = [name for name, _ in self._network.named_parameters()]
-        self._loaded: dict[BatchKind, tuple[Run, Run]] = {}
+        self._loaded: dict[tuple[str, BatchKind], Run] = {}
 
     def prepare(self, graph: Graph, scale: ResolvedScale) -> None:
         """Compile what batches like this one are computed with, or find it in the user's cache.
@@ -232,8 +235,11 @@ class TrainingPrograms:
             network.
         """
         kind = BatchKind.of(graph, scale)
-        if kind is not None and kind not in self._loaded:
-            self._loaded[kind] = self._load(kind)
+        if kind is None:
+            return
+        # a gradient is of a batch and its twin
+        wanted = [(DERIVATIVES, kind), (GRADIENT, replace(kind, several=True))]
+        self._load([key for key in wanted if key not in self._loaded])
 
     def derivatives(
         self,
@@ -247,12 +253,12 @@ class TrainingPrograms:
 
         ``fitted`` are the network's buffers of ``FITTED``.
         """
-        found = self._suiting(graph, positions, graph.cell, scale)
+        found = self._suiting(DERIVATIVES, graph, positions, graph.cell, scale)
         if found is None:
             return None
-        programs, tensors = found
+        run, tensors = found
         with torch.no_grad():
-            energy, forces, virial, own, charges, long = programs[0](*weights, *fitted, *tensors)
+            energy, forces, virial, own, charges, long = run(*weights, *fitted, *tensors)
         return energy, forces, virial, AtomicProperties(own, charges, long, scale.cutoffs)
 
     def gradient(
@@ -266,49 +272,37 @@ class TrainingPrograms:
         seeds: Tensor,
     ) -> list[Tensor] | None:
         """Derivatives of weighted energies by all weights; none: there is no program."""
-        found = self._suiting(graph, positions, cell, scale)
+        found = self._suiting(GRADIENT, graph, positions, cell, scale)
         if found is None:
             return None
-        programs, tensors = found
+        run, tensors = found
         with torch.no_grad():
-            return list(programs[1](*weights, *fitted[:1], *tensors, seeds))
+            return list(run(*weights, *fitted[:1], *tensors, seeds))
 
     def _suiting(
-        self, graph: Graph, positions: Tensor, cell: Tensor, scale: ResolvedScale
-    ) -> tuple[tuple[Run, Run], tuple[Tensor, ...]] | None:
+        self, what: str, graph: Graph, positions: Tensor, cell: Tensor, scale: ResolvedScale
+    ) -> tuple[Run, tuple[Tensor, ...]] | None:
         kind = BatchKind.of(graph, scale)
-        programs = None if kind is None else self._loaded.get(kind)
-        if kind is None or programs is None:
+        run = None if kind is None else self._loaded.get((what, kind))
+        if kind is None or run is None:
             return None
         inputs = BatchInputs.of(graph, positions, cell, scale, kind)
         torch.get_num_threads()  # PyTorch tells OpenMP only when it is asked, in each thread
-        return (programs, inputs.tensors()) if inputs.suit(kind) else None
+        return (run, inputs.tensors()) if inputs.suit(kind) else None
 
-    def _load(self, kind: BatchKind) -> tuple[Run, Run]:
-        inputs = self._example(kind)
-        weights = tuple(self._network.parameters())
-        fitted = fitted_buffers(self._network)
-        seeds = torch.linspace(0.5, 1.0, len(inputs.cell), dtype=inputs.cutoffs.dtype)
-        given = (
-            (self._derivatives(kind, inputs.names()), (*weights, *fitted, *inputs.tensors())),
-            (
-                self._gradient(kind, inputs.names()),
-                (*weights, *fitted[:1], *inputs.tensors(), seeds),
-            ),
-        )
-        auto = torch.export.Dim.AUTO
-        shapes = tuple(dict.fromkeys(_dynamic(n, kind), auto) or None for n in inputs.names())
-        of_seeds = {0: auto} if kind.several else None
-        words, after = ("derivatives", "gradient"), ((), (of_seeds,))
-        paths = [self._path(f"{kind.name}-{word}") for word in words]
-        if not all(path.is_file() for path in paths):
+    def _load(self, wanted: Sequence[tuple[str, BatchKind]]) -> None:
+        """Load programs; what is not there is compiled, with kernels that are compiled once."""
+        missing = [key for key in wanted if not self._path(*key).is_file()]
+        if missing:
             with linked_kernels(self._network) as kernels:
-                for (function, tensors), path, last in zip(given, paths, after, strict=True):
-                    fixed = (None,) * (len(tensors) - len(shapes) - len(last))
+                for what, kind in missing:
+                    path = self._path(what, kind)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    compile_function(function, tensors, (*fixed, *shapes, *last), path, kernels)
-        runs = []
-        for (function, tensors), path in zip(given, paths, strict=True):
+                    function, tensors, shapes = self._traced(what, kind)
+                    compile_function(function, tensors, shapes, path, kernels)
+        for what, kind in wanted:
+            path = self._path(what, kind)
+            function, tensors, _ = self._traced(what, kind)
             try:
                 run = load_function(path)
                 if not equal(run(*tensors), function(*tensors)):
@@ -316,10 +310,34 @@ class TrainingPrograms:
             except InputError:
                 path.unlink(missing_ok=True)  # the next training makes another
                 raise
-            runs.append(run)
-        return runs[0], runs[1]
+            self._loaded[what, kind] = run
 
-    def _path(self, word: str) -> Path:
+    def _traced(
+        self, what: str, kind: BatchKind
+    ) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...], Any]:
+        """A function, what it is traced with, and which of its axes vary."""
+        inputs = self._example(kind)
+        given, names = inputs.tensors(), inputs.names()
+        weights, fitted = tuple(self._network.parameters()), fitted_buffers(self._network)
+        auto = torch.export.Dim.AUTO
+        shapes = [dict.fromkeys(_dynamic(name, kind), auto) or None for name in names]
+        if what == DERIVATIVES:
+            before = (*weights, *fitted)
+            return (
+                self._derivatives(kind, names),
+                (*before, *given),
+                (*[None] * len(before), *shapes),
+            )
+        before = (*weights, *fitted[:1])
+        seeds = torch.linspace(0.5, 1.0, len(inputs.cell), dtype=inputs.cutoffs.dtype)
+        of_seeds = {0: auto} if kind.several else None
+        return (
+            self._gradient(kind, names),
+            (*before, *given, seeds),
+            (*[None] * len(before), *shapes, of_seeds),
+        )
+
+    def _path(self, what: str, kind: BatchKind) -> Path:
         network = self._network
         # forks of a ladder compute what it computes
         settings = network.settings.model_copy(update={"fork": None})
@@ -333,7 +351,7 @@ class TrainingPrograms:
             " ".join(processor()),
         )
         key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
-        return cache_folder() / f"{key}-{word}.pt2"
+        return cache_folder() / f"{key}-{kind.name}-{what}.pt2"
 
     def _example(self, kind: BatchKind) -> BatchInputs:
         settings, elements = self._network.settings, self._network.elements

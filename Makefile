@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(BIN)/scalewise study --out runs/demo
 	cat runs/demo/solution-*/replica-*.extxyz > runs/demo/solution.extxyz
 	$(BIN)/scalewise train runs/demo/solution.extxyz --ladder 3,5.5,long --out runs/demo/ladder \
-		steps=400 processes=2 data.group_key=replica data.test=0.4
+		steps=1000 processes=2 data.group_key=replica data.test=0.4
 	$(BIN)/scalewise curve runs/demo/ladder runs/demo/solution.extxyz --out runs/demo/curve \
 		points=4 frames=30
 	$(BIN)/scalewise report runs/demo/ladder runs/demo/curve --out runs/demo/answer.html --open

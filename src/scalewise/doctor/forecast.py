@@ -52,7 +52,7 @@ SECONDS_PER_STEP: Final = 1.0e-2
 SECONDS_PER_ATOM: Final = 6.0e-5
 SECONDS_PER_PAIR: Final = 1.1e-6
 # added to the peak by salt water of 5 Å, with kernels, and with PyTorch's operations alone
-BYTES_PER_PAIR: Final = 1.7e3
+BYTES_PER_PAIR: Final = 3.2e3
 BYTES_WITHOUT_KERNELS: Final = 9.3e3
 
 #: Time of a step with programs, which long trainings compile, over that with kernels alone

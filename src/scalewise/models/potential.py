@@ -87,10 +87,13 @@ class Potential:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        operations = None
-        if self.kernels and self.device.type == "cpu":
-            operations = kernel_library(self.network.settings, self.dtype)
+        has = self._has_kernels
+        operations = kernel_library(self.network.settings, self.dtype) if has else None
         return Evaluator(self._adaptive_network or self.network, operations=operations)
+
+    @property
+    def _has_kernels(self) -> bool:
+        return self.kernels and self.device.type == "cpu"
 
     @cached_property
     def _programs(self) -> Programs:
@@ -294,7 +297,7 @@ class Potential:
             graph = trim_edges(graph, places, longest)
         order = None
         unlike = len(lengths) and float(lengths.min()) < float(lengths.max())
-        if unlike and not (self.compiled or self.kernels):
+        if unlike and not (self.compiled or self._has_kernels):
             focused = bin_atoms(graph, places, cutoff)
             if focused is not None:
                 graph, order = focused
@@ -307,7 +310,7 @@ class Potential:
         with torch.no_grad():
             found = self._programs(graph, places, resolved) if self.compiled else None
             if found is None:
-                if longest < graph.cutoff and not self.kernels:
+                if longest < graph.cutoff and not self._has_kernels:
                     graph = trim_edges(graph, places, longest)
                 if isinstance(resolved, AdaptiveScale):
                     near = trim_edges(resolved.short_graph, places, network.shortest_cutoff)
@@ -320,9 +323,7 @@ class Potential:
 
         Kernels leave out what is too far, in less time than lists take to be trimmed.
         """
-        has = (self.kernels and self.device.type == "cpu") or (
-            self.compiled and self._programs.kernels
-        )
+        has = self._has_kernels or (self.compiled and self._programs.kernels)
         return has and length <= LONGER * cutoff
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:

@@ -190,12 +190,16 @@ class Trainer:
         self.evaluator = Evaluator(network, directional=made[0])
 
     def _common_kinds(self) -> list[tuple[Graph, ResolvedScale]]:
-        """An example of each kind of batches that the first steps have, common ones first."""
+        """An example of each kind of batches that the first steps have, common ones first.
+
+        They are those of the first process in every process, which compile one after the other,
+        and those of the first epoch in every session.
+        """
         settings = self.job.settings
         drawn = [draw_scale(settings, step) for step in range(DRAWN)]
         scales = {draw.long_range: draw for draw in drawn}.values()
         found: dict[BatchKind, list[tuple[Graph, ResolvedScale]]] = {}
-        steps = self._deal(0)[:LOOKED_AT]
+        steps = self._epoch(0, rank=0)[:LOOKED_AT]
         for members in steps:
             whole = join([self.job.train[k] for k in members])
             for draw in scales:
@@ -225,17 +229,21 @@ class Trainer:
         terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
     def _deal(self, epoch: int) -> list[list[int]]:
-        settings = self.job.settings
-        steps = epoch_batches(
-            len(self.job.train),
-            seed=settings.seed,
-            epoch=epoch,
-            batch_size=self.job.batch_size,
-            rank=self.fabric.global_rank,
-            processes=self.fabric.world_size,
-        )
+        """The steps of an epoch that are left to this process."""
         done = self.state.progress.step - epoch * self._steps_per_epoch
-        return list(steps)[max(done, 0) :]
+        return self._epoch(epoch, self.fabric.global_rank)[max(done, 0) :]
+
+    def _epoch(self, epoch: int, rank: int) -> list[list[int]]:
+        return list(
+            epoch_batches(
+                len(self.job.train),
+                seed=self.job.settings.seed,
+                epoch=epoch,
+                batch_size=self.job.batch_size,
+                rank=rank,
+                processes=self.fabric.world_size,
+            )
+        )
 
     @property
     def _steps_per_epoch(self) -> int:

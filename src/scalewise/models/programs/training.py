@@ -69,8 +69,9 @@ class BatchKind:
     @property
     def name(self) -> str:
         """A word for files."""
-        words = [("isolated" if self.isolated else "periodic", "long") if self.long_range else ()]
-        return "-".join(["training", *words[0], *["several"] * self.several])
+        boundary = "isolated" if self.isolated else "periodic"
+        scale = f"{boundary}-long" if self.long_range else "short"
+        return "-".join(["training", scale, *["several"] * self.several])
 
     @classmethod
     def of(cls, graph: Graph, scale: ResolvedScale) -> BatchKind | None:
@@ -87,8 +88,9 @@ class BatchKind:
 class BatchInputs(NamedTuple):
     """Tensors of a batch, in the order in which programs take them; unused ones are none.
 
-    Of ``first_neighbor_index`` and ``largest_system``, only the lengths matter. ``weights`` are
-    those of the frames in the sum that is differentiated.
+    Meanings and types are those of :class:`scalewise.models.graph.Graph` and
+    :class:`scalewise.models.scale.ResolvedScale`, whose ``long_range`` is ``share``. Of
+    ``first_neighbor_index`` and ``largest_system``, only the lengths matter.
     """
 
     positions: Tensor

@@ -1,4 +1,4 @@
-"""Models that predict many atoms, as quick as they are worth making."""
+"""Potentials that predict many atoms compute with kernels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _Model = TypeVar("_Model")
 
 
 def quickened(model: _Model, atoms: float) -> _Model:
-    """The model with kernels, if it is a potential on the CPU, and so many atoms are worth them.
+    """Return a potential on the CPU with kernels, if it is to predict ``KERNELS_PAY`` atoms.
 
-    Results are the same but for rounding. What has kernels or programs already stays as it is, and
-    so does what has no C++ compiler.
+    Results are the same but for rounding. Other models, potentials that have kernels or programs
+    already, and those on a machine without a C++ compiler are returned as they are.
     """
     if not isinstance(model, Potential) or model.kernels or model.compiled:
         return model

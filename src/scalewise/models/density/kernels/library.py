@@ -1,4 +1,8 @@
-"""Kernels of one size of network as a shared library, which Python calls: what trainings use."""
+"""Kernels of one size of network as a shared library, which Python calls.
+
+Trainings, and predictions of many atoms, compute with it; compiled programs have kernels of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +40,10 @@ FUNCTIONS: Final = (
 
 
 class Library:
-    """The operations of :mod:`scalewise.models.density.kernels.operations`, and more derivatives.
+    """The operations of :mod:`scalewise.models.density.kernels.operations` on tensors in memory.
 
-    Those that end in ``_weights_back`` give the derivatives by the weights in place of those by
-    vectors.
+    Functions that end in ``_back`` give the derivatives with respect to positions, vectors and
+    features; those that end in ``_weights_back``, with respect to weights and features.
 
     Parameters
     ----------

@@ -178,9 +178,13 @@ def product(
 def send(
     features: Tensor, weight: Tensor, scalars: Tensor, vectors: Tensor, longest: Tensor
 ) -> Tensor:
-    """Mixed features [n, k, c], with scalars [n, c] added, seen along vectors [n, s, c].
+    r"""Messages that atoms send along vectors [n, s, c].
 
-    ``weight`` is [l_max+1, c, c], ``vectors`` [n, s, 3] are in Å. Along vectors that are
+    .. math:: m_{jc} = \sum_k Y_k(\hat r_j) \Big(\sum_{c'} A_{kc'} W_{l(k),c'c}
+       + \delta_{k0}\, a_c\Big)
+
+    with the features A [n, k, c] and scalars a [n, c] of the atom. The weight W
+    is [l_max+1, c, c], ``vectors`` [n, s, 3] are in Å. Along vectors that are
     longer than ``longest`` [1], Å, the values are undefined.
     """
     given = (features, weight, scalars, vectors, longest)

@@ -78,7 +78,7 @@ SYSTEMS = {
         (3.5, 6.5),
         ((3.5, False), (4.1, False), (5.0, False), (6.5, False)),
         steps=2500,
-        budgets=(100, 300, 1000, 2500),
+        budgets=(100, 300, 1000, 2500, 7500),
         batch=2,
     ),
     "lithium": System(
@@ -87,7 +87,7 @@ SYSTEMS = {
         (3.5, 6.5),
         ((3.5, False), (4.2, False), (5.0, False), (6.5, False)),
         steps=2500,
-        budgets=(100, 300, 1000, 2500),
+        budgets=(100, 300, 1000, 2500, 7500),
         batch=2,
     ),
     "acetylacetone": System(
@@ -96,7 +96,7 @@ SYSTEMS = {
         (3.0, 5.0),
         ((3.0, False), (3.6, False), (4.3, False), (5.0, False)),
         steps=6000,
-        budgets=(100, 400, 1500, 6000),
+        budgets=(100, 400, 1500, 6000, 18000),
         batch=7,
     ),
     "salt": System(
@@ -104,8 +104,8 @@ SYSTEMS = {
         "suggested_split",
         (3.5, 6.5, "long"),
         ((3.5, True), (4.5, True), (5.5, True), (6.5, True), (6.5, False)),
-        steps=6000,
-        budgets=(150, 500, 1500, 4500),
+        steps=12000,
+        budgets=(150, 500, 1500, 4500, 13500),
         batch=1,
     ),
     "tip3p": System(
@@ -114,7 +114,7 @@ SYSTEMS = {
         (3.0, 6.0, "long"),
         ((3.0, True), (4.0, True), (5.0, True), (6.0, True), (6.0, False)),
         steps=2500,
-        budgets=(100, 400, 1600),
+        budgets=(100, 400, 1600, 4800),
         batch=1,
     ),
 }
@@ -186,13 +186,12 @@ def do(out: Path, job: Job) -> str:
     given: dict[str, Any] = {
         "seed": job.seed,
         "batch_size": system.batch,
-        "compile": "never",
         "device": "cpu",
     }
     if job.budget is None:
         network: dict[str, Any] = {"cutoff": job.cutoff, "charges": job.long}
         settings = sw.TrainSettings.model_validate(
-            {**given, "network": network, "steps": system.steps, "compile": "always"}
+            {**given, "network": network, "steps": system.steps}
         )
         train_in(structures, split, settings, folder)
         test = [structures[k] for k in split.members("test")]

@@ -68,7 +68,7 @@ def main() -> None:
                 short = ScalewiseCalculator(potential, **options)
                 short.use_lists_of(atoms.calc)
                 number = round(step / part)
-                steps = InnerSteps(atoms, short, number)
+                steps = InnerSteps(atoms, short.forces_alone, number)
                 dynamics = TwoStepVerlet(atoms, step * units.fs, steps)
             size = repeat[0] * repeat[1] * repeat[2]
             found.append(clock(dynamics.step, max(6, given.steps // size)))

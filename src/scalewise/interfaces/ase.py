@@ -11,6 +11,7 @@ import ase
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
+from jaxtyping import Float
 
 from scalewise.core.errors import InputError, shown
 from scalewise.data.charges import CHARGE_KEYS
@@ -117,6 +118,22 @@ class ScalewiseCalculator(Calculator):
         """Forget results and the neighbor list; ``reset``, which ASE calls, keeps the list."""
         self.reset()
         self._lists.forget()
+
+    def forces_alone(self, atoms: ase.Atoms) -> Float[np.ndarray, "atoms 3"]:
+        """Forces, eV/Å, computed anew at each call and not kept: for short time steps.
+
+        Raises
+        ------
+        InputError
+            As the calculator.
+        """
+        with self._lock:
+            frame = Structure.from_ase(atoms)
+            found = self.potential.evaluate_graph(self._lists(frame), frame.positions, self.scale)
+            forces = found.forces.double().cpu().numpy()
+            if not np.isfinite(forces).all():
+                self.potential.finish(frame, found)  # says so
+            return forces
 
     def use_lists_of(self, other: ScalewiseCalculator) -> None:
         """Use the neighbor list of another calculator of the same atoms, if it serves.

@@ -94,7 +94,7 @@ def still_hold(listed: Structure, frame: Structure, cutoff: float, skin: float) 
     if not same or not np.isfinite(frame.cell).all():
         return False
     change = np.eye(3)
-    if frame.pbc.any():
+    if frame.pbc.any() and not np.array_equal(listed.cell, frame.cell):
         before, now = listed.cell[frame.pbc], frame.cell[frame.pbc]
         change += np.linalg.pinv(before) @ (now - before)
         if not 0.5 < float(np.linalg.det(change)) < 2.0:
@@ -102,5 +102,5 @@ def still_hold(listed: Structure, frame: Structure, cutoff: float, skin: float) 
     apart = frame.positions - listed.positions @ change
     apart -= apart.mean(axis=0)
     farthest = float(np.sqrt((apart * apart).sum(axis=1).max(initial=0.0)))
-    stretch = max(1.0, float(np.linalg.norm(np.linalg.inv(change), ord=2)))
+    stretch = max(1.0, 1.0 / float(np.linalg.svd(change, compute_uv=False).min()))
     return (cutoff + 2.0 * farthest) * stretch < cutoff + skin

@@ -378,8 +378,8 @@ class Potential:
         own = found.energies.double().cpu().numpy()
         smeared = float(found.energy.double().sum()) - float(own.sum())
         base = self.composition
-        table = dict(zip(base.elements, base.energies, strict=True))
-        energies = own + smeared / max(n, 1) + np.array([table[z] for z in frame.numbers.tolist()])
+        kinds = np.searchsorted(base.elements, frame.numbers)
+        energies = own + smeared / max(n, 1) + np.asarray(base.energies)[kinds]
         stress = None
         if frame.volume is not None:
             stress = found.virial[0].double().cpu().numpy() / frame.volume

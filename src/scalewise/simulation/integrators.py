@@ -8,7 +8,6 @@ from typing import Any, Final
 import ase
 import numpy as np
 from ase import units
-from ase.calculators.calculator import Calculator
 from ase.constraints import FixCom
 from ase.md.bussi import Bussi
 from ase.md.langevin import Langevin
@@ -16,7 +15,7 @@ from ase.md.md import MolecularDynamics
 from ase.md.nose_hoover_chain import IsotropicMTKNPT
 from ase.md.verlet import VelocityVerlet
 
-from scalewise.simulation.multiple_steps import InnerSteps, TwoStepBussi, TwoStepVerlet
+from scalewise.simulation.multiple_steps import Forces, InnerSteps, TwoStepBussi, TwoStepVerlet
 from scalewise.simulation.settings import SimulationSettings
 
 #: Modules whose objects hold variables that move: chains of thermostats and barostats.
@@ -28,7 +27,7 @@ def integrator(
     settings: SimulationSettings,
     random: np.random.Generator,
     freedom: int,
-    inner: Calculator | None = None,
+    inner: Forces | None = None,
 ) -> MolecularDynamics:
     """The integrator of an ensemble; the center of mass stays where it is.
 

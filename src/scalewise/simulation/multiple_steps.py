@@ -14,14 +14,17 @@ potential. Δ is bounded by what of the fastest vibrations the inner forces leav
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import ase
 import numpy as np
 from ase import units
-from ase.calculators.calculator import Calculator
 from ase.md.bussi import Bussi
 from ase.md.md import MolecularDynamics
+
+#: Forces of atoms, eV/Å [atoms, 3].
+Forces = Callable[[ase.Atoms], np.ndarray]
 
 
 class InnerSteps:
@@ -32,7 +35,7 @@ class InnerSteps:
     atoms
         With the whole potential as their calculator.
     inner
-        The inner potential.
+        Forces of the inner potential.
     number
         Inner steps in each outer step.
     friction
@@ -47,7 +50,7 @@ class InnerSteps:
     def __init__(
         self,
         atoms: ase.Atoms,
-        inner: Calculator,
+        inner: Forces,
         number: int,
         *,
         friction: float | None = None,
@@ -57,23 +60,30 @@ class InnerSteps:
         self.atoms, self.inner, self.number = atoms, inner, number
         self.friction, self.kelvin, self.random = friction, kelvin, random
         self.masses = atoms.get_masses()[:, None]
+        self._known: tuple[np.ndarray, ...] | None = None
 
     def go(self, step: float) -> None:
         """Make one step; the center of mass stays where it is."""
         atoms, part = self.atoms, step / self.number
-        momenta = atoms.get_momenta() + 0.5 * step * self._slow()
+        fast, slow = self._forces()
+        momenta = atoms.get_momenta() + 0.5 * step * slow
         for _ in range(self.number):
-            momenta += 0.5 * part * self._fast()
+            momenta += 0.5 * part * fast
             if self.friction is None or self.random is None:
                 self._move(part, momenta)
             else:
                 self._move(0.5 * part, momenta)
                 momenta = self._with_noise(momenta, part)
                 self._move(0.5 * part, momenta)
-            momenta += 0.5 * part * self._fast()
-        momenta += 0.5 * step * self._slow()
+            fast = self.inner(atoms)
+            momenta += 0.5 * part * fast
+        momenta += 0.5 * step * self._slow(fast)
         momenta -= self.masses * momenta.sum(axis=0) / self.masses.sum()
         atoms.set_momenta(momenta, apply_constraint=False)
+
+    def forget(self) -> None:
+        """Compute the forces anew at the next step."""
+        self._known = None
 
     def _move(self, time: float, momenta: np.ndarray) -> None:
         self.atoms.positions += time * momenta / self.masses
@@ -87,12 +97,21 @@ class InnerSteps:
         found: np.ndarray = kept * momenta + width * self.random.standard_normal(momenta.shape)
         return found - self.masses * found.sum(axis=0) / self.masses.sum()
 
-    def _fast(self) -> np.ndarray:
-        return np.asarray(self.inner.get_property("forces", self.atoms), dtype=float)
+    def _forces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Fast and slow forces at the start of a step, which are mostly those at the last end."""
+        if self._known is not None:
+            positions, cell, fast, slow = self._known
+            same = np.array_equal(positions, self.atoms.positions)
+            if same and np.array_equal(cell, self.atoms.cell.array):
+                return fast, slow
+        fast = self.inner(self.atoms)
+        return fast, self._slow(fast)
 
-    def _slow(self) -> np.ndarray:
-        whole = self.atoms.calc.get_property("forces", self.atoms)
-        return np.asarray(whole, dtype=float) - self._fast()
+    def _slow(self, fast: np.ndarray) -> np.ndarray:
+        atoms = self.atoms
+        slow = np.asarray(atoms.calc.get_property("forces", atoms), dtype=float) - fast
+        self._known = (atoms.positions.copy(), atoms.cell.array.copy(), fast, slow)
+        return slow
 
 
 class TwoStepVerlet(MolecularDynamics):

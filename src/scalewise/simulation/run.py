@@ -33,6 +33,7 @@ from scalewise.simulation.integrators import (
     temperature,
     thermostat,
 )
+from scalewise.simulation.multiple_steps import TwoStepBussi, TwoStepVerlet
 from scalewise.simulation.results import CUTOFF, drift, make_report, nanoseconds_per_day
 from scalewise.simulation.settings import SimulationSettings
 from scalewise.simulation.start import (
@@ -252,13 +253,16 @@ class _Simulation:
             self.progress.message(f"nothing left to simulate: {there} are there")
 
     def _integrator(self) -> Any:
-        return integrator(self.atoms, self.settings, self.random, self.freedom, self.inner)
+        fast = None if self.inner is None else self.inner.forces_alone
+        return integrator(self.atoms, self.settings, self.random, self.freedom, fast)
 
     def _forget(self) -> None:
         """Build neighbor lists anew, as what goes on from here will."""
         for calculator in (self.calculator, self.inner):
             if calculator is not None:
                 calculator.forget()
+        if isinstance(self.dynamics, TwoStepVerlet | TwoStepBussi):
+            self.dynamics.steps.forget()
 
     def go(self) -> dict[str, Any] | None:
         """Simulate what is left; what ended it early, if anything did."""

@@ -50,7 +50,7 @@ def test_what_is_all_fast_or_all_slow_is_velocity_verlet(inner: Calculator, step
     plain = VelocityVerlet(one, timestep=step * units.fs)
     for _ in range(round(12 / step)):
         plain.step()
-    respa = TwoStepVerlet(two, 4.0 * units.fs, InnerSteps(two, inner, 4))
+    respa = TwoStepVerlet(two, 4.0 * units.fs, InnerSteps(two, inner.get_forces, 4))
     for _ in range(3):
         respa.step()
     np.testing.assert_allclose(two.positions, one.positions, atol=1e-9)
@@ -73,7 +73,9 @@ def test_the_energy_changes_with_the_square_of_the_outer_step() -> None:
     for step in (8.0, 4.0):
         atoms, energies = copper(), []
         number = round(step / 0.5)
-        dynamics = TwoStepVerlet(atoms, step * units.fs, InnerSteps(atoms, Part(), number))
+        dynamics = TwoStepVerlet(
+            atoms, step * units.fs, InnerSteps(atoms, Part().get_forces, number)
+        )
         for _ in range(round(240 / step)):
             dynamics.step()
             energies.append(atoms.get_total_energy())
@@ -168,7 +170,8 @@ def test_noise_and_friction_alone_have_the_temperature_of_their_degrees_of_freed
     atoms = ase.Atoms("He3", np.eye(3) * 20.0)
     atoms.calc = Nothing()
     random = np.random.default_rng(0)
-    steps = InnerSteps(atoms, Nothing(), 2, friction=0.5 / units.fs, kelvin=300.0, random=random)
+    inner = Nothing().get_forces
+    steps = InnerSteps(atoms, inner, 2, friction=0.5 / units.fs, kelvin=300.0, random=random)
     dynamics, found = TwoStepVerlet(atoms, 10.0 * units.fs, steps), []
     for _ in range(3000):
         dynamics.step()

@@ -12,6 +12,7 @@ import torch
 from scalewise.core.errors import InputError
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models.compiler import compiler_found
+from scalewise.models.density import one_layer
 from scalewise.models.density.kernels import build
 from scalewise.models.density.kernels.build import build_kernels, tables
 from scalewise.models.density.settings import NetworkSettings
@@ -117,6 +118,28 @@ def test_programs_of_a_ladder_find_what_its_network_finds(tmp_path: Path) -> Non
     checked(potential, tmp_path, 5.0)
 
 
+@needs_compiler
+def test_one_kernel_finds_what_a_network_of_one_layer_finds(tmp_path: Path) -> None:
+    """As inner potentials are; channels fill a part of a register."""
+    potential = untrained(layers=1, channels=4, hidden=10, charges=False, dtype=torch.float64)
+    assert one_layer.suits(potential.network)
+    checked(potential, tmp_path, 4.5)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"layers": 2, "charges": False},
+        {"layers": 1, "charges": True},
+        {"layers": 1, "charges": False, "ladder": (3.0, 5.0)},
+        {"layers": 1, "charges": False, "pair_baseline": False},
+    ],
+    ids=str,
+)
+def test_other_networks_are_no_single_layers(sizes: dict) -> None:
+    assert not one_layer.suits(untrained(**sizes).network)
+
+
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -170,7 +193,7 @@ def test_programs_do_without_kernels_that_do_not_compile(
     monkeypatch.undo()
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", compile_and_package)
     compile_program(network, Kind(False), tmp_path / "program.pt2")
-    assert ["scalewise.collect" in graph for graph, _ in compiled] == [False, True]
+    assert ["scalewise." in graph for graph, _ in compiled] == [False, True]
     assert ["aot_inductor.custom_op_libs" in options for _, options in compiled] == [False, True]
     assert has_kernels(tmp_path / "program.pt2")
 

@@ -359,9 +359,10 @@ class DensityNetwork(nn.Module):
             listed, near = part.neighbor_index, part.first_neighbor_index
             if self.settings.first_layer_cutoff is not None and near is not None:
                 listed = near
-            neighbors = graph.atom_types[listed]
-            kernels = isinstance(edges, Rays)
-            seen = Rows(self.source, neighbors) if kernels else self.source[neighbors]
+            if isinstance(edges, Rays):
+                seen = Rows(self.source[graph.atom_types], listed)
+            else:
+                seen = self.source[graph.atom_types[listed]]
         bias = self.bias[k][part.atom_types]
         weights = self.radial[k][None]
         if conditioning is not None:
@@ -412,7 +413,7 @@ class DensityNetwork(nn.Module):
         if with_kernels():
             baseline = self._baseline(graph, part, vector, reach)
             longest = cutoffs.detach().amax().expand(reach.shape[0])
-            near_vector = vector[:, :width]
+            near_vector = vector if width == vector.shape[1] else vector[:, :width]
             return Rays(reach[:, 0], vector, sent, near_reach[:, 0], near_vector, baseline, longest)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
         ending = near = envelope(distance, reach, s.cutoff_width)
@@ -432,9 +433,12 @@ class DensityNetwork(nn.Module):
         """Energies of the pair potential [rows], from distances, or, with kernels, from vectors."""
         if self.pair_baseline is None:
             return apart.new_zeros(apart.shape[0])
-        call = self.pair_baseline.energies if with_kernels() else self.pair_baseline
-        neighbors = graph.atom_types[part.neighbor_index]
-        energies: Tensor = call(part.atom_types[:, None], neighbors, apart, cutoffs)
+        types, index = graph.atom_types, part.neighbor_index
+        if with_kernels():
+            return self.pair_baseline.energies(part.atom_types, types, index, apart, cutoffs)
+        energies: Tensor = self.pair_baseline(
+            part.atom_types[:, None], types[index], apart, cutoffs
+        )
         return energies
 
     def _messages(self, k: int, described: LayerOutput, edges: Edges | Rays) -> Tensor:
@@ -455,12 +459,16 @@ def _vectors(
     """Vectors to neighbors, as :func:`scalewise.models.graph.neighbor_vectors`."""
     if not with_kernels():
         return neighbor_vectors(lists, part.system_index, rows, positions, cell, part.dtype)
-    shift = lists.cell_shift
-    if shift.stride(0) == 0:  # one zero for all
-        shift = shift[:0, 0]
+    shifts = listed_shifts(lists)
     return operations.vectors(
-        positions, cell, part.system_index, lists.neighbor_index, shift, lists.mask, part.dtype
+        positions, cell, part.system_index, lists.neighbor_index, shifts, lists.mask, part.dtype
     )
+
+
+def listed_shifts(lists: Graph | Lists) -> Tensor:
+    """Cells of the neighbors [atoms, neighbors, 3], or, where all are in the same one, [0, 3]."""
+    shift = lists.cell_shift
+    return shift[:0, 0] if shift.stride(0) == 0 else shift  # one zero for all
 
 
 def _readout(inputs: int) -> nn.Linear:

@@ -94,14 +94,23 @@ class PairBaseline(nn.Module):
         fitted = inside * (waves * self.coefficients[first, second]).sum(dim=-1)
         return 0.5 * (fitted + self._repulsion(first, second, distance, ends)).sum(dim=1)
 
-    def energies(self, first: Tensor, second: Tensor, vectors: Tensor, cutoffs: Tensor) -> Tensor:
-        """The same by kernels, of vectors, Å [atoms, neighbors, 3]."""
-        kinds = torch.arange(len(self.nuclei), device=first.device)
-        nuclei = self._nuclei(kinds[:, None], kinds[None, :])
+    def energies(
+        self, first: Tensor, types: Tensor, index: Tensor, vectors: Tensor, cutoffs: Tensor
+    ) -> Tensor:
+        """The same by kernels, of vectors, Å [n, neighbors, 3].
+
+        ``first`` are the types of the atoms that have lists [n], ``types`` those of all, ``index``
+        the neighbors [n, neighbors].
+        """
         reach = torch.clamp(cutoffs[:, 0], max=self.cutoff)
         return operations.pair_energies(
-            vectors, reach, first[:, 0], second, self.coefficients, nuclei
+            vectors, reach, first, types, index, self.coefficients, self.tables()
         )
+
+    def tables(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Rates, strengths and ends of the repulsion of all pairs of elements [kinds, kinds]."""
+        kinds = torch.arange(len(self.nuclei), device=self.nuclei.device)
+        return self._nuclei(kinds[:, None], kinds[None, :])
 
     def _repulsion(self, first: Tensor, second: Tensor, distance: Tensor, ends: Tensor) -> Tensor:
         rate, strength, reach = self._nuclei(first, second)

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from scalewise.models import electrostatics
 from scalewise.models.adaptive_cutoff import AdaptiveNetwork, AdaptiveScale
+from scalewise.models.compiler import with_kernels
+from scalewise.models.density import one_layer
 from scalewise.models.density.network import DensityNetwork
 from scalewise.models.graph import Graph
 from scalewise.models.programs.inputs import WAVES, Boundary, Inputs, Kind
@@ -142,6 +144,8 @@ class WholeModule(Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         first, rest = tensors[0], tensors[1:]
+        if with_kernels() and one_layer.suits(self.network):
+            return self._at_once(self.given(tensors))
 
         def energy(positions: Tensor, strain: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             found = self.energies(self.given((positions, *rest)), strain)
@@ -154,6 +158,22 @@ class WholeModule(Module):
         energies, smeared, charges, cutoffs = found
         dtype = energies.dtype
         return energies, smeared, -gradient.to(dtype), virial.to(dtype)[None], charges, cutoffs
+
+    def _at_once(self, given: Inputs) -> tuple[Tensor, ...]:
+        """The same of a network of one layer, by one kernel."""
+        assert isinstance(self.network, DensityNetwork)
+        graph, positions = self.graph(given), given.positions
+        scale = self.scale(given, graph)
+        assert isinstance(scale, ResolvedScale)
+        energies, by_positions, by_cell = one_layer.energies_and_slopes(
+            self.network, graph, positions, graph.cell, scale.cutoffs
+        )
+        # the derivative by a strain e, with which positions and cell are r + r e^T and h + h e^T
+        virial = by_positions.transpose(0, 1) @ positions
+        virial = virial + by_cell[0].transpose(0, 1) @ graph.cell[0]
+        none, dtype = torch.zeros_like(energies), energies.dtype
+        forces = -by_positions.to(dtype)
+        return energies, none[:1], forces, virial.to(dtype)[None], none, scale.cutoffs
 
 
 class LocalModule(Module):

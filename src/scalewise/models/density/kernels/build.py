@@ -43,7 +43,7 @@ def tables(settings: NetworkSettings, dtype: torch.dtype) -> str:
     back = 2.0 * grid.weights[half][:, None] * values
     real = {torch.float32: "float", torch.float64: "double"}[dtype]
     smoothness = settings.radial_smoothness
-    lanes = REGISTER // dtype.itemsize
+    lanes = full = REGISTER // dtype.itemsize
     while settings.channels % lanes or settings.hidden % lanes:
         lanes //= 2
     sizes = {
@@ -53,6 +53,7 @@ def tables(settings: NetworkSettings, dtype: torch.dtype) -> str:
         "BESSEL": settings.num_bessel,
         "PAIR_BESSEL": settings.pair_bessel,
         "LANES": lanes,
+        "FULL": full,
         "POINTS": len(half),
     }
     return "\n".join(

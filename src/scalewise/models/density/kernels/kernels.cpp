@@ -25,7 +25,7 @@
 #include <vector>
 
 #include SCALEWISE_TABLES  // real, FAR, LMAX, CHANNELS, HIDDEN, BESSEL, CUTOFF, WIDTH,
-                           // LANES, POINTS, VALUES, BACK, NORM, HARMONIC, PAIR_*, SCREENING
+                           // LANES, FULL, POINTS, VALUES, BACK, NORM, HARMONIC, PAIR_*, SCREENING
 
 namespace {
 
@@ -35,18 +35,24 @@ constexpr int INVARIANTS = C * (1 + 4 * (LMAX + 1));  // of an atom and layer
 constexpr int TILE = 12;                              // atoms that are worked on at a time
 constexpr int WIDE = TILE * C;
 
-constexpr int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
+constexpr int padded(int n) { return (n + FULL - 1) / FULL * FULL; }
 constexpr int KP = padded(K);
 
 // ------------------------------------------------------------------------------------------------
 // matrix products
 
+// a part of the channels, and a whole register: of pairs, and of products that are wide enough
 typedef real vec __attribute__((vector_size(LANES * sizeof(real))));
-typedef real unaligned
-    __attribute__((vector_size(LANES * sizeof(real)), aligned(sizeof(real)), may_alias));
+typedef real full __attribute__((vector_size(FULL * sizeof(real))));
 
-inline vec load(const real *p) { return *reinterpret_cast<const unaligned *>(p); }
-inline void store(real *p, vec v) { *reinterpret_cast<unaligned *>(p) = v; }
+template <class Vec = vec> inline Vec load(const real *p)
+{
+  Vec v;
+  std::memcpy(&v, p, sizeof(Vec));
+  return v;
+}
+
+template <class Vec> inline void store(real *p, Vec v) { std::memcpy(p, &v, sizeof(Vec)); }
 
 // let the processor fetch a row of channels
 inline void ask(const real *row)
@@ -62,35 +68,38 @@ inline real total(vec v)
 }
 
 // c (+)= a b of ROWS rows and VECS vectors of columns, which stay in registers
-template <int ROWS, int VECS>
+template <class Vec, int ROWS, int VECS>
 inline void block(int k, const real *a, int64_t row, int64_t column, const real *b, int64_t ldb,
                   real *c, int64_t ldc, bool add)
 {
-  vec sum[ROWS][VECS];
+  constexpr int N = sizeof(Vec) / sizeof(real);
+  Vec sum[ROWS][VECS];
   for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < VECS; j++) sum[i][j] = add ? load(c + i * ldc + j * LANES) : vec{};
+    for (int j = 0; j < VECS; j++)
+      sum[i][j] = add ? load<Vec>(c + i * ldc + j * N) : Vec{};
   for (int p = 0; p < k; p++) {
-    vec right[VECS];
-    for (int j = 0; j < VECS; j++) right[j] = load(b + p * ldb + j * LANES);
+    Vec right[VECS];
+    for (int j = 0; j < VECS; j++) right[j] = load<Vec>(b + p * ldb + j * N);
     for (int i = 0; i < ROWS; i++) {
       const real left = a[i * row + p * column];
       for (int j = 0; j < VECS; j++) sum[i][j] += left * right[j];
     }
   }
   for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < VECS; j++) store(c + i * ldc + j * LANES, sum[i][j]);
+    for (int j = 0; j < VECS; j++) store(c + i * ldc + j * N, sum[i][j]);
 }
 
-template <int ROWS, int VECS>
+template <class Vec, int ROWS, int VECS>
 inline void columns(int m, int k, const real *a, int64_t row, int64_t column, const real *b,
                     int64_t ldb, real *c, int64_t ldc, bool add)
 {
   int i = 0;
   for (; i + ROWS <= m; i += ROWS)
-    block<ROWS, VECS>(k, a + i * row, row, column, b, ldb, c + i * ldc, ldc, add);
+    block<Vec, ROWS, VECS>(k, a + i * row, row, column, b, ldb, c + i * ldc, ldc, add);
   if constexpr (ROWS > 1) {
     if (i < m)
-      columns<ROWS / 2, VECS>(m - i, k, a + i * row, row, column, b, ldb, c + i * ldc, ldc, add);
+      columns<Vec, ROWS / 2, VECS>(m - i, k, a + i * row, row, column, b, ldb, c + i * ldc, ldc,
+                                   add);
   }
 }
 
@@ -99,11 +108,13 @@ inline void multiply(int m, int n, int k, const real *a, int64_t row, int64_t co
                      const real *b, int64_t ldb, real *c, int64_t ldc, bool add = false)
 {
   int j = 0;
-  for (; j + 4 * LANES <= n; j += 4 * LANES)
-    columns<6, 4>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
-  for (; j + 2 * LANES <= n; j += 2 * LANES)
-    columns<8, 2>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
-  for (; j < n; j += LANES) columns<8, 1>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+  for (; j + 4 * FULL <= n; j += 4 * FULL)
+    columns<full, 6, 4>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+  for (; j + 2 * FULL <= n; j += 2 * FULL)
+    columns<full, 8, 2>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+  for (; j + FULL <= n; j += FULL)
+    columns<full, 8, 1>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
+  for (; j < n; j += LANES) columns<vec, 8, 1>(m, k, a, row, column, b + j, ldb, c + j, ldc, add);
 }
 
 // the transpose of [rows, columns], its rows padded with zeros to a length
@@ -153,15 +164,15 @@ template <class Work> void in_parts(int64_t n, const Work &work)
 }
 
 // sums over all atoms: each part has its own, and they are added in the order of the parts
-class Sums {
+template <class Number> class Sums {
  public:
-  Sums(real *sums, int64_t length, int64_t parts)
-      : to(sums), size(length), others(sums ? size_t((parts - 1) * length) : 0, real(0))
+  Sums(Number *sums, int64_t length, int64_t parts)
+      : to(sums), size(length), others(sums ? size_t((parts - 1) * length) : 0, Number(0))
   {
-    if (to) std::fill_n(to, size, real(0));
+    if (to) std::fill_n(to, size, Number(0));
   }
 
-  real *of(int64_t part)
+  Number *of(int64_t part)
   {
     if (!to || part == 0) return to;
     return others.data() + (part - 1) * size;
@@ -173,9 +184,9 @@ class Sums {
   }
 
  private:
-  real *to;
+  Number *to;
   int64_t size;
-  std::vector<real> others;
+  std::vector<Number> others;
 };
 
 // ------------------------------------------------------------------------------------------------
@@ -270,6 +281,61 @@ struct Tile {
 // ------------------------------------------------------------------------------------------------
 // ProductLayer: features [n, K, C], mix [LMAX+1, C, 2 C], first [H, INVARIANTS], second [H, H]
 
+// of the atoms of a tile; weights of linear layers are transposed
+void product_of(int64_t start, int atoms, Tile &tile, const real *features, const real *mix,
+                const real *first_t, const real *bias, const real *second_t,
+                const real *second_bias, real *scalars, real *field, real *other, real *result,
+                real *before_first, real *before_second, real *factor)
+{
+  for (int k = 0; k < K; k++) {
+    const real *x = features + (start * K + k) * C, *w = mix + degree(k) * C * 2 * C;
+    multiply(atoms, C, C, x, K * C, 1, w, 2 * C, tile.a + PLACE.at[k] * WIDE, C);
+    multiply(atoms, C, C, x, K * C, 1, w + C, 2 * C, tile.b + PLACE.at[k] * WIDE, C);
+  }
+  tile.on_grid(atoms);
+  for (int g = 0; g < POINTS; g++)
+    for (int c = g * WIDE; c < g * WIDE + atoms * C; c += LANES) {
+      const vec ae = load(tile.a_even + c), ao = load(tile.a_odd + c);
+      const vec be = load(tile.b_even + c), bo = load(tile.b_odd + c);
+      store(tile.a_even + c, ae * be + ao * bo);
+      store(tile.a_odd + c, ae * bo + ao * be);
+    }
+  multiply(EVEN, atoms * C, POINTS, BACK, 1, K, tile.a_even, WIDE, tile.product, WIDE);
+  multiply(ODD, atoms * C, POINTS, BACK + EVEN, 1, K, tile.a_odd, WIDE,
+           tile.product + EVEN * WIDE, WIDE);
+  for (int i = 0; i < atoms; i++) {
+    vec sum{};
+    for (int k = 0; k < K; k++)
+      for (int c = 0; c < C; c += LANES) {
+        const vec p = load(tile.product + k * WIDE + i * C + c);
+        sum += p * p;
+      }
+    const real bound = real(1) / std::sqrt(real(1) + total(sum) / (K * C));
+    factor[start + i] = bound;
+    for (int k = 0; k < K; k++)
+      for (int c = 0; c < C; c += LANES) {
+        const int64_t to = ((start + i) * K + k) * C + c;
+        const int at = PLACE.at[k] * WIDE + i * C + c;
+        const vec p = bound * load(tile.product + at);
+        store(tile.product + at, p);
+        store(result + to, p);
+        store(field + to, load(tile.a + at));
+        store(other + to, load(tile.b + at));
+      }
+    const real small = tile.describe(i);
+    real *x = tile.invariants + i * INVARIANTS;
+    for (int c = 0; c < INVARIANTS; c += LANES) store(x + c, small * load(x + c));
+  }
+  real *z = before_first + start * H;
+  std::memcpy(z, bias + start * H, atoms * H * sizeof(real));
+  multiply(atoms, H, INVARIANTS, tile.invariants, INVARIANTS, 1, first_t, H, z, H, true);
+  for (int c = 0; c < atoms * H; c++) tile.hidden[c] = silu(z[c]);
+  z = before_second + start * H;
+  for (int i = 0; i < atoms; i++) std::memcpy(z + i * H, second_bias, H * sizeof(real));
+  multiply(atoms, H, H, tile.hidden, H, 1, second_t, H, z, H, true);
+  for (int c = 0; c < atoms * H; c++) scalars[start * H + c] = silu(z[c]);
+}
+
 void product(int64_t n, const real *features, const real *mix, const real *first, const real *bias,
              const real *second, const real *second_bias, real *scalars, real *field, real *other,
              real *result, real *before_first, real *before_second, real *factor)
@@ -279,56 +345,122 @@ void product(int64_t n, const real *features, const real *mix, const real *first
     const auto tile = std::make_unique<Tile>();
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
-      for (int k = 0; k < K; k++) {
-        const real *x = features + (start * K + k) * C, *w = mix + degree(k) * C * 2 * C;
-        multiply(atoms, C, C, x, K * C, 1, w, 2 * C, tile->a + PLACE.at[k] * WIDE, C);
-        multiply(atoms, C, C, x, K * C, 1, w + C, 2 * C, tile->b + PLACE.at[k] * WIDE, C);
-      }
-      tile->on_grid(atoms);
-      for (int g = 0; g < POINTS; g++)
-        for (int c = g * WIDE; c < g * WIDE + atoms * C; c += LANES) {
-          const vec ae = load(tile->a_even + c), ao = load(tile->a_odd + c);
-          const vec be = load(tile->b_even + c), bo = load(tile->b_odd + c);
-          store(tile->a_even + c, ae * be + ao * bo);
-          store(tile->a_odd + c, ae * bo + ao * be);
-        }
-      multiply(EVEN, atoms * C, POINTS, BACK, 1, K, tile->a_even, WIDE, tile->product, WIDE);
-      multiply(ODD, atoms * C, POINTS, BACK + EVEN, 1, K, tile->a_odd, WIDE,
-               tile->product + EVEN * WIDE, WIDE);
-      for (int i = 0; i < atoms; i++) {
-        vec sum{};
-        for (int k = 0; k < K; k++)
-          for (int c = 0; c < C; c += LANES) {
-            const vec p = load(tile->product + k * WIDE + i * C + c);
-            sum += p * p;
-          }
-        const real bound = real(1) / std::sqrt(real(1) + total(sum) / (K * C));
-        factor[start + i] = bound;
-        for (int k = 0; k < K; k++)
-          for (int c = 0; c < C; c += LANES) {
-            const int64_t to = ((start + i) * K + k) * C + c;
-            const int at = PLACE.at[k] * WIDE + i * C + c;
-            const vec p = bound * load(tile->product + at);
-            store(tile->product + at, p);
-            store(result + to, p);
-            store(field + to, load(tile->a + at));
-            store(other + to, load(tile->b + at));
-          }
-        const real small = tile->describe(i);
-        real *x = tile->invariants + i * INVARIANTS;
-        for (int c = 0; c < INVARIANTS; c += LANES) store(x + c, small * load(x + c));
-      }
-      real *z = before_first + start * H;
-      std::memcpy(z, bias + start * H, atoms * H * sizeof(real));
-      multiply(atoms, H, INVARIANTS, tile->invariants, INVARIANTS, 1, first_t.data(), H, z, H,
-               true);
-      for (int c = 0; c < atoms * H; c++) tile->hidden[c] = silu(z[c]);
-      z = before_second + start * H;
-      for (int i = 0; i < atoms; i++) std::memcpy(z + i * H, second_bias, H * sizeof(real));
-      multiply(atoms, H, H, tile->hidden, H, 1, second_t.data(), H, z, H, true);
-      for (int c = 0; c < atoms * H; c++) scalars[start * H + c] = silu(z[c]);
+      product_of(start, atoms, *tile, features, mix, first_t.data(), bias, second_t.data(),
+                 second_bias, scalars, field, other, result, before_first, before_second, factor);
     }
   });
+}
+
+// of the atoms of a tile; sums over atoms are added to
+void product_back_of(int64_t start, int atoms, Tile &tile, Tile &slope, const real *d_scalars,
+                     const real *d_field, const real *d_result, const real *field,
+                     const real *other, const real *result, const real *before_first,
+                     const real *before_second, const real *factor, const real *mix_t,
+                     const real *first, const real *second, real *d_features, real *d_bias,
+                     const real *features = nullptr, real *to_mix = nullptr,
+                     real *to_first = nullptr, real *to_second = nullptr, real *to_bias = nullptr)
+{
+  const real *z = before_second + start * H;
+  for (int c = 0; c < atoms * H; c++)
+    tile.hidden[c] = d_scalars[start * H + c] * silu_slope(z[c]);
+  multiply(atoms, H, H, tile.hidden, H, 1, second, H, slope.hidden, H);
+  z = before_first + start * H;
+  if (to_second) {
+    for (int i = 0; i < atoms; i++)
+      for (int c = 0; c < H; c++) to_bias[c] += tile.hidden[i * H + c];
+    // the invariants are not there yet: their place holds what the second layer reads
+    for (int c = 0; c < atoms * H; c++) tile.invariants[c] = silu(z[c]);
+    multiply(H, H, atoms, tile.hidden, 1, H, tile.invariants, H, to_second, H, true);
+  }
+  for (int c = 0; c < atoms * H; c++)
+    d_bias[start * H + c] = slope.hidden[c] = slope.hidden[c] * silu_slope(z[c]);
+  multiply(atoms, INVARIANTS, H, slope.hidden, H, 1, first, INVARIANTS, slope.invariants,
+           INVARIANTS);
+  for (int i = 0; i < atoms; i++) {
+    for (int k = 0; k < K; k++)
+      for (int c = 0; c < C; c += LANES) {
+        const int64_t from = ((start + i) * K + k) * C + c;
+        const int at = PLACE.at[k] * WIDE + i * C + c;
+        store(tile.a + at, load(field + from));
+        store(tile.b + at, load(other + from));
+        store(tile.product + at, load(result + from));
+      }
+    // of y = s x, s = (1 + <x²>)^(-1/2): dx = s dy - s³ <x dy> x
+    const real small = tile.describe(i);
+    const real *x = tile.invariants + i * INVARIANTS;
+    real *dx = slope.invariants + i * INVARIANTS;
+    vec along{};
+    for (int c = 0; c < INVARIANTS; c += LANES) along += load(x + c) * load(dx + c);
+    const real pull = small * small * small * total(along) / INVARIANTS;
+    for (int c = 0; c < INVARIANTS; c += LANES)
+      store(dx + c, small * load(dx + c) - pull * load(x + c));
+    for (int c = 0; c < INVARIANTS && to_first; c += LANES)
+      store(tile.invariants + i * INVARIANTS + c, small * load(x + c));
+    along = vec{};
+    for (int l = 0; l <= LMAX; l++) {
+      const real scale = real(1) / std::sqrt(real(2 * l + 1));
+      for (int c = 0; c < C; c += LANES) {
+        const real *from = dx + C + l * 4 * C + c;
+        const vec aa = 2 * scale * load(from), pa = scale * load(from + C);
+        const vec pb = scale * load(from + 2 * C), pp = 2 * scale * load(from + 3 * C);
+        for (int k = l * l; k < (l + 1) * (l + 1); k++) {
+          const int at = PLACE.at[k] * WIDE + i * C + c;
+          const int64_t to = ((start + i) * K + k) * C + c;
+          const vec a = load(tile.a + at), b = load(tile.b + at);
+          const vec p = load(tile.product + at);
+          vec da = aa * a + pa * p + load(d_field + to);
+          if (k == 0) da += load(dx + c);
+          const vec dp = pa * a + pb * b + pp * p + load(d_result + to);
+          store(slope.a + at, da);
+          store(slope.b + at, pb * p);
+          store(slope.product + at, dp);
+          along += p * dp;
+        }
+      }
+    }
+    const real bound = factor[start + i], back = bound * total(along) / (K * C);
+    for (int k = 0; k < K; k++)
+      for (int c = 0; c < C; c += LANES) {
+        const int at = k * WIDE + i * C + c;
+        store(slope.product + at,
+              bound * load(slope.product + at) - back * load(tile.product + at));
+      }
+  }
+  const int wide = atoms * C;
+  if (to_first)
+    multiply(H, INVARIANTS, atoms, slope.hidden, 1, H, tile.invariants, INVARIANTS, to_first,
+             INVARIANTS, true);
+  tile.on_grid(atoms);
+  multiply(POINTS, wide, EVEN, BACK, K, 1, slope.product, WIDE, slope.a_even, WIDE);
+  multiply(POINTS, wide, ODD, BACK + EVEN, K, 1, slope.product + EVEN * WIDE, WIDE,
+           slope.a_odd, WIDE);
+  for (int g = 0; g < POINTS; g++)
+    for (int c = g * WIDE; c < g * WIDE + wide; c += LANES) {
+      const vec ae = load(tile.a_even + c), ao = load(tile.a_odd + c);
+      const vec be = load(tile.b_even + c), bo = load(tile.b_odd + c);
+      const vec even = load(slope.a_even + c), odd = load(slope.a_odd + c);
+      store(slope.a_even + c, even * be + odd * bo);
+      store(slope.a_odd + c, even * bo + odd * be);
+      store(slope.b_even + c, even * ae + odd * ao);
+      store(slope.b_odd + c, even * ao + odd * ae);
+    }
+  multiply(EVEN, wide, POINTS, VALUES, 1, K, slope.a_even, WIDE, slope.a, WIDE, true);
+  multiply(ODD, wide, POINTS, VALUES + EVEN, 1, K, slope.a_odd, WIDE, slope.a + EVEN * WIDE,
+           WIDE, true);
+  multiply(EVEN, wide, POINTS, VALUES, 1, K, slope.b_even, WIDE, slope.b, WIDE, true);
+  multiply(ODD, wide, POINTS, VALUES + EVEN, 1, K, slope.b_odd, WIDE, slope.b + EVEN * WIDE,
+           WIDE, true);
+  for (int k = 0; k < K; k++) {
+    const real *w = mix_t + degree(k) * 2 * C * C;
+    real *to = d_features + (start * K + k) * C;
+    multiply(atoms, C, C, slope.a + PLACE.at[k] * WIDE, C, 1, w, C, to, K * C);
+    multiply(atoms, C, C, slope.b + PLACE.at[k] * WIDE, C, 1, w + C * C, C, to, K * C, true);
+    if (!to_mix) continue;
+    const real *x = features + (start * K + k) * C;
+    real *here = to_mix + degree(k) * C * 2 * C;
+    multiply(C, C, atoms, x, 1, K * C, slope.a + PLACE.at[k] * WIDE, C, here, 2 * C, true);
+    multiply(C, C, atoms, x, 1, K * C, slope.b + PLACE.at[k] * WIDE, C, here + C, 2 * C, true);
+  }
 }
 
 void product_back(int64_t n, const real *d_scalars, const real *d_field, const real *d_result,
@@ -340,115 +472,17 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
 {
   const auto mix_t = each_transposed(mix, LMAX + 1, C, 2 * C);
   const int64_t parts = parts_of(n);
-  Sums of_mix(d_mix, (LMAX + 1) * C * 2 * C, parts), of_first(d_first, H * INVARIANTS, parts);
-  Sums of_second(d_second, H * H, parts), of_bias(d_second_bias, H, parts);
+  Sums<real> of_mix(d_mix, (LMAX + 1) * C * 2 * C, parts), of_first(d_first, H * INVARIANTS, parts);
+  Sums<real> of_second(d_second, H * H, parts), of_bias(d_second_bias, H, parts);
   in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
     real *to_mix = of_mix.of(part), *to_first = of_first.of(part);
     real *to_second = of_second.of(part), *to_bias = of_bias.of(part);
     const auto tile = std::make_unique<Tile>(), slope = std::make_unique<Tile>();
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
-      const real *z = before_second + start * H;
-      for (int c = 0; c < atoms * H; c++)
-        tile->hidden[c] = d_scalars[start * H + c] * silu_slope(z[c]);
-      multiply(atoms, H, H, tile->hidden, H, 1, second, H, slope->hidden, H);
-      z = before_first + start * H;
-      if (to_second) {
-        for (int i = 0; i < atoms; i++)
-          for (int c = 0; c < H; c++) to_bias[c] += tile->hidden[i * H + c];
-        // the invariants are not there yet: their place holds what the second layer reads
-        for (int c = 0; c < atoms * H; c++) tile->invariants[c] = silu(z[c]);
-        multiply(H, H, atoms, tile->hidden, 1, H, tile->invariants, H, to_second, H, true);
-      }
-      for (int c = 0; c < atoms * H; c++)
-        d_bias[start * H + c] = slope->hidden[c] = slope->hidden[c] * silu_slope(z[c]);
-      multiply(atoms, INVARIANTS, H, slope->hidden, H, 1, first, INVARIANTS, slope->invariants,
-               INVARIANTS);
-      for (int i = 0; i < atoms; i++) {
-        for (int k = 0; k < K; k++)
-          for (int c = 0; c < C; c += LANES) {
-            const int64_t from = ((start + i) * K + k) * C + c;
-            const int at = PLACE.at[k] * WIDE + i * C + c;
-            store(tile->a + at, load(field + from));
-            store(tile->b + at, load(other + from));
-            store(tile->product + at, load(result + from));
-          }
-        // of y = s x, s = (1 + <x²>)^(-1/2): dx = s dy - s³ <x dy> x
-        const real small = tile->describe(i);
-        const real *x = tile->invariants + i * INVARIANTS;
-        real *dx = slope->invariants + i * INVARIANTS;
-        vec along{};
-        for (int c = 0; c < INVARIANTS; c += LANES) along += load(x + c) * load(dx + c);
-        const real pull = small * small * small * total(along) / INVARIANTS;
-        for (int c = 0; c < INVARIANTS; c += LANES)
-          store(dx + c, small * load(dx + c) - pull * load(x + c));
-        for (int c = 0; c < INVARIANTS && to_first; c += LANES)
-          store(tile->invariants + i * INVARIANTS + c, small * load(x + c));
-        along = vec{};
-        for (int l = 0; l <= LMAX; l++) {
-          const real scale = real(1) / std::sqrt(real(2 * l + 1));
-          for (int c = 0; c < C; c += LANES) {
-            const real *from = dx + C + l * 4 * C + c;
-            const vec aa = 2 * scale * load(from), pa = scale * load(from + C);
-            const vec pb = scale * load(from + 2 * C), pp = 2 * scale * load(from + 3 * C);
-            for (int k = l * l; k < (l + 1) * (l + 1); k++) {
-              const int at = PLACE.at[k] * WIDE + i * C + c;
-              const int64_t to = ((start + i) * K + k) * C + c;
-              const vec a = load(tile->a + at), b = load(tile->b + at);
-              const vec p = load(tile->product + at);
-              vec da = aa * a + pa * p + load(d_field + to);
-              if (k == 0) da += load(dx + c);
-              const vec dp = pa * a + pb * b + pp * p + load(d_result + to);
-              store(slope->a + at, da);
-              store(slope->b + at, pb * p);
-              store(slope->product + at, dp);
-              along += p * dp;
-            }
-          }
-        }
-        const real bound = factor[start + i], back = bound * total(along) / (K * C);
-        for (int k = 0; k < K; k++)
-          for (int c = 0; c < C; c += LANES) {
-            const int at = k * WIDE + i * C + c;
-            store(slope->product + at,
-                  bound * load(slope->product + at) - back * load(tile->product + at));
-          }
-      }
-      const int wide = atoms * C;
-      if (to_first)
-        multiply(H, INVARIANTS, atoms, slope->hidden, 1, H, tile->invariants, INVARIANTS, to_first,
-                 INVARIANTS, true);
-      tile->on_grid(atoms);
-      multiply(POINTS, wide, EVEN, BACK, K, 1, slope->product, WIDE, slope->a_even, WIDE);
-      multiply(POINTS, wide, ODD, BACK + EVEN, K, 1, slope->product + EVEN * WIDE, WIDE,
-               slope->a_odd, WIDE);
-      for (int g = 0; g < POINTS; g++)
-        for (int c = g * WIDE; c < g * WIDE + wide; c += LANES) {
-          const vec ae = load(tile->a_even + c), ao = load(tile->a_odd + c);
-          const vec be = load(tile->b_even + c), bo = load(tile->b_odd + c);
-          const vec even = load(slope->a_even + c), odd = load(slope->a_odd + c);
-          store(slope->a_even + c, even * be + odd * bo);
-          store(slope->a_odd + c, even * bo + odd * be);
-          store(slope->b_even + c, even * ae + odd * ao);
-          store(slope->b_odd + c, even * ao + odd * ae);
-        }
-      multiply(EVEN, wide, POINTS, VALUES, 1, K, slope->a_even, WIDE, slope->a, WIDE, true);
-      multiply(ODD, wide, POINTS, VALUES + EVEN, 1, K, slope->a_odd, WIDE, slope->a + EVEN * WIDE,
-               WIDE, true);
-      multiply(EVEN, wide, POINTS, VALUES, 1, K, slope->b_even, WIDE, slope->b, WIDE, true);
-      multiply(ODD, wide, POINTS, VALUES + EVEN, 1, K, slope->b_odd, WIDE, slope->b + EVEN * WIDE,
-               WIDE, true);
-      for (int k = 0; k < K; k++) {
-        const real *w = mix_t.data() + degree(k) * 2 * C * C;
-        real *to = d_features + (start * K + k) * C;
-        multiply(atoms, C, C, slope->a + PLACE.at[k] * WIDE, C, 1, w, C, to, K * C);
-        multiply(atoms, C, C, slope->b + PLACE.at[k] * WIDE, C, 1, w + C * C, C, to, K * C, true);
-        if (!to_mix) continue;
-        const real *x = features + (start * K + k) * C;
-        real *here = to_mix + degree(k) * C * 2 * C;
-        multiply(C, C, atoms, x, 1, K * C, slope->a + PLACE.at[k] * WIDE, C, here, 2 * C, true);
-        multiply(C, C, atoms, x, 1, K * C, slope->b + PLACE.at[k] * WIDE, C, here + C, 2 * C, true);
-      }
+      product_back_of(start, atoms, *tile, *slope, d_scalars, d_field, d_result, field, other,
+                      result, before_first, before_second, factor, mix_t.data(), first, second,
+                      d_features, d_bias, features, to_mix, to_first, to_second, to_bias);
     }
   });
   of_mix.add_up();
@@ -463,20 +497,44 @@ void product_back(int64_t n, const real *d_scalars, const real *d_field, const r
 
 inline bool crosses(const int32_t *shift) { return (shift[0] | shift[1] | shift[2]) != 0; }
 
+// of one atom
+void vectors_of(int64_t i, int64_t slots, const double *positions, const double *cell,
+                const int64_t *system, const int64_t *index, const int32_t *shift,
+                const bool *mask, real *vectors)
+{
+  const double *own = positions + 3 * i, *rows = cell + 9 * system[i];
+  for (int64_t p = i * slots; p < (i + 1) * slots; p++, vectors += 3) {
+    const double *other = positions + 3 * index[p];
+    double apart[3] = {other[0] - own[0], other[1] - own[1], other[2] - own[2]};
+    // of most pairs these are zeros: a branch that nobody can foresee takes longer
+    for (int row = 0; row < 3 && shift; row++)
+      for (int axis = 0; axis < 3; axis++) apart[axis] += shift[3 * p + row] * rows[3 * row + axis];
+    for (int axis = 0; axis < 3; axis++) vectors[axis] = mask[p] ? real(apart[axis]) : FAR;
+  }
+}
+
 void make_vectors(int64_t n, int64_t slots, const double *positions, const double *cell,
-                  const int64_t *system, const int64_t *index, const int32_t *shift, const bool *mask, real *vectors)
+                  const int64_t *system, const int64_t *index, const int32_t *shift,
+                  const bool *mask, real *vectors)
 {
   for (int64_t i = 0; i < n; i++)
-    for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
-      const bool elsewhere = shift && crosses(shift + 3 * p);
-      for (int axis = 0; axis < 3; axis++) {
-        double apart = positions[3 * index[p] + axis] - positions[3 * i + axis];
-        if (elsewhere)
-          for (int row = 0; row < 3; row++)
-            apart += shift[3 * p + row] * cell[9 * system[i] + 3 * row + axis];
-        vectors[3 * p + axis] = mask[p] ? real(apart) : FAR;
-      }
-    }
+    vectors_of(i, slots, positions, cell, system, index, shift, mask, vectors + 3 * slots * i);
+}
+
+// what the derivative by the vector of a pair p of atom i adds to those by positions and cell
+inline void add_slope(int64_t i, int64_t p, const real *slope, const int64_t *system,
+                      const int64_t *index, const int32_t *shift, double *d_positions,
+                      double *d_cell)
+{
+  const bool elsewhere = shift && crosses(shift + 3 * p);
+  for (int axis = 0; axis < 3; axis++) {
+    const double d = slope[axis];
+    d_positions[3 * index[p] + axis] += d;
+    d_positions[3 * i + axis] -= d;
+    if (elsewhere)
+      for (int row = 0; row < 3; row++)
+        d_cell[9 * system[i] + 3 * row + axis] += shift[3 * p + row] * d;
+  }
 }
 
 void make_vectors_back(int64_t n, int64_t slots, int64_t atoms, int64_t systems,
@@ -489,15 +547,7 @@ void make_vectors_back(int64_t n, int64_t slots, int64_t atoms, int64_t systems,
     for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
       const real *slope = d_vectors + 3 * p;
       if (!mask[p] || (slope[0] == 0 && slope[1] == 0 && slope[2] == 0)) continue;
-      const bool elsewhere = shift && crosses(shift + 3 * p);
-      for (int axis = 0; axis < 3; axis++) {
-        const double d = slope[axis];
-        d_positions[3 * index[p] + axis] += d;
-        d_positions[3 * i + axis] -= d;
-        if (elsewhere)
-          for (int row = 0; row < 3; row++)
-            d_cell[9 * system[i] + 3 * row + axis] += shift[3 * p + row] * d;
-      }
+      add_slope(i, p, slope, system, index, shift, d_positions, d_cell);
     }
 }
 
@@ -509,9 +559,9 @@ constexpr double PI = 3.14159265358979323846;
 // sine and cosine of an angle from 0 to pi, then of its multiples: powers of exp(i angle), whose
 // errors grow with the multiple, and which are in double precision therefore
 struct Turns {
-  vec sine, cosine;
+  full sine, cosine;
 
-  explicit Turns(vec distance, double speed)
+  explicit Turns(full distance, double speed)
   {
     constexpr int TERMS = sizeof(real) == 4 ? 8 : 12;
     // series in t = angle - pi / 2; sin(angle) = cos t, cos(angle) = -sin t
@@ -543,48 +593,48 @@ struct Turns {
   }
 
  private:
-  typedef double wide __attribute__((vector_size(LANES * sizeof(double))));
+  typedef double wide __attribute__((vector_size(FULL * sizeof(double))));
   wide s, c, first_s, first_c;
 
   void round()
   {
-    sine = __builtin_convertvector(s, vec);
-    cosine = __builtin_convertvector(c, vec);
+    sine = __builtin_convertvector(s, full);
+    cosine = __builtin_convertvector(c, full);
   }
 };
 
 // radial.py's envelope over the last `over` of a cutoff, or, with zero, over all of it, and its
 // derivatives by the distance and the cutoff
 struct Ending {
-  vec value, by_distance, by_reach;
+  full value, by_distance, by_reach;
 
-  Ending(vec distance, vec reach, real over)
+  Ending(full distance, full reach, real over)
   {
-    const vec zero{}, one = zero + real(1);
-    const vec inverse = over > 0 ? zero + real(1) / over : one / reach;
-    vec u = over > 0 ? one + (distance - reach) * inverse : distance * inverse;
+    const full zero{}, one = zero + real(1);
+    const full inverse = over > 0 ? zero + real(1) / over : one / reach;
+    full u = over > 0 ? one + (distance - reach) * inverse : distance * inverse;
     u = u < zero ? zero : u;
     u = u > one ? one : u;
     value = one - u * u * u * (real(10) + u * (real(6) * u - real(15)));
-    const vec slope = real(-30) * u * u * (one - u) * (one - u);
+    const full slope = real(-30) * u * u * (one - u) * (one - u);
     by_distance = slope * inverse;
     by_reach = over > 0 ? -slope * inverse : -slope * u * inverse;
   }
 };
 
 // ------------------------------------------------------------------------------------------------
-// pairs: lists of components [.][width], whose width is a multiple of LANES
+// pairs: lists of components [.][width], whose width is a multiple of FULL
 
 struct Pairs {
   int width, found = 0;
   std::vector<int> slot;
   std::vector<real> x, y, z, distance, ending, ending_by_distance, ending_by_reach;
-  std::vector<real> waves, wave_slopes, harmonics, slopes;
+  std::vector<real> harmonics, slopes;
 
   explicit Pairs(int64_t slots)
       : width(padded(int(slots))), slot(width), x(width), y(width), z(width), distance(width),
-        ending(width), ending_by_distance(width), ending_by_reach(width), waves(B * width),
-        wave_slopes(B * width), harmonics(K * width), slopes(K * width)
+        ending(width), ending_by_distance(width), ending_by_reach(width), harmonics(K * width),
+        slopes(K * width)
   {
   }
 
@@ -605,10 +655,10 @@ struct Pairs {
       x[j] = CUTOFF;
       y[j] = z[j] = real(0);
     }
-    for (int j = 0; j < padded(found); j += LANES) {
-      const vec vx = load(&x[j]), vy = load(&y[j]), vz = load(&z[j]);
-      vec length = vx * vx + vy * vy + vz * vz;
-      for (int i = 0; i < LANES; i++) length[i] = std::sqrt(length[i]);
+    for (int j = 0; j < padded(found); j += FULL) {
+      const full vx = load<full>(&x[j]), vy = load<full>(&y[j]), vz = load<full>(&z[j]);
+      full length = vx * vx + vy * vy + vz * vz;
+      for (int i = 0; i < FULL; i++) length[i] = std::sqrt(length[i]);
       store(&distance[j], length);
       store(&x[j], vx / length);
       store(&y[j], vy / length);
@@ -619,41 +669,23 @@ struct Pairs {
   // envelopes that end at a cutoff, and their slopes
   void make_endings(real reach)
   {
-    for (int j = 0; j < padded(found); j += LANES) {
-      const Ending e(load(&distance[j]), vec{} + reach, WIDTH);
+    for (int j = 0; j < padded(found); j += FULL) {
+      const Ending e(load<full>(&distance[j]), full{} + reach, WIDTH);
       store(&ending[j], e.value);
       store(&ending_by_distance[j], e.by_distance);
       store(&ending_by_reach[j], e.by_reach);
     }
   }
 
-  // spherical Bessel functions b_n = NORM[n] sin(n w r) / r, w = pi / CUTOFF, and their slopes
-  void make_waves(bool with_slopes)
-  {
-    for (int j = 0; j < padded(found); j += LANES) {
-      const vec r = load(&distance[j]), inverse = real(1) / r;
-      Turns turns(r, PI / CUTOFF);
-      for (int n = 0; n < B; n++) {
-        const vec wave = NORM[n] * turns.sine * inverse;
-        store(&waves[n * width + j], wave);
-        if (with_slopes) {
-          const real speed = NORM[n] * real((n + 1) * (PI / CUTOFF));
-          store(&wave_slopes[n * width + j], (speed * turns.cosine - wave) * inverse);
-        }
-        turns.next();
-      }
-    }
-  }
-
   // real spherical harmonics, as spherical.py has them
   void make_harmonics()
   {
-    for (int j = 0; j < padded(found); j += LANES) {
-      const Polynomials p(load(&x[j]), load(&y[j]), load(&z[j]));
+    for (int j = 0; j < padded(found); j += FULL) {
+      const Polynomials p(load<full>(&x[j]), load<full>(&y[j]), load<full>(&z[j]));
       for (int l = 0; l <= LMAX; l++)
         for (int m = -l; m <= l; m++) {
           const int k = l * l + l + m, order = m < 0 ? -m : m;
-          const vec azimuth = m < 0 ? p.sine[order] : p.cosine[order];
+          const full azimuth = m < 0 ? p.sine[order] : p.cosine[order];
           store(&harmonics[k * width + j], HARMONIC[k] * p.legendre[l][order] * azimuth);
         }
     }
@@ -662,32 +694,32 @@ struct Pairs {
   // derivatives by the vectors [slots, 3] of slopes by the harmonics, and by the distances
   void back(const real *by_distance, real *d_vectors)
   {
-    for (int j = 0; j < padded(found); j += LANES) {
-      const vec ux = load(&x[j]), uy = load(&y[j]), uz = load(&z[j]);
+    for (int j = 0; j < padded(found); j += FULL) {
+      const full ux = load<full>(&x[j]), uy = load<full>(&y[j]), uz = load<full>(&z[j]);
       const Polynomials p(ux, uy, uz);
-      vec dx{}, dy{}, dz{};
+      full dx{}, dy{}, dz{};
       for (int l = 0; l <= LMAX; l++)
         for (int m = -l; m <= l; m++) {
           const int k = l * l + l + m, order = m < 0 ? -m : m;
-          const vec slope = HARMONIC[k] * load(&slopes[k * width + j]);
-          const vec azimuth = m < 0 ? p.sine[order] : p.cosine[order];
+          const full slope = HARMONIC[k] * load<full>(&slopes[k * width + j]);
+          const full azimuth = m < 0 ? p.sine[order] : p.cosine[order];
           if (order < l) dz += slope * p.legendre[l][order + 1] * azimuth;
           if (order > 0) {
             // of (x + iy)^m: m (x + iy)^(m-1), and i times that
-            const vec whole = slope * p.legendre[l][order] * real(order);
-            const vec c = p.cosine[order - 1], s = p.sine[order - 1];
+            const full whole = slope * p.legendre[l][order] * real(order);
+            const full c = p.cosine[order - 1], s = p.sine[order - 1];
             dx += whole * (m < 0 ? s : c);
             dy += whole * (m < 0 ? c : -s);
           }
         }
-      const vec inverse = real(1) / load(&distance[j]);
-      const vec along = ux * dx + uy * dy + uz * dz;
-      vec of_distance{};
-      if (by_distance) of_distance = load(by_distance + j);
-      const vec tx = (dx - ux * along) * inverse + ux * of_distance;
-      const vec ty = (dy - uy * along) * inverse + uy * of_distance;
-      const vec tz = (dz - uz * along) * inverse + uz * of_distance;
-      for (int i = 0; i < LANES && j + i < found; i++) {
+      const full inverse = real(1) / load<full>(&distance[j]);
+      const full along = ux * dx + uy * dy + uz * dz;
+      full of_distance{};
+      if (by_distance) of_distance = load<full>(by_distance + j);
+      const full tx = (dx - ux * along) * inverse + ux * of_distance;
+      const full ty = (dy - uy * along) * inverse + uy * of_distance;
+      const full tz = (dz - uz * along) * inverse + uz * of_distance;
+      for (int i = 0; i < FULL && j + i < found; i++) {
         real *to = d_vectors + 3 * slot[j + i];
         to[0] = tx[i];
         to[1] = ty[i];
@@ -709,19 +741,19 @@ struct Pairs {
   // cosine and sine of multiples of the azimuth, times powers of its sine, and derivatives of the
   // Legendre polynomials: the derivative of that of order m is that of order m + 1
   struct Polynomials {
-    vec cosine[LMAX + 1], sine[LMAX + 1], legendre[LMAX + 1][LMAX + 1];
+    full cosine[LMAX + 1], sine[LMAX + 1], legendre[LMAX + 1][LMAX + 1];
 
-    Polynomials(vec x, vec y, vec z)
+    Polynomials(full x, full y, full z)
     {
-      cosine[0] = vec{} + real(1);
-      sine[0] = vec{};
+      cosine[0] = full{} + real(1);
+      sine[0] = full{};
       for (int m = 0; m < LMAX; m++) {
         cosine[m + 1] = x * cosine[m] - y * sine[m];
         sine[m + 1] = x * sine[m] + y * cosine[m];
       }
       real odd = 1;
       for (int m = 0; m <= LMAX; m++) {
-        legendre[m][m] = vec{} + odd;
+        legendre[m][m] = full{} + odd;
         if (m < LMAX) legendre[m + 1][m] = real(2 * m + 1) * z * legendre[m][m];
         for (int n = m + 2; n <= LMAX; n++)
           legendre[n][m] = (real(2 * n - 1) * z * legendre[n - 1][m] -
@@ -733,56 +765,95 @@ struct Pairs {
   };
 };
 
+// spherical Bessel functions b_n = NORM[n] sin(n w r) / r, w = pi / CUTOFF, of the pairs of an atom,
+// and their slopes
+struct Waves {
+  int width;
+  std::vector<real> values, slopes;
+
+  explicit Waves(int64_t slots)
+      : width(padded(int(slots))), values(B * width), slopes(B * width)
+  {
+  }
+
+  void make(const Pairs &pairs, bool with_slopes)
+  {
+    for (int j = 0; j < padded(pairs.found); j += FULL) {
+      const full r = load<full>(&pairs.distance[j]), inverse = real(1) / r;
+      Turns turns(r, PI / CUTOFF);
+      for (int n = 0; n < B; n++) {
+        store(&values[n * width + j], NORM[n] * turns.sine * inverse);
+        if (with_slopes) store(&slopes[n * width + j], turns.cosine);
+        turns.next();
+      }
+      // apart: in the loop above, this makes the compiler give up whole registers
+      for (int n = 0; n < B && with_slopes; n++) {
+        const real speed = NORM[n] * real((n + 1) * (PI / CUTOFF));
+        const full wave = load<full>(&values[n * width + j]);
+        real *slope = &slopes[n * width + j];
+        store(slope, (speed * load<full>(slope) - wave) * inverse);
+      }
+    }
+  }
+};
+
 // ------------------------------------------------------------------------------------------------
-// pair potential: vectors [n, slots, 3], reach [n], first [n], second [n, slots], coefficients
+// pair potential: vectors [n, slots, 3], reach [n], first [n], types [atoms], index [n, slots],
+// coefficients
 // [kinds, kinds, PAIR_BESSEL], rate, strength and touch [kinds, kinds]
 
 // energies of the pairs of an atom, and their derivatives by distance and by reach, in lists
 struct PairPotential {
-  Pairs pairs;
   std::vector<real> energy, by_distance, by_reach;
-  std::vector<int64_t> kind;
+  std::vector<int32_t> row;  // of the coefficients
 
-  explicit PairPotential(int64_t slots)
-      : pairs(slots), energy(pairs.width), by_distance(pairs.width), by_reach(pairs.width),
-        kind(pairs.width, 0)
+  explicit PairPotential(int width)
+      : energy(width), by_distance(width), by_reach(width), row(width, 0)
   {
   }
 
-  void evaluate(int64_t slots, const real *vectors, real reach, int64_t first,
-                const int64_t *second, int64_t kinds, const real *coefficients, const real *rate,
+  // of pairs that are nearer than the reach, which is at most PAIR_CUTOFF
+  void evaluate(const Pairs &pairs, real reach, int64_t first, const int64_t *types,
+                const int64_t *index, int64_t kinds, const real *coefficients, const real *rate,
                 const real *strength, const real *touch)
   {
-    pairs.keep(slots, vectors, reach);
-    for (int j = 0; j < padded(pairs.found); j++)
-      kind[j] = j < pairs.found ? first * kinds + second[pairs.slot[j]] : first * kinds;
-    for (int j = 0; j < padded(pairs.found); j += LANES) {
-      const vec r = load(&pairs.distance[j]), inverse = real(1) / r;
+    for (int j = 0; j < pairs.found; j++)
+      row[j] = int32_t(first * kinds + types[index[pairs.slot[j]]]) * PAIR_BESSEL;
+    for (int j = pairs.found; j < padded(pairs.found); j++) row[j] = 0;
+    for (int j = 0; j < padded(pairs.found); j += FULL) {
+      const full r = load<full>(&pairs.distance[j]), inverse = real(1) / r;
       Turns turns(r, PI / PAIR_CUTOFF);
-      vec value{}, slope{};
+      real sines[PAIR_BESSEL * FULL], cosines[PAIR_BESSEL * FULL], weights[PAIR_BESSEL * FULL];
       for (int n = 0; n < PAIR_BESSEL; n++) {
-        vec weight;
-        for (int i = 0; i < LANES; i++) weight[i] = coefficients[kind[j + i] * PAIR_BESSEL + n];
-        value += weight * turns.sine;
-        slope += weight * turns.cosine * real((n + 1) * (PI / PAIR_CUTOFF));
+        store(sines + n * FULL, turns.sine);
+        store(cosines + n * FULL, real((n + 1) * (PI / PAIR_CUTOFF)) * turns.cosine);
         turns.next();
+      }
+      for (int i = 0; i < FULL; i++)
+        for (int n = 0; n < PAIR_BESSEL; n++) weights[n * FULL + i] = coefficients[row[j + i] + n];
+      full value{}, slope{};
+      for (int n = 0; n < PAIR_BESSEL; n++) {
+        const full weight = load<full>(weights + n * FULL);
+        value += weight * load<full>(sines + n * FULL);
+        slope += weight * load<full>(cosines + n * FULL);
       }
       value *= PAIR_NORM * inverse;
       slope = slope * (PAIR_NORM * inverse) - value * inverse;
-      const Ending e(r, vec{} + reach, real(0));
+      const Ending e(r, full{} + reach, real(0));
       store(&energy[j], value * e.value);
       store(&by_distance[j], slope * e.value + value * e.by_distance);
       store(&by_reach[j], value * e.by_reach);
     }
-    for (int j = 0; j < pairs.found; j++) repel(j, reach, rate, strength, touch);
+    for (int j = 0; j < pairs.found; j++)
+      repel(j, pairs.distance[j], reach, rate, strength, touch);
   }
 
  private:
   // add the repulsion of nuclei, which few pairs are near enough for
-  void repel(int j, real reach, const real *rate, const real *strength, const real *touch)
+  void repel(int j, real r, real reach, const real *rate, const real *strength, const real *touch)
   {
-    const int64_t k = kind[j];
-    const real r = pairs.distance[j], end = std::min(touch[k], reach);
+    const int64_t k = row[j] / PAIR_BESSEL;
+    const real end = std::min(touch[k], reach);
     if (r >= end) return;
     real screened = 0, slope = 0;
     for (int term = 0; term < 4; term++) {
@@ -799,46 +870,33 @@ struct PairPotential {
   }
 };
 
+// their sums [n], and the derivatives of these by vectors [n, slots, 3] and reach [n]
 void pair_energies(int64_t n, int64_t slots, const real *vectors, const real *reach,
-                   const int64_t *first, const int64_t *second, int64_t kinds,
-                   const real *coefficients, const real *rate, const real *strength,
-                   const real *touch, real *energies)
+                   const int64_t *first, const int64_t *types, const int64_t *index,
+                   int64_t kinds, const real *coefficients, const real *rate,
+                   const real *strength, const real *touch, real *energies, real *by_vectors,
+                   real *by_reach)
 {
+  std::memset(by_vectors, 0, n * slots * 3 * sizeof(real));
   in_parts(n, [&](int64_t begin, int64_t end) {
-    PairPotential potential(slots);
+    Pairs pairs(slots);
+    PairPotential potential(pairs.width);
     for (int64_t i = begin; i < end; i++) {
-      potential.evaluate(slots, vectors + i * slots * 3, reach[i], first[i], second + i * slots,
-                         kinds, coefficients, rate, strength, touch);
-      real sum = 0;
-      for (int j = 0; j < potential.pairs.found; j++) sum += potential.energy[j];
-      energies[i] = real(0.5) * sum;
-    }
-  });
-}
-
-void pair_energies_back(int64_t n, int64_t slots, const real *d_energies, const real *vectors,
-                        const real *reach, const int64_t *first, const int64_t *second,
-                        int64_t kinds, const real *coefficients, const real *rate,
-                        const real *strength, const real *touch, real *d_vectors, real *d_reach)
-{
-  std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
-  in_parts(n, [&](int64_t begin, int64_t end) {
-    PairPotential potential(slots);
-    const Pairs &pairs = potential.pairs;
-    for (int64_t i = begin; i < end; i++) {
-      potential.evaluate(slots, vectors + i * slots * 3, reach[i], first[i], second + i * slots,
-                         kinds, coefficients, rate, strength, touch);
-      const real half = real(0.5) * d_energies[i];
-      real sum = 0;
+      pairs.keep(slots, vectors + i * slots * 3, reach[i]);
+      potential.evaluate(pairs, reach[i], first[i], types, index + i * slots, kinds, coefficients,
+                         rate, strength, touch);
+      real sum = 0, ending = 0;
       for (int j = 0; j < pairs.found; j++) {
-        const real slope = half * potential.by_distance[j];
-        real *to = d_vectors + (i * slots + pairs.slot[j]) * 3;
+        const real slope = real(0.5) * potential.by_distance[j];
+        real *to = by_vectors + (i * slots + pairs.slot[j]) * 3;
         to[0] = slope * pairs.x[j];
         to[1] = slope * pairs.y[j];
         to[2] = slope * pairs.z[j];
-        sum += potential.by_reach[j];
+        sum += potential.energy[j];
+        ending += potential.by_reach[j];
       }
-      d_reach[i] = half * sum;
+      energies[i] = real(0.5) * sum;
+      by_reach[i] = real(0.5) * ending;
     }
   });
 }
@@ -849,26 +907,41 @@ void pair_energies_back(int64_t n, int64_t slots, const real *d_energies, const 
 
 struct Densities {
   Pairs pairs;
-  std::vector<real> radial, product;
+  std::vector<real> radial, radial_slopes, product;
 
-  explicit Densities(int64_t slots) : pairs(slots), radial(slots * C), product(slots * C) {}
+  explicit Densities(int64_t slots)
+      : pairs(slots), radial(slots * C), radial_slopes(slots * C), product(slots * C)
+  {
+  }
 
   // the radial functions of the neighbors, and these times what is seen of them
-  void gather(int64_t slots, const real *vectors, real reach, const real *weights,
+  void gather(Waves &waves, int64_t slots, const real *vectors, real reach, const real *weights,
               const real *table, const int64_t *index, bool with_slopes)
   {
     pairs.keep(slots, vectors, reach);
     // rows lie anywhere: they are asked for long before they are used
     for (int j = 0; j < pairs.found; j++) ask(table + index[pairs.slot[j]] * C);
     pairs.make_endings(reach);
-    pairs.make_waves(with_slopes);
     pairs.make_harmonics();
-    multiply(pairs.found, C, B, pairs.waves.data(), 1, pairs.width, weights, C, radial.data(), C);
+    waves.make(pairs, with_slopes);
+    const int found = pairs.found, width = pairs.width;
+    multiply(found, C, B, waves.values.data(), 1, width, weights, C, radial.data(), C);
+    if (with_slopes)
+      multiply(found, C, B, waves.slopes.data(), 1, width, weights, C, radial_slopes.data(), C);
     for (int j = 0; j < pairs.found; j++) {
       const real *seen = table + index[pairs.slot[j]] * C;
       for (int c = 0; c < C; c += LANES)
         store(&product[j * C + c], pairs.ending[j] * load(&radial[j * C + c]) * load(seen + c));
     }
+  }
+
+  // the densities [K, C]
+  void collect(const real *factor, real *to) const
+  {
+    multiply(K, C, pairs.found, pairs.harmonics.data(), pairs.width, 1, product.data(), C, to, C);
+    for (int k = 0; k < K; k++)
+      for (int c = 0; c < C; c += LANES)
+        store(to + k * C + c, load(to + k * C + c) * load(factor + c));
   }
 };
 
@@ -878,19 +951,72 @@ void collect(int64_t n, int64_t slots, const real *vectors, const real *reach,
 {
   in_parts(n, [&](int64_t begin, int64_t end) {
     Densities near(slots);
+    Waves waves(slots);
     for (int64_t i = begin; i < end; i++) {
       const real *weights = radial + (shared ? 0 : i * B * C);
-      near.gather(slots, vectors + i * slots * 3, reach[i], weights, table,
+      near.gather(waves, slots, vectors + i * slots * 3, reach[i], weights, table,
                   index + i * slots, false);
-      real *to = density + i * K * C;
-      multiply(K, C, near.pairs.found, near.pairs.harmonics.data(), near.pairs.width, 1,
-               near.product.data(), C, to, C);
-      for (int k = 0; k < K; k++)
-        for (int c = 0; c < C; c += LANES)
-          store(to + k * C + c, load(to + k * C + c) * load(scale + i * C + c));
+      near.collect(scale + i * C, density + i * K * C);
     }
   });
 }
+
+// derivatives of the densities of one atom
+struct DensitySlopes {
+  std::vector<real> field_t, d_product, turned, by_distance;
+
+  DensitySlopes(int64_t slots, int width)
+      : field_t(C * KP, real(0)), d_product(slots * C), turned(slots * KP), by_distance(width)
+  {
+  }
+
+  // by the rows, which are added to, and by scale; those of each pair by its radial function stay
+  // in d_product. With vectors, by these and by the reach, which is returned.
+  real back(Densities &near, const real *slope, const real *factor, const real *table,
+            const int64_t *index, real *d_vectors, real *d_scale, real *to_table)
+  {
+    Pairs &pairs = near.pairs;
+    const int found = pairs.found;
+    multiply(found, C, K, pairs.harmonics.data(), 1, pairs.width, slope, C, d_product.data(), C);
+    if (d_scale)
+      for (int c = 0; c < C; c += LANES) {
+        vec sum{};
+        for (int j = 0; j < found; j++)
+          sum += load(&d_product[j * C + c]) * load(&near.product[j * C + c]);
+        store(d_scale + c, sum);
+      }
+    real by_reach = 0;
+    for (int j = 0; j < found; j++) {
+      const int64_t row = index[pairs.slot[j]];
+      const real ending = pairs.ending[j];
+      vec by_ending{}, by_radius{};
+      for (int c = 0; c < C; c += LANES) {
+        const vec d = load(&d_product[j * C + c]) * load(factor + c);
+        const vec r = load(&near.radial[j * C + c]), g = d * load(table + row * C + c);
+        if (d_vectors) {
+          by_ending += g * r;
+          by_radius += g * load(&near.radial_slopes[j * C + c]);
+        }
+        if (to_table) {
+          real *to = to_table + row * C + c;
+          store(to, load(to) + ending * d * r);
+        }
+        store(&d_product[j * C + c], ending * g);
+      }
+      if (!d_vectors) continue;
+      const real along = total(by_ending);
+      by_reach += along * pairs.ending_by_reach[j];
+      by_distance[j] = ending * total(by_radius) + along * pairs.ending_by_distance[j];
+    }
+    if (!d_vectors) return 0;
+    for (int k = 0; k < K; k++)
+      for (int c = 0; c < C; c++) field_t[c * KP + k] = slope[k * C + c] * factor[c];
+    multiply(found, KP, C, near.product.data(), C, 1, field_t.data(), KP, turned.data(), KP);
+    pairs.turn(turned.data());
+    pairs.back(by_distance.data(), d_vectors);
+    return by_reach;
+  }
+};
 
 // own: a row of the table belongs to one pair, of one atom; else all atoms share the rows. The
 // derivatives are by vectors and reach, or by the weights: radial, scale and table.
@@ -902,66 +1028,29 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
   if (d_vectors) std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
   if (d_table && own) std::memset(d_table, 0, rows * C * sizeof(real));
   const int64_t parts = parts_of(n);
-  Sums of_table(own ? nullptr : d_table, rows * C, parts);
-  Sums of_radial(shared ? d_radial : nullptr, B * C, parts);
+  Sums<real> of_table(own ? nullptr : d_table, rows * C, parts);
+  Sums<real> of_radial(shared ? d_radial : nullptr, B * C, parts);
   in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
     Densities near(slots);
     Pairs &pairs = near.pairs;
-    std::vector<real> slope_t(C * KP, real(0)), d_product(slots * C), turned(slots * KP),
-        radial_slopes(slots * C), by_distance(pairs.width);
+    Waves waves(slots);
+    DensitySlopes slopes(slots, pairs.width);
     real *to_table = own ? d_table : of_table.of(part);
     for (int64_t i = begin; i < end; i++) {
-      const real *weights = radial + (shared ? 0 : i * B * C), *factor = scale + i * C;
-      const real *slope = d_density + i * K * C;
-      near.gather(slots, vectors + i * slots * 3, reach[i], weights, table, index + i * slots,
+      const real *weights = radial + (shared ? 0 : i * B * C);
+      const int64_t *rows_of = index + i * slots;
+      near.gather(waves, slots, vectors + i * slots * 3, reach[i], weights, table, rows_of,
                   d_vectors != nullptr);
-      const int found = pairs.found;
       if (to_table && own)
-        for (int j = 0; j < found; j++) ask(to_table + index[i * slots + pairs.slot[j]] * C);
-      multiply(found, C, K, pairs.harmonics.data(), 1, pairs.width, slope, C, d_product.data(), C);
-      if (d_scale)
-        for (int c = 0; c < C; c += LANES) {
-          vec sum{};
-          for (int j = 0; j < found; j++)
-            sum += load(&d_product[j * C + c]) * load(&near.product[j * C + c]);
-          store(d_scale + i * C + c, sum);
-        }
-      if (d_vectors)
-        multiply(found, C, B, pairs.wave_slopes.data(), 1, pairs.width, weights, C,
-                 radial_slopes.data(), C);
-      real by_reach = 0;
-      for (int j = 0; j < found; j++) {
-        const int64_t row = index[i * slots + pairs.slot[j]];
-        const real ending = pairs.ending[j];
-        vec by_ending{}, by_radius{};
-        for (int c = 0; c < C; c += LANES) {
-          const vec d = load(&d_product[j * C + c]) * load(factor + c);
-          const vec r = load(&near.radial[j * C + c]), g = d * load(table + row * C + c);
-          if (d_vectors) {
-            by_ending += g * r;
-            by_radius += g * load(&radial_slopes[j * C + c]);
-          }
-          if (to_table) {
-            real *to = to_table + row * C + c;
-            store(to, load(to) + ending * d * r);
-          }
-          store(&d_product[j * C + c], ending * g);
-        }
-        if (!d_vectors) continue;
-        const real slope = total(by_ending);
-        by_reach += slope * pairs.ending_by_reach[j];
-        by_distance[j] = ending * total(by_radius) + slope * pairs.ending_by_distance[j];
-      }
+        for (int j = 0; j < pairs.found; j++) ask(to_table + rows_of[pairs.slot[j]] * C);
+      const real by_reach =
+          slopes.back(near, d_density + i * K * C, scale + i * C, table, rows_of,
+                      d_vectors ? d_vectors + i * slots * 3 : nullptr,
+                      d_scale ? d_scale + i * C : nullptr, to_table);
       if (d_radial)
-        multiply(B, C, found, pairs.waves.data(), pairs.width, 1, d_product.data(), C,
+        multiply(B, C, pairs.found, waves.values.data(), pairs.width, 1, slopes.d_product.data(), C,
                  shared ? of_radial.of(part) : d_radial + i * B * C, C, shared);
-      if (!d_vectors) continue;
-      for (int k = 0; k < K; k++)
-        for (int c = 0; c < C; c++) slope_t[c * KP + k] = slope[k * C + c] * factor[c];
-      multiply(found, KP, C, near.product.data(), C, 1, slope_t.data(), KP, turned.data(), KP);
-      pairs.turn(turned.data());
-      d_reach[i] = by_reach;
-      pairs.back(by_distance.data(), d_vectors + i * slots * 3);
+      if (d_vectors) d_reach[i] = by_reach;
     }
   });
   of_table.add_up();
@@ -1007,7 +1096,7 @@ void send_back(int64_t n, int64_t slots, const real *d_messages, const real *fie
   const auto weight_t = each_transposed(weight, LMAX + 1, C, C);
   if (d_vectors) std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
   const int64_t parts = parts_of(n);
-  Sums of_weight(d_weight, (LMAX + 1) * C * C, parts);
+  Sums<real> of_weight(d_weight, (LMAX + 1) * C * C, parts);
   in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
     Pairs pairs(slots);
     std::vector<real> slope(TILE * K * C), turned(slots * KP), rows(slots * C);
@@ -1054,14 +1143,92 @@ extern "C" {
 extern const void *const scalewise_kernels[];
 const void *const scalewise_kernels[] = {
     reinterpret_cast<void *>(make_vectors),       reinterpret_cast<void *>(make_vectors_back),
-    reinterpret_cast<void *>(pair_energies),      reinterpret_cast<void *>(pair_energies_back),
-    reinterpret_cast<void *>(collect),            reinterpret_cast<void *>(collect_back),
-    reinterpret_cast<void *>(product),            reinterpret_cast<void *>(product_back),
-    reinterpret_cast<void *>(send),               reinterpret_cast<void *>(send_back),
+    reinterpret_cast<void *>(pair_energies),      reinterpret_cast<void *>(collect),
+    reinterpret_cast<void *>(collect_back),       reinterpret_cast<void *>(product),
+    reinterpret_cast<void *>(product_back),       reinterpret_cast<void *>(send),
+    reinterpret_cast<void *>(send_back),
 };
 }
 
 #else
+
+// ------------------------------------------------------------------------------------------------
+// networks of one layer without charges
+
+namespace {
+
+// energies [n], and the derivatives of their sum, with all that belongs to a tile of atoms in the
+// cache: of what is between the positions and the energies, nothing is written to memory
+void one_layer(int64_t n, int64_t slots, int64_t systems, const double *positions,
+               const double *cell, const int64_t *system, const int64_t *index,
+               const int32_t *shift, const bool *mask, const int64_t *types, const real *reach,
+               const real *radial, const real *scale, const real *table, const real *mix,
+               const real *first, const real *bias, const real *second, const real *second_bias,
+               const real *readout, int64_t kinds,
+               const real *coefficients, const real *rate, const real *strength,
+               const real *touch, real *energies, double *d_positions, double *d_cell)
+{
+  const auto first_t = transposed(first, H, INVARIANTS, H), second_t = transposed(second, H, H, H);
+  const auto mix_t = each_transposed(mix, LMAX + 1, C, 2 * C);
+  const int64_t parts = parts_of(n);
+  Sums<double> of_positions(d_positions, 3 * n, parts), of_cell(d_cell, 9 * systems, parts);
+  in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
+    const auto tile = std::make_unique<Tile>(), slope = std::make_unique<Tile>();
+    std::vector<Densities> near(TILE, Densities(slots));
+    Waves waves(slots);
+    DensitySlopes slopes(slots, waves.width);
+    PairPotential potential(waves.width);
+    std::vector<real> vectors(slots * 3), d_vectors(slots * 3);
+    std::vector<real> features(TILE * K * C), field(TILE * K * C), other(TILE * K * C);
+    std::vector<real> result(TILE * K * C), d_features(TILE * K * C), none(TILE * K * C, real(0));
+    std::vector<real> scalars(TILE * H), d_scalars(TILE * H), d_bias(TILE * H), factor(TILE);
+    std::vector<real> before_first(TILE * H), before_second(TILE * H);
+    for (int c = 0; c < TILE * H; c++) d_scalars[c] = readout[c % H];
+    double *to_positions = of_positions.of(part), *to_cell = of_cell.of(part);
+    for (int64_t start = begin; start < end; start += TILE) {
+      const int atoms = int(std::min<int64_t>(TILE, end - start));
+      for (int a = 0; a < atoms; a++) {
+        const int64_t i = start + a;
+        real *v = vectors.data();
+        vectors_of(i, slots, positions, cell, system, index, shift, mask, v);
+        near[a].gather(waves, slots, v, reach[i], radial, table, index + i * slots, true);
+        near[a].collect(scale + i * C, &features[a * K * C]);
+      }
+      product_of(0, atoms, *tile, features.data(), mix, first_t.data(), bias + start * H,
+                 second_t.data(), second_bias, scalars.data(), field.data(), other.data(),
+                 result.data(), before_first.data(), before_second.data(), factor.data());
+      product_back_of(0, atoms, *tile, *slope, d_scalars.data(), none.data(), none.data(),
+                      field.data(), other.data(), result.data(), before_first.data(),
+                      before_second.data(), factor.data(), mix_t.data(), first, second,
+                      d_features.data(), d_bias.data());
+      for (int a = 0; a < atoms; a++) {
+        const int64_t i = start + a;
+        const int64_t *neighbors = index + i * slots;
+        const Pairs &pairs = near[a].pairs;
+        slopes.back(near[a], &d_features[a * K * C], scale + i * C, table, neighbors,
+                    d_vectors.data(), nullptr, nullptr);
+        potential.evaluate(pairs, reach[i], types[i], types, neighbors, kinds, coefficients, rate,
+                           strength, touch);
+        real energy = 0;
+        for (int c = 0; c < H; c++) energy += readout[c] * scalars[a * H + c];
+        for (int j = 0; j < pairs.found; j++) {
+          const real along = real(0.5) * potential.by_distance[j];
+          real *to = &d_vectors[3 * pairs.slot[j]];
+          to[0] += along * pairs.x[j];
+          to[1] += along * pairs.y[j];
+          to[2] += along * pairs.z[j];
+          energy += real(0.5) * potential.energy[j];
+          add_slope(i, i * slots + pairs.slot[j], to, system, index, shift, to_positions, to_cell);
+        }
+        energies[i] = energy;
+      }
+    }
+  });
+  of_positions.add_up();
+  of_cell.add_up();
+}
+
+}  // namespace
 
 // ------------------------------------------------------------------------------------------------
 // tensors
@@ -1132,33 +1299,21 @@ AOTITorchError collect_back(AtenTensorHandle d_density, AtenTensorHandle vectors
 extern "C" {
 
 AOTITorchError aoti_torch_cpu_pair_energies(AtenTensorHandle vectors, AtenTensorHandle reach,
-                                            AtenTensorHandle first, AtenTensorHandle second,
+                                            AtenTensorHandle first, AtenTensorHandle types,
+                                            AtenTensorHandle index,
                                             AtenTensorHandle coefficients, AtenTensorHandle rate,
                                             AtenTensorHandle strength, AtenTensorHandle touch,
-                                            AtenTensorHandle *energies)
+                                            AtenTensorHandle *energies,
+                                            AtenTensorHandle *by_vectors,
+                                            AtenTensorHandle *by_reach)
 {
-  if (!contiguous({vectors, reach, first, second, coefficients, rate, strength, touch}))
-    return BAD;
-  const int64_t n = size(vectors, 0);
-  pair_energies(n, size(vectors, 1), data(vectors), data(reach), data<int64_t>(first),
-                data<int64_t>(second), size(rate, 0), data(coefficients), data(rate),
-                data(strength), data(touch), make({n}, energies));
-  return GOOD;
-}
-
-AOTITorchError aoti_torch_cpu_pair_energies_back(
-    AtenTensorHandle d_energies, AtenTensorHandle vectors, AtenTensorHandle reach,
-    AtenTensorHandle first, AtenTensorHandle second, AtenTensorHandle coefficients,
-    AtenTensorHandle rate, AtenTensorHandle strength, AtenTensorHandle touch,
-    AtenTensorHandle *d_vectors, AtenTensorHandle *d_reach)
-{
-  if (!contiguous({d_energies, vectors, reach, first, second, coefficients, rate, strength, touch}))
+  if (!contiguous({vectors, reach, first, types, index, coefficients, rate, strength, touch}))
     return BAD;
   const int64_t n = size(vectors, 0), slots = size(vectors, 1);
-  real *to_vectors = make({n, slots, 3}, d_vectors);
-  pair_energies_back(n, slots, data(d_energies), data(vectors), data(reach), data<int64_t>(first),
-                     data<int64_t>(second), size(rate, 0), data(coefficients), data(rate),
-                     data(strength), data(touch), to_vectors, make({n}, d_reach));
+  real *to_energies = make({n}, energies), *to_vectors = make({n, slots, 3}, by_vectors);
+  pair_energies(n, slots, data(vectors), data(reach), data<int64_t>(first), data<int64_t>(types),
+                data<int64_t>(index), size(rate, 0), data(coefficients), data(rate),
+                data(strength), data(touch), to_energies, to_vectors, make({n}, by_reach));
   return GOOD;
 }
 
@@ -1188,6 +1343,34 @@ AOTITorchError aoti_torch_cpu_vectors_back(AtenTensorHandle d_vectors, AtenTenso
   make_vectors_back(n, size(index, 1), atoms, systems, data(d_vectors), data<int64_t>(system),
                     data<int64_t>(index), size(shift, 0) ? data<int32_t>(shift) : nullptr,
                     data<bool>(mask), to_positions, to_cell);
+  return GOOD;
+}
+
+AOTITorchError aoti_torch_cpu_one_layer(
+    AtenTensorHandle positions, AtenTensorHandle cell, AtenTensorHandle system,
+    AtenTensorHandle index, AtenTensorHandle shift, AtenTensorHandle mask, AtenTensorHandle types,
+    AtenTensorHandle reach, AtenTensorHandle radial, AtenTensorHandle scale,
+    AtenTensorHandle table, AtenTensorHandle mix, AtenTensorHandle first, AtenTensorHandle bias,
+    AtenTensorHandle second, AtenTensorHandle second_bias, AtenTensorHandle readout,
+    AtenTensorHandle coefficients, AtenTensorHandle rate, AtenTensorHandle strength,
+    AtenTensorHandle touch, AtenTensorHandle *energies, AtenTensorHandle *d_positions,
+    AtenTensorHandle *d_cell)
+{
+  if (!contiguous({positions, cell, system, index, shift, mask, types, reach, radial, scale, table,
+                   mix, first, bias, second, second_bias, readout, coefficients, rate, strength,
+                   touch}))
+    return BAD;
+  const int64_t n = size(index, 0), systems = size(cell, 0);
+  if (size(positions, 0) != n) return BAD;
+  double *to_positions = make<double>({n, 3}, d_positions);
+  double *to_cell = make<double>({systems, 3, 3}, d_cell);
+  one_layer(n, size(index, 1), systems, data<double>(positions), data<double>(cell),
+            data<int64_t>(system), data<int64_t>(index),
+            size(shift, 0) ? data<int32_t>(shift) : nullptr, data<bool>(mask),
+            data<int64_t>(types), data(reach), data(radial), data(scale), data(table), data(mix),
+            data(first), data(bias), data(second), data(second_bias), data(readout),
+            size(rate, 0), data(coefficients), data(rate), data(strength), data(touch),
+            make({n}, energies), to_positions, to_cell);
   return GOOD;
 }
 
@@ -1272,7 +1455,7 @@ AOTITorchError aoti_torch_cpu_collect_weights_back(
   const int64_t functions = size(radial, 0);
   real *to_radial = make({functions, B, C}, d_radial), *to_scale = make({n, C}, d_scale);
   collect_back(n, slots, data(d_density), data(vectors), data(reach), data(radial),
-               functions == 1, data(scale), data(table), rows, rows == n * slots,
+               functions == 1, data(scale), data(table), rows, rows == n * slots && slots > 1,
                data<int64_t>(index), nullptr, nullptr, to_radial, to_scale,
                make({rows, C}, d_table));
   return GOOD;

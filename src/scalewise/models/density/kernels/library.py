@@ -29,7 +29,6 @@ FUNCTIONS: Final = (
     "make_vectors",
     "make_vectors_back",
     "pair_energies",
-    "pair_energies_back",
     "collect",
     "collect_back",
     "product",
@@ -121,30 +120,21 @@ class Library:
         return d_positions, d_cell
 
     def pair_energies(
-        self, vectors: Tensor, reach: Tensor, first: Tensor, second: Tensor, *tables: Tensor
-    ) -> Tensor:
-        """See :func:`scalewise.models.density.kernels.operations.pair_energies`."""
-        found = torch.empty_like(reach)
-        kinds = tables[1].shape[0]
-        self._call(
-            "pair_energies", *second.shape, vectors, reach, first, second, kinds, *tables, found
-        )
-        return found
-
-    def pair_energies_back(
         self,
-        d_energies: Tensor,
         vectors: Tensor,
         reach: Tensor,
         first: Tensor,
-        second: Tensor,
+        types: Tensor,
+        index: Tensor,
         *tables: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Derivatives by vectors and reach."""
-        found = torch.empty_like(vectors), torch.empty_like(reach)
-        kinds = tables[1].shape[0]
-        given = (d_energies, vectors, reach, first, second)
-        self._call("pair_energies_back", *second.shape, *given, kinds, *tables, *found)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies, and their derivatives by vectors and reach.
+
+        See :func:`scalewise.models.density.kernels.operations.pair_energies`.
+        """
+        found = torch.empty_like(reach), torch.empty_like(vectors), torch.empty_like(reach)
+        given = (vectors, reach, first, types, index, tables[1].shape[0])
+        self._call("pair_energies", *index.shape, *given, *tables, *found)
         return found
 
     def collect(
@@ -198,7 +188,7 @@ class Library:
     ) -> None:
         vectors, reach, radial, scale, table, index = given
         rows = table.shape[0]
-        shared, own = radial.shape[0] == 1, rows == index.numel()
+        shared, own = radial.shape[0] == 1, rows == index.numel() and index.shape[1] > 1
         self._call(
             "collect_back",
             *index.shape,

@@ -24,11 +24,13 @@ SCHEMAS: Final = {
     "Tensor mask, Tensor example) -> Tensor",
     "vectors_back": "(Tensor d_vectors, Tensor positions, Tensor cell, Tensor system, "
     "Tensor index, Tensor shift, Tensor mask) -> (Tensor, Tensor)",
-    "pair_energies": "(Tensor vectors, Tensor reach, Tensor first, Tensor second, "
-    "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> Tensor",
-    "pair_energies_back": "(Tensor d_energies, Tensor vectors, Tensor reach, Tensor first, "
-    "Tensor second, Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> "
-    "(Tensor, Tensor)",
+    "pair_energies": "(Tensor vectors, Tensor reach, Tensor first, Tensor types, Tensor index, "
+    "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> (Tensor, Tensor, Tensor)",
+    "one_layer": "(Tensor positions, Tensor cell, Tensor system, Tensor index, Tensor shift, "
+    "Tensor mask, Tensor types, Tensor reach, Tensor radial, Tensor scale, Tensor table, "
+    "Tensor mix, Tensor first, Tensor bias, Tensor second, Tensor second_bias, Tensor readout, "
+    "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> "
+    "(Tensor, Tensor, Tensor)",
     "collect": "(Tensor vectors, Tensor reach, Tensor radial, Tensor scale, Tensor table, "
     "Tensor index, int components) -> Tensor",
     "collect_messages_back": "(Tensor d_density, Tensor vectors, Tensor reach, Tensor radial, "
@@ -98,7 +100,8 @@ def pair_energies(
     vectors: Tensor,
     reach: Tensor,
     first: Tensor,
-    second: Tensor,
+    types: Tensor,
+    index: Tensor,
     coefficients: Tensor,
     nuclei: tuple[Tensor, Tensor, Tensor],
 ) -> Tensor:
@@ -108,14 +111,16 @@ def pair_energies(
     ----------
     vectors, reach
         As for :func:`collect`; ``reach`` is at most the potential's own cutoff.
-    first, second
-        Elements of the atoms [n] and of their neighbors [n, s].
+    first, types
+        Elements of the atoms that have lists [n], and of all [atoms].
+    index
+        The neighbors [n, s].
     coefficients, nuclei
         Of :class:`scalewise.models.density.pair_baseline.PairBaseline`, for each pair of elements
         [kinds, kinds, ...]; no weights.
     """
-    given = (vectors, reach, first, second, coefficients, *nuclei)
-    found: Tensor = _PAIR_ENERGIES(*(t.contiguous() for t in given))
+    given = (vectors, reach, first, types, index, coefficients, *nuclei)
+    found: Tensor = _PAIR_ENERGIES(*(t.contiguous() for t in given))[0]
     return found
 
 
@@ -190,6 +195,36 @@ def send(
     given = (features, weight, scalars, vectors, longest)
     found: Tensor = _SEND(*(t.contiguous() for t in given))[0]
     return found
+
+
+def one_layer(positions: Tensor, cell: Tensor, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Energies of a network of one layer [n], and the derivatives of their sum.
+
+    That is, :func:`vectors`, :func:`collect`, :func:`product` and :func:`pair_energies` in one
+    pass, for programs alone. It gives the derivatives by positions [n, 3] and cell [systems, 3, 3],
+    and has none itself.
+
+    Parameters
+    ----------
+    positions, cell
+        As for :func:`vectors`; every atom has a list.
+    given
+        ``system``, ``index``, ``shift`` and ``mask`` of :func:`vectors`; ``types`` [n]; ``reach``,
+        ``radial`` (of all atoms), ``scale`` and ``table`` (a row for each atom) of
+        :func:`collect`; ``mix``, ``first``, ``bias``, ``second`` and ``second_bias`` of
+        :func:`product`; ``readout`` [h], by which scalars are multiplied; ``coefficients`` and
+        three more of :func:`pair_energies`, whose reach is the same.
+    """
+    found: tuple[Tensor, Tensor, Tensor] = kernels().one_layer(
+        *(t.contiguous() for t in (positions, cell, *given))
+    )
+    return found
+
+
+def _one_layer_shapes(
+    positions: Tensor, cell: Tensor, *given: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(given[5]), _like(positions), _like(cell)
 
 
 def _vectors_shapes(
@@ -306,20 +341,16 @@ def _like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
 
 
-def _pair_energies_shapes(vectors: Tensor, reach: Tensor, *rest: Tensor) -> Tensor:
-    return _like(reach)
-
-
-def _pair_energies_back_shapes(
-    d_energies: Tensor, vectors: Tensor, reach: Tensor, *rest: Tensor
-) -> tuple[Tensor, Tensor]:
-    return _like(vectors), _like(reach)
+def _pair_energies_shapes(
+    vectors: Tensor, reach: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(reach), _like(vectors), _like(reach)
 
 
 _SHAPES: Final[dict[str, Callable[..., Any]]] = {
     "vectors": _vectors_shapes,
     "pair_energies": _pair_energies_shapes,
-    "pair_energies_back": _pair_energies_back_shapes,
+    "one_layer": _one_layer_shapes,
     "vectors_back": _vectors_back_shapes,
     "collect": _collect_shapes,
     "collect_elements_back": _collect_elements_back_shapes,
@@ -384,8 +415,9 @@ def _vectors_slopes(run: Any, slopes: list[Tensor], kept: _Kept, _: _Asked) -> _
 
 
 def _pair_energies_slopes(run: Any, slopes: list[Tensor], kept: _Kept, _: _Asked) -> _Slopes:
-    d_vectors, d_reach = run.pair_energies_back(*slopes, *kept)
-    return d_vectors, d_reach, *[None] * 6
+    by_vectors, by_reach = kept
+    (slope,) = slopes
+    return slope[:, None, None] * by_vectors, slope * by_reach, *[None] * 7
 
 
 def _collect_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) -> _Slopes:
@@ -422,7 +454,7 @@ def _send_slopes(run: Any, slopes: list[Tensor], kept: _Kept, asked: _Asked) -> 
 
 _VECTORS: Final = _differentiable("vectors", lambda inputs, _: inputs[:-1], _vectors_slopes)
 _PAIR_ENERGIES: Final = _differentiable(
-    "pair_energies", lambda inputs, _: inputs, _pair_energies_slopes
+    "pair_energies", lambda _, output: output[1:], _pair_energies_slopes
 )
 _COLLECT: Final = _differentiable("collect", lambda inputs, _: inputs[:-1], _collect_slopes)
 _PRODUCT: Final = _differentiable(

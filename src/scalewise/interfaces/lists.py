@@ -93,14 +93,15 @@ def still_hold(listed: Structure, frame: Structure, cutoff: float, skin: float) 
     )
     if not same or not np.isfinite(frame.cell).all():
         return False
-    change = np.eye(3)
+    before, stretch = listed.positions, 1.0
     if frame.pbc.any() and not np.array_equal(listed.cell, frame.cell):
-        before, now = listed.cell[frame.pbc], frame.cell[frame.pbc]
-        change += np.linalg.pinv(before) @ (now - before)
+        old, new = listed.cell[frame.pbc], frame.cell[frame.pbc]
+        change = np.eye(3) + np.linalg.pinv(old) @ (new - old)
         if not 0.5 < float(np.linalg.det(change)) < 2.0:
             return False
-    apart = frame.positions - listed.positions @ change
+        before = before @ change
+        stretch = max(stretch, float(np.linalg.norm(np.linalg.inv(change), ord=2)))
+    apart = frame.positions - before
     apart -= apart.mean(axis=0)
     farthest = float(np.sqrt((apart * apart).sum(axis=1).max(initial=0.0)))
-    stretch = max(1.0, 1.0 / float(np.linalg.svd(change, compute_uv=False).min()))
     return (cutoff + 2.0 * farthest) * stretch < cutoff + skin

@@ -29,13 +29,14 @@ from scalewise.core.jobs import run_jobs
 from scalewise.training.run import train_in
 
 DATA = Path(__file__).parents[2] / "shared/data"
-#: File, and frames of a step.
+#: File, frames of a step, and the frame key of the roles.
 SETS = {
-    "aspirin": ("rmd17/aspirin.extxyz", 3),
-    "ethanol": ("rmd17/ethanol.extxyz", 7),
-    "acetylacetone": ("acetylacetone/all.extxyz", 4),
-    "silicon": ("mlearn/Si.extxyz", 2),
-    "lithium": ("mlearn/Li.extxyz", 2),
+    "aspirin": ("rmd17/aspirin.extxyz", 3, "split"),
+    "ethanol": ("rmd17/ethanol.extxyz", 7, "split"),
+    "acetylacetone": ("acetylacetone/all.extxyz", 4, "split"),
+    "silicon": ("mlearn/Si.extxyz", 2, "split"),
+    "lithium": ("mlearn/Li.extxyz", 2, "split"),
+    "salt": ("nacl_water_revpbe0d3/all.extxyz", 1, "suggested_split"),
 }
 FRAMES = (50, 100, 200)
 #: Shares of the steps.
@@ -59,8 +60,9 @@ class Job:
 
 def read(job: Job) -> tuple[list[sw.Structure], sw.Split]:
     """Frames, and roles of which only so many, drawn at random, are trained on."""
-    structures = sw.read_structures(DATA / SETS[job.name][0])
-    split = sw.make_split(structures, role_key="split")
+    file, _, key = SETS[job.name]
+    structures = sw.read_structures(DATA / file)
+    split = sw.make_split(structures, role_key=key)
     if job.frames is None:
         return structures, split
     train = split.members("train")
@@ -78,7 +80,6 @@ def do(out: Path, job: Job) -> str:
         steps=job.steps,
         batch_size=SETS[job.name][1],
         validations=4,
-        compile="never",
         device="cpu",
     )
     train_in(structures, split, settings, out / job.folder)

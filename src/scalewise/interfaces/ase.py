@@ -129,6 +129,8 @@ class ScalewiseCalculator(Calculator):
         """
         with self._lock:
             frame = Structure.from_ase(atoms)
+            if not len(frame.numbers):
+                return np.zeros((0, 3))
             found = self.potential.evaluate_graph(self._lists(frame), frame.positions, self.scale)
             forces = found.forces.double().cpu().numpy()
             if not np.isfinite(forces).all():

@@ -71,6 +71,13 @@ class CompositionModel:
         """Energy of a composition, eV."""
         return float(count(numbers, self.elements) @ self.energies)
 
+    def energies_of(self, numbers: Int[np.ndarray, " atoms"]) -> Float[np.ndarray, " atoms"]:
+        """Energy of each atom, eV; not a number where its element is none of these."""
+        table = np.full(len(chemical_symbols), np.nan)
+        table[list(self.elements)] = self.energies
+        found: np.ndarray = table[numbers]
+        return found
+
     def spans(self, numbers: Int[np.ndarray, " atoms"]) -> bool:
         """Whether the fitted compositions determine the energy of this one."""
         counts = count(numbers, self.elements).astype(float)

@@ -377,9 +377,7 @@ class Potential:
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
         smeared = float(found.energy.double().sum()) - float(own.sum())
-        base = self.composition
-        kinds = np.searchsorted(base.elements, frame.numbers)
-        energies = own + smeared / max(n, 1) + np.asarray(base.energies)[kinds]
+        energies = own + smeared / max(n, 1) + self.composition.energies_of(frame.numbers)
         stress = None
         if frame.volume is not None:
             stress = found.virial[0].double().cpu().numpy() / frame.volume

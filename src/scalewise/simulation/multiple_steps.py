@@ -23,6 +23,9 @@ from ase import units
 from ase.md.bussi import Bussi
 from ase.md.md import MolecularDynamics
 
+from scalewise.data.charges import total_charge
+from scalewise.data.structure import Structure
+
 #: Forces of atoms, eV/Å [atoms, 3].
 Forces = Callable[[ase.Atoms], np.ndarray]
 
@@ -35,7 +38,7 @@ class InnerSteps:
     atoms
         With the whole potential as their calculator.
     inner
-        Forces of the inner potential.
+        Function that returns the forces of the inner potential, eV/Å [atoms, 3], of such atoms.
     number
         Inner steps in each outer step.
     friction
@@ -60,7 +63,7 @@ class InnerSteps:
         self.atoms, self.inner, self.number = atoms, inner, number
         self.friction, self.kelvin, self.random = friction, kelvin, random
         self.masses = atoms.get_masses()[:, None]
-        self._known: tuple[np.ndarray, ...] | None = None
+        self._known: tuple[Structure, Any, np.ndarray, np.ndarray] | None = None
 
     def go(self, step: float) -> None:
         """Make one step; the center of mass stays where it is."""
@@ -100,9 +103,8 @@ class InnerSteps:
     def _forces(self) -> tuple[np.ndarray, np.ndarray]:
         """Fast and slow forces at the start of a step, which are mostly those at the last end."""
         if self._known is not None:
-            positions, cell, fast, slow = self._known
-            same = np.array_equal(positions, self.atoms.positions)
-            if same and np.array_equal(cell, self.atoms.cell.array):
+            frame, calculator, fast, slow = self._known
+            if calculator is self.atoms.calc and _same(frame, Structure.from_ase(self.atoms)):
                 return fast, slow
         fast = self.inner(self.atoms)
         return fast, self._slow(fast)
@@ -110,8 +112,16 @@ class InnerSteps:
     def _slow(self, fast: np.ndarray) -> np.ndarray:
         atoms = self.atoms
         slow = np.asarray(atoms.calc.get_property("forces", atoms), dtype=float) - fast
-        self._known = (atoms.positions.copy(), atoms.cell.array.copy(), fast, slow)
+        self._known = (Structure.from_ase(atoms), atoms.calc, fast, slow)
         return slow
+
+
+def _same(one: Structure, other: Structure) -> bool:
+    """Whether all that forces depend on is the same."""
+    names = ("positions", "cell", "numbers", "pbc")
+    return total_charge(one) == total_charge(other) and all(
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in names
+    )
 
 
 class TwoStepVerlet(MolecularDynamics):

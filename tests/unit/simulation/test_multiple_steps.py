@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,31 @@ def test_what_is_all_fast_or_all_slow_is_velocity_verlet(inner: Calculator, step
         respa.step()
     np.testing.assert_allclose(two.positions, one.positions, atol=1e-9)
     np.testing.assert_allclose(two.get_momenta(), one.get_momenta(), atol=1e-9)
+
+
+@pytest.mark.parametrize("what", ["positions", "cell", "numbers", "pbc", "charge", "calculator"])
+def test_forces_are_found_anew_where_anything_changed(what: str) -> None:
+    """Forces are kept from the end of a step to the start of the next one."""
+    changes: dict[str, Callable[[ase.Atoms], object]] = {
+        "positions": lambda atoms: atoms.rattle(0.01),
+        "cell": lambda atoms: atoms.set_cell(1.01 * atoms.cell.array),
+        "numbers": lambda atoms: atoms.set_atomic_numbers([47] * len(atoms)),
+        "pbc": lambda atoms: atoms.set_pbc(False),
+        "charge": lambda atoms: atoms.info.update(charge=1.0),
+        "calculator": lambda atoms: setattr(atoms, "calc", EMT()),
+    }
+    asked = []
+    atoms = copper()
+    steps = InnerSteps(atoms, lambda given: asked.append(1) or EMT().get_forces(given), 2)
+    steps.go(1.0 * units.fs)
+    steps.go(1.0 * units.fs)
+    assert len(asked) == 1 + 2 + 2
+    changes[what](atoms)
+    steps.go(1.0 * units.fs)
+    assert len(asked) == 5 + 1 + 2
+    steps.forget()
+    steps.go(1.0 * units.fs)
+    assert len(asked) == 8 + 1 + 2
 
 
 class Part(EMT):

@@ -27,7 +27,7 @@ def suits(network: object) -> bool:
 def energies_and_slopes(
     network: DensityNetwork, graph: Graph, positions: Tensor, cell: Tensor, cutoffs: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Energies, eV [atoms], and derivatives of their sum by positions and cell, eV/Å.
+    """Energies, eV [atoms], their derivatives by positions, eV/Å, and by a strain, eV [3, 3].
 
     The same as :meth:`DensityNetwork.forward` and its derivatives, in a program that has kernels.
     """
@@ -36,15 +36,15 @@ def energies_and_slopes(
     assert isinstance(readout, nn.Linear)
     assert pair is not None
     types = graph.atom_types
-    energies, d_positions, d_cell = operations.one_layer(
+    energies, d_positions, d_strain = operations.one_layer(
         positions,
         cell,
+        cutoffs,
         graph.system_index,
         graph.neighbor_index,
         listed_shifts(graph),
         graph.mask,
         types,
-        cutoffs,
         network.radial[0][None],
         network.centre[0][types] / math.sqrt(TYPICAL_NEIGHBOURS),
         network.source[types],
@@ -57,4 +57,4 @@ def energies_and_slopes(
         pair.coefficients,
         *pair.tables(),
     )
-    return energies + network.energy_scale * readout.bias, d_positions, d_cell
+    return energies + network.energy_scale * readout.bias, d_positions, d_strain

@@ -165,12 +165,9 @@ class WholeModule(Module):
         graph, positions = self.graph(given), given.positions
         scale = self.scale(given, graph)
         assert isinstance(scale, ResolvedScale)
-        energies, by_positions, by_cell = one_layer.energies_and_slopes(
+        energies, by_positions, virial = one_layer.energies_and_slopes(
             self.network, graph, positions, graph.cell, scale.cutoffs
         )
-        # the derivative by a strain e, with which positions and cell are r + r e^T and h + h e^T
-        virial = by_positions.transpose(0, 1) @ positions
-        virial = virial + by_cell[0].transpose(0, 1) @ graph.cell[0]
         none, dtype = torch.zeros_like(energies), energies.dtype
         forces = -by_positions.to(dtype)
         return energies, none[:1], forces, virial.to(dtype)[None], none, scale.cutoffs

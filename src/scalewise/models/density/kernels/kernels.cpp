@@ -148,6 +148,13 @@ int64_t parts_of(int64_t n)
 #endif
 }
 
+// where a part begins: parts have whole tiles, so that rounding does not depend on their number
+int64_t bound(int64_t part, int64_t n, int64_t parts)
+{
+  const int64_t tiles = (n + TILE - 1) / TILE;
+  return std::min<int64_t>(n, part * tiles / parts * TILE);
+}
+
 template <class Work> void in_parts(int64_t n, int64_t parts, const Work &work)
 {
   if (parts == 1) {
@@ -155,7 +162,8 @@ template <class Work> void in_parts(int64_t n, int64_t parts, const Work &work)
     return;
   }
 #pragma omp parallel for num_threads(int(parts)) schedule(static)
-  for (int64_t part = 0; part < parts; part++) work(part, part * n / parts, (part + 1) * n / parts);
+  for (int64_t part = 0; part < parts; part++)
+    work(part, bound(part, n, parts), bound(part + 1, n, parts));
 }
 
 template <class Work> void in_parts(int64_t n, const Work &work)
@@ -180,7 +188,11 @@ template <class Number> class Sums {
 
   void add_up()
   {
-    for (size_t i = 0; i < others.size(); i++) to[int64_t(i) % size] += others[i];
+    if (others.empty()) return;
+    in_parts(size, parts_of(size / 64), [&](int64_t, int64_t begin, int64_t end) {
+      for (const Number *from = others.data(); from != others.data() + others.size(); from += size)
+        for (int64_t i = begin; i < end; i++) to[i] += from[i];
+    });
   }
 
  private:
@@ -521,19 +533,13 @@ void make_vectors(int64_t n, int64_t slots, const double *positions, const doubl
     vectors_of(i, slots, positions, cell, system, index, shift, mask, vectors + 3 * slots * i);
 }
 
-// what the derivative by the vector of a pair p of atom i adds to those by positions and cell
-inline void add_slope(int64_t i, int64_t p, const real *slope, const int64_t *system,
-                      const int64_t *index, const int32_t *shift, double *d_positions,
-                      double *d_cell)
+// what the derivative by the vector of a pair p of atom i adds to that by positions
+inline void add_slope(int64_t i, int64_t p, const real *slope, const int64_t *index,
+                      double *d_positions)
 {
-  const bool elsewhere = shift && crosses(shift + 3 * p);
   for (int axis = 0; axis < 3; axis++) {
-    const double d = slope[axis];
-    d_positions[3 * index[p] + axis] += d;
-    d_positions[3 * i + axis] -= d;
-    if (elsewhere)
-      for (int row = 0; row < 3; row++)
-        d_cell[9 * system[i] + 3 * row + axis] += shift[3 * p + row] * d;
+    d_positions[3 * index[p] + axis] += slope[axis];
+    d_positions[3 * i + axis] -= slope[axis];
   }
 }
 
@@ -547,7 +553,11 @@ void make_vectors_back(int64_t n, int64_t slots, int64_t atoms, int64_t systems,
     for (int64_t p = i * slots; p < (i + 1) * slots; p++) {
       const real *slope = d_vectors + 3 * p;
       if (!mask[p] || (slope[0] == 0 && slope[1] == 0 && slope[2] == 0)) continue;
-      add_slope(i, p, slope, system, index, shift, d_positions, d_cell);
+      add_slope(i, p, slope, index, d_positions);
+      if (!shift || !crosses(shift + 3 * p)) continue;
+      for (int row = 0; row < 3; row++)
+        for (int axis = 0; axis < 3; axis++)
+          d_cell[9 * system[i] + 3 * row + axis] += shift[3 * p + row] * double(slope[axis]);
     }
 }
 
@@ -799,8 +809,7 @@ struct Waves {
 
 // ------------------------------------------------------------------------------------------------
 // pair potential: vectors [n, slots, 3], reach [n], first [n], types [atoms], index [n, slots],
-// coefficients
-// [kinds, kinds, PAIR_BESSEL], rate, strength and touch [kinds, kinds]
+// coefficients [kinds, kinds, PAIR_BESSEL], rate, strength and touch [kinds, kinds]
 
 // energies of the pairs of an atom, and their derivatives by distance and by reach, in lists
 struct PairPotential {
@@ -970,8 +979,10 @@ struct DensitySlopes {
   {
   }
 
-  // by the rows, which are added to, and by scale; those of each pair by its radial function stay
-  // in d_product. With vectors, by these and by the reach, which is returned.
+  // Derivatives by the rows, which are added to, and by scale are found if they are asked for; those
+  // of each pair by its radial function stay in d_product. With d_vectors, for which the densities
+  // were gathered with slopes, those by the vectors of all pairs that are near are written there,
+  // and that by the reach is returned; slopes of the pairs are overwritten.
   real back(Densities &near, const real *slope, const real *factor, const real *table,
             const int64_t *index, real *d_vectors, real *d_scale, real *to_table)
   {
@@ -1157,22 +1168,25 @@ const void *const scalewise_kernels[] = {
 
 namespace {
 
-// energies [n], and the derivatives of their sum, with all that belongs to a tile of atoms in the
-// cache: of what is between the positions and the energies, nothing is written to memory
-void one_layer(int64_t n, int64_t slots, int64_t systems, const double *positions,
+// energies [n], and the derivatives of their sum by positions and by a strain [3, 3], with all that
+// belongs to a tile of atoms in the cache. The pair potential reaches as far as the densities.
+void one_layer(int64_t n, int64_t slots, const double *positions,
                const double *cell, const int64_t *system, const int64_t *index,
                const int32_t *shift, const bool *mask, const int64_t *types, const real *reach,
                const real *radial, const real *scale, const real *table, const real *mix,
                const real *first, const real *bias, const real *second, const real *second_bias,
                const real *readout, int64_t kinds,
                const real *coefficients, const real *rate, const real *strength,
-               const real *touch, real *energies, double *d_positions, double *d_cell)
+               const real *touch, real *energies, double *d_positions, double *d_strain)
 {
   const auto first_t = transposed(first, H, INVARIANTS, H), second_t = transposed(second, H, H, H);
   const auto mix_t = each_transposed(mix, LMAX + 1, C, 2 * C);
   const int64_t parts = parts_of(n);
-  Sums<double> of_positions(d_positions, 3 * n, parts), of_cell(d_cell, 9 * systems, parts);
-  in_parts(n, parts, [&](int64_t part, int64_t begin, int64_t end) {
+  // several threads leave what they find, which is added up as one would, to the last digit
+  std::vector<real> slopes_of(parts > 1 ? n * slots * 3 : 0, real(0));
+  std::vector<double> strains(9 * n, 0.0);
+  std::fill_n(d_positions, 3 * n, 0.0);
+  in_parts(n, parts, [&](int64_t, int64_t begin, int64_t end) {
     const auto tile = std::make_unique<Tile>(), slope = std::make_unique<Tile>();
     std::vector<Densities> near(TILE, Densities(slots));
     Waves waves(slots);
@@ -1184,7 +1198,6 @@ void one_layer(int64_t n, int64_t slots, int64_t systems, const double *position
     std::vector<real> scalars(TILE * H), d_scalars(TILE * H), d_bias(TILE * H), factor(TILE);
     std::vector<real> before_first(TILE * H), before_second(TILE * H);
     for (int c = 0; c < TILE * H; c++) d_scalars[c] = readout[c % H];
-    double *to_positions = of_positions.of(part), *to_cell = of_cell.of(part);
     for (int64_t start = begin; start < end; start += TILE) {
       const int atoms = int(std::min<int64_t>(TILE, end - start));
       for (int a = 0; a < atoms; a++) {
@@ -1205,27 +1218,39 @@ void one_layer(int64_t n, int64_t slots, int64_t systems, const double *position
         const int64_t i = start + a;
         const int64_t *neighbors = index + i * slots;
         const Pairs &pairs = near[a].pairs;
-        slopes.back(near[a], &d_features[a * K * C], scale + i * C, table, neighbors,
-                    d_vectors.data(), nullptr, nullptr);
+        real *own = parts > 1 ? &slopes_of[i * slots * 3] : d_vectors.data();
+        slopes.back(near[a], &d_features[a * K * C], scale + i * C, table, neighbors, own, nullptr,
+                    nullptr);
         potential.evaluate(pairs, reach[i], types[i], types, neighbors, kinds, coefficients, rate,
                            strength, touch);
         real energy = 0;
         for (int c = 0; c < H; c++) energy += readout[c] * scalars[a * H + c];
         for (int j = 0; j < pairs.found; j++) {
           const real along = real(0.5) * potential.by_distance[j];
-          real *to = &d_vectors[3 * pairs.slot[j]];
+          real *to = own + 3 * pairs.slot[j];
           to[0] += along * pairs.x[j];
           to[1] += along * pairs.y[j];
           to[2] += along * pairs.z[j];
           energy += real(0.5) * potential.energy[j];
-          add_slope(i, i * slots + pairs.slot[j], to, system, index, shift, to_positions, to_cell);
+          if (parts == 1) add_slope(i, i * slots + pairs.slot[j], to, index, d_positions);
+          const real r = pairs.distance[j];
+          const real apart[3] = {r * pairs.x[j], r * pairs.y[j], r * pairs.z[j]};
+          for (int row = 0; row < 3; row++)
+            for (int axis = 0; axis < 3; axis++)
+              strains[9 * i + 3 * row + axis] += to[row] * apart[axis];
         }
         energies[i] = energy;
       }
     }
   });
-  of_positions.add_up();
-  of_cell.add_up();
+  for (int64_t p = 0; p < int64_t(slopes_of.size()) / 3; p++) {
+    const real *slope = &slopes_of[3 * p];
+    if (slope[0] != 0 || slope[1] != 0 || slope[2] != 0)
+      add_slope(p / slots, p, slope, index, d_positions);
+  }
+  std::fill_n(d_strain, 9, 0.0);
+  for (int64_t i = 0; i < n; i++)
+    for (int k = 0; k < 9; k++) d_strain[k] += strains[9 * i + k];
 }
 
 }  // namespace
@@ -1347,30 +1372,30 @@ AOTITorchError aoti_torch_cpu_vectors_back(AtenTensorHandle d_vectors, AtenTenso
 }
 
 AOTITorchError aoti_torch_cpu_one_layer(
-    AtenTensorHandle positions, AtenTensorHandle cell, AtenTensorHandle system,
-    AtenTensorHandle index, AtenTensorHandle shift, AtenTensorHandle mask, AtenTensorHandle types,
-    AtenTensorHandle reach, AtenTensorHandle radial, AtenTensorHandle scale,
+    AtenTensorHandle positions, AtenTensorHandle cell, AtenTensorHandle reach,
+    AtenTensorHandle system, AtenTensorHandle index, AtenTensorHandle shift,
+    AtenTensorHandle mask, AtenTensorHandle types, AtenTensorHandle radial, AtenTensorHandle scale,
     AtenTensorHandle table, AtenTensorHandle mix, AtenTensorHandle first, AtenTensorHandle bias,
     AtenTensorHandle second, AtenTensorHandle second_bias, AtenTensorHandle readout,
     AtenTensorHandle coefficients, AtenTensorHandle rate, AtenTensorHandle strength,
     AtenTensorHandle touch, AtenTensorHandle *energies, AtenTensorHandle *d_positions,
-    AtenTensorHandle *d_cell)
+    AtenTensorHandle *d_strain)
 {
   if (!contiguous({positions, cell, system, index, shift, mask, types, reach, radial, scale, table,
                    mix, first, bias, second, second_bias, readout, coefficients, rate, strength,
                    touch}))
     return BAD;
-  const int64_t n = size(index, 0), systems = size(cell, 0);
+  const int64_t n = size(index, 0);
   if (size(positions, 0) != n) return BAD;
   double *to_positions = make<double>({n, 3}, d_positions);
-  double *to_cell = make<double>({systems, 3, 3}, d_cell);
-  one_layer(n, size(index, 1), systems, data<double>(positions), data<double>(cell),
+  double *to_strain = make<double>({3, 3}, d_strain);
+  one_layer(n, size(index, 1), data<double>(positions), data<double>(cell),
             data<int64_t>(system), data<int64_t>(index),
             size(shift, 0) ? data<int32_t>(shift) : nullptr, data<bool>(mask),
             data<int64_t>(types), data(reach), data(radial), data(scale), data(table), data(mix),
             data(first), data(bias), data(second), data(second_bias), data(readout),
             size(rate, 0), data(coefficients), data(rate), data(strength), data(touch),
-            make({n}, energies), to_positions, to_cell);
+            make({n}, energies), to_positions, to_strain);
   return GOOD;
 }
 
@@ -1455,7 +1480,7 @@ AOTITorchError aoti_torch_cpu_collect_weights_back(
   const int64_t functions = size(radial, 0);
   real *to_radial = make({functions, B, C}, d_radial), *to_scale = make({n, C}, d_scale);
   collect_back(n, slots, data(d_density), data(vectors), data(reach), data(radial),
-               functions == 1, data(scale), data(table), rows, rows == n * slots && slots > 1,
+               functions == 1, data(scale), data(table), rows, rows == n * slots,
                data<int64_t>(index), nullptr, nullptr, to_radial, to_scale,
                make({rows, C}, d_table));
   return GOOD;

@@ -188,7 +188,8 @@ class Library:
     ) -> None:
         vectors, reach, radial, scale, table, index = given
         rows = table.shape[0]
-        shared, own = radial.shape[0] == 1, rows == index.numel() and index.shape[1] > 1
+        # there are as many messages as pairs; elements have a row for each atom
+        shared, own = radial.shape[0] == 1, rows == index.numel()
         self._call(
             "collect_back",
             *index.shape,

@@ -1,11 +1,11 @@
 r"""The products of the density network as operations that kernels compute.
 
 With kernels (:func:`scalewise.models.compiler.with_kernels`), the network calls these operations in
-place of the same functions in PyTorch, which are the reference. They have first derivatives alone:
-by positions, or by weights. ``kernels.cpp`` computes them, in compiled programs, which have those
-by positions, or in a :class:`scalewise.models.density.kernels.library.Library`. Shapes have n
-atoms, s neighbors, c channels, h hidden, b Bessel functions, and k = (l_max+1)² components of a
-function on the sphere.
+place of the same functions in PyTorch, which are the reference. They have first derivatives alone,
+by positions or by weights; :func:`one_layer` gives those itself. ``kernels.cpp`` computes them, in
+compiled programs, which have those by positions, or in a
+:class:`scalewise.models.density.kernels.library.Library`. Shapes have n atoms, s neighbors, c
+channels, h hidden, b Bessel functions, and k = (l_max+1)² components of a function on the sphere.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ SCHEMAS: Final = {
     "Tensor index, Tensor shift, Tensor mask) -> (Tensor, Tensor)",
     "pair_energies": "(Tensor vectors, Tensor reach, Tensor first, Tensor types, Tensor index, "
     "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> (Tensor, Tensor, Tensor)",
-    "one_layer": "(Tensor positions, Tensor cell, Tensor system, Tensor index, Tensor shift, "
-    "Tensor mask, Tensor types, Tensor reach, Tensor radial, Tensor scale, Tensor table, "
+    "one_layer": "(Tensor positions, Tensor cell, Tensor reach, Tensor system, Tensor index, "
+    "Tensor shift, Tensor mask, Tensor types, Tensor radial, Tensor scale, Tensor table, "
     "Tensor mix, Tensor first, Tensor bias, Tensor second, Tensor second_bias, Tensor readout, "
     "Tensor coefficients, Tensor rate, Tensor strength, Tensor touch) -> "
     "(Tensor, Tensor, Tensor)",
@@ -197,34 +197,37 @@ def send(
     return found
 
 
-def one_layer(positions: Tensor, cell: Tensor, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def one_layer(
+    positions: Tensor, cell: Tensor, reach: Tensor, *given: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""Energies of a network of one layer [n], and the derivatives of their sum.
 
     That is, :func:`vectors`, :func:`collect`, :func:`product` and :func:`pair_energies` in one
-    pass, for programs alone. It gives the derivatives by positions [n, 3] and cell [systems, 3, 3],
-    and has none itself.
+    pass, for programs alone. It gives the derivatives by positions [n, 3] and by a strain of one
+    structure [3, 3], and has none itself.
 
     Parameters
     ----------
     positions, cell
         As for :func:`vectors`; every atom has a list.
+    reach
+        Where envelopes and pair potential of each atom end, Å [n].
     given
-        ``system``, ``index``, ``shift`` and ``mask`` of :func:`vectors`; ``types`` [n]; ``reach``,
-        ``radial`` (of all atoms), ``scale`` and ``table`` (a row for each atom) of
-        :func:`collect`; ``mix``, ``first``, ``bias``, ``second`` and ``second_bias`` of
-        :func:`product`; ``readout`` [h], by which scalars are multiplied; ``coefficients`` and
-        three more of :func:`pair_energies`, whose reach is the same.
+        ``system``, ``index``, ``shift`` and ``mask`` of :func:`vectors`; ``types`` [n]; ``radial``
+        (of all atoms), ``scale`` and ``table`` (a row for each atom) of :func:`collect`; ``mix``,
+        ``first``, ``bias``, ``second`` and ``second_bias`` of :func:`product`; ``readout`` [h], by
+        which scalars are multiplied; ``coefficients`` and three more of :func:`pair_energies`.
     """
     found: tuple[Tensor, Tensor, Tensor] = kernels().one_layer(
-        *(t.contiguous() for t in (positions, cell, *given))
+        *(t.contiguous() for t in (positions, cell, reach, *given))
     )
     return found
 
 
 def _one_layer_shapes(
-    positions: Tensor, cell: Tensor, *given: Tensor
+    positions: Tensor, cell: Tensor, reach: Tensor, *given: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _like(given[5]), _like(positions), _like(cell)
+    return _like(reach), _like(positions), positions.new_empty(3, 3)
 
 
 def _vectors_shapes(

@@ -80,3 +80,19 @@ def test_what_is_no_number_is_seen() -> None:
     graph = potential.graph(frame)
     found = potential.evaluate_graph(graph, np.full_like(frame.positions, np.nan))
     assert torch.isnan(found.forces).all()
+
+
+@needs_compiler
+def test_what_is_not_written_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels leave rows of pairs that are too far apart as they are in memory."""
+    potential = untrained(ladder=(3.0, 5.0), charges=False)
+    frame, own = salt_frame(n=20, box=9.0), np.linspace(3.0, 5.0, 20)
+    (expected,) = potential.evaluate([frame], Scale(own, False))
+    quick = potential.to(kernels=True)
+
+    def empty_like(tensor: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(tensor, torch.nan)
+
+    monkeypatch.setattr(torch, "empty_like", empty_like)
+    (found,) = quick.evaluate([frame], Scale(own, False))
+    np.testing.assert_allclose(found.forces, expected.forces, atol=1e-10)

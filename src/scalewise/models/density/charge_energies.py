@@ -36,8 +36,11 @@ def short_range_energies(
     """Energy of charges with their neighbors, less that of smeared charges, eV [atoms]."""
     first, second = graph.edge_index
     vector = positions[second] - positions[first]
-    lattice = graph.edge_cell_shift[:, None].to(cell.dtype)
-    vector = vector + torch.bmm(lattice, spread(cell, graph.system_index[first]))[:, 0]
+    shift = graph.edge_cell_shift.to(cell.dtype)
+    if cell.shape[0] == 1:
+        vector = vector + shift @ cell[0]
+    else:  # a batched product of so small matrices takes ten times as long
+        vector = vector + (shift[..., None] * spread(cell, graph.system_index[first])).sum(dim=1)
     distance = torch.sqrt((vector * vector).sum(dim=-1)).to(charges.dtype)
     products = charges[first] * charges[second]
     pairs = electrostatics.short_range(distance, products, settings.smearing)

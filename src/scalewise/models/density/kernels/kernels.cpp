@@ -910,6 +910,9 @@ void pair_energies(int64_t n, int64_t slots, const real *vectors, const real *re
   });
 }
 
+// one end of a pair may be rounded to within a cutoff, and the other beyond
+constexpr real BEYOND = real(1.001);
+
 // ------------------------------------------------------------------------------------------------
 // densities of neighbors: vectors [n, slots, 3], reach [n], radial [1 or n, B, C],
 // scale [n, C], table [rows, C], index [n, slots]
@@ -941,6 +944,20 @@ struct Densities {
       const real *seen = table + index[pairs.slot[j]] * C;
       for (int c = 0; c < C; c += LANES)
         store(&product[j * C + c], pairs.ending[j] * load(&radial[j * C + c]) * load(seen + c));
+    }
+  }
+
+  // zeros in the rows of pairs that are out of reach, though other atoms may see as far
+  void leave(int64_t slots, const real *vectors, const int64_t *index, real *table) const
+  {
+    constexpr real LONGEST = BEYOND * CUTOFF;
+    int j = 0;
+    for (int64_t s = 0; s < slots; s++) {
+      const real *v = vectors + 3 * s;
+      if (j < pairs.found && pairs.slot[j] == s)
+        j++;
+      else if (v[0] * v[0] + v[1] * v[1] + v[2] * v[2] < LONGEST * LONGEST)
+        std::memset(table + index[s] * C, 0, C * sizeof(real));
     }
   }
 
@@ -979,12 +996,12 @@ struct DensitySlopes {
   {
   }
 
-  // Derivatives by the rows, which are added to, and by scale are found if they are asked for; those
-  // of each pair by its radial function stay in d_product. With d_vectors, for which the densities
+  // Derivatives by the rows, to which they may be added, and by scale are found if they are asked
+  // for; those of each pair by its radial function stay in d_product. With d_vectors, for which the densities
   // were gathered with slopes, those by the vectors of all pairs that are near are written there,
   // and that by the reach is returned; slopes of the pairs are overwritten.
   real back(Densities &near, const real *slope, const real *factor, const real *table,
-            const int64_t *index, real *d_vectors, real *d_scale, real *to_table)
+            const int64_t *index, real *d_vectors, real *d_scale, real *to_table, bool add)
   {
     Pairs &pairs = near.pairs;
     const int found = pairs.found;
@@ -1010,7 +1027,8 @@ struct DensitySlopes {
         }
         if (to_table) {
           real *to = to_table + row * C + c;
-          store(to, load(to) + ending * d * r);
+          const vec by_row = ending * d * r;
+          store(to, add ? load(to) + by_row : by_row);
         }
         store(&d_product[j * C + c], ending * g);
       }
@@ -1037,7 +1055,9 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
                   real *d_reach, real *d_radial, real *d_scale, real *d_table)
 {
   if (d_vectors) std::memset(d_vectors, 0, n * slots * 3 * sizeof(real));
-  if (d_table && own) std::memset(d_table, 0, rows * C * sizeof(real));
+  // each pair that is near has its row, which it writes; others are not read
+  const bool every = own && rows == n * slots;
+  if (d_table && own && !every) std::memset(d_table, 0, rows * C * sizeof(real));
   const int64_t parts = parts_of(n);
   Sums<real> of_table(own ? nullptr : d_table, rows * C, parts);
   Sums<real> of_radial(shared ? d_radial : nullptr, B * C, parts);
@@ -1057,7 +1077,8 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
       const real by_reach =
           slopes.back(near, d_density + i * K * C, scale + i * C, table, rows_of,
                       d_vectors ? d_vectors + i * slots * 3 : nullptr,
-                      d_scale ? d_scale + i * C : nullptr, to_table);
+                      d_scale ? d_scale + i * C : nullptr, to_table, !every);
+      if (to_table && every) near.leave(slots, vectors + i * slots * 3, rows_of, to_table);
       if (d_radial)
         multiply(B, C, pairs.found, waves.values.data(), pairs.width, 1, slopes.d_product.data(), C,
                  shared ? of_radial.of(part) : d_radial + i * B * C, C, shared);
@@ -1071,9 +1092,6 @@ void collect_back(int64_t n, int64_t slots, const real *d_density, const real *v
 // ------------------------------------------------------------------------------------------------
 // messages: features [n, K, C], weight [LMAX+1, C, C], scalars [n, C], vectors [n, slots, 3]; those
 // along vectors that are longer than all cutoffs are never read, and not written
-
-// one end of a pair may be rounded to within a cutoff, and the other beyond
-constexpr real BEYOND = real(1.001);
 
 void send(int64_t n, int64_t slots, const real *features, const real *weight, const real *scalars,
           const real *vectors, const real *longest, real *messages, real *field)
@@ -1220,7 +1238,7 @@ void one_layer(int64_t n, int64_t slots, const double *positions,
         const Pairs &pairs = near[a].pairs;
         real *own = parts > 1 ? &slopes_of[i * slots * 3] : d_vectors.data();
         slopes.back(near[a], &d_features[a * K * C], scale + i * C, table, neighbors, own, nullptr,
-                    nullptr);
+                    nullptr, false);
         potential.evaluate(pairs, reach[i], types[i], types, neighbors, kinds, coefficients, rate,
                            strength, touch);
         real energy = 0;

@@ -997,9 +997,9 @@ struct DensitySlopes {
   }
 
   // Derivatives by the rows, to which they may be added, and by scale are found if they are asked
-  // for; those of each pair by its radial function stay in d_product. With d_vectors, for which the densities
-  // were gathered with slopes, those by the vectors of all pairs that are near are written there,
-  // and that by the reach is returned; slopes of the pairs are overwritten.
+  // for; those of each pair by its radial function stay in d_product. With d_vectors, for which the
+  // densities were gathered with slopes, those by the vectors of all pairs that are near are written
+  // there, and that by the reach is returned; slopes of the pairs are overwritten.
   real back(Densities &near, const real *slope, const real *factor, const real *table,
             const int64_t *index, real *d_vectors, real *d_scale, real *to_table, bool add)
   {
@@ -1188,19 +1188,18 @@ namespace {
 
 // energies [n], and the derivatives of their sum by positions and by a strain [3, 3], with all that
 // belongs to a tile of atoms in the cache. The pair potential reaches as far as the densities.
-void one_layer(int64_t n, int64_t slots, const double *positions,
-               const double *cell, const int64_t *system, const int64_t *index,
-               const int32_t *shift, const bool *mask, const int64_t *types, const real *reach,
-               const real *radial, const real *scale, const real *table, const real *mix,
-               const real *first, const real *bias, const real *second, const real *second_bias,
-               const real *readout, int64_t kinds,
+void one_layer(int64_t n, int64_t slots, const double *positions, const double *cell,
+               const int64_t *system, const int64_t *index, const int32_t *shift, const bool *mask,
+               const int64_t *types, const real *reach, const real *radial, const real *scale,
+               const real *table, const real *mix, const real *first, const real *bias,
+               const real *second, const real *second_bias, const real *readout, int64_t kinds,
                const real *coefficients, const real *rate, const real *strength,
                const real *touch, real *energies, double *d_positions, double *d_strain)
 {
   const auto first_t = transposed(first, H, INVARIANTS, H), second_t = transposed(second, H, H, H);
   const auto mix_t = each_transposed(mix, LMAX + 1, C, 2 * C);
   const int64_t parts = parts_of(n);
-  // several threads leave what they find, which is added up as one would, to the last digit
+  // several threads leave what they find, and it is added up in the order of one thread
   std::vector<real> slopes_of(parts > 1 ? n * slots * 3 : 0, real(0));
   std::vector<double> strains(9 * n, 0.0);
   std::fill_n(d_positions, 3 * n, 0.0);

@@ -131,7 +131,9 @@ def cases(out: Path, name: str, seeds: int, steps: int) -> list[dict[str, Any]]:
                     continue
                 seen = [np.log(e).var(ddof=1) for n, e in mean.items() if n <= b]
                 luck = float(np.sqrt(np.mean(seen)))
-                forecast = extend(kind, (a, b), np.stack([mean[a], mean[b]], 1), c, luck=luck)
+                two = np.stack([mean[a], mean[b]], 1)
+                freedom = len(seen) * (seeds - 1)
+                forecast = extend(kind, (a, b), two, c, luck=luck, freedom=freedom)
                 gain = float(1.0 - np.exp(np.log(mean[c]).mean() - np.log(mean[b]).mean()))
                 assert forecast is not None
                 found.append(

@@ -10,8 +10,8 @@ more is
    = \sigma\, r^{\Delta / 2}\, \frac{r^D - 1}{\log r}
 
 r is drawn from the distribution that it had there, and :math:`\sigma` and both ends from the luck
-of training: the variance between replicas. The noise of the labels is never undercut
-(``benchmarks/forecasts.py``; docs/findings.md).
+of training: the variance between replicas, which is drawn, too, from what so few of them tell. The
+noise of the labels is never undercut (``benchmarks/forecasts.py``; docs/findings.md).
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def extend(
     to: float,
     *,
     luck: float | None = None,
+    freedom: int | None = None,
     floor: float = 0.0,
 ) -> ErrorForecast | None:
     """Extend a learning curve; none where an error is zero, or the last two sizes are equal.
@@ -67,6 +68,9 @@ def extend(
         The size that is asked about, above the last.
     luck
         Standard deviation of the logarithm of an error between replicas; default: that of these.
+    freedom
+        Degrees of freedom of ``luck``: replicas less sizes that it was estimated from. A variance
+        of so few is uncertain, which widens the interval as Student's t does. None: it is known.
     floor
         Noise of the labels, in the units of the errors.
 
@@ -84,8 +88,11 @@ def extend(
     logs, replicas = np.log(errors), len(errors)
     if luck is None:
         luck = float(np.sqrt(logs.var(axis=0, ddof=1).mean())) if replicas > 1 else 0.0
+        freedom = logs.shape[1] * (replicas - 1)
     apart, more = np.log2(sizes[-1] / sizes[-2]), np.log2(to / sizes[-1])
-    share = luck / np.sqrt(replicas)
+    share = np.full(DRAWS, luck / np.sqrt(replicas))
+    if freedom:
+        share *= np.sqrt(freedom / rng.chisquare(freedom, DRAWS))
     now, before = logs[:, -1].mean() + share * first, logs[:, -2].mean() + share * second
     slope = np.maximum((before - now) / apart, 0.0)
     middle, spread = BEND[kind]

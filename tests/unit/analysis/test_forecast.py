@@ -46,6 +46,17 @@ def test_what_a_forecast_may_not_do() -> None:
     assert risen.high == 0.0
 
 
+def test_luck_that_few_replicas_tell_widens_it_more() -> None:
+    """As Student's t: 2.92 to 1.645 with two degrees of freedom, where luck is all there is."""
+    known, few = (
+        extend("frames", (100, 200), curve(8.0, 8.0), 400, luck=0.01, freedom=freedom)
+        for freedom in (None, 2)
+    )
+    assert known is not None
+    assert few is not None
+    assert few.high - few.low == pytest.approx(2.92 / 1.645 * (known.high - known.low), rel=0.12)
+
+
 def test_luck_widens_an_interval() -> None:
     widths = []
     for luck in (0.0, 0.1):

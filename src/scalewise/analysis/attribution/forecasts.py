@@ -79,6 +79,7 @@ def forecasts(
     spread = [np.log(e).var(ddof=1) for e in by_name.values()]
     given: dict[str, Any] = {
         "luck": float(np.sqrt(np.mean(spread))),
+        "freedom": sum(len(e) - 1 for e in by_name.values()),
         "floor": 0.0 if floor is None else 1e-3 * floor,
     }
     asked = {

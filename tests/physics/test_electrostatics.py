@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -176,8 +177,10 @@ def test_the_sum_is_chosen_by_its_cost() -> None:
     assert electrostatics.plan(100.0 * np.eye(3), 0.0, 1000).memory == 0.0
 
 
-def test_a_cell_too_large_for_memory_is_refused() -> None:
+@pytest.mark.parametrize("edge", ["2e+04", "2e+06", "1e+07"])
+def test_a_cell_too_large_for_memory_is_refused(edge: str) -> None:
+    """However large: points of the mesh are more than an integer of 64 bits can count."""
     potential = untrained(cutoff=4.0)
-    frame = replace(salt_frame(), cell=2e4 * np.eye(3))
-    with pytest.raises(InputError, match=r"a cell of 2e\+04 x .* GiB, and .* are free"):
+    frame = replace(salt_frame(), cell=float(edge) * np.eye(3))
+    with pytest.raises(InputError, match=rf"a cell of {re.escape(edge)} x .* GiB, and .* are free"):
         potential.predict(frame)

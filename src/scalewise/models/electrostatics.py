@@ -87,7 +87,7 @@ def plan(cell: np.ndarray | None, smearing: float, atoms: int, axes: int = 3) ->
     highest = _highest(cell, smearing)
     first, second, third = highest[0] + 1, 2 * highest[1] + 1, 2 * highest[2] + 1
     count = float(first) * second * third
-    on_mesh = float(np.prod(points(cell, smearing)))
+    on_mesh = float(math.prod(points(cell, smearing)))  # NumPy's integers would overflow
     if count * (WAVE + PRODUCT * atoms) > on_mesh + SPREAD * atoms + BEGIN:
         return Plan(True, POINT_BYTES * on_mesh + SPREAD_BYTES * atoms)
     memory = count * WAVE_BYTES * (1.0 if axes == 3 else TRUNCATED)

@@ -28,6 +28,10 @@ than they are alone. A ladder may be behind a potential of its longest scale: th
 have a wider interval of :math:`\rho` in the place of K and B. All of them are drawn from the
 distributions that they had on such ladders, beside the interval of :math:`\rho`; what is known of
 the gain at the end is the distribution of g (``benchmarks/truth.py``; docs/findings.md).
+
+A longer training is named where it would settle a question that today's leaves open: the slope
+falls by a factor :data:`DECAY` with each doubling of the steps, :math:`\lambda` as its square, and
+four of five of such futures must be decided.
 """
 
 from __future__ import annotations
@@ -38,7 +42,8 @@ from functools import cache
 from typing import Any, Final, Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy.stats import norm
 
 from scalewise.statistics.verdict import Answer, Verdict
 
@@ -57,8 +62,9 @@ SLOPE_LUCK: Final = 0.02
 LEAST_OF_FALL: Final = 0.5
 #: Largest remaining fall of the log error, so that its exponential is a number.
 MOST: Final = 20.0
-#: How slope and last fall change with each doubling of the steps, in forecasts.
-DECAY: Final = 0.7
+#: Factor by which slope and last fall change with each doubling of the steps: its median, and the
+#: standard deviation of its logarithm.
+DECAY: Final = (0.9, 0.2)
 #: Mean and standard deviation of log K.
 SHARED: Final = (0.45, 0.5)
 #: Standard deviation of U over the slope, below zero and above; and where the other scale has no
@@ -70,6 +76,9 @@ BASE: Final = 0.025
 #: Scale of a half-normal distribution: how much higher the log error of a ladder's longest scale is
 #: than that of a potential of this scale alone, after as many steps.
 BEHIND: Final = 0.3
+#: Standard deviation of x below zero, before a longer training is named: a longer scale that is
+#: worse today has more to learn, rather than less in its reach.
+HARM: Final = 0.1
 #: Lowest x: a longer scale at most doubles the error.
 WORST: Final = -0.75
 #: Factors by which the ratio of a rung's error to that of the longest may be off, too high and too
@@ -81,14 +90,18 @@ LEARNED: Final = 0.8
 NEARLY_ALL: Final = 95.0
 #: Doublings of a training that are worth naming.
 DOUBLINGS: Final = 8
-#: Of each distribution.
+#: Share of what may come of a longer training that has to be decided before it is named.
+SETTLES: Final = 0.8
+#: Of each distribution; and of what may come of a longer training, each with fewer of the former.
 DRAWS: Final = 4096
+FUTURES: Final = 100
+DRAWS_EACH: Final = 512
 
 
 @cache
-def _draws() -> Float[np.ndarray, "7 draws"]:
+def _draws(number: int = DRAWS, seed: int = 0) -> Float[np.ndarray, "7 draws"]:
     """Standard normal numbers, the same ones each time."""
-    return np.random.default_rng(0).standard_normal((7, DRAWS))
+    return np.random.default_rng(seed).standard_normal((7, number))
 
 
 #: Which errors a gain compares: of forks of a ladder, of rungs of one, of one rung and a rung for
@@ -156,15 +169,7 @@ class Learning:
 
     def left(self) -> Float[np.ndarray, " draws"]:
         r"""By how much the logarithm of the error may still fall, :math:`\lambda`."""
-        luck, factor = _draws()[:2]
-        fall = self.fall or 0.0
-        if self.slope is None:
-            median, spread = FROM_FALL
-            return np.asarray(np.minimum(median * fall * np.exp(spread * factor), MOST))
-        median, spread = FROM_SLOPE
-        slope = np.maximum(self.slope + SLOPE_LUCK * luck, 0.0)
-        middle = np.maximum(median * slope**2, LEAST_OF_FALL * fall)
-        return np.asarray(np.minimum(middle * np.exp(spread * factor), MOST))
+        return _left(self.slope, self.fall or 0.0, _draws())
 
     @property
     def least(self) -> float | None:
@@ -172,8 +177,8 @@ class Learning:
         return float(np.exp(-np.quantile(self.left(), 0.975))) if self.known else None
 
     def after(self, doublings: int) -> Learning:
-        """How it will be when the training is so many times twice as long."""
-        times, less = 2**doublings, DECAY**doublings
+        """How it will be when the training is so many times twice as long, in the median."""
+        times, less = 2**doublings, DECAY[0] ** doublings
         seconds, slope, fall = (
             None if value is None else value * by
             for value, by in ((self.seconds, times), (self.slope, less), (self.fall, less))
@@ -219,26 +224,85 @@ def at_end(
     [0.08, 0.43]
     [-1.0, 0.93]
     """
-    assert now.gain is not None
-    assert now.low is not None
-    assert now.high is not None
-    ratio, shared, uneven, base, behind = _draws()[2:]
-    middle, most, least = np.log1p(-np.minimum([now.gain, now.low, now.high], 0.999))
-    log_ratio = middle + ratio * np.where(ratio > 0, most - middle, middle - least) / 1.96
-    left = learning.left()
-    slope = np.sqrt(np.median(left) / FROM_SLOPE[0])
-    if compared != "set-ups":
-        left = left + BEHIND * np.abs(behind)
-    share, beyond = np.exp(-2.0 * left), np.expm1(-2.0 * log_ratio)
-    if learning.slope is None:
-        slope *= UNKNOWN
+    draws = _draws()
+    ratio = _Ratio.of(now).drawn(draws[2])
+    return _gains(ratio, learning.slope, learning.fall or 0.0, draws, compared, long_range)
+
+
+@dataclass(frozen=True)
+class _Ratio:
+    """Logarithm of the ratio of the longest scale's error to that of another, and its 95 %."""
+
+    middle: float
+    above: float
+    below: float
+
+    @classmethod
+    def of(cls, now: Verdict) -> _Ratio:
+        assert now.gain is not None
+        assert now.low is not None
+        assert now.high is not None
+        middle, most, least = np.log1p(-np.minimum([now.gain, now.low, now.high], 0.999)).tolist()
+        return cls(middle, most - middle, middle - least)
+
+    def drawn(self, normal: np.ndarray, part: float = 1.0) -> np.ndarray:
+        """Of standard normal numbers; ``part``: of the interval."""
+        return self.middle + part / 1.96 * normal * np.where(normal > 0, self.above, self.below)
+
+
+def _left(slope: Any, fall: Any, draws: np.ndarray) -> np.ndarray:
+    """The remaining fall of the logarithm of the error; slope and fall may have a row for each."""
+    luck, factor = draws[:2]
+    if slope is None:
+        median, spread = FROM_FALL
+        return np.asarray(np.minimum(median * fall * np.exp(spread * factor), MOST))
+    median, spread = FROM_SLOPE
+    slope = np.maximum(slope + SLOPE_LUCK * luck, 0.0)
+    middle = np.maximum(median * slope**2, LEAST_OF_FALL * fall)
+    return np.asarray(np.minimum(middle * np.exp(spread * factor), MOST))
+
+
+def _unlearned(
+    slope: Any, fall: Any, draws: np.ndarray, compared: Compared, long_range: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Draw what training takes away, by how much a ladder is behind, and U.
+
+    The first two add up to :math:`\lambda`.
+    """
+    left = _left(slope, fall, draws)
+    behind = (0.0 if compared == "set-ups" else BEHIND) * np.abs(draws[6])
+    pace = np.sqrt(np.median(left, axis=-1, keepdims=True) / FROM_SLOPE[0])
     less, more = UNEVEN_LONG_RANGE if long_range else UNEVEN
-    apart = slope * np.where(uneven < 0, less, more) * uneven
-    x = (beyond - apart * (1.0 - share)) / share
+    apart = (1.0 if slope is not None else UNKNOWN) * pace * np.where(draws[4] < 0, less, more)
+    return left, behind, apart * draws[4]
+
+
+def _gains(
+    log_ratio: np.ndarray,
+    slope: Any,
+    fall: Any,
+    draws: np.ndarray,
+    compared: Compared,
+    long_range: bool,
+) -> np.ndarray:
+    """Draw gains at the end of training; slope and fall may have a row for each."""
+    left, behind, apart = _unlearned(slope, fall, draws, compared, long_range)
+    x = _out_of_reach(log_ratio, np.exp(-2.0 * (left + behind)), apart)
     if compared == "forks":
         mean, spread = SHARED
-        x = np.where(x > 0, np.exp(mean + spread * shared), 1.0) * x + BASE * base
+        x = np.where(x > 0, np.exp(mean + spread * draws[3]), 1.0) * x + BASE * draws[5]
     return np.asarray(1.0 - 1.0 / np.sqrt(1.0 + np.maximum(x, WORST)))
+
+
+def _likely(x: np.ndarray) -> np.ndarray:
+    """Choose futures: a longer scale that has less in its reach is the less likely the less."""
+    weight = np.cumsum(np.exp(-0.5 * (np.minimum(x, 0.0) / HARM) ** 2) + 1e-12)
+    return np.searchsorted(weight / weight[-1], (np.arange(FUTURES) + 0.5) / FUTURES)
+
+
+def _out_of_reach(log_ratio: np.ndarray, stays: np.ndarray, apart: np.ndarray) -> np.ndarray:
+    """What is out of the other scale's reach, over what stays of the longest's squared error."""
+    return np.asarray((np.expm1(-2.0 * log_ratio) - apart * (1.0 - stays)) / stays)
 
 
 def of_rungs(now: Verdict) -> Verdict:
@@ -274,21 +338,84 @@ class Asked:
 
     def answer(self, now: Verdict, learning: Learning) -> Verdict:
         """The answer at the end of training, with the gain there and its interval."""
-        assert now.p is not None
-        measured = of_rungs(now) if self.compared in OF_ONE_LADDER else now
+        measured = self.measured(now)
         assert measured.p is not None
         gains = at_end(measured, learning, self.compared, long_range=self.long_range)
-        low, surely, middle, high = np.quantile(gains, [0.025, 0.05, 0.5, 0.975]).tolist()
-        answer = Answer.CANNOT_TELL
-        if measured.p <= self.alpha and surely >= self.min_gain:
-            answer = Answer.NEEDED
-        elif high < self.min_gain:
-            answer = Answer.NOT_NEEDED
-        return replace(now, answer=answer, gain=middle, low=low, high=high, p=measured.p, reason="")
+        needed, not_needed = self.rule(gains, measured.p <= self.alpha)
+        answer = Answer.NEEDED if needed else Answer.CANNOT_TELL
+        low, middle, high = np.quantile(gains, [0.025, 0.5, 0.975]).tolist()
+        return replace(
+            now,
+            answer=Answer.NOT_NEEDED if not_needed else answer,
+            gain=middle,
+            low=low,
+            high=high,
+            p=measured.p,
+            reason="",
+        )
+
+    def measured(self, now: Verdict) -> Verdict:
+        """A gain today, with what rungs of a ladder may be off by in its interval."""
+        return of_rungs(now) if self.compared in OF_ONE_LADDER else now
+
+    def rule(
+        self, gains: Float[np.ndarray, "... draws"], certain: bool | Bool[np.ndarray, " ..."]
+    ) -> tuple[Bool[np.ndarray, " ..."], Bool[np.ndarray, " ..."]]:
+        """Whether gains at the end say "needed", where today's are ``certain``, and "not needed".
+
+        They do where 95 % of them pay, and where 97.5 % do not.
+        """
+        surely, high = np.quantile(gains, [0.05, 0.975], axis=-1)
+        return certain & (surely >= self.min_gain), high < self.min_gain
 
     def decided(self, now: Verdict, learning: Learning) -> bool:
         """Whether it can tell."""
         return self.answer(now, learning).answer is not Answer.CANNOT_TELL
+
+    def decided_after(
+        self, now: Verdict, learning: Learning, doublings: int, part: float = 1.0
+    ) -> float:
+        r"""The probability that a training so many times twice as long can tell.
+
+        What is out of reach and what is not learned is drawn from what is known today. A longer
+        training learns a part of the latter: the slope falls as in :data:`DECAY`, and the remaining
+        fall as its square. Each of these futures is judged as a training is today, with ``part`` of
+        today's interval.
+        """
+        now = self.measured(now)
+        assert now.p is not None
+        draws, today = _draws(seed=1), _Ratio.of(now)
+        left, behind, apart = _unlearned(
+            learning.slope, learning.fall or 0.0, draws, self.compared, self.long_range
+        )
+        x = _out_of_reach(today.drawn(draws[2]), np.exp(-2.0 * (left + behind)), apart)
+        chosen = _likely(x)
+        draws, left, behind, apart, x = (
+            value[..., chosen] for value in (draws, left, behind, apart, x)
+        )
+        median, spread = DECAY
+        less = median**doublings * np.exp(np.sqrt(doublings) * spread * draws[3])
+        stays = np.exp(-2.0 * (less**2 * left + behind))
+        beyond = x * stays + less * apart * (1.0 - stays)
+        middle = -0.5 * np.log1p(np.maximum(beyond, WORST))
+
+        each = _draws(DRAWS_EACH)
+        slope = None if learning.slope is None else (max(learning.slope, 0.0) * less)[:, None]
+        gains = _gains(
+            middle[:, None] + replace(today, middle=0.0).drawn(each[2], part),
+            slope,
+            ((learning.fall or 0.0) * less)[:, None],
+            each,
+            self.compared,
+            self.long_range,
+        )
+        z = 1.96 * np.minimum(-np.array([today.middle, *middle]) / max(today.above, 1e-6), 3.0)
+        tail = norm.sf(z / [1.0, *np.full(FUTURES, part)])
+        certain = now.p * tail[1:] / tail[0] <= self.alpha
+        if self.compared in OF_ONE_LADDER:
+            certain = middle + part * today.above < 0.0
+        needed, not_needed = self.rule(gains, certain)
+        return float(np.mean(needed | not_needed))
 
 
 def decide_for_system(now: Verdict, learning: Learning | None, asked: Asked) -> Verdict:
@@ -320,18 +447,22 @@ def decide_for_system(now: Verdict, learning: Learning | None, asked: Asked) -> 
     return found
 
 
-def settled_after(now: Verdict, learning: Learning, asked: Asked) -> Learning | None:
-    """The training that would settle it, if the gain stays what it is; none: no training would."""
+def settled_after(
+    now: Verdict, learning: Learning, asked: Asked, part: float = 1.0
+) -> Learning | None:
+    """The shortest training that settles it in four cases of five; none: none up to 256 times.
+
+    ``part`` is of today's interval, which more test frames or seeds make narrower.
+    """
     for doublings in range(1, DOUBLINGS + 1):
-        longer = learning.after(doublings)
-        if asked.decided(now, longer):
-            return longer
+        if asked.decided_after(now, learning, doublings, part) >= SETTLES:
+            return learning.after(doublings)
     return None
 
 
 def _reason(now: Verdict, learning: Learning, asked: Asked) -> str:
     for part, more in ((1.0, ""), (0.5, ", with four times the test frames or seeds,")):
-        longer = settled_after(_narrowed(now, part), learning, asked)
+        longer = settled_after(now, learning, asked, part)
         if longer is not None:
             times = longer.steps // learning.steps
             return (
@@ -343,7 +474,10 @@ def _reason(now: Verdict, learning: Learning, asked: Asked) -> str:
     if of_one is not None and replace(asked, compared="forks").decided(now, ended):
         return of_one
     if (learning.least or 0.0) < LEARNED:
-        return "the network is still learning: ask again after a training 4 times as long"
+        return (
+            "the network is still learning: no training up to "
+            f"{2**DOUBLINGS} times as long is sure to settle it"
+        )
     if of_one is not None or asked.decided(_narrowed(now, 0.0), ended):
         return "the intervals are too wide: more test frames or seeds would settle it"
     return (

@@ -50,6 +50,11 @@ def test_what_is_not_known_is_said_with_what_would_settle_it() -> None:
     assert f"whether 4.5 Å is enough is not known ({reason})" in verdict(runs)[0]
     assert any("lowered its error by 26 %" in line for line in verdict(runs))
     assert f"Train longer: {reason}." in next_steps(runs)
+    endless = (
+        "the network is still learning: no training up to 256 times as long is sure to settle it"
+    )
+    never = forks(("needed", "cannot tell"), enough=6.0, learning=LEARNING, reason=endless)
+    assert f"Train longer and ask again: {endless}." in next_steps([Run("fork", (never,))])
     assert "Train for 4.5 Å alone: scalewise train DATA network.cutoff=4.5." in next_steps(
         [Run("fork", (forks(),))]
     )

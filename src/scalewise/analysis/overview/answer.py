@@ -124,7 +124,8 @@ def _after_forks(results: Mapping[str, Any]) -> list[str]:
     learning = [r for r in reasons if "still learning" in r]
     steps = []
     if learning:
-        steps.append(f"Train longer: {learning[0]}.")
+        named = [r for r in learning if "would settle" in r]
+        steps.append(f"Train longer{'' if named else ' and ask again'}: {(named or learning)[0]}.")
     elif results["learning"]["least"] is None:
         steps.append("Train the ladder again: this one does not know how its error fell.")
     elif wide := [r for r in reasons if "too near" not in r]:

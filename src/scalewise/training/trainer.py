@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -19,21 +17,14 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.data.shards import ShardedStructures
 from scalewise.models import checkpoint
 from scalewise.models.adaptive_cutoff import AdaptiveCutoff, AdaptiveNetwork
-from scalewise.models.density.kernels.library import kernel_library
 from scalewise.models.density.network import DensityNetwork
-from scalewise.models.directional import Directional
 from scalewise.models.gradients import Derivatives, Evaluator, Weights
-from scalewise.models.graph import Graph
 from scalewise.models.potential import Potential
-from scalewise.models.programs.training import BatchKind, TrainingPrograms
-from scalewise.models.scale import ResolvedScale
-from scalewise.training.compiling import COMPILE_SHARE, Compiled, compiled_by_all, compiles
 from scalewise.training.cutoff_penalty import neighbors_cost, update_multiplier
 from scalewise.training.dataset import (
     Batch,
     epoch_batches,
     in_batches,
-    join,
     prefetched,
 )
 from scalewise.training.job import Job, build_network
@@ -44,6 +35,7 @@ from scalewise.training.optimizers import make_optimizers
 from scalewise.training.scale_sampler import ScaleDraw, at_scale, draw_scale, validation_scales
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.state import State
+from scalewise.training.step_compiler import StepCompiler
 from scalewise.training.stopping import SIGNALS, Stop
 from scalewise.training.together import raise_together, reduced, step_together
 
@@ -53,9 +45,6 @@ logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 MODEL, STATE = "model", "state.safetensors"
 #: Validations of a short training: fewer do not show how its error fell.
 FEWEST_VALIDATIONS = 6
-#: Steps whose scales, and whose frames, are looked at for the kinds of batches that there will be.
-DRAWN = 100
-LOOKED_AT = 12
 #: Frames with a label, in the mean over processes, that are none: only keeps 0/0 away.
 TINY = 1e-6
 
@@ -159,91 +148,24 @@ class Trainer:
     def _compile(self) -> None:
         """Compute with compiled code from now on, if that pays and every process can."""
         self.stop.urgent = True
-        fabric, settings = self.fabric, self.job.settings
-        # one process decides: on others there may be no compiler
-        asked = fabric.broadcast(Compiled.of(self.job, fabric.device, fabric.world_size))
-        if asked >= Compiled.KERNELS:
-            self._compile_kernels(asked)
-        elif fabric.broadcast(compiles(settings, fabric.device)):
-            evaluator = Evaluator(self.network, compiled=True)
-            if self._compiled(partial(self._first_gradient, evaluator), "torch.compile"):
-                self.evaluator = evaluator
+        compiler = StepCompiler(self.fabric, self.job, self.network, self.state.weights, self.clock)
+        self.evaluator = compiler.evaluator() or self.evaluator
         for weight in self.state.weights.values():
             weight.grad = None
         self.stop.urgent = False
 
-    def _compile_kernels(self, asked: Compiled) -> None:
-        network, made = self.network, list[Directional]()
-        assert isinstance(network, DensityNetwork)
-        dtype = next(iter(self.state.weights.values())).dtype
-
-        def kernels() -> None:
-            made.append(Directional(network, kernel_library(network.settings, dtype)))
-
-        if not self._compiled(kernels, "kernels"):
-            return
-        if asked >= Compiled.PROGRAMS:
-            made[0].programs = programs = TrainingPrograms(network)
-            for graph, scale in self._common_kinds():
-                if not self._compiled(partial(programs.prepare, graph, scale), "programs"):
-                    break
-        self.evaluator = Evaluator(network, directional=made[0])
-
-    def _common_kinds(self) -> list[tuple[Graph, ResolvedScale]]:
-        """An example of each kind of batches that the first steps have, common ones first.
-
-        They are those of the first process in every process, which compile one after the other,
-        and those of the first epoch in every session.
-        """
-        settings = self.job.settings
-        drawn = [draw_scale(settings, step) for step in range(DRAWN)]
-        scales = {draw.long_range: draw for draw in drawn}.values()
-        found: dict[BatchKind, list[tuple[Graph, ResolvedScale]]] = {}
-        steps = self._epoch(0, rank=0)[:LOOKED_AT]
-        for members in steps:
-            whole = join([self.job.train[k] for k in members])
-            for draw in scales:
-                sample, scale = at_scale(whole, draw, settings.network)
-                assert isinstance(scale, ResolvedScale)
-                if (kind := BatchKind.of(sample.graph, scale)) is not None:
-                    found.setdefault(kind, []).append((sample.graph, scale))
-        common = sorted(found.values(), key=len, reverse=True)
-        return [examples[0] for examples in common if 4 * len(examples) >= len(steps)]
-
-    def _compiled(self, work: Callable[[], None], what: str) -> bool:
-        """Compile in what is left of the share of the budget that compiling has."""
-        minutes, left = self.job.settings.minutes, None
-        if minutes is not None:
-            left = max(60.0 * minutes * COMPILE_SHARE - self.clock.seconds, 1.0)
-        return compiled_by_all(self.fabric, work, left, what)
-
-    def _sample(self) -> Batch:
-        """A batch as those of the steps: one frame alone would be another program."""
-        found = join([self.job.train[k] for k in range(self.job.batch_size)])
-        return found.to(self.fabric.device)
-
-    def _first_gradient(self, evaluator: Evaluator) -> None:
-        sample = self._sample()
-        found = evaluator(sample.graph, sample.positions, weights=self.state.weights)
-        terms, _ = loss_terms(found, sample, self.job.settings.loss.delta)
-        terms.sum().backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-
     def _deal(self, epoch: int) -> list[list[int]]:
         """The steps of an epoch that are left to this process."""
         done = self.state.progress.step - epoch * self._steps_per_epoch
-        return self._epoch(epoch, self.fabric.global_rank)[max(done, 0) :]
-
-    def _epoch(self, epoch: int, rank: int) -> list[list[int]]:
-        return list(
-            epoch_batches(
-                len(self.job.train),
-                seed=self.job.settings.seed,
-                epoch=epoch,
-                batch_size=self.job.batch_size,
-                rank=rank,
-                processes=self.fabric.world_size,
-            )
+        batches = epoch_batches(
+            len(self.job.train),
+            seed=self.job.settings.seed,
+            epoch=epoch,
+            batch_size=self.job.batch_size,
+            rank=self.fabric.global_rank,
+            processes=self.fabric.world_size,
         )
+        return list(batches)[max(done, 0) :]
 
     @property
     def _steps_per_epoch(self) -> int:

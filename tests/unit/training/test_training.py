@@ -41,6 +41,7 @@ from scalewise.training.muon import Muon, _all_orthogonal, orthogonal
 from scalewise.training.run import train_in
 from scalewise.training.schedule import Clock, rate
 from scalewise.training.settings import TrainSettings
+from scalewise.training.step_compiler import StepCompiler
 from scalewise.training.trainer import MODEL, STATE, Trainer
 from support import needs_compiler, salt_frame, untrained
 
@@ -432,7 +433,7 @@ def test_a_compiler_gets_a_quarter_of_the_budget(
 
     fabric = Fabric(accelerator="cpu", devices=1)
     trainer = Trainer(fabric, job(tmp_path, "minutes=0.02", "compile=always", "batch_size=2"))
-    monkeypatch.setattr("scalewise.training.trainer.kernel_library", slow)
+    monkeypatch.setattr("scalewise.training.step_compiler.kernel_library", slow)
     start = time.monotonic()
     trainer._compile()
     assert time.monotonic() - start < 10
@@ -459,10 +460,10 @@ def test_every_kind_of_batches_has_its_programs(network: list[str], tmp_path: Pa
         batch_size=2,
     )
     trainer = Trainer(Fabric(accelerator="cpu", devices=1), asked)
-    found = [BatchKind.of(graph, scale) for graph, scale in trainer._common_kinds()]
-    trainer.state.progress.step = 10_000  # a run that goes on
-    again = [BatchKind.of(graph, scale) for graph, scale in trainer._common_kinds()]
-    assert again == found
+    compiler = StepCompiler(
+        trainer.fabric, asked, trainer.network, trainer.state.weights, trainer.clock
+    )
+    found = [BatchKind.of(graph, scale) for graph, scale in compiler.common_kinds()]
     expected = {BatchKind(True, False, True)} | (
         {BatchKind(False, False, True)} if network else set()
     )

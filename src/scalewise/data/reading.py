@@ -243,14 +243,12 @@ def _convert(
         energy=None if keys.energy is None else _energy(image, where, keys.energy, said["energy"]),
         stress=None if keys.stress is None else _stress(image, where, keys.stress, said["stress"]),
     )
-    given = image.arrays.get(MOLECULE_KEY)
-    molecule = np.arange(len(image)) if given is None else _numbers(where, MOLECULE_KEY, given)
     return Structure(
         numbers=image.numbers.astype(np.int64),
         positions=image.positions,
         cell=np.asarray(image.cell),
         pbc=np.asarray(image.pbc),
-        molecule=molecule.reshape(len(image), -1)[:, 0].astype(np.int64),
+        molecule=_molecules(image, where),
         source=source,
         index=index,
         info=dict(image.info),
@@ -281,6 +279,16 @@ def _energy(image: ase.Atoms, where: str, key: str, said: str) -> float | None:
             f"{where}, key '{said}'", f"{values.size} values", "An energy is one number."
         )
     return float(values.reshape(-1)[0])
+
+
+def _molecules(image: ase.Atoms, where: str) -> np.ndarray:
+    """The number of each atom's molecule; words are numbered, and without a column, atoms."""
+    column = image.arrays.get(MOLECULE_KEY)
+    if column is None:
+        return np.arange(len(image))
+    if column.dtype.kind in "UOb":
+        return np.unique([str(word) for word in column], return_inverse=True)[1].astype(np.int64)
+    return _numbers(where, MOLECULE_KEY, column).reshape(len(image), -1)[:, 0].astype(np.int64)
 
 
 def _place(image: ase.Atoms) -> np.ndarray | None:

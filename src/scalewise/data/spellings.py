@@ -3,7 +3,8 @@
 ASE writes ``energy``, ``forces`` and ``stress``; NEP and GPUMD ``energy``, ``force`` and
 ``virial``, in upper or lower case. Where no frame of a file has any of the default keys, these are
 taken in their place, and it is said. A file that has one of the default keys follows them: what
-else it holds may be predictions, unless its name says otherwise, as ``REF_virials`` does.
+else it holds may be predictions, unless its name says otherwise, as ``REF_virials`` does. Of a
+folder, each file is judged by itself.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 
 from scalewise.core.errors import InputError
 from scalewise.core.progress import Progress
+from scalewise.core.quantities import FILE_KEY
 from scalewise.data.keys import LabelKeys, frame_columns, frame_keys, frame_value
 from scalewise.data.label_names import DEFAULTS, PLURAL, LabelName, spells, spells_reference
 
@@ -44,6 +46,26 @@ def adopt(
         Several names for one label whose values differ in a frame: which one is meant, the user
         must say.
     """
+    files: dict[str, list[ase.Atoms]] = {}
+    for image in images:
+        files.setdefault(str(image.info.get(FILE_KEY, "")), []).append(image)
+    names: dict[LabelName, tuple[str, ...]] = {}
+    said: dict[str, int] = {}
+    for file, frames in files.items():
+        found, what = _adopt(f"{source}/{file}" if file else source, frames, keys)
+        names |= {n: tuple(dict.fromkeys((*names.get(n, ()), *found[n]))) for n in found}
+        if what is not None:
+            said[what] = said.get(what, 0) + 1
+    for what, number in said.items():
+        where = "" if number == len(files) else f" of {number} of {len(files)} files"
+        progress.message(f"no frame{where} has {what}")
+    return names
+
+
+def _adopt(
+    source: str, images: Sequence[ase.Atoms], keys: LabelKeys
+) -> tuple[dict[LabelName, tuple[str, ...]], str | None]:
+    """The same of one file: names, and which keys it lacks and what is read in their place."""
     columns = list(dict.fromkeys(k for image in images for k in frame_columns(image)))
     single = frame_keys(images)
     present = {*columns, *single} & {*DEFAULTS.values()}
@@ -59,10 +81,10 @@ def adopt(
             names[name] = tuple(found)
             taken += _described(images, name, found)
     rename(images, names)
-    if taken:
-        lacking = [key for key in DEFAULTS.values() if key not in present]
-        progress.message(f"no frame has {' or '.join(lacking)}: read {', '.join(taken)}")
-    return names
+    if not taken:
+        return names, None
+    lacking = [key for key in DEFAULTS.values() if key not in present]
+    return names, f"{' or '.join(lacking)}: read {', '.join(taken)}"
 
 
 def _described(images: Sequence[ase.Atoms], name: LabelName, found: Sequence[str]) -> list[str]:
@@ -79,11 +101,16 @@ def _first(image: ase.Atoms, name: LabelName, found: Sequence[str]) -> str | Non
 
 
 def rename(images: Sequence[ase.Atoms], names: Mapping[LabelName, Sequence[str]]) -> None:
-    """Put labels that :func:`adopt` found under other names under the default keys."""
-    for name, found in names.items():
-        for image in images:
-            key = _first(image, name, found)
-            if key is not None:
+    """Put labels that :func:`adopt` found under other names under the default keys.
+
+    A frame that has a default key is of a file that follows them.
+    """
+    for image in images:
+        follows = {*image.arrays, *image.info} & {*DEFAULTS.values()}
+        for name, found in names.items():
+            usable = [key for key in found if not follows or spells_reference(name, key)]
+            key = _first(image, name, usable)
+            if key is not None and DEFAULTS[name] not in follows:
                 value = _value(image, name, key)
                 (image.arrays if name == "forces" else image.info)[DEFAULTS[name]] = value
 

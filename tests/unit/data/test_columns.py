@@ -10,7 +10,7 @@ import pytest
 
 from format_samples import structures
 from scalewise.data import columns, shard_writing
-from scalewise.data.reading import read_structures
+from scalewise.data.reading import read_structures, without_labels
 from scalewise.data.shard_writing import write_shards
 from scalewise.data.shards import elements_of
 from scalewise.data.structure import Labels, Structure
@@ -68,3 +68,10 @@ def test_labels_that_are_not_read_are_no_column(frames: list[Structure], tmp_pat
     assert np.isnan(columns.forces(view)).all()
     assert not columns.labelled(view, "forces").any()
     assert columns.labelled(view, "energy").sum() == 4
+
+
+def test_words_may_name_molecules(tmp_path: Path) -> None:
+    lines = ["3", "Properties=species:S:1:pos:R:3:molecule:S:1", "O 0 0 0 WAT1", "H 0 0 1 WAT1"]
+    (tmp_path / "a.xyz").write_text("\n".join([*lines, "Na 0 0 5 ION", ""]))
+    (frame,) = read_structures(tmp_path / "a.xyz", without_labels())
+    assert frame.molecule.tolist() == [1, 1, 0]

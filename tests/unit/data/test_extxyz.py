@@ -12,7 +12,7 @@ import pytest
 from ase.build import bulk
 
 from scalewise.core.errors import InputError
-from scalewise.data.readers.extxyz import read_images
+from scalewise.data.readers.extxyz import read_images, write_images
 from scalewise.data.reading import read_structures
 
 
@@ -118,6 +118,32 @@ def test_periodicity_that_is_none_is_refused(tmp_path: Path, value: str) -> None
     path = written(tmp_path / "a.xyz", f"{CELL} {COLUMNS} pbc={value}")
     with pytest.raises(InputError, match=r"line 2, key 'pbc': .* pbc=\"T T F\""):
         read_images(path)
+
+
+@pytest.mark.parametrize(
+    "empty", ["config_type=", 'config_type=""', "config_type=''", "config_type={}", 'a=  b=""']
+)
+@pytest.mark.parametrize("last", [True, False])
+def test_a_key_without_a_value_takes_nothing_from_the_next(
+    tmp_path: Path, empty: str, last: bool
+) -> None:
+    others = f'{CELL} {COLUMNS} REF_energy=-1.5 note="x= y=2" pbc="T T F"'
+    comment = f"{others} {empty}" if last else f"{empty} {others}"
+    (image,) = read_images(written(tmp_path / "a.xyz", comment))
+    assert image.info == {"REF_energy": -1.5, "note": "x= y=2"}
+    assert image.pbc.tolist() == [True, True, False]
+
+
+def test_words_that_cannot_be_written_are_written_as_they_can(tmp_path: Path) -> None:
+    image = read_images(written(tmp_path / "a.xyz", f"{CELL} {COLUMNS} REF_energy=-1.5"))[0]
+    image.info = {"name": "", "comment": "two\nlines\r\nand one", **image.info}
+    before = dict(image.info)
+    with (tmp_path / "b.xyz").open("w") as stream:
+        write_images(stream, [image])
+    assert image.info == before
+    (again,) = read_images(tmp_path / "b.xyz")
+    assert again.info == {"comment": "two lines and one", "REF_energy": -1.5}
+    np.testing.assert_allclose(again.positions, image.positions)
 
 
 def test_six_components_are_in_the_order_of_voigt(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ase.spacegroup import crystal
 from format_samples import FORMATS, KBAR, outcar, structures, vasprun, write_deepmd, write_outcar
 from scalewise.core.errors import InputError
 from scalewise.data.readers import files_of, hash_file, read_file, reader_for
-from scalewise.data.reading import read_structures, without_labels
+from scalewise.data.reading import read_structures, without_labels, write_structures
 from scalewise.data.splits import DataFile, identify
 from scalewise.data.structure import Labels
 from scalewise.testing import check_reader
@@ -371,6 +371,41 @@ def test_arrays_of_a_database_that_were_stored_as_lists_are_read(tmp_path: Path)
     assert [f.labels.energy for f in found] == [0, -1]
     for frame in found:
         np.testing.assert_array_equal(frame.labels.forces, np.full((2, 3), 0.5))
+
+
+@pytest.mark.parametrize("atoms", [3, 6])
+@pytest.mark.parametrize("shape", [(6,), (3, 3)])
+def test_a_stress_in_a_database_is_none_of_its_atoms(
+    atoms: int, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    image = ase.Atoms(f"Cu{atoms}", cell=3 * [9.0], pbc=True)
+    image.positions[:, 0] = np.arange(atoms) * 2.5
+    with ase.db.connect(str(tmp_path / "a.db")) as rows:
+        data = {"dft_forces": np.zeros((atoms, 3)), "dft_stress": np.full(shape, 0.25)}
+        rows.write(image, dft_energy=-1.0, data=data)
+    (frame,) = read_structures(tmp_path / "a.db", check_units=False)
+    np.testing.assert_array_equal(frame.labels.stress, np.full((3, 3), 0.25))
+
+
+def test_what_was_written_into_a_folder_of_data_is_no_data(tmp_path: Path) -> None:
+    """Predictions and trajectories of commands whose ``--out`` was there."""
+    frames = structures(2, alike=True)
+    write_outcar(tmp_path / "OUTCAR", frames)
+    before = hash_file(tmp_path)
+    for folder, name, beside in (
+        ("evaluate", "predictions.xyz", "evaluation.json"),
+        ("md", "trajectory.extxyz", "restart.npz"),
+        ("md", "last.extxyz", "restart.npz"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write_structures(tmp_path / folder / name, frames)
+        np.savez(tmp_path / folder / "restart.npz", step=3)
+        (tmp_path / folder / beside).touch()
+    assert hash_file(tmp_path) == before
+    assert len(read_structures(tmp_path)) == 2
+    # of another program
+    write_structures(tmp_path / "predictions.xyz", frames)
+    assert len(read_structures(tmp_path)) == 4
 
 
 @pytest.mark.parametrize("wrong", ["r ", "X ", ""])

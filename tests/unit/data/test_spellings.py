@@ -199,6 +199,25 @@ def test_a_virial_beside_its_stress_is_no_contradiction(
         read_structures(tmp_path / "a.xyz", KEYS)
 
 
+def test_each_file_of_a_folder_has_its_own_names(tmp_path: Path) -> None:
+    """One has our names, one those of ASE: neither takes the other's away."""
+    of_ase(tmp_path / "a.xyz")
+    ase.io.write(tmp_path / "b.traj", [with_results(s) for s in structures()])
+    predicted = [with_results(s) for s in structures()]
+    for image in predicted:
+        image.arrays["REF_forces"] = 2.0 * image.calc.results["forces"]
+    ase.io.write(tmp_path / "c.xyz", predicted, format="extxyz")
+    messages = Messages()
+    found = read_structures(tmp_path, KEYS, check_units=False, progress=messages)
+    meant = structures()
+    for k, frame in enumerate(found):
+        of = meant[k % len(meant)].labels
+        follows = frame.info["source_file"] == "c.xyz"
+        assert frame.labels.forces == pytest.approx((1.0 + follows) * of.forces, abs=1e-6)
+        assert (frame.labels.energy is None) == follows
+        assert (frame.labels.stress is None) == (follows or of.stress is None)
+
+
 def test_a_virial_of_a_molecule_is_no_stress(tmp_path: Path) -> None:
     images = [with_results(s) for s in structures(periodic=False)]
     for image in images:

@@ -20,6 +20,7 @@ from scalewise.core.errors import InputError
 from scalewise.core.extensions import reason
 from scalewise.core.files import check_regular
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+from scalewise.data.label_names import spells
 from scalewise.data.readers.labels import set_labels
 
 _TRAJECTORY: Final = "Give a whole trajectory of ASE; was it cut off while it was written?"
@@ -90,7 +91,9 @@ def _check_tables(path: Path) -> None:
 def _of_row(row: Any) -> ase.Atoms:
     atoms = row.toatoms()
     for name, value in {**row.key_value_pairs, **row.data}.items():
-        rows = _rows(value, len(atoms)) if name != STRESS_KEY else None
+        # six or nine values of a frame with three or six atoms are no rows of atoms
+        whole = spells("stress", name) and np.size(value) in (6, 9)
+        rows = None if whole else _rows(value, len(atoms))
         if rows is not None and name not in atoms.arrays:
             atoms.arrays[name] = rows
         else:

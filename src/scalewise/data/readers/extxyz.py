@@ -46,6 +46,11 @@ _SIX: Final = re.compile(
 )
 #: Places of nine components in these six: xx, yy, zz, yz, xz, xy.
 _NINE: Final = (0, 5, 4, 5, 1, 3, 4, 3, 2)
+#: A quoted text, as it is; or a key without a value, of which ASE would make one of the next key.
+_EMPTY: Final = re.compile(
+    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\})"""
+    r"""|(?<!\S)([^\s="'{}\[\]]+)\s*=(?:[^\S\n]*(?:""|''|\{\s*\}|\[\s*\]|$)|\s+(?=[^\s="'{}\[\]]+\s*=))"""
+)
 #: Three letters in a word, of which ASE makes a truth; it takes them apart.
 _LETTERS: Final = re.compile(
     r"""(?<!\S)pbc\s*=\s*["']?([TF01])[,;]?([TF01])[,;]?([TF01])["']?(?!\S)"""
@@ -86,8 +91,23 @@ def iterate_images(path: Path) -> Iterator[ase.Atoms]:
 
 
 def write_images(stream: Any, images: Iterable[ase.Atoms]) -> None:
-    """Write frames as extxyz to an open text file; a path's own `@` would mean something to ASE."""
-    ase.io.extxyz.write_xyz(stream, list(images))
+    """Write frames as extxyz to an open text file; a path's own `@` would mean something to ASE.
+
+    Empty words are left out, and ends of lines in words become spaces: ASE writes both as they are,
+    and neither can be read.
+    """
+    ase.io.extxyz.write_xyz(stream, [_writable(image) for image in images])
+
+
+def _writable(image: ase.Atoms) -> ase.Atoms:
+    words = {k: " ".join(v.split()) for k, v in image.info.items() if isinstance(v, str)}
+    lines = {k: v for k, v in words.items() if not v or len(image.info[k].splitlines()) > 1}
+    if not lines:
+        return image
+    found = image.copy()  # type: ignore[no-untyped-call]  # ASE
+    found.calc = image.calc
+    found.info = {k: lines.get(k, v) for k, v in image.info.items() if lines.get(k, "x")}
+    return found
 
 
 class _Numbered:
@@ -138,6 +158,7 @@ def _frames(path: Path, lines: _Numbered, size: float) -> Iterator[tuple[int, li
 
 def _spelled(comment: str) -> str:
     """The comment with the keys, columns and values that ASE knows as ASE writes them."""
+    comment = _EMPTY.sub(_without_value, comment)
     for key in _SPELLED:
         if re.search(rf"(?<!\S){key}\s*=", comment) is None:
             comment = re.sub(rf"(?i)(?<!\S){key}(?=\s*=)", key, comment, count=1)
@@ -149,6 +170,13 @@ def _spelled(comment: str) -> str:
             )
     comment = _SIX.sub(lambda found: found[1] + _nine(found[2].split()), comment)
     return _LETTERS.sub(r'pbc="\1 \2 \3"', comment)
+
+
+def _without_value(found: re.Match[str]) -> str:
+    """What stays of a match of ``_EMPTY``: of a key that is needed, a word that is refused."""
+    text, key = found.groups()
+    needed = key is not None and key.lower() in {known.lower() for known in _SPELLED}
+    return f"{key}=none " if needed else text or ""
 
 
 def _nine(six: list[str]) -> str:

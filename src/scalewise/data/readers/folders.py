@@ -24,6 +24,12 @@ Reader = Callable[[Path], list[ase.Atoms]]
 Find = Callable[[Path], Reader | None]
 #: Bytes of a file that tell which program it is from.
 LOOKED_AT: Final = 4096
+#: Files with structures that commands write, and the file beside them that tells.
+OURS: Final = {
+    "predictions.xyz": "evaluation.json",
+    "trajectory.extxyz": "restart.npz",
+    "last.extxyz": "restart.npz",
+}
 GIVE: Final = "Give a folder with files whose names a reader knows, such as OUTCAR or *.extxyz."
 
 
@@ -33,7 +39,8 @@ def members(folder: Path, find: Find) -> list[tuple[Path, Reader]]:
     Names that begin with a dot are left out; what is of another program than its name says; and,
     beside the same file uncompressed, a compressed one. A run of VASP leaves ``OUTCAR`` and
     ``vasprun.xml``: beside the second, which has more digits, the first is left out, and beside
-    either the structures of the run, such as ``POSCAR``. Links to folders are followed, each folder
+    either the structures of the run, such as ``POSCAR``. What ``scalewise`` itself wrote there,
+    predictions and trajectories, is no data. Links to folders are followed, each folder
     once.
 
     Raises
@@ -61,7 +68,8 @@ def _walk(folder: Path, find: Find) -> Iterator[tuple[Path, Reader]]:
             continue
         plain = sorted(name for name in below if not name.startswith("."))
         below[:] = [name for name in plain if not _is_known(place / name, root, linked)]
-        here = [place / n for n in names if not n.startswith(".") and not _is_copy(n, names)]
+        data = (n for n in names if not n.startswith(".") and OURS.get(n) not in names)
+        here = [place / n for n in data if not _is_copy(n, names)]
         readers = [(path, reader) for path in here if (reader := find(path)) is not None]
         readers = [(path, reader) for path, reader in readers if _is_of(path, reader)]
         runs = {_run_of(path, "vasprun") for path, reader in readers if reader is read_vasprun}

@@ -94,7 +94,7 @@ def _frame(path: Path, start: int, block: list[tuple[int, list[str], str]]) -> a
     if cell:
         atoms.cell[:] = Bohr * np.array(cell)
     if comments:
-        atoms.info["comment"] = "\n".join(comments)
+        atoms.info["comment"] = " ".join(comments)
     if "charge" in single:
         atoms.info["total_charge"] = single["charge"]
     if values[:, 3].any():

@@ -66,6 +66,15 @@ def energies(frames: Sequence[Structure]) -> Float[np.ndarray, " frames"]:
     )
 
 
+def stresses(frames: Sequence[Structure]) -> Float[np.ndarray, "frames 3 3"]:
+    """Labelled stresses, eV/Å³: NaN where a structure has none."""
+    if isinstance(frames, ShardedStructures):
+        return frames.column("stresses")
+    none = np.full((3, 3), np.nan)
+    found = [none if f.labels.stress is None else f.labels.stress for f in frames]
+    return np.array(found, dtype=float).reshape(-1, 3, 3)
+
+
 def cells(frames: Sequence[Structure]) -> Float[np.ndarray, "frames 3 3"]:
     """Lattice vectors in rows, Å."""
     if isinstance(frames, ShardedStructures):

@@ -27,6 +27,7 @@ from scalewise.data.keys import (
     frame_value,
 )
 from scalewise.data.label_names import DEFAULTS, PLURAL, LabelName, spells
+from scalewise.data.placeholders import find_placeholders
 from scalewise.data.readers import hash_file, iterate_file, read_file
 from scalewise.data.readers.extxyz import write_images
 from scalewise.data.shard_writing import write_shards
@@ -153,6 +154,8 @@ def _converted(
         frames = [_convert(image, source, start + k, keys, names) for k, image in enumerate(part)]
         if keys.check_units:
             _refuse_units(frames, keys, names)
+        if not start:
+            _say_placeholders(frames, progress)
         yield from frames
         start += len(part)
         part = list(islice(images, PART))
@@ -175,6 +178,7 @@ def convert_images(
     frames = [_convert(image, source, k, keys, names) for k, image in enumerate(images, first)]
     check_present(source, images, keys, progress)
     _say_missing(frames, images, keys, progress)
+    _say_placeholders(frames, progress)
     if keys.check_units:
         _refuse_units(frames, keys, names)
     return frames
@@ -195,6 +199,12 @@ def _say_missing(
         others = [repr(key) for key in known if spells(name, key) and key != getattr(keys, name)]
         also = f", but {' and '.join(others)}, which is not read" if others else ""
         progress.message(f"{len(lacking)} of {count(len(frames), 'frame')} have no {name}{also}")
+
+
+def _say_placeholders(frames: Sequence[Structure], progress: Progress) -> None:
+    """Tell of labels that seem not to be computed."""
+    for one in find_placeholders(frames):
+        progress.message(f"{one.label}: {one.found}")
 
 
 def read_one(

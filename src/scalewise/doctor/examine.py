@@ -15,6 +15,7 @@ from scalewise.core.progress import SILENT, Progress
 from scalewise.data import columns
 from scalewise.data.duplicates import Duplicates, find_duplicates
 from scalewise.data.keys import LabelKeys
+from scalewise.data.placeholders import with_held_atoms
 from scalewise.data.readers import reader_for
 from scalewise.data.readers.extxyz import read_images
 from scalewise.data.reading import read_or_shard
@@ -166,7 +167,8 @@ def _examine_labels(
     fitted, fit, labelled = _fit(frames)
     offsets = None if fit is None else find_offsets(fitted, fit)
     outliers, extreme = find_outliers(frames, fit, labelled)
-    known = np.flatnonzero(columns.labelled(frames, "forces"))
+    # net forces of frames with held atoms are none of noise
+    known = np.flatnonzero(columns.labelled(frames, "forces") & ~with_held_atoms(frames))
     forced = take(frames, known)
     part = composition if len(known) in (0, len(frames)) else compose(forced)
     noise = estimate_noise(forced, part, group[known], settings.seed)

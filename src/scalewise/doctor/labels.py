@@ -10,11 +10,10 @@ import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Float
 
-from scalewise.core.errors import InputError
 from scalewise.core.wording import count, list_frames
 from scalewise.data import columns
 from scalewise.data.charges import CHARGE_KEYS, total_charge
-from scalewise.data.neighbors import build
+from scalewise.data.placeholders import find_placeholders, unpulled
 from scalewise.data.reading import PART
 from scalewise.data.shards import ShardedStructures, infos_of
 from scalewise.data.structure import Structure
@@ -24,9 +23,6 @@ from scalewise.doctor.findings import Finding, Severity
 
 #: Robust z-score from which a frame is an outlier: a Gaussian gives one in 5e8.
 LIMIT: Final = 6.0
-#: Å up to which neighbors pull at an atom, and the share of their pull that rounding leaves.
-REACH: Final = 6.0
-SYMMETRIC: Final = 1e-4
 #: Root-mean-square forces below this (eV/Å) are no forces.
 NO_FORCE: Final = 1e-12
 _LABELS: Final = ("energy", "forces", "stress")
@@ -49,14 +45,17 @@ def count_labels(frames: Sequence[Structure]) -> tuple[list[dict[str, Any]], lis
         np.flatnonzero(~columns.labelled(frames, name)).tolist() for name in _LABELS
     )
     still = np.flatnonzero((_rms(frames) < NO_FORCE) & (columns.sizes(frames) > 1)).tolist()
-    zero = [k for k in still if not balanced(frames[k])]
+    zero = [k for k in still if not unpulled(frames[k]).all()]
     bare = sorted({*absent, *zero})
     rows: list[dict[str, Any]] = [
         {"label": "energy", "unit": "eV", "with": len(frames) - len(energy), "missing": energy},
         {"label": "forces", "unit": "eV/Å", "with": len(frames) - len(bare), "missing": bare},
         {"label": "stress", "unit": "eV/Å³", "with": len(frames) - len(stress), "missing": stress},
     ]
-    findings = []
+    findings = [
+        Finding("warning", "labels", f"{one.label}: {one.found}", one.remedy)
+        for one in find_placeholders(frames)
+    ]
     if energy:
         severity: Severity = "note" if len(energy) == len(frames) else "warning"
         findings.append(
@@ -110,24 +109,6 @@ def count_labels(frames: Sequence[Structure]) -> tuple[list[dict[str, Any]], lis
             )
         )
     return rows, findings
-
-
-def balanced(frame: Structure) -> bool:
-    """Whether every atom's surroundings are so symmetric that a central force on it vanishes.
-
-    A pair force of arbitrary shape, from neighbors up to 6 Å, stands for all others.
-    """
-    try:
-        pairs = build(frame, REACH, full=True, images=True)
-    except InputError:  # no list, no answer
-        return False
-    weight = frame.numbers[pairs.j] * np.exp(-pairs.distance) * (1 - pairs.distance / REACH) ** 2
-    pull = weight[:, None] * pairs.vector / np.maximum(pairs.distance, 1e-9)[:, None]
-    total = np.stack(
-        [np.bincount(pairs.i, pull[:, k], minlength=len(frame.numbers)) for k in range(3)]
-    )
-    size = np.bincount(pairs.i, weight, minlength=len(frame.numbers)).max(initial=0.0)
-    return bool(np.abs(total).max(initial=0.0) <= SYMMETRIC * size)
 
 
 def suspect_units(frames: Sequence[Structure], stress_key: str | None) -> list[Finding]:

@@ -338,6 +338,11 @@ def test_forecast_is_linear() -> None:
 
 def test_sound_data_give_notes_at_most() -> None:
     frames = [with_noise(solution(k, 8 - k % 2, k % 2), k, {8: 1e-3, 11: 1e-3}) for k in range(30)]
+    assert "the same to the last digit in 30 frames" in found(diagnose(frames), "labels")
+    frames = [
+        replace(f, labels=replace(f.labels, energy=(f.labels.energy or 0.0) + 1e-3 * np.sin(k)))
+        for k, f in enumerate(frames)
+    ]
     diagnosis = diagnose(frames, total_charge=[0] * 30)
     assert {f["severity"] for f in diagnosis.body["findings"]} == {"note"}
     assert "rank 2 of 4" in found(diagnosis, "composition")

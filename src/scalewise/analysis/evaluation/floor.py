@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from scalewise.analysis.evaluation.subsets import symbol
+from scalewise.data.placeholders import with_held_atoms
 from scalewise.data.structure import Structure
 from scalewise.doctor.composition import compose
 from scalewise.doctor.noise import MEAN_ABSOLUTE, estimate_noise
@@ -33,7 +34,8 @@ class NoiseFloor:
     @classmethod
     def estimate(cls, frames: Sequence[Structure], group: np.ndarray, seed: int) -> NoiseFloor:
         """Estimate it from all structures with labelled forces."""
-        kept = [k for k, f in enumerate(frames) if f.labels.forces is not None]
+        held = with_held_atoms(frames)
+        kept = [k for k, f in enumerate(frames) if f.labels.forces is not None and not held[k]]
         labelled = [frames[k] for k in kept]
         if not labelled:
             return cls({}, {})

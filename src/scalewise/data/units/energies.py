@@ -76,13 +76,16 @@ def _works(frames: Sequence[Structure]) -> Float[np.ndarray, "pairs 3"]:
 
 def _moved(a: Structure, b: Structure) -> tuple[np.ndarray, np.ndarray]:
     """How far atoms moved within the cell, Å [atoms, 3], and the strain of the cell [3, 3]."""
+    # the work of a shift of all atoms is none where forces add up to zero; those on held atoms lack
+    held = a.labels.forces is not None and bool((a.labels.forces == 0.0).all(axis=1).any())
     if not a.pbc.all():
         moved = nearest_image(b.positions - a.positions, a.lattice, a.pbc)
-        return moved - moved.mean(axis=0), np.zeros((3, 3))
+        return moved - (0.0 if held else moved.mean(axis=0)), np.zeros((3, 3))
     inverse = np.linalg.inv(a.cell)
     fraction = b.positions @ np.linalg.inv(b.cell) - a.positions @ inverse
     fraction -= np.rint(fraction)
-    fraction -= fraction.mean(axis=0)
+    if not held:
+        fraction -= fraction.mean(axis=0)
     change = inverse @ b.cell
     return fraction @ (0.5 * (a.cell + b.cell)), 0.5 * (change + change.T) - np.eye(3)
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from scalewise.core.wording import count
-from scalewise.data.charges import electronic_state
+from scalewise.data.charges import CHARGE_KEYS, electronic_state
 from scalewise.data.duplicates import Duplicates
 from scalewise.data.structure import Structure, nearest_image
 from scalewise.doctor.findings import Finding
@@ -34,12 +34,18 @@ def find_contradictions(frames: Sequence[Structure], twins: Duplicates) -> list[
         return []
     a, b, apart = odd[0]
     more = f"; {count(len(odd) - 1, 'such pair')} more" if len(odd) > 1 else ""
+    remedy = "Were they computed with one method and one unit? Keep one of each pair."
+    if electronic_state(frames[a]) != electronic_state(frames[b]):
+        remedy = (
+            "Their keys name different electronic states, of which a network is told the total "
+            "charge alone: keep the frames of one state."
+        )
     return [
         Finding(
             "error",
             "duplicates",
             f"frames {a} and {b} are one structure with different labels: {apart}{more}",
-            "Were they computed with one method and one unit? Keep one of each pair.",
+            remedy,
         )
     ]
 
@@ -47,12 +53,15 @@ def find_contradictions(frames: Sequence[Structure], twins: Duplicates) -> list[
 def _same(a: Structure, b: Structure) -> bool:
     if not np.array_equal(a.numbers, b.numbers) or not np.array_equal(a.pbc, b.pbc):
         return False
-    if np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > SAME or electronic_state(
-        a
-    ) != electronic_state(b):
+    if np.abs((a.cell - b.cell)[a.pbc]).max(initial=0.0) > SAME or _charge(a) != _charge(b):
         return False
     moved = nearest_image(b.positions - a.positions, a.lattice, a.pbc)
     return bool(np.abs(moved - moved.mean(axis=0)).max(initial=0.0) < SAME)
+
+
+def _charge(frame: Structure) -> str:
+    """What a network is told of the electronic state, whatever the key holds."""
+    return next((str(frame.info[key]) for key in CHARGE_KEYS if key in frame.info), "")
 
 
 def _apart(a: Structure, b: Structure) -> str | None:

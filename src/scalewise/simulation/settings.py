@@ -97,6 +97,13 @@ class SimulationSettings(Settings):
                 f"picoseconds={self.picoseconds:g} is shorter than timestep={self.timestep:g} fs: "
                 "give at least one step"
             )
+        of = {"pressure": "npt", "barostat_time": "npt", "thermostat": "nvt"}
+        for name, ensemble in of.items():
+            if name in self.model_fields_set and self.ensemble != ensemble:
+                raise ValueError(
+                    f"{name} is of ensemble={ensemble}, and this is {self.ensemble}: "
+                    f"give ensemble={ensemble}, or leave {name} out"
+                )
         if self.inner is None and self.inner_timestep is not None:
             raise ValueError("inner_timestep is of an inner potential: give inner, or leave it out")
         if self.inner is not None and self.ensemble == "npt":

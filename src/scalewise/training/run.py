@@ -190,9 +190,9 @@ def _complete(job: Job) -> None:
     What its scales are worth depends on the latter.
     """
     model = job.out / "model"
-    if "history" in read_json(model / checkpoint.MODEL, "Train again.").get("info", {}):
+    potential = checkpoint.read(model)  # a run that ended before may have lost a file since
+    if "history" in potential.info:
         return
-    potential = checkpoint.read(model)
     info = {**potential.info, "history": history(job.out / "log.csv")}
     composition = potential.composition
     if not job.settings.freeze:  # a network that stays is off by what it was
@@ -398,7 +398,7 @@ def split_for(
     if missing:
         raise InputError(
             f"split of {path}",
-            f"no frame has the role {' or '.join(missing)}",
+            f"no frame has the role {' or '.join(missing)}; roles: {', '.join(split.roles)}",
             _roles_for(settings, missing, path),
         )
     if lost := untrained_elements(frames, split.role):

@@ -277,6 +277,24 @@ def test_stress_in_other_units(made, factor: float, words: str) -> None:
     assert words in text
 
 
+def test_two_phases_at_two_pressures_say_nothing_together() -> None:
+    """Copper at rest, and an open lattice of it that is compressed: each is stiff in itself."""
+    frames = []
+    for k in range(24):
+        dense = k < 12
+        atoms = (
+            bulk("Cu", "fcc", a=3.6, cubic=True) if dense else bulk("Cu", "sc", a=2.38) * (2, 2, 1)
+        )
+        atoms.set_cell(atoms.cell * (1 + 0.004 * np.sin(1.7 * k)), scale_atoms=True)
+        atoms.rattle(0.05, seed=k)
+        one = frame(atoms, k)
+        frames.append(replace(one, labels=replace(one.labels, energy=None)))
+    volume = [abs(np.linalg.det(f.cell)) / len(f.numbers) for f in frames]
+    pressure = [-np.trace(f.labels.stress) for f in frames]
+    assert np.corrcoef(volume, pressure)[0, 1] > 0.8
+    assert not said(frames)
+
+
 @pytest.mark.parametrize("made", [crystals, alloys])
 def test_virials_are_no_stresses(made) -> None:
     frames = [

@@ -816,6 +816,11 @@ def test_states_of_charge_are_no_contradiction() -> None:
     ]
     charges = [0] * 6 + [1] * 6
     assert "one structure" not in found(diagnose(both, total_charge=charges), "duplicates")
+    # of a spin nothing is told to a network
+    spins = [1] * 6 + [3] * 6
+    findings = diagnose(both, multiplicity=spins).body["findings"]
+    (one,) = [f for f in findings if "one structure" in f["found"]]
+    assert "different electronic states" in one["remedy"]
     assert "one structure" in found(diagnose(both), "duplicates")
 
 

@@ -244,6 +244,22 @@ def test_another_inner_potential_is_refused(
         sw.simulate(potential, salt(), settings(inner=tmp_path / "inner"), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    ("ensemble", "given"),
+    [
+        ("nvt", {"pressure": 50.0}),
+        ("nve", {"pressure": 50.0}),
+        ("nve", {"thermostat": "csvr"}),
+        ("npt", {"thermostat": "langevin"}),
+        ("nvt", {"barostat_time": 500.0}),
+    ],
+)
+def test_settings_of_another_ensemble_are_refused(ensemble: str, given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(ValueError, match=f"{name} is of ensemble=.*, and this is {ensemble}"):
+        settings(ensemble=ensemble, **given)
+
+
 def test_settings_of_two_steps_go_together() -> None:
     with pytest.raises(ValueError, match="give inner"):
         settings(inner_timestep=0.5)

@@ -78,6 +78,11 @@ class InputError(ValueError):
         """What is there."""
         return self._parts[1]
 
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return self._parts[2]
+
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:
         """Survive the way back from a worker process."""
         return InputError, self._parts

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -16,6 +17,8 @@ from pydantic import (
     SerializerFunctionWrapHandler,
     model_serializer,
 )
+
+from scalewise.core.errors import shown
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 #: No length that anybody gives is longer; absurd ones would only show as time and memory.
@@ -45,3 +48,26 @@ class Settings(BaseModel):
         """Return twelve hex digits that change when, and only when, a setting changes."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each setting that two runs have differently: its name, what it was, and what it is.
+
+    Examples
+    --------
+    >>> before = {"steps": 20, "network": {"layers": 2, "channels": 8}}
+    >>> differences(before, {"steps": 30, "network": {"layers": 1, "channels": 8}})
+    ['network.layers=2 (now 1)', 'steps=20 (now 30)']
+    """
+    old, new = _flat(before), _flat(now)
+    names = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    return [f"{k}={shown(old.get(k))} (now {shown(new.get(k))})" for k in names]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        )
+    return flat

@@ -30,10 +30,11 @@ from rich.table import Table
 import scalewise
 from scalewise.core import files as artifacts
 from scalewise.core.documents import read_kept
-from scalewise.core.errors import InputError, shown
+from scalewise.core.errors import InputError
 from scalewise.core.jobs import run_jobs, usable_cores
 from scalewise.core.progress import Pace
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, MOLECULE_KEY, PLACE_KEY
+from scalewise.core.settings import differences
 from scalewise.core.terminal import Console
 from scalewise.reporting.experiments import Request
 from scalewise.testbed import forcefield, simulation
@@ -154,23 +155,12 @@ def _claim(settings: SolutionSettings, folder: Path) -> None:
     theirs = read_kept(path)
     if theirs is None:
         raise InputError(str(path), "it is not readable JSON", "Choose another folder.")
-    old, new = _flat(theirs), _flat(mine)
-    differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    if differing:
-        found = ", ".join(f"{k}={shown(old.get(k))} (now {new.get(k)!r})" for k in differing)
+    if found := differences(theirs, mine):
         raise InputError(
             str(folder),
-            f"it holds data from other settings: {found}",
+            f"it holds data from other settings: {', '.join(found)}",
             "Choose another folder, or delete this one to start anew.",
         )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else None
-        flat.update(inner if inner is not None else {prefix + key: value})
-    return flat
 
 
 def _names(settings: SolutionSettings, replica: int) -> list[str]:

@@ -14,10 +14,12 @@ import torch
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
+from scalewise.core.documents import read_kept
 from scalewise.core.errors import InputError
 from scalewise.core.files import read_json, write_json
 from scalewise.core.loading import explain
 from scalewise.core.progress import SILENT, Progress
+from scalewise.core.settings import differences
 from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import LARGE, read_or_shard
@@ -45,7 +47,7 @@ from scalewise.training.distributed import follow, join_group, leading, run
 from scalewise.training.job import Job
 from scalewise.training.log import history
 from scalewise.training.settings import DataSettings, TrainSettings
-from scalewise.training.state import TrainingProgress, check_state, read_progress
+from scalewise.training.state import OTHER, TrainingProgress, check_state, read_progress
 from scalewise.training.trainer import STATE
 
 #: Force error over that of predicting no force, above which a potential has learned little.
@@ -224,7 +226,7 @@ def _prepared(
     digest = _digest(settings, split)
     if (out / STATE).is_file():
         # before anything of that run is written over
-        before = read_progress(out / STATE, check_state(out / STATE, digest))
+        before = read_progress(out / STATE, _checked_state(out, settings, digest))
         progress.message(
             f"nothing left to train: {out} ended after step {before.step}"
             if before.finished
@@ -262,6 +264,21 @@ def _prepared(
         out=out,
         initial_weights=None if first is None else first.network.state_dict(),
     )
+
+
+def _checked_state(out: Path, settings: TrainSettings, digest: str) -> dict[str, str]:
+    """The header of the state of a run; of another one, say which settings differ."""
+    try:
+        return check_state(out / STATE, digest)
+    except InputError as error:
+        kept = read_kept(out / "settings.json")
+        if error.found != OTHER or not isinstance(kept, dict):
+            raise
+        found = differences(kept, settings.model_dump(mode="json"))
+        # where a split is, and the potential to start from, does not name them
+        found = [one for one in found if not one.startswith(("data.split=", "start="))]
+        said = f": {', '.join(found)}" if found else ""
+        raise InputError(str(out / STATE), f"{OTHER}{said}", error.remedy) from None
 
 
 def _with_cutoff(

@@ -28,6 +28,8 @@ _Term = Annotated[float, Field(ge=0.0, le=1e30)]
 _Seconds = Annotated[float, Field(strict=True, ge=0.0, le=1e12)]
 #: Share of a step in the running means of the loss's terms: they follow within about fifty steps.
 MEMORY: Final = 0.02
+#: What is said of the state of another training.
+OTHER: Final = "a run with other settings or other data"
 _REMEDY: Final = "Give another --out, or delete the folder to start again."
 
 
@@ -104,7 +106,7 @@ def check_state(path: Path, digest: str) -> dict[str, str]:
     if header.get("schema") != str(SCHEMA):
         raise InputError(str(path), f"schema {shown(header.get('schema'))}", _REMEDY)
     if header.get("digest") != digest:
-        raise InputError(str(path), "a run with other settings or other data", _REMEDY)
+        raise InputError(str(path), OTHER, _REMEDY)
     return header
 
 

@@ -118,6 +118,8 @@ def test_a_folder_holds_the_run_and_it_goes_on_there(
     assert (out / "model" / "model.json").stat().st_mtime_ns == written
     with pytest.raises(InputError, match="other settings or other data"):
         trained(structures, split, out=out, seed=1)
+    with pytest.raises(InputError, match=r"other data: seed=0 \(now 1\)\. Give another --out"):
+        trained(structures, split, out=out, seed=1)
     (weights,) = (out / "model").glob("*.safetensors")
     weights.unlink()
     with pytest.raises(InputError, match=rf"{weights.name}: no such file"):

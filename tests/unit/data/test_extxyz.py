@@ -134,6 +134,15 @@ def test_a_key_without_a_value_takes_nothing_from_the_next(
     assert image.pbc.tolist() == [True, True, False]
 
 
+def test_a_key_with_two_values_is_refused(tmp_path: Path) -> None:
+    twice = f'{CELL} {COLUMNS} REF_energy=-1.5 note="REF_energy=3 x" REF_energy='
+    path = written(tmp_path / "a.xyz", f"{twice}-2.5")
+    with pytest.raises(InputError, match=r"line 2, key 'REF_energy': '-1.5' and '-2.5'"):
+        read_images(path)
+    (image,) = read_images(written(tmp_path / "b.xyz", f"{twice}-1.5"))
+    assert image.info["REF_energy"] == -1.5
+
+
 def test_words_that_cannot_be_written_are_written_as_they_can(tmp_path: Path) -> None:
     image = read_images(written(tmp_path / "a.xyz", f"{CELL} {COLUMNS} REF_energy=-1.5"))[0]
     image.info = {"name": "", "comment": "two\nlines\r\nand one", **image.info}

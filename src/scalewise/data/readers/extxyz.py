@@ -51,6 +51,11 @@ _EMPTY: Final = re.compile(
     r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\})"""
     r"""|(?<!\S)([^\s="'{}\[\]]+)\s*=(?:[^\S\n]*(?:""|''|\{\s*\}|\[\s*\]|$)|\s+(?=[^\s="'{}\[\]]+\s*=))"""
 )
+#: A key and its value, of which quotes and brackets hold spaces.
+_PAIR: Final = re.compile(
+    r"""(?<!\S)([^\s="'{}\[\]]+)\s*=\s*"""
+    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^=]*\]|\S+)"""
+)
 #: Three letters in a word, of which ASE makes a truth; it takes them apart.
 _LETTERS: Final = re.compile(
     r"""(?<!\S)pbc\s*=\s*["']?([TF01])[,;]?([TF01])[,;]?([TF01])["']?(?!\S)"""
@@ -221,6 +226,7 @@ def _declared(path: Path, number: int, comment: str) -> int | None:
         raise InputError(
             f"{path}, line {number}", f"not readable as extxyz ({cut(reason, 200)})", _AGAIN
         ) from error
+    _check_once(f"{path}, line {number}", comment)
     _check_periodicity(f"{path}, line {number}", parsed.get("pbc", True))
     properties = parsed.get("Properties")
     if properties is None:
@@ -243,6 +249,15 @@ def _declared(path: Path, number: int, comment: str) -> int | None:
                 f"Call their column {names[0]}, as in species:S:1:pos:R:3.",
             )
     return sum(int(w) for w in widths)
+
+
+def _check_once(where: str, comment: str) -> None:
+    """Assert that no key has two values: ASE takes the last one."""
+    values: dict[str, str] = {}
+    for key, value in _PAIR.findall(comment):
+        if values.setdefault(key, value) != value:
+            found = f"{shown(cut(values[key], 40))} and {shown(cut(value, 40))}"
+            raise InputError(f"{where}, key {shown(key, 60)}", found, "Keep the one that is meant.")
 
 
 def _check_periodicity(where: str, value: Any) -> None:

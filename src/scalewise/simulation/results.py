@@ -12,7 +12,8 @@ from scalewise.core.wording import count
 from scalewise.data.splits.identity import DataFile
 from scalewise.reporting.report import Report, provenance
 from scalewise.simulation.settings import SimulationSettings
-from scalewise.statistics.bootstrap import Interval, mean_interval, ratio_interval
+from scalewise.statistics.bootstrap import Interval, mean_interval
+from scalewise.statistics.trend import slope_interval
 
 UNITS: Final = {
     "time": "ps",
@@ -23,7 +24,8 @@ UNITS: Final = {
     "density": "g/cm³",
     "r, shortest, peak, minimum": "Å",
     "within": "neighbors of the second element closer than r, of an atom of the first",
-    "interval": "95 %, over five blocks of time after the first fifth",
+    "interval": "95 %, over five blocks of time after the first fifth; of the drift, with the "
+    "memory of what its line leaves",
 }
 #: Columns of the log that figures draw, and how those of the mean cutoffs of elements begin.
 SERIES: Final = ("time", "temperature", "potential", "conserved", "volume", "pressure")
@@ -48,15 +50,15 @@ def drift(rows: Rows, atoms: int) -> dict[str, Any] | None:
 
     .. math:: \frac{\sum_k (t_k - \bar t)(e_k - \bar e)}{\sum_k (t_k - \bar t)^2}
 
-    Its interval resamples blocks of time.
+    Its interval is that of :func:`scalewise.statistics.trend.slope_interval`: the energy of long
+    steps walks at random.
     """
     time, conserved = rows["time"], rows["conserved"] / atoms
     if len(time) < 3 or not np.isfinite(conserved).all():
         return None
     apart = time - time.mean()
-    products, squares = apart * (conserved - conserved.mean()), apart**2
-    found = ratio_interval(products, squares, _block(len(time)), seed=0)
-    return _known(float(products.sum() / squares.sum()), found, len(time))
+    slope = float(apart @ (conserved - conserved.mean()) / (apart @ apart))
+    return _known(slope, slope_interval(time, conserved), len(time))
 
 
 def nanoseconds_per_day(settings: SimulationSettings, steps: int, seconds: float) -> float:

@@ -1,7 +1,8 @@
 # Two commands matter: `make demo` and `make test`. Each sets itself up from nothing.
 #
 # make demo   simulate salt water, study it, train for a ladder of scales; results below runs/demo
-# make test   everything that must pass: lint, documentation, the fast tests, the README's commands
+# make test   everything that must pass: lint, documentation, tests, the README's commands
+# make fast   unit tests and physics, without what runs whole commands or compiles
 # make lint   ruff and mypy
 # make docs   the site, into build/docs; a warning is an error
 # make slow   the slow tests
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo test lint docs slow dist clean
+.PHONY: help demo test fast lint docs slow dist clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -29,10 +30,13 @@ demo: $(STAMP)
 		points=4 frames=30
 	$(BIN)/scalewise report runs/demo/ladder runs/demo/curve --out runs/demo/answer.html --open
 
-# Lint, types, documentation, the fast tests, and the README's commands on a small configuration.
+# Lint, types, documentation, tests, and the README's commands on a small configuration.
 test: lint docs
-	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not readme"
 	$(BIN)/python -m pytest -q -n 2 -m readme
+
+fast: $(STAMP)
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -25,3 +25,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture
 def salt() -> Structure:
     return salt_frame()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of commands and of pages run whole programs."""
+    for item in items:
+        if item.path.parent.name in ("cli", "browser"):
+            item.add_marker(pytest.mark.whole)

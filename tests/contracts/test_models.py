@@ -78,10 +78,12 @@ EVERY_KIND = [
         pytest.param({"charges": False}, id="one scale"),
     ],
 )
+@pytest.mark.whole
 def test_a_potential_of_structures_of_every_periodicity(settings: dict[str, Any]) -> None:
     check_potential(untrained(**settings), EVERY_KIND)
 
 
+@pytest.mark.whole
 def test_a_ladder_and_an_adaptive_cutoff_of_slabs_and_wires() -> None:
     check_potential(untrained(ladder=[3.0, 4.0, "long"]), EVERY_KIND[1:4:2])
     model = untrained(ladder=[3.0, 5.0], adaptive_cutoff={"by": "environment"})

@@ -239,6 +239,7 @@ def test_stress_is_the_derivative_over_the_volume_of_the_cell_as_it_is_written()
         assert predict(potential, replace(frame, cell=cell, pbc=pbc)).stress is None
 
 
+@pytest.mark.whole
 def test_gradients_of_first_and_second_order_of_slabs_and_wires() -> None:
     """With the strain among the inputs: stress is trained on."""
     frames = [

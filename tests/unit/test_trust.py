@@ -98,6 +98,7 @@ def test_survival_and_distances() -> None:
     assert found == {"pair": "Na-Cl", "data": pytest.approx(2.3), "simulated": 2.0}
 
 
+@pytest.mark.whole
 def test_a_card_goes_on_and_names_what_broke(tmp_path: Path) -> None:
     potential = untrained(ladder=(3.0, 4.0, "long"), layers=1)
     frames = [

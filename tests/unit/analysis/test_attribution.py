@@ -341,6 +341,7 @@ def test_steps_that_are_known_beforehand_are_those_of_all_frames(
             assert set(found.values()) == {steps}
 
 
+@pytest.mark.whole
 def test_a_proof_is_written_and_trains_nothing_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

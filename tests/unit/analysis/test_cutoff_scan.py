@@ -230,6 +230,7 @@ ALONE = (
 
 
 @pytest.mark.parametrize("kind", ["element", "environment"])
+@pytest.mark.whole
 def test_a_router_is_trained_on_a_network_that_stays(
     trained: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -260,6 +261,7 @@ def test_a_router_is_trained_on_a_network_that_stays(
         train_on_test(trained, other, tmp_path / "other")
 
 
+@pytest.mark.whole
 def test_a_given_price_stays_and_a_higher_one_buys_less(trained: Path, tmp_path: Path) -> None:
     costs, lengths = [], []
     for price in (0.0, 30.0):

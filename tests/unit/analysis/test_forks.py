@@ -367,6 +367,7 @@ def ladder(structures: list[sw.Structure], split: sw.Split) -> sw.Potential:
     )
 
 
+@pytest.mark.whole
 def test_forks_of_a_small_ladder(
     ladder: sw.Potential, structures: list[sw.Structure], split: sw.Split, tmp_path: Path
 ) -> None:

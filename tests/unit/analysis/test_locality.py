@@ -281,6 +281,7 @@ def test_a_folder_without_frames_is_refused(tmp_path: Path) -> None:
         command(tmp_path, load(LocalitySettings, None, []), tmp_path / "out")
 
 
+@pytest.mark.whole
 def test_water_around_a_held_ion_moves_and_the_ion_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

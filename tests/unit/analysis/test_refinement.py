@@ -344,6 +344,7 @@ def split_of(structures: list[Structure]) -> Split:
     return make_split(structures, role_key="role")
 
 
+@pytest.mark.whole
 def test_nothing_is_routed_where_nothing_is_allowed(run: Path) -> None:
     potential, structures = (
         checkpoint.read(run / "model"),

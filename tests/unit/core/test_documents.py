@@ -44,6 +44,7 @@ def written(folder: Path, document: Any) -> Path:
     return path
 
 
+@pytest.mark.whole
 def test_whatever_is_in_a_document_is_used_or_refused(tmp_path: Path) -> None:
     for name, case in cases(tmp_path).items():
         rng, refused = random.Random(0), 0

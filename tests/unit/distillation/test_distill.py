@@ -72,6 +72,7 @@ def settings(**more: Any) -> sw.DistillSettings:
     return sw.DistillSettings.model_validate({**given, **more})
 
 
+@pytest.mark.whole
 def test_an_inner_potential_is_made_tried_and_used(tmp_path: Path) -> None:
     potential = untrained((11, 17), cutoff=4.0)
     report = sw.distill(potential, salt(), settings(), tmp_path)
@@ -108,6 +109,7 @@ def test_an_inner_potential_is_made_tried_and_used(tmp_path: Path) -> None:
     assert body["chosen"]["gain"] == max(p["gain"] for p in body["probes"])
 
 
+@pytest.mark.whole
 def test_a_step_that_drifts_too_far_ends_the_trials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +156,7 @@ def test_settings_that_cannot_be_are_refused_at_once(made: dict[str, Any], words
         settings(**made)
 
 
+@pytest.mark.whole
 def test_a_trial_that_breaks_with_the_potential_alone_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -486,6 +486,7 @@ def test_a_trajectory_of_one_molecule_is_split_by_blocks_of_time() -> None:
         assert len(split.members(role)) == pytest.approx(400 * share, abs=20)
 
 
+@pytest.mark.whole
 def test_frames_of_a_trajectory_in_no_order_are_said_to_be() -> None:
     order = np.random.default_rng(1).permutation(400)
     frames = [trajectory(400)[k] for k in order]
@@ -507,6 +508,7 @@ def test_roles_of_one_molecule_are_alike_and_leak_nothing() -> None:
     assert f"{twins} of 100 frames of test ({twins}%)" in finding["found"]
 
 
+@pytest.mark.whole
 def test_roles_that_lie_beyond_the_training_are_told_from_those_between() -> None:
     """At any distance that chains a molecule up, hotter frames are near-duplicates, too."""
     settings = DoctorSettings(split_key="split", cutoffs=(3.0,), duplicate_distance=3.0)
@@ -627,6 +629,7 @@ def test_a_single_atom_is_no_problem() -> None:
 # ---------------------------------------------------------------------------------- shared data
 
 
+@pytest.mark.whole
 def test_salt_water_from_dft(tmp_path: Path) -> None:
     """What its README says: three frames of high energy, one with a force of 35 eV/Å, groups."""
     path = SHARED / "nacl_water_revpbe0d3/all.extxyz"

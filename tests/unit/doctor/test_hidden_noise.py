@@ -181,6 +181,7 @@ def test_rounding_is_the_last_digit(digits: int, expected: float | None) -> None
     assert find_rounding(frames) == expected
 
 
+@pytest.mark.whole
 def test_what_cannot_be_learnt_is_said() -> None:
     settings = DoctorSettings(cutoffs=(3.0,), duplicate_distance=0.3)
     report = diagnose_data(close_frames(1, 0.05), settings)
@@ -220,6 +221,7 @@ def test_why_nothing_could_be_looked_for_is_said() -> None:
     assert "Near-duplicates allow noise up to 120 (O) meV/Å." in pairs[0].remedy
 
 
+@pytest.mark.whole
 def test_sodium_in_salt_water_bears_the_grid_of_its_calculation() -> None:
     """Net forces say 89 meV/Å: nearly all of it is a wave of 0.046 Å."""
     path = SHARED / "nacl_water_revpbe0d3/all.extxyz"

@@ -259,6 +259,7 @@ PROGRAMS: list[tuple[dict[str, Any], bool, bool, int]] = [
     ],
     ids=str,
 )
+@pytest.mark.whole
 def test_programs_find_what_kernels_find(
     settings: dict[str, Any],
     is_periodic: bool,
@@ -325,6 +326,7 @@ TINY = NetworkSettings(channels=4, hidden=6, l_max=1, cutoff=4.5)
 
 @needs_compiler
 @pytest.mark.parametrize("kept", [0, 100, 20_000])
+@pytest.mark.whole
 def test_a_damaged_library_is_made_again(
     kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -104,6 +104,7 @@ def checked(potential: Potential, folder: Path, cutoff: float, n: int = 150) -> 
 
 
 @needs_compiler
+@pytest.mark.whole
 def test_programs_of_a_ladder_find_what_its_network_finds(tmp_path: Path) -> None:
     """Rows that no register divides, cutoffs of their own, a first layer that sees less."""
     potential = untrained(
@@ -119,6 +120,7 @@ def test_programs_of_a_ladder_find_what_its_network_finds(tmp_path: Path) -> Non
 
 
 @needs_compiler
+@pytest.mark.whole
 def test_one_kernel_finds_what_a_network_of_one_layer_finds(tmp_path: Path) -> None:
     """As inner potentials are; channels fill a part of a register."""
     potential = untrained(layers=1, channels=4, hidden=10, charges=False, dtype=torch.float64)
@@ -127,6 +129,7 @@ def test_one_kernel_finds_what_a_network_of_one_layer_finds(tmp_path: Path) -> N
 
 
 @needs_compiler
+@pytest.mark.whole
 def test_one_kernel_serves_every_boundary() -> None:
     """In single precision; with cutoffs of their own, and atoms that see nothing."""
     potential = untrained(layers=1, channels=4, hidden=10, charges=False, dtype=torch.float32)
@@ -197,6 +200,7 @@ def test_a_compiler_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @needs_compiler
+@pytest.mark.whole
 def test_programs_do_without_kernels_that_do_not_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,7 @@ def test_processes_that_share_atoms_find_what_one_finds() -> None:
 
 
 @pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+@pytest.mark.whole
 def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +194,7 @@ def test_a_compiled_potential_gives_its_numbers_and_refuses_what_is_stale(
 
 
 @pytest.mark.skipif(not compiler_found(), reason="no C++ compiler")
+@pytest.mark.whole
 def test_a_program_is_compared_with_its_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,9 @@ from scalewise.reporting.report import ENVELOPE, Report
 from schema_checks import check_document, closed, schema, validator
 from support import once
 
+#: The documents are those of whole commands.
+pytestmark = pytest.mark.whole
+
 Documents = Callable[[str], list[dict[str, Any]]]
 
 

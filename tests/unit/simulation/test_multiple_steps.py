@@ -93,6 +93,7 @@ class Part(EMT):
         self.results["forces"] = 0.7 * self.results["forces"]
 
 
+@pytest.mark.whole
 def test_the_energy_changes_with_the_square_of_the_outer_step() -> None:
     """Inner steps of a sixteenth change nothing that is seen."""
     spread = []
@@ -159,6 +160,7 @@ def settings(**more: Any) -> sw.SimulationSettings:
     ],
     ids=["nve", "csvr", "langevin"],
 )
+@pytest.mark.whole
 def test_killed_it_does_what_it_would_have_done(tmp_path: Path, ensemble: dict[str, Any]) -> None:
     potential = model()
     made = settings(**ensemble, inner=inner_of(potential, tmp_path / "inner"))

@@ -322,6 +322,7 @@ def test_a_molecule_has_distances_but_no_g() -> None:
     assert pairs["H-O"]["shortest"] == pytest.approx(0.969, abs=0.01)
 
 
+@pytest.mark.whole
 def test_few_atoms_at_constant_pressure_have_the_temperature() -> None:
     """Chains of ASE believe in 3N degrees of freedom: four atoms were a third too hot."""
     atoms = ase.build.bulk("Cu", cubic=True)

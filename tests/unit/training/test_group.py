@@ -102,6 +102,7 @@ def torchrun(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.whole
 def test_two_processes_of_torchrun_equal_one(tmp_path: Path) -> None:
     """Of frames that lack labels, too: terms are means over all that have them.
 

@@ -189,6 +189,7 @@ def test_the_baseline_survives_fixed_formula_units() -> None:
     assert not unlabelled.spans(np.array([11, 17]))
 
 
+@pytest.mark.whole
 def test_training_lowers_the_error_and_writes_its_record(tmp_path: Path) -> None:
     frames = labelled(12)
     run(job(tmp_path, "epochs=25", "validations=5", frames=frames))

@@ -23,6 +23,12 @@ SYMMETRIC: Final = 1e-4
 PUSHED: Final = 1e-6
 #: Frames of one composition whose energies must be equal before that is strange.
 FEWEST: Final = 3
+#: Share of the frames of one size in which an atom feels no force, if it was held.
+ALWAYS: Final = 0.9
+#: Share of the frames of one size that must have one energy.
+MANY: Final = 0.5
+#: A stress of few digits is seldom more than so many times its last one.
+DIGITS: Final = 30.0
 #: Frames with atoms that feel no force whose neighbors are looked at.
 LOOKED_AT: Final = 3
 
@@ -73,14 +79,23 @@ def with_held_atoms(frames: Sequence[Structure]) -> Bool[np.ndarray, " frames"]:
     So constraints are written, as by ASE: these are no labels, and net forces are none of noise.
     """
     sizes = columns.sizes(frames)
+    starts = np.cumsum(sizes) - sizes
     still = (columns.forces(frames) == 0.0).all(axis=1)
     number = np.bincount(columns.owners(frames)[still], minlength=len(sizes))
-    found = (number > 0) & (number < sizes)
-    for k in np.flatnonzero(found)[:LOOKED_AT].tolist():
-        frame = frames[k]
-        if ((frame.labelled_forces == 0.0).all(axis=1) & ~unpulled(frame)).any():
-            return found
-    return np.zeros_like(found)
+    some = (number > 0) & (number < sizes)
+    found = np.zeros(len(sizes), dtype=bool)
+    for size in np.unique(sizes[some]).tolist():
+        members = np.flatnonzero(some & (sizes == size))
+        zero = still[starts[members][:, None] + np.arange(size)]
+        # forces of few digits are zero on this atom and that
+        same = zero.mean(axis=0) >= ALWAYS
+        if same.sum() < (1 if len(members) >= FEWEST else 2):
+            continue
+        looked = members[:LOOKED_AT].tolist()
+        found[members] = any(
+            (zero[k] & same & ~unpulled(frames[m])).any() for k, m in enumerate(looked)
+        )
+    return found
 
 
 def _pushed(frames: Sequence[Structure]) -> Bool[np.ndarray, " frames"]:
@@ -94,7 +109,8 @@ def _stresses(frames: Sequence[Structure]) -> list[Placeholder]:
     stress = columns.stresses(frames)
     whole = columns.periodicity(frames).all(axis=1)
     number = int(((stress == 0.0).all(axis=(1, 2)) & whole & _pushed(frames)).sum())
-    if not number:
+    others = np.abs(stress[np.isfinite(stress) & (stress != 0.0)])
+    if not number or _few_digits(others):
         return []
     return [
         Placeholder(
@@ -103,6 +119,14 @@ def _stresses(frames: Sequence[Structure]) -> list[Placeholder]:
             "Leave the key out of frames without a stress; stress_key=null reads none.",
         )
     ]
+
+
+def _few_digits(values: np.ndarray) -> bool:
+    """Whether all are multiples of the smallest, and most of them not many times as large."""
+    if not len(values):
+        return False
+    times = values / values.min()
+    return bool(np.median(times) < DIGITS and (np.abs(times - np.round(times)) < 1e-3).all())
 
 
 def _energies(frames: Sequence[Structure]) -> list[Placeholder]:
@@ -117,7 +141,12 @@ def _energies(frames: Sequence[Structure]) -> list[Placeholder]:
         some = [frames[m] for m in members[:FEWEST]]
         forces = [np.sort(np.linalg.norm(f.labelled_forces, axis=1)) for f in some]
         alike = all(np.array_equal(np.sort(f.numbers), np.sort(some[0].numbers)) for f in some)
-        if alike and all(np.abs(f - forces[0]).max(initial=0.0) > 1e-3 for f in forces[1:]):
+        many = len(members) >= MANY * np.count_nonzero(sizes[known] == sizes[members[0]])
+        if (
+            alike
+            and many
+            and all(np.abs(f - forces[0]).max(initial=0.0) > 1e-3 for f in forces[1:])
+        ):
             wrong += len(members)
     if not wrong:
         return []

@@ -83,6 +83,30 @@ def test_forces_on_atoms_that_were_held() -> None:
     assert said(frames) == ["forces"]
 
 
+def test_labels_of_few_digits_are_no_placeholders() -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    for k in range(60):
+        atoms = bulk("Cu", cubic=True).repeat((2, 1, 1))
+        atoms.rattle(0.02, seed=k)
+        one = labelled(atoms, 0.0, 0)
+        labels = one.labels
+        assert labels.forces is not None
+        assert labels.stress is not None
+        forces = np.round(0.02 * labels.forces, 2)
+        stress = np.round(1e-3 * rng.standard_normal() * np.eye(3), 3)
+        energy = round(float(labels.energy or 0.0), 1)
+        frames.append(replace(one, labels=Labels(forces, energy, stress)))
+    forces = np.array([f.labelled_forces for f in frames])
+    assert (forces == 0).all(axis=2).any(axis=1).sum() > 20
+    assert sum(bool((f.labels.stress == 0).all()) for f in frames) > 10
+    found = [one.label for one in find_placeholders(frames)]
+    assert "forces" not in found
+    assert "stress" not in found
+    energies = [f.labels.energy for f in frames]
+    assert ("energy" in found) == (max(energies.count(e) for e in energies) > 30)
+
+
 def test_work_on_held_atoms_is_counted(tmp_path: Path) -> None:
     """A molecule that leaves a surface whose atoms are held: nothing is wrong with the units."""
     frames = []

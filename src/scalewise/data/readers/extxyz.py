@@ -48,13 +48,13 @@ _SIX: Final = re.compile(
 _NINE: Final = (0, 5, 4, 5, 1, 3, 4, 3, 2)
 #: A quoted text, as it is; or a key without a value, of which ASE would make one of the next key.
 _EMPTY: Final = re.compile(
-    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\})"""
+    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^{}]*\})"""
     r"""|(?<!\S)([^\s="'{}\[\]]+)\s*=(?:[^\S\n]*(?:""|''|\{\s*\}|\[\s*\]|$)|\s+(?=[^\s="'{}\[\]]+\s*=))"""
 )
 #: A key and its value, of which quotes and brackets hold spaces.
 _PAIR: Final = re.compile(
     r"""(?<!\S)([^\s="'{}\[\]]+)\s*=\s*"""
-    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^=]*\]|\S+)"""
+    r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^{}]*\}|\[[^=]*\]|\S+)"""
 )
 #: Three letters in a word, of which ASE makes a truth; it takes them apart.
 _LETTERS: Final = re.compile(

@@ -107,8 +107,8 @@ def _pushed(frames: Sequence[Structure]) -> Bool[np.ndarray, " frames"]:
 
 def _stresses(frames: Sequence[Structure]) -> list[Placeholder]:
     stress = columns.stresses(frames)
-    whole = columns.periodicity(frames).all(axis=1)
-    number = int(((stress == 0.0).all(axis=(1, 2)) & whole & _pushed(frames)).sum())
+    zero = (stress == 0.0).all(axis=(1, 2)) & columns.periodicity(frames).all(axis=1)
+    number = int((zero & _pushed(frames)).sum()) if zero.any() else 0
     others = np.abs(stress[np.isfinite(stress) & (stress != 0.0)])
     if not number or _few_digits(others):
         return []

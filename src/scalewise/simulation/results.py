@@ -13,7 +13,7 @@ from scalewise.data.splits.identity import DataFile
 from scalewise.reporting.report import Report, provenance
 from scalewise.simulation.settings import SimulationSettings
 from scalewise.statistics.bootstrap import Interval, mean_interval
-from scalewise.statistics.trend import slope_interval
+from scalewise.statistics.trend import slope, slope_interval
 
 UNITS: Final = {
     "time": "ps",
@@ -48,17 +48,13 @@ Rows = Mapping[str, Float[np.ndarray, " rows"]]
 def drift(rows: Rows, atoms: int) -> dict[str, Any] | None:
     r"""Slope of the conserved energy per atom, eV/atom/ps; none where none is conserved.
 
-    .. math:: \frac{\sum_k (t_k - \bar t)(e_k - \bar e)}{\sum_k (t_k - \bar t)^2}
-
     Its interval is that of :func:`scalewise.statistics.trend.slope_interval`: the energy of long
     steps walks at random.
     """
     time, conserved = rows["time"], rows["conserved"] / atoms
     if len(time) < 3 or not np.isfinite(conserved).all():
         return None
-    apart = time - time.mean()
-    slope = float(apart @ (conserved - conserved.mean()) / (apart @ apart))
-    return _known(slope, slope_interval(time, conserved), len(time))
+    return _known(slope(time, conserved), slope_interval(time, conserved), len(time))
 
 
 def nanoseconds_per_day(settings: SimulationSettings, steps: int, seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""The slope of a course in time, with an interval that its memory widens."""
+"""The slope of a time series, with an interval for autocorrelated residuals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from scalewise.statistics.bootstrap import Interval
 
-#: Parts of the course that are averaged first: fewer than twenty say nothing of a memory.
+#: Parts of the time series that are averaged first, and rows below which there is no interval.
 PARTS: Final = 60
 FEWEST: Final = 20
 #: Standard errors by which the correlation of neighboring parts is taken for higher than estimated:
@@ -20,26 +20,36 @@ CAUTION: Final = 1.6
 HIGHEST: Final = 0.9999
 
 
+def slope(time: Float[np.ndarray, " rows"], values: Float[np.ndarray, " rows"]) -> float:
+    r"""Slope of least squares, from two times at least.
+
+    .. math:: \frac{\sum_k (t_k - \bar t)(y_k - \bar y)}{\sum_k (t_k - \bar t)^2}
+    """
+    apart = time - time.mean()
+    return float(apart @ (values - values.mean()) / (apart @ apart))
+
+
 def slope_interval(
     time: Float[np.ndarray, " rows"], values: Float[np.ndarray, " rows"], level: float = 0.95
 ) -> Interval | None:
-    r"""Slope of least squares, where what is left of the line has a memory.
+    r"""Interval of :func:`slope` where the residuals are autocorrelated.
 
-    The course is averaged over up to 60 parts of equal length. What the line leaves of them,
-    :math:`r`, is taken for a process with the correlation :math:`\phi^{|i - j|}` of parts i and j:
-    :math:`\phi` is that of neighboring parts, with the bias of its estimate, :math:`(1 + 4\phi)/n`,
-    taken out, and 1.6 standard errors, :math:`((1 - \phi^2)/n)^{1/2}`, added. With that matrix
-    C, the slope :math:`w^T y` has the variance
+    The time series is averaged over up to 60 parts of equal length. Their residuals :math:`r` are
+    taken for a first-order autoregressive process, whose correlation between parts i and j is
+    :math:`\phi^{|i - j|}`. :math:`\phi` is the correlation of neighboring residuals, corrected for
+    the bias of that estimate, :math:`(1 + 4\phi)/n`, plus 1.6 of its standard errors,
+    :math:`((1 - \phi^2)/n)^{1/2}`. With that correlation matrix C, the slope :math:`w^T y` has the
+    variance
 
     .. math:: \sigma^2\, w^T C\, w, \qquad \sigma^2 = \frac{r^T r}{\operatorname{tr}(P C P)}
 
-    where P takes the line out. A random walk without any slope is told from one so in nine of ten
-    cases; a bootstrap over five blocks does in half of them.
+    where P projects onto residuals. The interval of 95 % holds the slope of a random walk, which is
+    zero, in nine of ten cases; that of a bootstrap over five blocks of time does in half of them.
 
     Parameters
     ----------
     time, values
-        The course, at least two times.
+        The time series.
     level
         Of the interval.
 
@@ -63,14 +73,14 @@ def slope_interval(
     x, y = (np.bincount(of, column) / rows for column in (time, values))
     x = x - x.mean()
     weights = x / (x @ x)
-    slope = float(weights @ y)
-    rest = y - y.mean() - slope * x
+    found = slope(time, values)
+    rest = y - y.mean() - float(weights @ y) * x
     square = float(rest @ rest)
     if square <= 0.0:
-        return Interval(slope, slope, slope)
-    found = float(rest[1:] @ rest[:-1]) / square
-    memory = found + (1.0 + 4.0 * found) / parts
-    memory += CAUTION * np.sqrt(max(1.0 - found**2, 0.0) / parts)
+        return Interval(found, found, found)
+    measured = float(rest[1:] @ rest[:-1]) / square
+    memory = measured + (1.0 + 4.0 * measured) / parts
+    memory += CAUTION * np.sqrt(max(1.0 - measured**2, 0.0) / parts)
     memory = float(np.clip(memory, 0.0, HIGHEST))
     correlation = memory ** np.abs(np.subtract.outer(np.arange(parts), np.arange(parts)))
     line = np.stack([np.ones(parts), x], axis=1)
@@ -78,4 +88,4 @@ def slope_interval(
     variance = square / np.trace(without @ correlation @ without)
     error = float(np.sqrt(variance * (weights @ correlation @ weights)))
     wide = float(t.ppf(0.5 + 0.5 * level, parts - 2)) * error
-    return Interval(slope, slope - wide, slope + wide)
+    return Interval(found, found - wide, found + wide)

@@ -11,9 +11,11 @@ from scalewise.analysis.attribution.error_table import Scored
 from scalewise.analysis.attribution.forecasts import ShorterTrainings, forecasts, ordered
 from scalewise.analysis.attribution.limit import limit
 from scalewise.analysis.attribution.settings import SHARES, AttributionSettings
+from scalewise.analysis.end_of_training import Compared
 from scalewise.analysis.evaluation.floor import NoiseFloor
-from scalewise.analysis.learning import Asked, Compared, Learning, decide_for_system
+from scalewise.analysis.learning import Learning
 from scalewise.analysis.learning import describe as describe_learning
+from scalewise.analysis.settling import Asked, decide_for_system
 from scalewise.statistics.changes import Change, judge
 from scalewise.statistics.verdict import Verdict
 

@@ -21,8 +21,9 @@ from scalewise.analysis.evaluation.selection import (
     select_frames,
 )
 from scalewise.analysis.evaluation.subsets import named_subsets
-from scalewise.analysis.learning import Asked, Learning, decide_for_system, describe
+from scalewise.analysis.learning import Learning, describe
 from scalewise.analysis.rungs import Measured, Rung, check_range, ladder_rungs, measure
+from scalewise.analysis.settling import Asked, decide_for_system
 from scalewise.core.progress import SILENT, Progress
 from scalewise.data.splits import Split
 from scalewise.data.structure import Structure

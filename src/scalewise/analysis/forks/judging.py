@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 
 from scalewise.analysis.cutoff_scan.range import shortest_enough
 from scalewise.analysis.forks.settings import ForkComparisonSettings
-from scalewise.analysis.learning import Asked, Learning, decide_for_system, describe
+from scalewise.analysis.learning import Learning, describe
+from scalewise.analysis.settling import Asked, decide_for_system
 from scalewise.models.density.settings import ForkSettings
 from scalewise.statistics.bootstrap import group_sums
 from scalewise.statistics.changes import Change, between, judge

@@ -104,15 +104,19 @@ class _Plain(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _without_sixties(expression: re.Pattern[str]) -> re.Pattern[str]:
-    """The pattern of a number without those to the base 60: 1:30 is no 90 to anybody."""
-    return re.compile(f"(?![^:]*:){expression.pattern}", expression.flags)
+def _as_people_write(expression: re.Pattern[str]) -> re.Pattern[str]:
+    """The pattern of a number, without those that YAML 1.1 reads to the base 60 or 8.
+
+    1:30 would be 90, and 010, as job arrays count, 8. Both stay words: a setting of whole numbers
+    reads 010 as ten, and refuses 1:30.
+    """
+    return re.compile(f"(?![^:]*:|[-+]?0[0-9_]+$){expression.pattern}", expression.flags)
 
 
 # dates and times stay words, and << is a key like any other
 _Plain.yaml_implicit_resolvers = {
     first: [
-        (tag, _without_sixties(expression) if tag.endswith((":int", ":float")) else expression)
+        (tag, _as_people_write(expression) if tag.endswith((":int", ":float")) else expression)
         for tag, expression in known
         if tag not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:merge")
     ]

@@ -24,6 +24,16 @@ def test_words_win_over_the_file(tmp_path: Path) -> None:
     assert (found.seed, found.solution.concentration, found.solution.replicas) == (3, 0.5, 4)
 
 
+@pytest.mark.parametrize(("word", "seed"), [("010", 10), ("008", 8), ("0", 0), ("00", 0)])
+def test_whole_numbers_that_begin_with_zeros_are_decimal(
+    tmp_path: Path, word: str, seed: int
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"seed: {word}\n")
+    assert load(DoctorSettings, path).seed == load(DoctorSettings, None, [f"seed={word}"]).seed
+    assert load(DoctorSettings, path).seed == seed
+
+
 def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("")

@@ -7,6 +7,7 @@ anything.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import math
@@ -120,7 +121,8 @@ def check_regular(path: Path, remedy: str) -> os.stat_result:
     Raises
     ------
     InputError
-        Nothing there, a folder, a pipe, a device, or a file that may not be read.
+        Nothing there, a folder, a pipe, a device, a file that may not be read, or one that stands
+        for another: a pointer of Git LFS, the page of a failed download.
     """
     try:
         found = path.stat()
@@ -133,7 +135,29 @@ def check_regular(path: Path, remedy: str) -> os.stat_result:
         raise InputError(str(path), kind, remedy)
     if not os.access(path, os.R_OK):
         raise InputError(str(path), "may not be read (Permission denied)", remedy)
+    _check_standin(path, remedy)
     return found
+
+
+def _check_standin(path: Path, remedy: str) -> None:
+    """Refuse what is written in the place of a large file that was not fetched."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(64).removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    except OSError as error:
+        raise InputError(str(path), error.strerror or str(error), remedy) from None
+    if start.startswith(b"version https://git-lfs"):
+        raise InputError(
+            str(path),
+            "a pointer of Git LFS, which stands for the file in a repository",
+            "Fetch the file itself: git lfs pull.",
+        )
+    if start.startswith((b"<!doctype html", b"<html")):
+        raise InputError(
+            str(path),
+            "a web page, not the file that it was to be",
+            "Download the file again, from the address that gives the raw file.",
+        )
 
 
 def read_text(path: Path, remedy: str, *, largest: int = LARGEST_TEXT) -> str:

@@ -321,6 +321,31 @@ def test_files_of_other_programs_are_no_members(tmp_path: Path) -> None:
         read_file(tmp_path / "pom.xml")
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+PAGE = "\ufeff\n<!DOCTYPE html><html><body>404: Not Found</body></html>\n"
+
+
+@pytest.mark.parametrize("name", [*ONE_FILE, "a.xyz.gz", "a.traj", "a.db", "a.npz"])
+@pytest.mark.parametrize(
+    ("content", "message"), [(POINTER, "git lfs pull"), (PAGE, "a web page.*raw file")]
+)
+def test_what_stands_for_a_file_is_not_read_in_its_place(
+    name: str, content: str, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_file(path)
+
+
+@pytest.mark.parametrize(("text", "hint"), [('{"a": 1}\n', "another format"), ("", "no frames")])
+def test_a_file_without_a_first_frame(text: str, hint: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text(text)
+    with pytest.raises(InputError, match=hint):
+        read_file(path)
+
+
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     frames = structures(2, alike=True)
     for name in ("elsewhere/one", "data/two"):

@@ -191,11 +191,12 @@ def _nine(six: list[str]) -> str:
 def _count(path: Path, line: str, number: int, before: int) -> int:
     word = line.strip()
     if not _COUNT.fullmatch(word):
+        whole = f"The {before} frames before it are whole: does the last one declare too few atoms?"
+        other = "Is it of another format? The end of a file's name says its format."
         raise InputError(
             f"{path}, line {number}",
             f"{shown(cut(word, 60))} where the number of atoms of frame {before} belongs",
-            f"The {before} frames before it are whole: does the last one declare too few atoms? "
-            + _AGAIN,
+            f"{whole if before else other} {_AGAIN}",
         )
     return int(word)
 

@@ -156,9 +156,6 @@ def sentence(section: Mapping[str, Any]) -> str:
         fall, how = max(slope, 0.0), "doubling its steps, up to {steps}, lowered its error by"
     how = f"{how.format(steps=section['steps'])} {100 * (1 - np.exp(-fall)):.2g} %"
     if left < 1:
-        return f"The network has learned what these frames tell: {how}."
-    most = "nearly all" if left > NEARLY_ALL else f"up to {left:.0f} %"
-    return (
-        f"The network is still learning: {how}, and a training without end may take {most} of what "
-        "is left."
-    )
+        return f"The training has converged: {how}."
+    most = "nearly all of it" if left > NEARLY_ALL else f"up to {left:.0f} % of it"
+    return f"The network is still learning: {how}, and further training may remove {most}."

@@ -207,8 +207,8 @@ def _reason(now: Verdict, learning: Learning, asked: Asked) -> str:
     if of_one is not None or asked.decided(_narrowed(now, 0.0), ended):
         return "the intervals are too wide: more test frames or seeds would settle it"
     return (
-        f"too near to the {100 * asked.min_gain:g} % that pay: potentials of one scale each, "
-        "trained to their end, would settle it"
+        f"the saving is too near to {100 * asked.min_gain:g} %: separate trainings of each scale, "
+        "until they converge, would settle it"
     )
 
 

@@ -137,7 +137,7 @@ def test_the_answer_for_the_system() -> None:
     assert decide_for_system(small, early, asked).answer is Answer.CANNOT_TELL
     assert decide_for_system(small, done, asked).answer is Answer.NEEDED
     near = Verdict(Answer.NEEDED, 0.03, 0.025, 0.035, 0.001)
-    assert "too near to the 3 % that pay" in decide_for_system(near, done, asked).reason
+    assert "too near to 3 %" in decide_for_system(near, done, asked).reason
     wide = Verdict(Answer.CANNOT_TELL, 0.0, -0.2, 0.2, 0.5)
     assert "more test frames or seeds" in decide_for_system(wide, done, asked).reason
     assert "not known" in decide_for_system(needed, None, asked).reason

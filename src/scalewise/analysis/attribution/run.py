@@ -128,7 +128,7 @@ def _forecast(trainings: Sequence[Training], minutes: float | None) -> str:
     done = sum((t.folder / STATE).is_file() for t in trainings)
     left = len(trainings) - done
     time = f": {minutes:g} minutes for the first, its steps or fewer for others" if minutes else ""
-    then = "; then each scale goes on alone" if left else ""
+    then = "; then further training of each scale alone" if left else ""
     return f"{len(trainings)} trainings{time}{already(done)}{then}"
 
 

@@ -132,8 +132,8 @@ def _print_end(results: Section, console: Console) -> None:
     text = (
         f"saved: share of the force error ({results['choice']['role']}, "
         f"{results['choice']['scored']} frames in {results['choice']['groups']} groups); needed: "
-        f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain, also at the "
-        "end of training; cutoffs and long range are compared where each scale went on alone; "
-        "intervals include the luck of test frames and of training"
+        f"saved {100 * settings['min_gain']:g} % or more, and some saving is certain, also when "
+        "the training has converged; cutoffs and long range are compared after further training of "
+        "each scale alone; intervals include the test frames and the variation between seeds"
     )
     console.print(text, style="dim", markup=False, highlight=False)

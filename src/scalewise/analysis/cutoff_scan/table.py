@@ -95,8 +95,8 @@ def _print_system(results: Section, subsets: list[Section], console: Console) ->
         if needs := system_needs(results, subset):
             console.print(f"{subset['name']}: {needs}", markup=False, highlight=False)
     text = (
-        "What is not said here is not known from a ladder: its scales share their weights and "
-        "steps. `scalewise fork MODEL DATA` lets each go on alone, and tells."
+        "A ladder leaves all other questions open, because its scales share their weights and "
+        "steps. `scalewise fork MODEL DATA` trains each scale on alone, and answers more of them."
     )
     console.print(text, style="dim", markup=False, highlight=False)
 

@@ -21,9 +21,9 @@ def print_forks(results: Section, console: Console) -> None:
     training, whole = results["training"], results["subsets"][0]
     console.print("\nWhat range the system needs", style="bold", highlight=False)
     text = (
-        f"Forces of {count(results['choice']['scored'], 'frame')} "
-        f"({', '.join(results['choice']['roles'])}), MAE in meV/Å; each scale went on alone for "
-        f"{training['fork_steps']} steps, {training['seeds']} times"
+        f"Force MAE in meV/Å on {count(results['choice']['scored'], 'frame')} "
+        f"({', '.join(results['choice']['roles'])}); alone: the ladder, trained on at this scale "
+        f"only for {training['fork_steps']} steps, mean of {training['seeds']} seeds"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
@@ -40,10 +40,10 @@ def print_forks(results: Section, console: Console) -> None:
             f"{subset['name']}: {answer_of(results, subset, pays)}", markup=False, highlight=False
         )
     text = (
-        "saves: share of the error that the longest scale saves, at this budget; at the end: what "
-        "it may be when the network has learned all that these frames tell; needed?: whether the "
-        f"system needs the longest, to save {pays:g} %; intervals over "
-        f"{results['choice']['groups']} and the luck of training"
+        "saves: share of the error that the longest scale saves at this budget; at the end: the "
+        "same when the training has converged (95 %); needed?: whether the system needs the "
+        f"longest scale, for a saving of {pays:g} %; intervals include the test frames "
+        f"({results['choice']['groups']}) and the variation between seeds"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     for warning in results["warnings"]:

@@ -100,7 +100,7 @@ def next_steps(runs: Sequence[Run]) -> list[str]:
             else "Train for a ladder of scales: scalewise train DATA --ladder 3,6.5,long."
         )
     if "curve" in kinds and not kinds & {"forks", "prove"}:
-        steps.append("Let each scale go on alone: scalewise fork MODEL DATA.")
+        steps.append("Train each scale further, alone: scalewise fork MODEL DATA.")
     for report in reports_of(runs, "forks")[-1:]:
         steps += _after_forks(report.results)
     for report in reports_of(runs, "prove")[-1:]:

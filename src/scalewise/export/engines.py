@@ -54,7 +54,7 @@ class Export:
     settings
         Engine and scale.
     progress
-        Whom to tell.
+        Receives messages and progress.
     """
 
     potential: Potential

@@ -1,7 +1,8 @@
 """The potential as a metatomic model: one file for every engine that runs metatomic models.
 
-It is computed in TorchScript: its lists, the choice of waves or a mesh, and the cell of slabs and
-wires are those of :mod:`scalewise.models`, written anew in the part of Python that TorchScript has.
+The model is a TorchScript program. Its neighbor lists, the choice between an Ewald sum and a mesh,
+and the cell of slabs and wires follow :mod:`scalewise.models`, in the subset of Python that
+TorchScript supports.
 """
 
 import math

@@ -1,8 +1,9 @@
 r"""A law of known range: screened Coulomb forces between point charges, and a short repulsion.
 
-What a range verdict finds on labels from a simulation or from electronic structure, nobody can
-check: the range that the labels need is not known. Under this law it is. Over all pairs i < j of
-different molecules, with every periodic image within the reach,
+A verdict on the range that a system needs cannot be checked with labels from a simulation or from
+electronic structure, as the true range of these labels is not known. With this law it is known. The
+energy is a sum over all pairs i < j of different molecules, with every periodic image within the
+reach,
 
 .. math:: E = \sum_{i<j} s(r_{ij}) \left[ k q_i q_j \frac{e^{-r_{ij}/\lambda}}{r_{ij}}
    + \frac{K (1 - r_{ij}/d)_+^3}{r_{ij}} \right],
@@ -10,8 +11,8 @@ different molecules, with every periodic image within the reach,
 where k is Coulomb's constant, :math:`\lambda` the screening length, and the second term keeps atoms
 other than hydrogen apart: it wins over any attraction at contact and ends, with two continuous
 derivatives, at d. The switch s falls from one to zero between 0.8 and 1 of the reach, which is ten
-screening lengths unless given, with two continuous derivatives too. Energies and forces are those
-of this sum, exactly: nothing is left to a grid. The screened term is that of Debye and Hückel
+screening lengths unless given, with two continuous derivatives too. Energies and forces are
+computed exactly from this sum, without a grid. The screened term is that of Debye and Hückel
 (Phys. Z. 24, 185, 1923), or of Yukawa.
 """
 
@@ -45,7 +46,7 @@ Profile = Float[np.ndarray, " pairs"]
 
 @dataclass(frozen=True, eq=False)
 class ScreenedLabels:
-    """What the law says of a frame.
+    """Energy and forces of the law for a frame.
 
     Attributes
     ----------
@@ -62,21 +63,27 @@ class ScreenedLabels:
 
 @dataclass(frozen=True)
 class ScreenedLaw:
-    """The law; see the module.
+    r"""A pair law of known range: screened Coulomb forces and a short repulsion.
+
+    .. math:: E = \sum_{i<j} s(r_{ij}) \left[ k q_i q_j \frac{e^{-r_{ij}/\lambda}}{r_{ij}}
+       + \frac{K (1 - r_{ij}/d)_+^3}{r_{ij}} \right],
+
+    over pairs of different molecules; see :mod:`scalewise.testbed.screened` for the symbols.
 
     Parameters
     ----------
     charges
-        Charge (e) of each element.
+        Charge of each element, e.
     screening
-        λ (Å). The longer, the farther the forces reach.
+        Screening length λ, Å; the forces reach farther if it is longer.
     end
-        Reach (Å); default: ten screening lengths.
+        Reach, Å, beyond which the energy is zero; default: ten screening lengths.
 
     Raises
     ------
     InputError
-        A screening length or a reach that is not positive, or a reach that the core exceeds.
+        A screening length or a reach that is not positive; a reach shorter than the range d of the
+        repulsion.
 
     Examples
     --------
@@ -104,7 +111,7 @@ class ScreenedLaw:
 
     @property
     def reach(self) -> float:
-        """Å, beyond which no pair acts."""
+        """Distance beyond which the energy of a pair is zero, Å."""
         return REACH * self.screening if self.end is None else self.end
 
     def profile(

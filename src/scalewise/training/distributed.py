@@ -135,7 +135,7 @@ def run(job: Job, progress: Progress = SILENT, fabric: Fabric | None = None) -> 
     job
         What to train.
     progress
-        Whom to tell.
+        Receives messages and progress.
     fabric
         Connection of a group, whose first process this is.
 

@@ -1,4 +1,4 @@
-"""Near-duplicate frames: the same atoms, hardly moved, in whatever order they are listed."""
+"""Near-duplicate frames: the same atoms with small displacements, in any order of the atoms."""
 
 from __future__ import annotations
 

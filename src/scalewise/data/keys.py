@@ -1,4 +1,4 @@
-"""Which columns and frame keys hold the labels, and what is said of keys that no frame has."""
+"""Columns and frame keys that hold the labels, and errors about keys that no frame has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes structures as shards; :mod:`scalewise.data.shards` has the format, and reads them."""
+"""Write structures as shards; :mod:`scalewise.data.shards` describes the format and reads it."""
 
 from __future__ import annotations
 

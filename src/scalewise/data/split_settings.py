@@ -8,7 +8,7 @@ from scalewise.core.settings import Fraction, Length, Settings
 
 
 class SplitSettings(Settings):
-    """Shares of the roles, and what keeps structures together."""
+    """Shares of the roles, and groups of structures that get one role."""
 
     seed: int = Field(0, ge=0)
     valid: Fraction = Field(0.1, description="share of the frames for validation")

@@ -15,7 +15,7 @@ HOTTEST: Final = 1e5
 
 
 class DistillSettings(Settings):
-    """How an inner potential is made of a whole one, and tried."""
+    """How an inner potential is distilled from a potential, and tested."""
 
     temperature: float = Field(
         300.0,
@@ -115,5 +115,5 @@ class DistillSettings(Settings):
 
     @property
     def every(self) -> int:
-        """Steps between two frames; the first tenth of the simulation is left out."""
+        """Number of steps between two frames; the first tenth of the simulation is left out."""
         return int(0.9 * self.picoseconds * 1e3 / self.timestep / self.frames)

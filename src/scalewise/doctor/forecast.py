@@ -1,4 +1,4 @@
-"""What training will cost, from the numbers of atoms and of atom-neighbor pairs."""
+"""Forecast of the time and memory of a training, from its numbers of atoms and neighbor pairs."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from scalewise.data.split_settings import SplitSettings
 
 
 class DoctorSettings(Settings):
-    """What `scalewise doctor` looks at, and how it splits."""
+    """What ``scalewise doctor`` checks, and how it splits the data."""
 
     forces_key: str | None = Field(
         "REF_forces", description="column of the forces, eV/Å; `null`: not read"
@@ -66,7 +66,7 @@ class DoctorSettings(Settings):
 
     @property
     def splitting(self) -> SplitSettings:
-        """What of it makes the split."""
+        """The settings of the split."""
         return SplitSettings(
             seed=self.seed,
             valid=self.valid,

@@ -1,4 +1,4 @@
-"""Some atoms of an OpenMM system with the potential, the others with a force field."""
+"""OpenMM systems of which the potential describes some atoms and a force field the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The energy that composition alone explains: one number per element."""
+"""The energy of the composition: a sum of one energy per element."""
 
 from __future__ import annotations
 

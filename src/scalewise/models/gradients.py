@@ -3,14 +3,14 @@ r"""Energies, forces and stress from one derivative, eager or compiled.
 .. math:: F_i = -\partial E / \partial r_i, \qquad
    \sigma = \frac{1}{V} \frac{\partial E}{\partial \epsilon}
 
-with the strain :math:`\epsilon` applied to positions and cell alike. Training differentiates this
-result again, or, with kernels, does without second derivatives: see
-:mod:`scalewise.models.directional`. Prediction does not.
+with the strain :math:`\epsilon` applied to positions and cell. Training differentiates this result
+again; with kernels it needs no second derivatives (:mod:`scalewise.models.directional`). Prediction
+does not differentiate it.
 
-The function that ``torch.compile`` sees returns energy and gradient together, from
-``torch.func.grad_and_value``: this is the form whose gradients with respect to the parameters
-stay exact. Compiling the energy alone fails on the second derivative. Predictions that are not
-compiled take the plain derivative, in half the memory.
+The function that is passed to ``torch.compile`` returns energy and gradient together, from
+``torch.func.grad_and_value``, since the gradients of this form with respect to the parameters are
+exact. If the energy alone is compiled, the second derivative fails. Predictions that are not
+compiled use the plain derivative, which takes half the memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Frames as the network sees them: padded, distance-sorted neighbor lists of one or more frames.
+"""Graphs, the input of the network: padded, distance-sorted neighbor lists of one or more frames.
 
-A padded list makes a sum over neighbors a batched matrix product. Every pair is listed from both
-ends, and ``reverse_neighbor_index`` leads from one to the other. Sorted by distance, the list of a
-smaller cutoff is a prefix of the list of a larger one.
+With a padded list, a sum over neighbors is a batched matrix product. Every pair is listed for both
+of its atoms, and ``reverse_neighbor_index`` maps each entry to the other one. As lists are sorted
+by distance, the list of a smaller cutoff is a prefix of the list of a larger one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A report: what an analysis found, how it is shown, and how it is written and read again."""
+"""A report: results of an analysis, their table and figures, and their JSON document."""
 
 from __future__ import annotations
 

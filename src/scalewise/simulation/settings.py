@@ -145,7 +145,7 @@ class SimulationSettings(Settings):
         return self
 
     def compiles(self, atoms: int) -> bool:
-        """Whether so many atoms are computed with a program, if there is a compiler."""
+        """Whether a simulation of this number of atoms uses a program, if there is a compiler."""
         pays = self.device != "cuda" and self.steps * atoms >= COMPILE_PAYS
         return self.compile == "always" or (self.compile == "auto" and pays)
 
@@ -160,9 +160,9 @@ class SimulationSettings(Settings):
         return max(1, math.ceil(self.timestep / (self.inner_timestep or self.timestep) - 1e-9))
 
     def picoseconds_of(self, steps: int) -> float:
-        """Time that so many steps take, ps."""
+        """Simulated time of a number of steps, ps."""
         return 1e-3 * self.timestep * steps
 
     def every(self, femtoseconds: float) -> int:
-        """Number of steps in a time, at least one."""
+        """Number of steps in a time (fs), at least one."""
         return max(1, round(femtoseconds / self.timestep))

@@ -19,7 +19,7 @@ RESERVED_NAMES = frozenset(
 
 
 class PredictionsSettings(Settings):
-    """Predictions that the user already has, to be audited beside the labels."""
+    """Existing predictions that are audited against the labels."""
 
     labels: Path | None = Field(
         None,

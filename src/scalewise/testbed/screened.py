@@ -82,8 +82,8 @@ class ScreenedLaw:
     Raises
     ------
     InputError
-        A screening length or a reach that is not positive; a reach shorter than the range d of the
-        repulsion.
+        A screening length or a reach that is not positive; a reach so short that the switch, which
+        begins at 0.8 of the reach, would begin within the range d = 3.5 Å of the repulsion.
 
     Examples
     --------
@@ -117,12 +117,16 @@ class ScreenedLaw:
     def profile(
         self, distance: Profile, product: Profile, cored: Profile
     ) -> tuple[Profile, Profile]:
-        """Energy (eV) of pairs and its derivative with respect to the distance (eV/Å).
+        """Energies of pairs, eV [pairs], and their derivatives by the distance, eV/Å [pairs].
 
         Parameters
         ----------
-        distance, product, cored
-            r (Å); product of the charges (e²); 1 for pairs that have the repulsion, 0 for others.
+        distance
+            Distances r, Å [pairs].
+        product
+            Products of the two charges, e² [pairs].
+        cored
+            1 for pairs with the repulsion, 0 for others [pairs].
         """
         r = distance
         bare = COULOMB_CONSTANT * product * np.exp(-r / self.screening) / r
@@ -135,15 +139,22 @@ class ScreenedLaw:
         return total * switch, (slope - steep) * switch + total * falling
 
     def label(self, frame: Structure, cutoffs: Sequence[float] = ()) -> ScreenedLabels:
-        """Return energy and forces of a frame, and what of the forces lies beyond each cutoff.
+        """Compute energy and forces of a frame, and the parts of the forces beyond each cutoff.
 
-        An image of an atom counts as an atom of another molecule: only pairs inside one and the
-        same molecule are left out, which must therefore be whole.
+        Pairs within one molecule are left out. A periodic image of an atom counts as an atom of
+        another molecule, so that molecules must not be split by the boundaries of the cell.
+
+        Parameters
+        ----------
+        frame
+            The structure.
+        cutoffs
+            Cutoffs, Å: for each, the part of the forces from pairs beyond it is computed.
 
         Raises
         ------
         InputError
-            An element without a charge, or a cell that is periodic in one or two directions only.
+            An element without a charge; the errors of :func:`scalewise.data.neighbors.build`.
         """
         missing = sorted(set(frame.symbols) - set(self.charges))
         if missing:
@@ -182,7 +193,7 @@ class ScreenedLaw:
         return np.stack(columns, axis=1)
 
     def beyond(self, structures: Sequence[Structure], cutoffs: Sequence[float]) -> Beyond:
-        """Work out what of the forces comes from pairs beyond each cutoff; see :func:`beyond`."""
+        """Compute the part of the forces from pairs beyond each cutoff (Å); see :func:`beyond`."""
         return beyond(structures, self, cutoffs)
 
 

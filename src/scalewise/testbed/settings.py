@@ -11,7 +11,7 @@ from scalewise.core.settings import Count, Length, Settings
 
 
 class SolventReplicates(Settings):
-    """Force samples of the same ion configuration with different water around it."""
+    """Solvent replicates: force samples of one ion configuration with different water around it."""
 
     replicas: int = Field(
         2,

@@ -3,7 +3,7 @@
 The folder of `generate` holds, for each replica, ``replica-00.extxyz``, perhaps
 ``replicates-00.extxyz`` (the same ions with other water), and ``replica-00.json`` with its report
 and the digests of its files; then ``settings.json`` (written first) and ``manifest.json`` (written
-last). Nothing in them depends on the clock or on the number of workers.
+last). The contents of these files do not depend on the time or on the number of workers.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from scalewise.models.density.settings import (
 
 
 class DataSettings(Settings):
-    """Which labels are read, and how frames are dealt to roles."""
+    """Which labels are read, and how frames get their roles."""
 
     forces_key: str | None = Field(
         FORCES_KEY, description="column of the forces, eV/Å; `null`: not read"
@@ -56,7 +56,7 @@ class DataSettings(Settings):
         return self
 
     def splitting(self, seed: int) -> SplitSettings:
-        """Return what of it makes the split."""
+        """Return the settings of the split."""
         return SplitSettings(
             seed=seed,
             valid=self.valid,
@@ -67,9 +67,10 @@ class DataSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Influence of the terms, whatever their units; errors beyond ``delta`` count linearly (Huber).
+    r"""Weights of the terms of the loss, and the width ``delta`` of the Huber loss of their errors.
 
-    Training minimises the sum of the weighted logarithms of the terms.
+    Training minimises :math:`\sum_k w_k \log L_k` over the terms k = forces, energy, stress, so
+    that the influence of a term does not depend on its unit.
     """
 
     forces: float = Field(1.0, ge=0, description="weight of the forces")
@@ -97,9 +98,10 @@ class LossSettings(Settings):
 
 
 class ScaleSamplingSettings(Settings):
-    """Shares of the training steps of a ladder; in the rest all atoms have one cutoff.
+    """Shares of the training steps of a ladder with special scales.
 
-    It is drawn from anywhere on the ladder, its logarithm evenly: short ones more often.
+    In all other steps, all atoms have one random cutoff between the ends of the ladder, whose
+    logarithm is distributed uniformly, so that short cutoffs are drawn more often.
     """
 
     longest: float = Field(0.05, ge=0, le=1, description="share of the steps at the longest cutoff")
@@ -128,7 +130,7 @@ class ScaleSamplingSettings(Settings):
 
 
 class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
-    """An adaptive cutoff, trained for the cheapest cutoffs that cost hardly any accuracy."""
+    """Training of an adaptive cutoff: the cheapest cutoffs that lose hardly any accuracy."""
 
     tolerance: float = Field(
         0.01,
@@ -157,14 +159,14 @@ class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
 
     @property
     def adaptive_cutoff(self) -> AdaptiveCutoffSettings:
-        """What of it belongs to the adaptive cutoff itself."""
+        """The settings of the adaptive cutoff itself, without those of its training."""
         return AdaptiveCutoffSettings(
             **{name: getattr(self, name) for name in AdaptiveCutoffSettings.model_fields}
         )
 
 
 class TrainSettings(Settings):
-    """Training: data, network, budget, optimiser, machine."""
+    """Settings of a training: data, network, loss, budget, optimiser, machine."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"steps", "fork"})
 

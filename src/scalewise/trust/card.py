@@ -1,4 +1,4 @@
-"""The trust card of a potential: simulations from its own data, and bounds on its forces."""
+"""The trust card of a potential: simulations from its data, and bounds of its force errors."""
 
 from __future__ import annotations
 

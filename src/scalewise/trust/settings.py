@@ -12,7 +12,7 @@ from scalewise.simulation.settings import LONGEST_STEP, SimulationSettings
 
 
 class TrustSettings(SelectionSettings):
-    """Simulations from frames of a file, and the frames that uncertainties are tested on."""
+    """Simulations that start from frames of a file, and the frames that test uncertainties."""
 
     temperature: float = Field(
         300.0, ge=1.0, le=1e5, description="temperature of half of the simulations, K"

@@ -14,7 +14,7 @@ SHORT = 0.2
 
 
 class AttributionSettings(TrainSettings):
-    """The trainings of ``scalewise prove``, and what is asked of them."""
+    """The trainings of ``scalewise prove``, and its questions."""
 
     replicas: int = Field(
         2,
@@ -80,7 +80,7 @@ class AttributionSettings(TrainSettings):
 
     @property
     def cutoff(self) -> float:
-        """The cutoff in question, Å."""
+        """The cutoff that the question ``cutoff`` compares with the longest one, Å."""
         return (
             0.5 * (self.network.shortest_cutoff + self.network.cutoff)
             if self.at is None
@@ -89,5 +89,5 @@ class AttributionSettings(TrainSettings):
 
     @property
     def training(self) -> TrainSettings:
-        """What of it belongs to a training."""
+        """The settings of a single training."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})

@@ -11,7 +11,7 @@ from scalewise.core.settings import Count, Fraction, Length
 
 
 class ScanSettings(SelectionSettings):
-    """Which scales ``scalewise curve`` looks at, on which frames."""
+    """Which scales ``scalewise curve`` evaluates, and on which frames."""
 
     cutoffs: tuple[Length, ...] | None = Field(
         None,

@@ -18,7 +18,7 @@ TAKEN: Final = frozenset(
 
 
 class PredictSettings(Settings):
-    """What ``scalewise predict`` does with every frame of a file."""
+    """How ``scalewise predict`` predicts the frames of a file."""
 
     forces_key: str = Field("forces", description="column the predicted forces are written to")
     cutoff: Length | None = Field(
@@ -43,7 +43,7 @@ class PredictSettings(Settings):
 
 
 class SelectionSettings(Settings):
-    """Which labelled frames are scored, and what their errors are resampled over."""
+    """Which labelled frames are scored, and over which groups their errors are resampled."""
 
     forces_key: str | None = Field(
         FORCES_KEY, description="column of the labelled forces, eV/Å; `null`: not read"

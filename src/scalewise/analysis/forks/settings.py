@@ -15,7 +15,7 @@ CLOSEST: Final = 1e-3
 
 
 class ForkComparisonSettings(SelectionSettings):
-    """Which scales go on alone, for how long, and what is asked of them."""
+    """Scales and length of the forks, and the thresholds of their verdicts."""
 
     cutoffs: tuple[Length, ...] | None = Field(
         None,

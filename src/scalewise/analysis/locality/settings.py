@@ -11,7 +11,7 @@ from scalewise.core.settings import Count, Length, Settings
 
 
 class LocalitySettings(Settings):
-    """Which atoms are looked at, how far they see, and how the rest is resampled."""
+    """Tagged atoms, radii around them, and resampling of the atoms outside."""
 
     radii: tuple[Length, ...] = Field(
         (3.0, 4.0, 5.0, 6.0, 8.0),

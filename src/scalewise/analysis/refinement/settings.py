@@ -12,7 +12,7 @@ from scalewise.models.density.settings import AdaptiveCutoffSettings
 
 
 class RefineSettings(SelectionSettings):
-    """How ``scalewise refine`` finds the fewest and cheapest scales, and what they may cost."""
+    """How ``scalewise refine`` finds the fewest and cheapest scales, and how accurate they are."""
 
     by: Literal["element", "regime"] = Field(
         "element",
@@ -60,7 +60,7 @@ class RefineSettings(SelectionSettings):
 
     @property
     def adaptive_cutoff(self) -> AdaptiveCutoffSettings:
-        """The adaptive cutoff that tells atoms apart."""
+        """Settings of the adaptive cutoff with the same groups of atoms."""
         return AdaptiveCutoffSettings(by=self.by, near=self.near)
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Which data a split belongs to: a file, or structures in memory, and their hash."""
+"""The data that a split belongs to: a file, or structures in memory, identified by a hash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The split: role and group of every structure of one data set, which its hash names."""
+"""The split: role and group of every structure of one data set, which is identified by its hash."""
 
 from __future__ import annotations
 

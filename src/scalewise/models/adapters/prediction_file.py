@@ -1,4 +1,4 @@
-"""A file of predictions as a model: it knows the structures that it holds, and no others."""
+"""A file of predictions as a model, which predicts the structures of the file and no others."""
 
 from __future__ import annotations
 

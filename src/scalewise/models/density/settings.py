@@ -1,4 +1,4 @@
-"""Settings of the network, and the presets that fix its size."""
+"""Settings of the network, and the presets of its size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _bessel_functions(length: float) -> int:
 
 
 class AdaptiveCutoffSettings(Settings):
-    """How an adaptive cutoff gives every atom its cutoff."""
+    """How an adaptive cutoff chooses the cutoff of every atom."""
 
     by: Literal["element", "regime", "environment"] = Field(
         "environment",
@@ -75,7 +75,7 @@ class AdaptiveCutoffSettings(Settings):
 
 
 class ForkSettings(Settings):
-    """The one scale of a ladder that a network goes on to be trained for alone."""
+    """The one scale of a ladder for which a network is trained further, alone."""
 
     cutoff: Length = Field(description="cutoff, Å, between the ends of the ladder")
     long_range: bool = Field(
@@ -84,7 +84,7 @@ class ForkSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    """The density network: its cutoff, its size and its long range."""
+    """The density network: its cutoffs, its size and its long-range electrostatics."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"fork"})
 
@@ -275,12 +275,12 @@ class NetworkSettings(Settings):
             )
 
     def forked(self, fork: ForkSettings) -> NetworkSettings:
-        """The same network, to be trained for one scale of its ladder alone.
+        """Return settings of the same network for training at one scale of its ladder alone.
 
         Raises
         ------
         ValidationError
-            No ladder, or a cutoff that is not on it.
+            Settings without a ladder; a cutoff outside the range of the ladder.
         """
         return NetworkSettings.model_validate(
             {**self.model_dump(exclude_unset=True), "fork": fork.model_dump()}
@@ -288,14 +288,14 @@ class NetworkSettings(Settings):
 
     @property
     def own_scale(self) -> tuple[float, bool]:
-        """Cutoff (Å) of all atoms where none is given, and whether long range acts there."""
+        """Default cutoff of all atoms (Å), and whether it includes long-range electrostatics."""
         if self.fork is None:
             return self.cutoff, self.charges
         return self.fork.cutoff, self.charges and self.fork.long_range
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
-        """The ladder's cutoffs, Å; without a ladder the one cutoff."""
+        """Cutoffs of the ladder, Å; without a ladder the single cutoff."""
         return tuple(v for v in self.ladder if v != "long") or (self.cutoff,)
 
     @property

@@ -155,8 +155,8 @@ class StudySettings(Settings):
     )
     anchors: tuple[float, ...] | None = Field(
         None,
-        description="positions of the branches between the scales 0 (shortest) and 1 (longest); "
-        "default: evenly spaced",
+        description="positions of the branches on the axis of scales, from 0 (shortest) to 1 "
+        "(longest); default: evenly spaced",
     )
     loss: Literal["l1", "l2"] = "l1"
     check_units: bool = Field(True, description="refuse forces that do not look like eV/Å")

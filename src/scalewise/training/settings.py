@@ -246,8 +246,8 @@ class TrainSettings(Settings):
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
         description="compiled kernels on the CPU, torch.compile on a GPU; `auto`: if the budget is "
-        "long enough to pay for it and there is a C++ compiler (on a GPU also only with `minutes`, "
-        "and without a ladder)",
+        "long enough to pay for it and there is a C++ compiler (on a GPU, only for a budget in "
+        "`minutes` and without a ladder)",
     )
     processes: Count = Field(
         1, description="data-parallel processes, each with one thread on a CPU"

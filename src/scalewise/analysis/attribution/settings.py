@@ -53,7 +53,9 @@ class AttributionSettings(TrainSettings):
         "all",
     )
     workers: Count | None = Field(
-        None, description="trainings that run at the same time; default: as many as fit the cores"
+        None,
+        description="trainings that run at the same time; default: as many as fit the cores, one "
+        "on a GPU",
     )
     bootstrap: int = Field(1000, ge=100, description="bootstrap resamplings of the groups")
     ions: dict[str, int] = Field(

@@ -52,7 +52,8 @@ class ForkComparisonSettings(SelectionSettings):
     )
     workers: Count | None = Field(
         None,
-        description="forks that are trained at the same time; default: as many as there are cores",
+        description="forks that are trained at the same time; default: as many as there are cores, "
+        "one on a GPU",
     )
     frames: Count | None = Field(
         None, description="largest number of frames that are scored, evenly spread; default: all"

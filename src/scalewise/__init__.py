@@ -1,7 +1,7 @@
-"""Which length scale a force field needs, where, and the proof of it.
+"""Find which length scales a machine-learned force field needs, and for which atoms.
 
-The names below are the library; modules and what else is in them may change without notice. They
-are imported when they are first used: ``import scalewise`` loads neither torch nor ASE.
+The names below are the public library; the modules and all their other contents may change without
+notice. A name is imported when it is first used: ``import scalewise`` loads neither torch nor ASE.
 """
 
 from __future__ import annotations

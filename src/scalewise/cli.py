@@ -1,4 +1,4 @@
-"""The command line: one loop over the registered experiments; nothing heavy is imported before."""
+"""The command line, made from the registered experiments; heavy packages load with a command."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ from scalewise.core.running import (
 from scalewise.core.terminal import Console
 from scalewise.reporting.experiments import EXPERIMENTS, Experiment, Request, load
 
-#: Turns for which a thread of OpenMP that waits keeps its core, before it sleeps. By default it is
-#: 300 000 of them: beside one other program on two cores, a training step of two
-#: threads took 2200 ms in place of 20, and 50 so. Alone, it takes up to a tenth longer.
+#: Iterations for which a waiting OpenMP thread spins before it sleeps (GOMP_SPINCOUNT). The default
+#: is 300 000: with one other program on the same two cores, a training step of two threads took
+#: 2200 ms instead of 20 ms. With this value it took 50 ms there; on idle cores a step takes up to a
+#: tenth longer.
 PATIENT: Final = "1000"
-#: What a file with settings ends in.
+#: Suffixes of files with settings.
 CONFIGS: Final = (".yaml", ".yml")
-#: Commands that go on where they were interrupted.
+#: Commands that continue where they were interrupted.
 CONTINUES: Final = tuple(e.name for e in EXPERIMENTS if e.continues)
 
 
 class Commands(TyperGroup):
-    """Errors of the user's making become one paragraph and exit code 2."""
+    """Turn errors in the user's input into one paragraph and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -79,10 +80,10 @@ class Commands(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A setting that is given as an option is pointed to its word."""
+    """Explain the form key=value where a setting is given as an option (``--key``)."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take words and options."""
+        """Parse words and options; refuse an option that is named like a setting."""
         with_value = {o for p in self.params if not getattr(p, "is_flag", False) for o in p.opts}
         words = iter(args)
         for word in words:
@@ -111,7 +112,7 @@ class Command(TyperCommand):
 
 
 def _value(word: str) -> str:
-    """What follows an option, if it is its value: no option, setting or file."""
+    """The word after an option if it may be a value, that is, no option, setting or file."""
     option = word.startswith("-") and not word[1:2].isdigit()
     return "..." if not word or option or _is_pair(word) or Path(word).suffix else word
 
@@ -153,10 +154,10 @@ app = typer.Typer(
     "[bold]Your own models:[/bold] [green]scalewise study short.xyz long.xyz "
     "predictions.labels=dft.xyz[/green] audits predictions that you have, from short to long "
     "scale.\n\n"
-    "[bold]A trained potential:[/bold] [green]scalewise evaluate runs/train dft.xyz[/green] says "
-    "where it errs, beside the noise of the labels; [green]scalewise predict runs/train md.xyz"
+    "[bold]A trained potential:[/bold] [green]scalewise evaluate runs/train dft.xyz[/green] "
+    "compares its errors with the noise of the labels; [green]scalewise predict runs/train md.xyz"
     "[/green] writes its predictions.\n\n"
-    "Settings are YAML files, key=value words, or both; words win. "
+    "Settings are YAML files, key=value words, or both; words take precedence over files. "
     f"{', '.join(CONTINUES[:-1])} and {CONTINUES[-1]} continue where they were interrupted.",
 )
 
@@ -165,25 +166,33 @@ OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     "minutes": (
         float | None,
         typer.Option(
-            help="Wall-clock budget, instead of epochs; of several trainings the first's."
+            help="Wall-clock budget in minutes, instead of epochs; in prove, of the first training."
         ),
     ),
     "ladder": (
         str | None,
-        typer.Option(help="Cutoffs, Å, from short to long, then perhaps `long`: train for all."),
+        typer.Option(
+            help="Scales to train for, such as 3,6.5,long: cutoffs in Å from short to long, and "
+            "`long` at the end for training with and without long range."
+        ),
     ),
     "to": (
         str | None,
         typer.Option(
-            metavar="ENGINE", help="ase, openmm, lammps, metatomic, torchsim or ipi; default ase."
+            metavar="ENGINE",
+            help="Engine: ase, openmm, lammps, metatomic, torchsim or ipi; default: ase.",
         ),
     ),
-    "workers": (int | None, typer.Option(min=1, help="Processes; default one a core.")),
+    "workers": (
+        int | None,
+        typer.Option(min=1, help="Number of processes; default: generate one per core, trust one."),
+    ),
     "on": (
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Address of a Dask scheduler, such as tcp://node1:8786: its workers do the work.",
+            help="Address of a Dask scheduler, such as tcp://node1:8786, whose workers run the "
+            "jobs of the command.",
         ),
     ),
 }
@@ -210,7 +219,7 @@ def command(experiment: Experiment) -> Callable[..., None]:
     files = "" if most == 0 else "[FILES]... " if least == 0 else "DATA "
     words = typer.Argument(
         metavar=f"{files}[CONFIG] [KEY=VALUE]...",
-        help="Files or folders with structures, a YAML file, and settings.",
+        help="Files or folders with structures, a YAML file with settings, and key=value words.",
         show_default=False,
     )
     parameters = [_parameter("words", list[str] | None, words, None)]
@@ -289,7 +298,7 @@ def _check_files(experiment: Experiment, files: Sequence[Path]) -> None:
 def _values(
     experiment: Experiment, files: Sequence[Path], given: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Settings that files and options stand for."""
+    """Settings that are given as files and options."""
     values: dict[str, Any] = {}
     if given.get("minutes") is not None:
         values["minutes"] = given["minutes"]
@@ -303,7 +312,7 @@ def _values(
 
 
 def _rungs(words: str) -> list[float | str]:
-    """Read a ladder: numbers, and words for the settings to accept or to refuse."""
+    """Read a ladder: numbers, and other words, which the settings accept or refuse."""
 
     def rung(word: str) -> float | str:
         try:
@@ -329,18 +338,18 @@ def report(
         typer.Option(
             "--out",
             "-o",
-            help="Page to write. Default of several runs: report.html.",
+            help="Page to write; default for several runs: report.html.",
             metavar="FILE",
         ),
     ] = None,
     show: Annotated[
-        bool, typer.Option("--open", help="Show the page in a browser, where there is a screen.")
+        bool, typer.Option("--open", help="Open the page in a browser, if there is a display.")
     ] = False,
 ) -> None:
-    """Join runs into one page, or draw the figures of one again and print its table.
+    """Join runs into one page, or redraw the figures of one run and print its table.
 
     [bold]scalewise report runs/doctor runs/ladder runs/curve runs/fork[/bold]  one page: the
-    verdict, the figure that carries it, what to do next, the evidence
+    verdict, the figure that it rests on, what to do next, the evidence
 
     [bold]scalewise report runs/curve[/bold]  figures and table of one run
 

@@ -1,1 +1,1 @@
-"""What a trained model is worth: errors, scales, what would help, what is local."""
+"""Analyses of trained models: errors, scales, what limits the error, and locality."""

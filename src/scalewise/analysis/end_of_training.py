@@ -1,22 +1,24 @@
-r"""What a gain that was measured will be at the end of training.
+r"""Estimate the gain of a longer scale at the end of training from the gain measured today.
 
-The squared error of a scale s is what is out of its reach, :math:`a_s^2`, and what is not learned
-yet, :math:`L_s^2`. The first belongs to the system and stays, the second goes, and is nearly the
-same for all scales. With the ratio :math:`\rho` of the longest scale's error to that of scale s,
-now, and :math:`f = e^{-\lambda}`, its gain at the end is
+The squared error of a scale s has two parts: the part :math:`a_s^2` due to interactions beyond its
+range, and the part :math:`L_s^2` that is not learned yet. The first is a property of the system and
+remains; the second vanishes with training and is nearly the same for all scales. With the present
+ratio :math:`\rho` of the error of the longest scale to that of scale s, the remaining fall
+:math:`\lambda` of the logarithm of the error, and :math:`f = e^{-\lambda}`, the gain of the longest
+scale at the end of training is
 
 .. math:: g = 1 - (1 + x)^{-1/2}, \qquad x = K\, \frac{\rho^{-2} - 1 - U (1 - f^2)}{f^2} + B
 
-where U is by how much the two unlearned parts differ, over the longest scale's: the faster the
-error still falls the more, and short scales are behind more often than long ones, scales without
-long range most of all. K (where
-what it multiplies is positive, else 1) and B are by how much potentials of one scale each, trained
-to their end, differ from forks that went on from shared weights: these make short scales better
-than they are alone. A ladder may be behind a potential of its longest scale: that is in
-:math:`\lambda`, too. For gains of more frames or channels there is none of this; rungs of a ladder
-have a wider interval of :math:`\rho` in the place of K and B. All of them are drawn from the
-distributions that they had on such ladders, beside the interval of :math:`\rho`; what is known of
-the gain at the end is the distribution of g (``benchmarks/truth.py``; docs/findings.md).
+U is the difference of the parts :math:`L_s^2` of the two scales, relative to that of the longest
+scale. It is larger while the error still falls fast. The shorter scale is behind more often than
+the longer one, most of all a scale without long range. K (1 if the quotient is not positive) and B
+describe how potentials that are trained to the end for one scale each differ from forks, which
+start from shared weights: forks of short scales are better than such potentials. A ladder may be
+behind a potential of its longest scale alone; this is included in :math:`\lambda`. Gains from more
+frames or channels have K = 1 and B = 0, and no such lag. Rungs of a ladder have a wider interval of
+:math:`\rho` instead of K and B. All these numbers are drawn from distributions that were measured
+on such ladders, and :math:`\rho` from its interval; the resulting distribution of g is the estimate
+(``benchmarks/truth.py``; docs/findings.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Errors of a training at every scale, kept beside its model: what is scored is scored once."""
+"""Errors of a training at every scale, which are stored beside its model and computed once."""
 
 from __future__ import annotations
 

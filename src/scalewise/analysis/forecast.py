@@ -1,17 +1,17 @@
-r"""What more frames, or more steps, would save: a learning curve, extended.
+r"""Extrapolate learning curves: the error with more frames or with more steps.
 
-Trainings that differ in one size n alone, frames or steps, have errors e(n). Their logarithms fall
-by :math:`\sigma` with each doubling of n, from one size to the next, and less with each further
-one: on learning curves that were followed to their end, :math:`\sigma` went down by a factor r in
-each doubling. From the last two sizes, :math:`\Delta` doublings apart, the fall over D doublings
-more is
+Trainings that differ only in the number n of frames or steps have errors e(n). The logarithm of
+the error falls by :math:`\sigma` with each doubling of n, and :math:`\sigma` becomes smaller: on
+learning curves that were followed to their end, it changed by a factor r with each doubling. From
+the last two sizes, which are :math:`\Delta` doublings apart, the fall over D further doublings is
 
 .. math:: \log\frac{e(n)}{e(2^D n)} = \sigma\, r^{\Delta / 2} \int_0^D r^u\, du
    = \sigma\, r^{\Delta / 2}\, \frac{r^D - 1}{\log r}
 
-r is drawn from the distribution that it had there, and :math:`\sigma` and both ends from the luck
-of training: the variance between replicas, which is drawn, too, from what so few of them tell. The
-noise of the labels is never undercut (``benchmarks/forecasts.py``; docs/findings.md).
+The factor r is drawn from the distribution that it had on these learning curves. The errors at both
+sizes and at the end are drawn with the variance between replicas; as this variance is estimated
+from few replicas, it is drawn, too (from a :math:`\chi^2` distribution). No forecast is below the
+noise of the labels (``benchmarks/forecasts.py``; docs/findings.md).
 """
 
 from __future__ import annotations

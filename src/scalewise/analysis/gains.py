@@ -1,4 +1,4 @@
-"""Bars of what steps save: now, and at the end of training; shared by figures of answers."""
+"""Bars of gains, now and at the end of training, which several figures share."""
 
 from __future__ import annotations
 

@@ -1,15 +1,18 @@
-r"""How far a training has come, and what a gain will be at its end.
+r"""How far a training has come: the remaining fall of its error.
 
-A network that is still learning says little of its system: what it has not learned yet hides what a
-longer range is worth. Two things say how far it is. A shorter training like it: the error fell by
+The errors of a network that is still learning do not show which range its system needs, as the part
+that is not learned yet hides the gain of a longer range. The remaining fall of the logarithm of the
+error, :math:`\lambda`, is estimated in one of two ways. If there is a shorter training with the
+same settings, the error fell by
 :math:`\sigma = \log(e_\mathrm{short} / e) / \log_2(n / n_\mathrm{short})` with each doubling of the
-steps, and on ladders of growing length it went on to fall by
+steps n. On ladders of growing length, the remaining fall was
 
 .. math:: \lambda = \log(e / e_\infty) \approx 5 \sigma^2
 
-within a factor of four (95 %). Where there is no shorter one, the last third of its own steps,
-where the learning rate goes to zero: :math:`\Delta = \log e(2n/3) - \log e(n)`, and
-:math:`\lambda \approx 4 \Delta` within a factor of seven.
+within a factor of four (95 %). Without a shorter training, the fall over the last third of the
+steps is used, in which the learning rate goes to zero:
+:math:`\Delta = \log e(2n/3) - \log e(n)`, and :math:`\lambda \approx 4 \Delta` within a factor of
+seven.
 """
 
 from __future__ import annotations

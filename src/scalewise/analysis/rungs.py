@@ -1,4 +1,4 @@
-"""Rungs of a ladder, measured: errors and wall time of every scale on the same frames."""
+"""Measure the scales of a ladder: errors and wall time of every scale on the same frames."""
 
 from __future__ import annotations
 

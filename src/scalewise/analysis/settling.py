@@ -1,8 +1,9 @@
-r"""What a gain says of the system, and which longer training would settle what is open.
+r"""Verdicts for the system from a measured gain, and longer trainings that would decide open ones.
 
-A longer training is named where it would settle a question that today's leaves open: the slope
-falls by a factor :data:`DECAY` with each doubling of the steps, :math:`\lambda` as its square, and
-four of five of such futures must be decided.
+A longer training is recommended if it would decide a question that is open today. Its outcome is
+simulated: the slope :math:`\sigma` of the learning curve changes by a factor :data:`DECAY` with
+each doubling of the steps, and the remaining fall :math:`\lambda` by the square of this factor. At
+least four of five simulated outcomes must be decided.
 """
 
 from __future__ import annotations
@@ -47,16 +48,17 @@ DRAWS_EACH: Final = 512
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a gain.
+    """The question that is asked of a gain.
 
     Attributes
     ----------
     min_gain, alpha
-        The gain that pays; the probability of one wrong "needed" or more.
+        Smallest gain that pays; largest probability of any wrong "needed".
     compared
-        Which errors it compares: potentials of one scale each differ from scales of a ladder.
+        Kind of the errors that are compared, as potentials of one scale each differ from scales of
+        a ladder.
     long_range
-        Whether it is a gain of long range.
+        Whether the gain is that of long range.
     """
 
     min_gain: float

@@ -1,7 +1,8 @@
-"""Trainings that are compared: independent jobs, each scored where it was trained.
+"""Trainings that are compared: independent jobs, each scored on the machine that trained it.
 
-Each has a folder of its own. On this machine it is trained there, and an interrupted one goes on;
-on the workers of a scheduler it is trained in a temporary folder, and what is in that comes back.
+Each training has a folder of its own. On this machine it is trained there, and an interrupted
+training continues. On the workers of a scheduler it is trained in a temporary folder, whose files
+are then copied to its folder here.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def train_all(
     on
         Address of a Dask scheduler, whose workers train instead.
     progress
-        Whom to tell how many are done.
+        Receives messages, and how many trainings are done.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""What every room uses: errors, files, settings, the terminal."""
+"""What all parts of the package use: errors, files, settings, the terminal."""

@@ -1,8 +1,8 @@
-"""Jobs on the workers of a Dask scheduler: other machines, or a queue's.
+"""Jobs on the workers of a Dask scheduler, on other machines or in a queueing system.
 
-What a job needs goes to its worker and what it finds comes back: nothing is asked of a shared file
-system. Workers may come, go and die at any moment, and so may the scheduler, if another one answers
-at its address.
+The data of a job are sent to its worker and the result is sent back, so that no shared file system
+is needed. Workers may join, leave and die at any moment, and so may the scheduler, if another one
+answers at its address.
 """
 
 from __future__ import annotations

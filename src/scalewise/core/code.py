@@ -1,4 +1,4 @@
-"""The code that a result depends on: the modules that one imports, and their hash."""
+"""The code that a result depends on: a module with all modules that it imports, and their hash."""
 
 from __future__ import annotations
 

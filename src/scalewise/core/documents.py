@@ -1,8 +1,8 @@
-"""What the program wrote and reads back later, checked as if a stranger had written it.
+"""Documents that the program wrote and reads again, checked like any untrusted input.
 
-Any content either fits its model, and nothing that reads it then fails, or is an
-:class:`InputError`. Numbers are bounded so that no conversion of units, no ratio of two of them and
-no axis of a figure leaves what floating point holds.
+The contents of a document either fit its model, and code that reads them cannot fail, or raise an
+:class:`InputError`. Numbers are bounded such that no conversion of units, no ratio of two of them
+and no axis of a figure overflows.
 """
 
 from __future__ import annotations

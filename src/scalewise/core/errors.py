@@ -51,16 +51,16 @@ def cut(text: str, most: int = SHOWN) -> str:
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message is one paragraph, the exit code 2.
+    """Error in the user's input; its message is one paragraph, and the exit code is 2.
 
     Parameters
     ----------
     where
-        File, frame, configuration key or argument the problem was found in.
+        File, frame, setting or argument in which the problem was found.
     found
-        What is there.
+        What was found there.
     remedy
-        What would have been right, and what to do now.
+        What would be right, and what the user can do.
 
     Examples
     --------
@@ -75,12 +75,12 @@ class InputError(ValueError):
 
     @property
     def found(self) -> str:
-        """What is there."""
+        """What was found."""
         return self._parts[1]
 
     @property
     def remedy(self) -> str:
-        """What to do."""
+        """What the user can do."""
         return self._parts[2]
 
     def __reduce__(self) -> tuple[type[InputError], tuple[str, str, str]]:

@@ -1,7 +1,7 @@
-"""Parts that other packages add, found by the entry points that they declare.
+"""Extensions by other packages, found by the entry points that they declare.
 
-A package names a group, such as ``scalewise.readers``, in its ``pyproject.toml``; what stands there
-is imported when it is asked for, not before.
+A package declares entry points of a group, such as ``scalewise.readers``, in its
+``pyproject.toml``. An entry point is imported when it is used, not before.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Files: written whole or not at all, and read with suspicion; and the memory that is free.
+"""Atomic writing of files, checked reading, and the memory that is free.
 
-What is written goes under a temporary name first, and is then renamed. What is read must be a
-regular file of a sane size: a pipe or a device would never end, and a file of a stranger may hold
-anything.
+A file is written under a temporary name and then renamed, so that it is complete or missing. Only
+regular files of a limited size are read: a pipe or a device would never end, and the contents of a
+file are not trusted.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Independent jobs, one after the other or in several processes: the results are the same.
+"""Independent jobs, in one process or in several, with the same results.
 
-A job is a picklable object, and the function that does it depends on the job and on what all jobs
-share, and on nothing else. Each job runs with one thread, wherever it runs. A process may die at
-any moment, such as for lack of memory: the jobs that it had are done again, by others. Beyond one
-machine, :mod:`scalewise.core.cluster` does the same.
+A job is a picklable object. The function that runs it depends on the job and on data that all jobs
+share, and on nothing else. Each job runs with one thread. A process may die at any moment, for
+example for lack of memory; its jobs are then run again by other processes.
+:mod:`scalewise.core.cluster` does the same on several machines.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Settings from a YAML file, ``key=value`` words, or both; words win.
+"""Settings from a YAML file, ``key=value`` words, or both; words take precedence.
 
-Unknown keys are refused with the closest known one. Of YAML, what settings need is read: mappings,
-lists, words and numbers. Aliases, tags and dates are not: a few lines of them fill all memory, or
-turn a name into something else.
+Unknown keys are refused, and the error names the closest known key. Only the part of YAML that
+settings need is read: mappings, lists, words and numbers. Aliases and tags are refused, since a few
+lines of aliases can fill the memory, and tags turn a word into another type. Dates are read as
+words.
 """
 
 from __future__ import annotations

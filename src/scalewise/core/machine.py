@@ -1,4 +1,4 @@
-"""The machine: what its processor can do, and where a user's programs for it are kept."""
+"""The machine: features of its processor, and the folder of programs compiled for it."""
 
 from __future__ import annotations
 

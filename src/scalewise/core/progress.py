@@ -1,7 +1,7 @@
-"""Progress: what a long computation tells whoever started it, in one callback.
+"""Progress of long computations: messages, progress over items, and progress of a training.
 
-Every long function takes ``progress``. It sends messages, goes through items, and tells how far a
-training is. The default tells nobody.
+Every long function takes an argument ``progress``, an object that receives these. The default
+ignores them.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ EVERY: Final = 30.0
 
 
 class Progress(Protocol):
-    """Receives what a computation tells.
+    """Receives messages and progress of a computation.
 
-    Instances must be picklable: trainings spawn processes.
+    Instances must be picklable, as trainings start processes.
     """
 
     def message(self, text: str) -> None:
-        """Take one sentence about what is done or was noticed."""
+        """Receive one sentence about what is done or was noticed."""
 
     def track(self, items: Collection[T], doing: str) -> Iterable[T]:
-        """Go through items, and show how far that is."""
+        """Iterate over items and show the progress; ``doing`` names the work."""
 
     def advance(self, fraction: float, report: Mapping[str, float]) -> None:
-        """Take the share of a budget that is spent and, after a validation, its errors."""
+        """Receive the share of a training budget that is spent and, after a validation, errors."""
 
     def close(self) -> None:
-        """End what :meth:`advance` shows."""
+        """End the display of :meth:`advance`."""
 
 
 @dataclass(frozen=True)
 class Silent:
-    """Tells nobody."""
+    """Ignores messages and progress."""
 
     def message(self, text: str) -> None:
         """See :class:`Progress`."""
@@ -58,7 +58,13 @@ class Silent:
 
 @dataclass(frozen=True)
 class Messages:
-    """Sends messages to a function, such as ``print``, and shows nothing else."""
+    """Passes messages to a function, by default ``print``, and ignores progress.
+
+    Attributes
+    ----------
+    send
+        Function that takes each message.
+    """
 
     send: Callable[[str], None] = print
 

@@ -1,7 +1,8 @@
-"""Runs beside each other, of several processes, and runs that are told to end.
+"""Concurrent runs, runs of several processes, and signals that end a run.
 
-One run works in a folder at a time. Processes that torchrun or srun started are one run. SIGTERM
-ends a run, and so does SIGUSR1, with an exit code that says that it wants to go on.
+Only one run at a time may use a folder. All processes that torchrun or srun started are one run.
+SIGTERM ends a run. SIGUSR1 ends it with an exit code that asks the queueing system to start it
+again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The settings of every command: frozen, strict, and the only place where a default lives.
+"""Base class of the settings of all commands, which are the only place of default values.
 
-How they are read is in :mod:`scalewise.core.loading`. The resolved copy is saved with each run.
+:mod:`scalewise.core.loading` reads settings. All settings of a run are saved with it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from pydantic import (
 from scalewise.core.errors import shown
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
-#: No length that anybody gives is longer; absurd ones would only show as time and memory.
+#: Upper bound of lengths, Å: without it, absurd lengths would only show as long times or memory.
 Length = Annotated[float, Field(gt=0.0, le=1e6, description="Å")]
 Count = Annotated[int, Field(ge=1, le=10**12)]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, no unknown keys."""
+    """Base class of all settings, which are immutable and refuse unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    #: Settings added after runs had been saved without them. At their default, which must never
-    #: change, they are not written: digests stay what they were, and finished runs are recognised.
+    #: Settings that were added after runs had been saved without them. They are not written if they
+    #: have their default value, which must never change: digests of older runs then stay the same,
+    #: and finished runs are recognised.
     LATER: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
@@ -45,13 +46,13 @@ class Settings(BaseModel):
         return tree
 
     def digest(self) -> str:
-        """Return twelve hex digits that change when, and only when, a setting changes."""
+        """Return a hash of the settings, twelve hex digits, which differs if a setting differs."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Each setting that two runs have differently: its name, what it was, and what it is.
+    """List the settings that differ between two runs, with their names and both values.
 
     Examples
     --------

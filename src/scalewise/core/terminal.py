@@ -1,4 +1,4 @@
-"""The terminal: what files and strangers say is shown there, never obeyed."""
+"""The terminal: control sequences in texts from files are printed, not executed."""
 
 from __future__ import annotations
 

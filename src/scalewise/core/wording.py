@@ -1,4 +1,4 @@
-"""Words for numbers: every sentence says them alike."""
+"""Texts for numbers, which all messages share."""
 
 from __future__ import annotations
 

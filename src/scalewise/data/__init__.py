@@ -1,1 +1,1 @@
-"""Data: frames, neighbors, regimes, splits, and the solution they come from."""
+"""Data: structures and their files, neighbors, regimes, duplicates and splits."""

@@ -1,4 +1,4 @@
-"""Pairs of frames worth comparing, in time that grows a little faster than the frames."""
+"""Candidate pairs of near-duplicate frames, in time that grows little faster than their number."""
 
 from __future__ import annotations
 

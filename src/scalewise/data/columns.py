@@ -1,4 +1,4 @@
-"""Columns: one quantity of many structures in one array; of shards, nothing else is read."""
+"""Columns: one quantity of many structures as one array; of shards, only this array is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the atoms of two frames are apart, without what no energy depends on."""
+"""Displacement between two frames, without motions that leave the energy unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Near-duplicate frames: the same atoms, hardly moved, in whatever order they are listed."""
+"""Near-duplicate frames: the same atoms with small displacements, in any order of the atoms."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ Links = tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"], Float[np.nda
 
 @dataclass(frozen=True, eq=False)
 class Duplicates:
-    """Pairs of near-duplicate frames and the groups they chain up to.
+    """Pairs of near-duplicate frames, and the groups of frames that are connected by pairs.
 
-    Where more than 256 frames have one composition, pairs are those with each frame's nearest ones.
+    If more than 256 frames have one composition, each frame is paired with its nearest ones only.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Duplicates:
     distance
         Root-mean-square displacement of the pair (Å) [pairs].
     reordered
-        Whether the pair was found only after matching atoms that are listed in another order.
+        Whether the pair was found only after atoms in another order were matched [pairs].
     group
         Connected component of every frame [frames], numbered by first appearance.
     """
@@ -57,7 +57,7 @@ class Duplicates:
     group: Int[np.ndarray, " frames"]
 
     def nearest(self) -> Float[np.ndarray, " frames"]:
-        """Distance of every frame to its closest twin (Å), infinite without one."""
+        """Distance of every frame to its closest near-duplicate, Å [frames]; infinite if none."""
         nearest = np.full(len(self.group), np.inf)
         np.minimum.at(nearest, self.first, self.distance)
         np.minimum.at(nearest, self.second, self.distance)
@@ -70,7 +70,7 @@ def find_duplicates(
     elements: Iterable[str] | None = None,
     roles: Sequence[Hashable] | None = None,
 ) -> Duplicates:
-    """Find frames whose atoms moved by less than ``distance`` and chain them to groups.
+    """Find pairs of frames that differ by less than ``distance``, and the groups that they form.
 
     Two frames are compared when they have the same composition, the same periodicity and cells
     that differ by less than 0.4 %. With u_i the displacement of atom i under the minimum image in
@@ -78,30 +78,30 @@ def find_duplicates(
 
         d = sqrt(1/N sum_i |u_i - <u>|^2 + 1/12 sum_k |a_k' - a_k|^2)
 
-    over the N compared atoms: a common translation is no difference, and a strain counts as what it
-    moves atoms by, wherever in the cell they are. Isolated molecules are
-    superposed (rotated, mirrored) first. Periodic frames are compared a second time after an
-    optimal assignment of atoms of one element to each other; such a pair must be closer than both
-    ``distance`` and 0.4 times the spacing of the atoms, since unrelated liquids match at 0.6.
-    Only pairs with similar density waves |sum_i exp(2 pi i n f_i)| reach that assignment; a
-    reordered *and* rotated frame is not found.
+    over the N compared atoms. A common translation does not count. A strain counts by the mean
+    square displacement that it causes over the whole cell. Isolated molecules are first superposed
+    by a rotation, with or without a reflection. Periodic frames are compared a second time after an
+    optimal assignment of the atoms of each element to each other; such a pair must be closer than
+    both ``distance`` and 0.4 times the spacing of the atoms, since unrelated liquids match at 0.6.
+    The assignment is computed only for pairs with similar density waves |sum_i exp(2 pi i n f_i)|.
+    A frame that is both reordered and rotated is not found.
 
-    Up to 256 frames of one composition are all compared with each other. Of more, each is compared
-    with its nearest ones in eight principal components, so that time grows little faster than the
-    frames, and what is in one group already is not matched.
+    Up to 256 frames of one composition are all compared with each other. If there are more, each is
+    compared with its nearest ones in eight principal components, so that the time grows little
+    faster than the number of frames, and frames that are already in one group are not matched.
 
     Parameters
     ----------
     frames
-        Any labelled frames; labels are not looked at.
+        The frames; their labels are not used.
     distance
-        Largest root-mean-square displacement of a pair, in Å.
+        Largest root-mean-square displacement of a pair, Å.
     elements
-        Elements that are compared; default: all but hydrogen, or all where one atom at most is
-        heavier (of isolated molecules, two).
+        Elements that are compared; default: all but hydrogen, or all elements if a frame has fewer
+        than two other atoms (an isolated molecule: fewer than three).
     roles
-        Of the frames: each is compared with its nearest ones of every role, so that twins between
-        roles are found where a role has many.
+        Role of each frame: every frame is then compared with its nearest ones of each role, so that
+        near-duplicates in different roles are found even if a role has many frames.
     """
     kinds = _number(roles or [0] * len(frames))
     compared = None if elements is None else tuple(elements)

@@ -1,4 +1,4 @@
-"""Which columns and frame keys hold the labels, and what is said of keys that no frame has."""
+"""Columns and frame keys that hold the labels, and errors about keys that no frame has."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from scalewise.data.label_names import PLURAL, UNITS, LabelName, resembles, spel
 
 @dataclass(frozen=True)
 class LabelKeys:
-    """Where a file has its labels, and what the command at hand calls the settings that say so.
+    """Columns and frame keys that hold the labels of a file.
 
     Attributes
     ----------
     forces
-        Column of the forces, eV/Å; none: they are not read.
+        Column of the forces, eV/Å; none: forces are not read.
     energy, stress
         Frame keys of the energy, eV, and of the stress, eV/Å³; none: they are not read.
     options
-        Setting of each label, as the command takes it, for error messages.
+        Name of the setting of each key in the present command, for error messages.
     named
-        Labels whose key the user gave: one that no frame has is an error then.
+        Labels whose key the user gave: it is an error if no frame has such a key.
     check_units
-        Refuse what does not look like eV and Å.
+        Refuse labels that do not look like eV and Å.
     units_option
-        The setting that turns this off.
+        Name of the setting that turns this check off.
     adopt
-        Where no frame has a default key, take the names that programs use; see
+        If no frame has a default key, read the names that common programs write; see
         :func:`scalewise.data.spellings.adopt`.
     complete
-        Every frame must have forces; else, one must.
+        Whether every frame must have forces; otherwise at least one frame must.
     """
 
     forces: str | None = FORCES_KEY

@@ -1,4 +1,4 @@
-"""What labels are called: by default, by programs, and by whoever else writes files."""
+"""Names of labels: the default names, those that programs write, and other common ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Near-duplicates whose atoms are listed in another order, or have changed places."""
+"""Near-duplicates whose atoms are listed in another order, or have exchanged positions."""
 
 from __future__ import annotations
 

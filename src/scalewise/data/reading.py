@@ -1,4 +1,4 @@
-"""Structures from files: every frame, checked, or an error with file, frame and key."""
+"""Read structures from files and check every frame; errors name the file, the frame and the key."""
 
 from __future__ import annotations
 
@@ -54,23 +54,24 @@ def read_structures(
     Parameters
     ----------
     path
-        A file of a format that :mod:`scalewise.data.readers` knows by its name, such as extxyz; or
-        a folder of them.
+        A file whose format :mod:`scalewise.data.readers` recognises by its name, such as extxyz; or
+        a folder of such files.
     keys
-        Where its labels are; default: the usual keys, or the names that programs use in their
-        place.
+        Names of the columns and frame keys that hold the labels; default: ``REF_forces``,
+        ``REF_energy`` and ``REF_stress``, or, if no frame has any of these, the names that common
+        programs write (:mod:`scalewise.data.spellings`).
     progress
-        Told of labels that are read under other names, that the file seems to have under others,
-        or that some frames lack.
+        Receives a message about labels that are read under other names, labels that the file seems
+        to have under other names, and labels that some frames lack.
     changes
         Attributes of ``keys`` to replace, such as ``energy=None`` or ``check_units=False``.
 
     Raises
     ------
     InputError
-        Missing, empty or malformed file; no frame with the column of forces; a key that was named
-        and that no frame has; several names of which each may be meant; values that are not finite;
-        a cell without volume; units that look wrong, unless ``check_units`` is off.
+        A missing, empty or malformed file; no frame with the column of forces; a key that was given
+        and that no frame has; several names that may each hold the same label; values that are not
+        finite; a cell without volume; units that look wrong, unless ``check_units`` is false.
     """
     keys = replace(keys or LabelKeys(stress=STRESS_KEY, adopt=True), **changes)
     return convert_images(read_file(path), str(path), keys, progress)
@@ -386,10 +387,10 @@ def _refuse_units(
 
 
 def write_structures(path: Path | str, structures: Sequence[Structure]) -> None:
-    """Write structures with their labels as extxyz, whole or not at all.
+    """Write structures with their labels to an extxyz file; a failed write leaves no partial file.
 
-    Forces go to the column ``REF_forces``, energy and stress to the keys ``REF_energy`` and
-    ``REF_stress``, in eV and Å: :func:`read_structures` finds them there.
+    Forces (eV/Å) are written to the column ``REF_forces``, energy (eV) and stress (eV/Å³) to the
+    frame keys ``REF_energy`` and ``REF_stress``, where :func:`read_structures` finds them.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Isolated atoms: structures whose energies are references of their elements."""
+"""Isolated atoms: structures whose energies are the reference energies of their elements."""
 
 from __future__ import annotations
 

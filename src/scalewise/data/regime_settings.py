@@ -17,11 +17,15 @@ class RegimeSettings(Settings):
     name: str
     elements: tuple[str, ...] | None = None
     nearest: Literal["ion", "counterion"] | tuple[str, ...] | None = Field(
-        None, description="whose distance is compared: any ion, an ion of opposite charge, elements"
+        None,
+        description="atoms to the nearest of which the distance is measured: any ion, an ion of "
+        "opposite charge (`counterion`), or atoms of the elements listed",
     )
-    above: float = Field(0.0, ge=0.0, description="Å")
-    below: float | None = Field(None, gt=0.0, description="Å; none: no upper bound")
-    place: str | None = Field(None, description="place of the atom, by the column of that name")
+    above: float = Field(0.0, ge=0.0, description="smallest distance, Å")
+    below: float | None = Field(
+        None, gt=0.0, description="upper bound of the distance, Å; none: no upper bound"
+    )
+    place: str | None = Field(None, description="value of the atom in the column `place`")
 
     @model_validator(mode="after")
     def _consistent(self) -> RegimeSettings:

@@ -1,4 +1,4 @@
-"""Writes structures as shards; :mod:`scalewise.data.shards` has the format, and reads them."""
+"""Write structures as shards; :mod:`scalewise.data.shards` describes the format and reads it."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ ATOMS_PER_SHARD: Final = 2_000_000
 def write_shards(
     folder: Path, frames: Iterable[Structure], *, made_from: str = ""
 ) -> ShardedStructures:
-    """Write structures as shards, whole or not at all, and open them.
+    """Write structures to a folder of shards and open it; a failed write leaves no folder.
 
     Parameters
     ----------
     folder
-        Must not be there.
+        Folder to write, which must not exist yet.
     frames
-        Read one after the other; those of one shard are in memory together.
+        The structures, read one after the other. Only the structures of one shard are in memory at
+        a time.
     made_from
-        Whatever tells what they were made of.
+        Text that identifies the source of the structures, such as the hash of a file.
 
     Raises
     ------
     InputError
-        No structures; the folder is there, or cannot be written.
+        No structures; the folder exists already, or cannot be written.
     """
     sources: dict[str, int] = {}
     with new_folder(folder) as temporary:

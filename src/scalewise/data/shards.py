@@ -1,19 +1,19 @@
-"""Shards: structures in arrays on disk that are mapped into memory, however many there are.
+"""Shards: structures as arrays on disk that are mapped into memory, for data of any size.
 
 A folder holds ``shards.json``, with a schema number and the hash of every array, and a folder for
 each shard:
 
 | array | shape | what |
 |---|---|---|
-| ``offsets`` | frames + 1 | where the atoms of each frame begin, and the last ones end |
+| ``offsets`` | frames + 1 | first atom of each frame, and at the end the number of atoms |
 | ``numbers``, ``positions`` | atoms; atoms, 3 | atomic numbers; Å |
 | ``cells``, ``pbc`` | frames, 3, 3; frames, 3 | Å; periodicity |
 | ``origins`` | frames, 2 | number of the source, and index in it |
 | ``forces``, ``energies``, ``stresses`` | atoms, 3; frames; frames, 3, 3 | labels, eV and Å |
 | ``molecules``, ``places`` | atoms | see :class:`~scalewise.data.structure.Structure` |
-| ``info``, ``info_offsets`` | bytes; frames + 1 | what else a frame has, as JSON |
+| ``info``, ``info_offsets`` | bytes; frames + 1 | all other frame keys, as JSON |
 
-Labels that a frame lacks are not numbers. Arrays that no frame of the shard needs are left out.
+Labels that a frame lacks are NaN. Arrays that no frame of the shard needs are left out.
 """
 
 from __future__ import annotations
@@ -89,20 +89,22 @@ def is_shards(path: Path) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ShardedStructures(Sequence[Structure]):
-    """Structures of a folder of shards, read as they are asked for; pickled as a path.
+    """A sequence of the structures in a folder of shards; each is read when it is accessed.
+
+    A pickled copy holds no data and opens the folder again.
 
     Attributes
     ----------
     path
         The folder.
     contents
-        What ``shards.json`` says.
+        Contents of ``shards.json``.
     source
-        What all frames are said to be from; none: what each of them was from when it was written.
+        ``source`` of all structures; none: the source that each structure had when it was written.
     members
-        Numbers of the frames that belong to it; none: all.
+        Numbers of the frames of the folder that belong to this sequence [members]; none: all.
     without
-        Labels that are left out.
+        Names of labels that are left out, of ``forces``, ``energy`` and ``stress``.
     """
 
     path: Path
@@ -121,13 +123,13 @@ class ShardedStructures(Sequence[Structure]):
     def open(
         cls, path: Path, source: str | None = None, without: Iterable[str] = ()
     ) -> ShardedStructures:
-        """Open a folder, after a comparison of every array with its hash and with the others.
+        """Open a folder, after checks of the hash and the shape of every array.
 
         Raises
         ------
         InputError
-            Another schema; an array that is missing, not the one that was written, or of another
-            shape than the others ask for.
+            Another schema; an array that is missing, that was changed since it was written, or
+            whose shape does not fit the other arrays.
         """
         found = cls(path, read_index(path), source, without=frozenset(without))
         for number, shard in enumerate(found.contents.shards):
@@ -224,26 +226,30 @@ class ShardedStructures(Sequence[Structure]):
             raise InputError(str(self.path), f"damaged ({error})", _REMEDY) from None
 
     def take(self, numbers: Int[np.ndarray, " members"]) -> ShardedStructures:
-        """Some of the structures, by number, in this order."""
+        """Return the structures with these numbers [members], in this order."""
         members = np.asarray(numbers if self.members is None else self.members[numbers])
         taken = replace(self, members=members)
         object.__setattr__(taken, "_opened", self._opened)
         return taken
 
     def numbers(self) -> Iterator[np.ndarray]:
-        """Atomic numbers of one structure after the other, without reading anything else."""
+        """Yield the atomic numbers [atoms] of each structure; no other array is read."""
         for arrays, members, _ in self._by_shard():
             values, offsets = np.array(arrays["numbers"]), np.array(arrays["offsets"])
             ends = zip(offsets[members].tolist(), offsets[members + 1].tolist(), strict=True)
             yield from (values[start:end] for start, end in ends)
 
     def sizes(self) -> Int[np.ndarray, " frames"]:
-        """Atoms of each structure."""
+        """Number of atoms of each structure [frames]."""
         parts = [np.diff(arrays["offsets"])[m] for arrays, m, _ in self._by_shard()]
         return np.concatenate([np.zeros(0, dtype=np.int64), *parts]).astype(np.int64)
 
     def column(self, name: str) -> np.ndarray:
-        """One of the arrays, over all structures or their atoms; NaN where labels are missing."""
+        """Return one array for all structures [frames, ...] or all their atoms [atoms, ...].
+
+        Labels that are missing are NaN. The names of the arrays are listed in
+        :mod:`scalewise.data.shards`.
+        """
         _, length, shape = _ARRAYS[name]
         left_out = name in {LABEL_ARRAYS[label] for label in self.without}
         first = self._arrays(0)
@@ -259,7 +265,7 @@ class ShardedStructures(Sequence[Structure]):
         return np.concatenate(parts)
 
     def labelled(self, label: str) -> Bool[np.ndarray, " frames"]:
-        """Whether each structure has a label."""
+        """Whether each structure has the label ``forces``, ``energy`` or ``stress`` [frames]."""
         name = LABEL_ARRAYS[label]
         found = []
         for arrays, members, _ in self._by_shard():
@@ -272,7 +278,7 @@ class ShardedStructures(Sequence[Structure]):
         return np.concatenate([np.zeros(0, dtype=bool), *found])
 
     def infos(self) -> Iterator[dict[str, Any]]:
-        """``info`` of one structure after the other, without reading anything else."""
+        """Yield the ``info`` of each structure; no other array is read."""
         for arrays, members, _ in self._by_shard():
             yield from (_info(arrays, k) for k in members.tolist())
 

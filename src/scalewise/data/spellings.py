@@ -1,10 +1,10 @@
-"""Labels under other names than the default ones: what programs call them, taken where it is plain.
+"""Labels under other names than the default ones, which are used if they are unambiguous.
 
-ASE writes ``energy``, ``forces`` and ``stress``; NEP and GPUMD ``energy``, ``force`` and
-``virial``, in upper or lower case. Where no frame of a file has any of the default keys, these are
-taken in their place, and it is said. A file that has one of the default keys follows them: what
-else it holds may be predictions, unless its name says otherwise, as ``REF_virials`` does. Of a
-folder, each file is judged by itself.
+ASE writes ``energy``, ``forces`` and ``stress``; NEP and GPUMD write ``energy``, ``force`` and
+``virial``, in upper or lower case. If no frame of a file has any of the default keys, these names
+are used instead, with a message. If a file has one of the default keys, only these are used: other
+columns and keys may be predictions, unless their names exclude this, as ``REF_virials`` does. In a
+folder, this is decided for each file.
 """
 
 from __future__ import annotations

@@ -8,20 +8,26 @@ from scalewise.core.settings import Fraction, Length, Settings
 
 
 class SplitSettings(Settings):
-    """Shares of the roles, and what keeps structures together."""
+    """Shares of the roles, and groups of structures that get one role."""
 
     seed: int = Field(0, ge=0)
-    valid: Fraction = Field(0.1, description="share for validation")
-    test: float = Field(0.15, ge=0, lt=1, description="share kept out; 0: no such role")
+    valid: Fraction = Field(0.1, description="share of the frames for validation")
+    test: float = Field(
+        0.15, ge=0, lt=1, description="share of the frames kept out for the test; 0: no test role"
+    )
     group_key: str | None = Field(
-        None, description="frame key of groups that must not be split; default: near-duplicates"
+        None,
+        description="frame key whose values are groups of frames that must get one role; default: "
+        "groups of near-duplicates",
     )
     role_key: str | None = Field(None, description="frame key that holds the role of each frame")
     duplicate_distance: Length = Field(
         1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
     )
     duplicate_elements: tuple[str, ...] | None = Field(
-        None, description="elements compared; default: all but hydrogen, where others have a shape"
+        None,
+        description="elements compared; default: all but hydrogen, or all elements if a frame has "
+        "fewer than two other atoms (an isolated molecule: fewer than three)",
     )
 
     @model_validator(mode="after")

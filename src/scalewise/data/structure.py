@@ -1,4 +1,4 @@
-"""Structures, their labels, and what makes a structure one that distances can be formed of."""
+"""Structures, their labels, and checks that distances between their atoms can be computed."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Labels:
     Attributes
     ----------
     forces
-        eV/Å [atoms, 3].
+        Forces, eV/Å [atoms, 3].
     energy
         Total energy, eV.
     stress
-        eV/Å³, positive under tension [3, 3].
+        Stress, eV/Å³, positive under tension [3, 3].
     """
 
     forces: Float[np.ndarray, "atoms 3"] | None = None
@@ -51,32 +51,34 @@ class Labels:
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """Atoms, cell and periodicity, in Å; what was computed for them is kept apart in ``labels``.
+    """Atoms, cell and periodicity of one frame; reference results are kept apart in ``labels``.
 
     Attributes
     ----------
     numbers
         Atomic numbers [atoms].
     positions
-        Å [atoms, 3].
+        Positions of the atoms, Å [atoms, 3].
     cell
-        Lattice vectors in rows, Å [3, 3]; what is written for an open axis, or not, is arbitrary.
+        Lattice vectors in rows, Å [3, 3]. The vector of an axis without periodicity may be
+        anything, zero too.
     pbc
-        Along which of them the structure is periodic [3]: all for a crystal, two for a slab, one
-        for a wire, none for a molecule.
+        Whether the structure is periodic along each lattice vector [3]: along all for a crystal,
+        two for a slab, one for a wire, none for a molecule.
     molecule
         Molecule number of each atom [atoms]; pairs inside a molecule do not interact in the
         reference force fields. Default: every atom has its own number.
     source
-        File, or where else it is from.
+        File that the structure was read from, or another name of its origin.
     index
-        Position in that file.
+        Number of the frame in that file, from zero.
     info
-        The remaining keys of the frame.
+        All other frame keys and their values.
     place
-        Where each atom is [atoms], a word of the file's maker, where the file has the column.
+        Word for the place of each atom [atoms], such as ``surface``, from the column ``place`` of
+        the file; none if the file has no such column.
     labels
-        Reference results. No model looks at them.
+        Reference results. No model reads them.
 
     Examples
     --------
@@ -104,7 +106,10 @@ class Structure:
 
     @classmethod
     def from_ase(cls, atoms: ase.Atoms, *, labels: Labels | None = None) -> Structure:
-        """Take atoms, cell, periodicity and ``info`` of ASE's atoms."""
+        """Make a structure of ASE's atoms: elements, positions, cell, periodicity and ``info``.
+
+        Results of a calculator are not taken over; give reference results as ``labels``.
+        """
         return cls(
             numbers=atoms.numbers.astype(np.int64),
             positions=atoms.positions.copy(),
@@ -116,7 +121,11 @@ class Structure:
         )
 
     def to_ase(self) -> ase.Atoms:
-        """Return ASE's atoms, with the labels under the keys that are read by default."""
+        """Return ASE's atoms, with the labels under the keys that are read by default.
+
+        These are the column ``REF_forces`` (eV/Å) and the frame keys ``REF_energy`` (eV) and
+        ``REF_stress`` (eV/Å³).
+        """
         atoms = ase.Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
         atoms.info.update(self.info)
         if self.labels.forces is not None:
@@ -138,7 +147,7 @@ class Structure:
 
     @property
     def lattice(self) -> Float[np.ndarray, "3 3"]:
-        """Lattice vectors, Å, with perpendicular unit vectors in the place of those of open axes.
+        """Lattice vectors, Å [3, 3]; axes without periodicity get perpendicular unit vectors.
 
         Examples
         --------
@@ -150,10 +159,10 @@ class Structure:
 
     @property
     def volume(self) -> float | None:
-        """Volume of the cell, Å³, which stress refers to; none where there is no stress.
+        """Volume of the cell, Å³, by which the stress is defined; none where no stress is defined.
 
-        That is without periodicity, and where the cell of a slab or wire has no volume. Vacuum that
-        the cell has along an open axis counts, as in ASE.
+        No stress is defined for a structure without periodicity, and for a slab or wire whose cell
+        has no volume. Vacuum in the cell of a slab or wire counts, as in ASE.
         """
         volume = abs(float(np.linalg.det(self.cell)))
         return volume if self.pbc.any() and volume > SMALLEST_VOLUME else None
@@ -165,12 +174,12 @@ class Structure:
 
     @property
     def labelled_forces(self) -> Float[np.ndarray, "atoms 3"]:
-        """Forces of the labels, eV/Å [atoms, 3].
+        """Reference forces, eV/Å [atoms, 3].
 
         Raises
         ------
         InputError
-            The structure has none.
+            The structure has no reference forces.
         """
         if self.labels.forces is None:
             raise InputError(
@@ -179,11 +188,14 @@ class Structure:
         return self.labels.forces
 
     def mask(self, elements: Iterable[str]) -> Bool[np.ndarray, " atoms"]:
-        """Return which atoms are of the given elements."""
+        """Return whether each atom is of one of the given elements [atoms]."""
         return np.isin(self.numbers, [chemical_symbols.index(e) for e in elements])
 
     def only(self, elements: Iterable[str]) -> Structure:
-        """Return the atoms of these elements alone; their labelled forces stay what they are."""
+        """Return a structure of the atoms of these elements alone, with their labelled forces.
+
+        Labels of the whole structure, energy and stress, are left out.
+        """
         keep = self.mask(elements)
         forces = self.labels.forces
         return replace(

@@ -1,1 +1,1 @@
-"""A cheap inner potential for two time steps, made of a whole one."""
+"""Distillation of a cheap inner potential for simulations with two time steps (r-RESPA)."""

@@ -1,4 +1,4 @@
-"""Make a cheap inner potential of a whole one, and find the time steps that it allows."""
+"""Distil a cheap inner potential from a potential, and find the time steps that it allows."""
 
 from __future__ import annotations
 
@@ -59,34 +59,36 @@ def distill(
     *,
     progress: Progress = SILENT,
 ) -> Report:
-    """Distil an inner potential for simulations in two time steps.
+    """Distil an inner potential for simulations with two time steps (r-RESPA).
 
-    Frames of a short simulation, and copies of them displaced along their stiffest directions, are
-    labelled by the potential; a network of one layer learns their forces. Simulations at constant
-    energy then try longer and longer time steps.
+    The potential labels frames of a short simulation, and copies of these frames that are displaced
+    along their stiffest directions. A network of one layer is trained on the forces. Simulations at
+    constant energy then test longer and longer time steps.
 
     Parameters
     ----------
     potential
-        What exerts the forces, at its own scale.
+        The potential, which is used at its own scale.
     atoms
-        Where the simulation begins, in Å.
+        Initial structure of the simulation, Å.
     settings
-        Frames, size of the inner potential, time steps.
+        Number of frames, size of the inner potential, and time steps that are tested.
     out
-        Folder: the inner potential is in ``model``. What was interrupted goes on there.
+        Folder of the run, in which an interrupted run continues; the inner potential is written to
+        ``out/model``.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``distillation``.
+        Report of kind ``distillation``.
 
     Raises
     ------
     InputError
-        As :func:`scalewise.simulate`; the simulation that frames are from breaks.
+        The errors of :func:`scalewise.simulate`; the simulation that frames are taken from breaks
+        down, or a simulation with the potential alone does.
     """
     return _distilled(
         potential, atoms, Structure.from_ase(atoms), settings or DistillSettings(), out, progress

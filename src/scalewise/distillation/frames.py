@@ -1,4 +1,4 @@
-"""What an inner potential learns from: frames of a simulation, and the same frames displaced."""
+"""Training frames of an inner potential: frames of a simulation, and displaced copies of them."""
 
 from __future__ import annotations
 

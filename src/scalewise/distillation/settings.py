@@ -15,46 +15,84 @@ HOTTEST: Final = 1e5
 
 
 class DistillSettings(Settings):
-    """How an inner potential is made of a whole one, and tried."""
+    """How an inner potential is distilled from a potential, and tested."""
 
     temperature: float = Field(
-        300.0, ge=1.0, le=1e5, description="K, of the simulations that it is made for"
+        300.0,
+        ge=1.0,
+        le=1e5,
+        description="temperature of the simulations that the inner potential is made for, K",
     )
     hotter: float = Field(
-        1.2, ge=1.0, le=10.0, description="times as hot is the simulation that frames are from"
+        1.2,
+        ge=1.0,
+        le=10.0,
+        description="temperature of the simulation that the training frames are taken from, as a "
+        "multiple of `temperature`",
     )
     picoseconds: float = Field(
-        2.0, gt=0, le=1e6, description="length of the simulation that frames are from"
+        2.0,
+        gt=0,
+        le=1e6,
+        description="length of the simulation that the training frames are taken from, ps",
     )
-    timestep: float = Field(0.5, gt=0, le=20.0, description="fs, of that simulation")
+    timestep: float = Field(
+        0.5,
+        gt=0,
+        le=20.0,
+        description="time step of the simulation that the training frames are taken from, fs",
+    )
     frames: int = Field(
-        100, ge=20, le=100_000, description="frames of it, each of which is displaced twice"
+        100,
+        ge=20,
+        le=100_000,
+        description="frames taken from the simulation; two displaced copies are made of each",
     )
     displacement: float = Field(
-        0.04, gt=0, le=1.0, description="Å, of an atom in the mean, along the stiffest directions"
+        0.04,
+        gt=0,
+        le=1.0,
+        description="largest mean displacement of the atoms of a copy along the stiffest "
+        "directions, Å; each copy draws a factor from 0.3 to 1",
     )
     hydrogen_mass: float | None = Field(
-        None, ge=1.0, le=10.0, description="u, of hydrogens in simulations, as in `scalewise md`"
+        None,
+        ge=1.0,
+        le=10.0,
+        description="mass of hydrogen in the simulations, u, as in `scalewise md`",
     )
-    cutoff: Length = Field(4.5, description="Å, of the inner potential")
-    channels: int = Field(8, ge=1, le=256, description="of the inner potential, as `network`'s")
-    l_max: int = Field(2, ge=1, le=6, description="of the inner potential, as `network`'s")
-    steps: Count = Field(6000, description="of its training")
-    batch_size: Count = Field(2, description="frames for each of these")
+    cutoff: Length = Field(4.5, description="cutoff of the inner potential, Å")
+    channels: int = Field(
+        8,
+        ge=1,
+        le=256,
+        description="channels of the inner potential, as `network.channels` of `scalewise train`",
+    )
+    l_max: int = Field(
+        2,
+        ge=1,
+        le=6,
+        description="largest degree of the spherical harmonics of the inner potential",
+    )
+    steps: Count = Field(6000, description="training steps of the inner potential")
+    batch_size: Count = Field(2, description="frames of each training step")
     probe: float = Field(
-        3.0, ge=0.1, le=1e6, description="ps, of each simulation that tries a time step"
+        3.0, ge=0.1, le=1e6, description="length of each simulation that tries a time step, ps"
     )
     multiples: tuple[int, ...] = Field(
         (2, 3, 4, 5),
-        description="inner steps for each step that are tried, from few to many, at most 8",
+        description="numbers of inner steps per outer step that are tried, rising, at most 8",
     )
     drift: float = Field(
-        1e-4, gt=0, le=1.0, description="eV/atom/ps, the largest drift that a time step may have"
+        1e-4,
+        gt=0,
+        le=1.0,
+        description="largest drift of the conserved energy that a time step may have, eV/atom/ps",
     )
-    index: int = Field(-1, description="frame of the file; -1: the last")
+    index: int = Field(-1, description="frame of the file to start from; -1: the last")
     check_units: bool = Field(True, description="refuse positions that do not look like Å")
     compile: Literal["auto", "always", "never"] = Field(
-        "auto", description="compute with programs that are compiled first, as in `scalewise md`"
+        "auto", description="compile the models to programs first, as in `scalewise md`"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(0, ge=0)
@@ -77,5 +115,5 @@ class DistillSettings(Settings):
 
     @property
     def every(self) -> int:
-        """Steps between two frames; the first tenth of the simulation is left out."""
+        """Number of steps between two frames; the first tenth of the simulation is left out."""
         return int(0.9 * self.picoseconds * 1e3 / self.timestep / self.frames)

@@ -1,11 +1,11 @@
-r"""The stiffest directions of a potential, by its forces alone.
+r"""The stiffest directions of a potential, found from its forces alone.
 
-Products of the Hessian with a direction are differences of forces,
+Products of the Hessian with a direction u are differences of forces,
 
 .. math:: H u \approx \frac{F(r - \epsilon u) - F(r + \epsilon u)}{2 \epsilon}
 
-and powers of the mass-weighted Hessian :math:`M^{-1/2} H M^{-1/2}` turn any direction to the
-stiffest ones.
+and repeated products with the mass-weighted Hessian :math:`M^{-1/2} H M^{-1/2}` turn any direction
+towards the stiffest ones (power iteration).
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Know the data first: what somebody should know about labelled frames before training on them."""
+"""Examination of labelled frames before training on them."""

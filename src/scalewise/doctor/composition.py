@@ -1,4 +1,4 @@
-"""Compositions: which reference energies they can determine, and how well those fit."""
+"""Compositions of the frames: which reference energies they determine, and how well these fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same structure twice with different labels: no model can be right on both."""
+"""Contradictions: equal structures with different labels, which no model can both reproduce."""
 
 from __future__ import annotations
 

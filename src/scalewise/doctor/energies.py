@@ -1,4 +1,4 @@
-"""Energies: references of isolated atoms, and how compositions lie about the fit."""
+"""Energies: those of isolated atoms, and the residuals of compositions from the linear fit."""
 
 from __future__ import annotations
 

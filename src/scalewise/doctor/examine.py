@@ -1,4 +1,4 @@
-"""The whole examination: read once, look at everything, then write what was found."""
+"""The whole examination of a data set: read it once, run all checks, report the findings."""
 
 from __future__ import annotations
 
@@ -79,24 +79,27 @@ def diagnose_data(
     Parameters
     ----------
     structures
-        With labels: forces, energies and stresses, each in some or all of them. Read them with
-        ``check_units=False``, so that suspicious units are a finding and no error.
+        Structures of which some or all have forces (eV/Å), energies (eV) and stresses (eV/Å³) as
+        labels. Read them with ``check_units=False``, so that suspicious units are reported as a
+        finding and raise no error.
     settings
-        What to look at.
+        Settings of the checks and of the split.
     progress
-        Whom to tell.
+        Receives messages and progress.
     cost
-        Cost model of the forecast; default: that of this machine, on which a step is timed.
+        Cost model for the forecast of the training time; default: a model of this machine, on
+        which a training step is timed.
 
     Returns
     -------
     Report
-        Of the kind ``doctor``; ``attachments["split"]`` is a split that does not leak.
+        Report of kind ``doctor``. ``attachments["split"]`` is the split, in which no group of
+        near-duplicates has two roles unless existing roles were kept.
 
     Raises
     ------
     InputError
-        A named key or element that is not in the structures.
+        A key or an element of the settings that the structures do not have.
     """
     return _diagnose(structures, settings or DoctorSettings(), None, progress, cost)
 

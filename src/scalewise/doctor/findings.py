@@ -1,4 +1,4 @@
-"""What the doctor found, how bad it is, and what to do about it."""
+"""Findings of the doctor, with their severity and a remedy."""
 
 from __future__ import annotations
 

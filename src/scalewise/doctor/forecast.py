@@ -1,4 +1,4 @@
-"""What training will cost, from the numbers of atoms and of atom-neighbor pairs."""
+"""Forecast of the time and memory of a training, from its numbers of atoms and neighbor pairs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ class CostModel:
     Parameters
     ----------
     seconds_per_step, seconds_per_atom, seconds_per_pair
-        Time of a step, forward and backward, forces and optimiser included.
+        Time of a step, and its increase with each atom and each atom-neighbor pair, s. Forward and
+        backward pass, forces and optimiser are included.
     bytes_per_pair
-        Memory that a step holds at its peak.
+        Peak memory of a step for each atom-neighbor pair, bytes.
     """
 
     seconds_per_step: float
@@ -24,11 +25,11 @@ class CostModel:
     bytes_per_pair: float
 
     def seconds(self, atoms: float, pairs: float) -> float:
-        """Time of a step with so many atoms and pairs."""
+        """Time of a step with these numbers of atoms and pairs, s."""
         return self.seconds_per_step + atoms * self.seconds_per_atom + pairs * self.seconds_per_pair
 
     def on_machine(self, seconds: float, atoms: float, pairs: float) -> CostModel:
-        """The model with all times in the proportion in which a measured step has it.
+        """Return the model with all times scaled such that it gives the time of a measured step.
 
         Examples
         --------
@@ -38,7 +39,7 @@ class CostModel:
         return self.scaled(seconds / self.seconds(atoms, pairs))
 
     def scaled(self, factor: float) -> CostModel:
-        """The model with all times multiplied."""
+        """Return the model with all times multiplied by a factor."""
         return replace(
             self,
             seconds_per_step=factor * self.seconds_per_step,

@@ -1,4 +1,4 @@
-"""Geometry: cells, closest distances, and how many neighbors a cutoff brings."""
+"""Geometry: cells, closest distances, and the number of neighbors within a cutoff."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
-r"""Noise of force labels that net forces do not show, because the code took those off.
+r"""Noise of force labels that net forces do not show, because the code removed the net forces.
 
-Three traces are looked for, each of which can only be found where it is, and gives a lower bound:
+Three traces of noise are searched. Each gives a lower bound, if it is present:
 
-* waves of the integration grid (the "egg-box"): errors that are a sine of the place in the cell;
-* pairs of frames that are nearly the same: half their mean squared difference in the forces is
-  :math:`\sigma^2 + c\,d^2` at a distance d, and what is left at d = 0 no model can learn;
-* rounding of the file: q / sqrt(12) for the last digit q.
+* waves of the integration grid (the "egg-box" effect): errors that are a sine function of the
+  position in the cell;
+* pairs of nearly equal frames: half the mean squared difference of their forces is
+  :math:`\sigma^2 + c\,d^2` at a distance d, and no model can learn the part :math:`\sigma^2` that
+  remains at d = 0;
+* rounding in the file: q / sqrt(12) for the last digit q.
 """
 
 from __future__ import annotations

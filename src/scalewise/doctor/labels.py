@@ -1,4 +1,4 @@
-"""Labels: which are there, whether their units look right, and which frames stand out."""
+"""Labels: which ones the frames have, whether their units look right, and outliers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label noise from net forces: labels of a translation-invariant energy sum to zero."""
+"""Label noise from net forces: forces of a translation-invariant energy sum to zero."""
 
 from __future__ import annotations
 

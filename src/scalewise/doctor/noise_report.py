@@ -1,4 +1,4 @@
-"""What the noise of labels means for training: the section of doctor.json, and findings."""
+"""The noise of the labels in doctor.json, and findings about its effect on training."""
 
 from __future__ import annotations
 

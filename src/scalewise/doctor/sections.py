@@ -1,4 +1,4 @@
-"""Sections of doctor.json that are little more than numbers already there."""
+"""Sections of doctor.json that list numbers of other modules with little further computation."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from scalewise.data.split_settings import SplitSettings
 
 
 class DoctorSettings(Settings):
-    """What `scalewise doctor` looks at, and how it splits."""
+    """What ``scalewise doctor`` checks, and how it splits the data."""
 
     forces_key: str | None = Field(
         "REF_forces", description="column of the forces, eV/Å; `null`: not read"
@@ -24,23 +24,36 @@ class DoctorSettings(Settings):
         1.5, description="Å, root-mean-square displacement below which frames are near-duplicates"
     )
     duplicate_elements: tuple[str, ...] | None = Field(
-        None, description="elements compared; default: all but hydrogen, where others have a shape"
+        None,
+        description="elements compared; default: all but hydrogen, or all elements if a frame has "
+        "fewer than two other atoms (an isolated molecule: fewer than three)",
     )
     group_key: str | None = Field(
-        None, description="frame key of groups that must not be split; default: near-duplicates"
+        None,
+        description="frame key whose values are groups of frames that must get one role; default: "
+        "groups of near-duplicates",
     )
     split_key: str | None = Field(
-        None, description="frame key of a split to keep and to check for leaks"
+        None,
+        description="frame key of an existing split, whose roles are kept and checked for leaks",
     )
-    train: Fraction = Field(0.75, description="share of the frames")
-    valid: Fraction = Field(0.10, description="share of the frames; the rest is for the test")
+    train: Fraction = Field(0.75, description="share of the frames for training")
+    valid: Fraction = Field(
+        0.10, description="share of the frames for validation; the rest is for the test"
+    )
     cutoffs: tuple[Length, ...] = Field(
         (3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0),
         min_length=1,
-        description="Å, at which neighbors are counted",
+        description="cutoffs at which neighbors are counted, Å",
     )
-    neighbor_frames: Count = Field(200, description="frames drawn for that count, at most")
-    epochs: Count = Field(100, description="of the forecast, as many as train has by default")
+    neighbor_frames: Count = Field(
+        200, description="largest number of frames, drawn at random, in which neighbors are counted"
+    )
+    epochs: Count = Field(
+        100,
+        description="epochs of the training whose cost is forecast; as many as `train` has by "
+        "default",
+    )
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -53,7 +66,7 @@ class DoctorSettings(Settings):
 
     @property
     def splitting(self) -> SplitSettings:
-        """What of it makes the split."""
+        """The settings of the split."""
         return SplitSettings(
             seed=self.seed,
             valid=self.valid,

@@ -1,4 +1,4 @@
-"""What is wrong with a split, and what it holds."""
+"""Problems of a split, and the contents of its roles."""
 
 from __future__ import annotations
 

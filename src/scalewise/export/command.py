@@ -45,34 +45,35 @@ def export_potential(
     *,
     progress: Progress = SILENT,
 ) -> list[Path]:
-    """Write a potential at one of its scales to a folder for an engine.
+    """Write a potential at one of its scales to a folder for a simulation engine.
 
-    The folder holds the model, programs where the engine runs them, a structure, an example that
-    runs as it is, and a page that says how. An export that is there is replaced.
+    The folder holds the model, compiled programs if the engine uses them, a structure, an example
+    that runs without changes, and a page of instructions. An earlier export in the folder is
+    replaced.
 
     Parameters
     ----------
     potential
-        Of any ladder, with or without an adaptive cutoff.
+        A potential with any ladder, with or without an adaptive cutoff.
     atoms
-        The structure that the example begins with; programs are compiled for its periodicity.
+        Initial structure of the example, Å; programs are compiled for its periodicity.
     settings
         Engine and scale.
     out
-        The folder.
+        Folder of the export.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     list of Path
-        The files that a user looks at.
+        The written files that are meant for users.
 
     Raises
     ------
     InputError
-        A folder with something else; an unknown element; a scale that the potential does not have;
-        what the engine needs is not there.
+        A folder that holds other files than an export; an unknown element; a scale that the
+        potential does not have; a missing package or compiler that the engine needs.
     """
     return _exported(potential, Structure.from_ase(atoms), atoms, settings, Path(out), progress)
 

@@ -1,4 +1,4 @@
-"""What each engine is given beside the model: programs, input files, an example that runs."""
+"""Files that each engine gets beside the model: programs, input files, an example that runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Export:
     settings
         Engine and scale.
     progress
-        Whom to tell.
+        Receives messages and progress.
     """
 
     potential: Potential

@@ -1,1 +1,1 @@
-"""The potential inside the engines people use."""
+"""Interfaces of the potential to simulation engines."""

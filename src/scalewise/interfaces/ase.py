@@ -27,34 +27,41 @@ if hasattr(os, "register_at_fork"):
 
 
 class ScalewiseCalculator(Calculator):
-    """Energy (eV), energies per atom, forces (eV/Å), stress (eV/Å³) and charges (e).
+    """ASE calculator of a potential.
 
-    It can be pickled and copied, and used from several threads: one computes at a time.
+    Results are the energy (eV), the energies of atoms (eV) [atoms], forces (eV/Å) [atoms, 3],
+    stress (eV/Å³, positive under tension) [6] in Voigt order, and charges (e) [atoms]. There is no
+    stress without periodicity, or for a slab or wire whose cell has no volume. A calculator can be
+    pickled and copied. Several threads may use it; they compute one at a time.
 
     Parameters
     ----------
     potential
-        A potential, or the folder of one, or of the run that trained it.
+        A potential, or the folder of a potential or of the run that trained it.
     cutoffs
-        Å, one for all atoms or one each; default: those of the adaptive cutoff, or the network's.
+        Cutoff of all atoms, or of each [atoms], Å; default: those of the adaptive cutoff, else that
+        of the network.
     long_range
-        With long range; without only where the network was trained for both.
+        Whether long-range electrostatics are included; false is refused if the network was trained
+        with them alone.
     skin
-        Å by which the neighbor list is longer than needed. It is rebuilt when atoms have moved
-        and the cell has changed so far that it may miss a pair.
+        Length by which the neighbor list exceeds the cutoff, Å. The list is rebuilt once the
+        displacements of the atoms and the change of the cell are so large that a pair within the
+        cutoff may be missing.
     device, dtype
-        Where and how to compute; float64 for vibrations and tight minima. Default: as the potential
-        is; one that is read from a folder is float32 on the CPU.
+        Device and floating-point type of the network; use float64 for vibrations and tight
+        minimisations. Default: those of the potential; a potential that is read from a folder is
+        float32 on the CPU.
     compiled
-        Use programs that are compiled ahead of time; by default if the potential does, as an
-        exported one does. The first call on a machine compiles for half a minute, others load what
-        it made; on the CPU, steps take a quarter of the time.
+        Whether to use programs that are compiled ahead of time; default: as the potential does, and
+        an exported potential does. The first call on a machine compiles for half a minute, later
+        calls load the program; on the CPU, steps then take a quarter of the time.
 
     Raises
     ------
     InputError
-        No potential there, no such device; a skin, type or cutoff that cannot be; an unknown
-        element, overlapping atoms, a singular cell, results that are not finite.
+        No potential in the folder; no such device; a skin, type or cutoff that is not valid; an
+        unknown element, overlapping atoms, a singular cell; results that are not finite.
 
     Examples
     --------
@@ -102,7 +109,7 @@ class ScalewiseCalculator(Calculator):
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the lock and the neighbor list, which is made anew."""
+        """Return everything but the lock and the neighbor list, which are made again."""
         return {**self.__dict__, "_lock": None, "_lists": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -110,22 +117,24 @@ class ScalewiseCalculator(Calculator):
         self.__dict__.update(state, _lock=threading.RLock(), _lists=lists)
 
     def get_property(self, *args: Any, **options: Any) -> Any:
-        """As ASE's; a result belongs to the atoms that were given, whatever other threads ask."""
+        """Return a property as ASE's method does; safe to call from several threads."""
         with self._lock:
             return super().get_property(*args, **options)
 
     def forget(self) -> None:
-        """Forget results and the neighbor list; ``reset``, which ASE calls, keeps the list."""
+        """Delete the results and the neighbor list; ``reset``, which ASE calls, keeps the list."""
         self.reset()
         self._lists.forget()
 
     def forces_alone(self, atoms: ase.Atoms) -> Float[np.ndarray, "atoms 3"]:
-        """Forces, eV/Å, computed anew at each call and not kept: for short time steps.
+        """Return the forces, eV/Å [atoms, 3], without storing any result.
+
+        They are computed at each call, which saves time in integrators with short inner steps.
 
         Raises
         ------
         InputError
-            As the calculator.
+            As :class:`ScalewiseCalculator`.
         """
         with self._lock:
             frame = Structure.from_ase(atoms)
@@ -138,10 +147,12 @@ class ScalewiseCalculator(Calculator):
             return forces
 
     def use_lists_of(self, other: ScalewiseCalculator) -> None:
-        """Use the neighbor list of another calculator of the same atoms, if it serves.
+        """Share the neighbor list of another calculator of the same atoms, if this is possible.
 
-        It does where that potential is of the same elements, sees as far, and takes lists of the
-        same type; else, and where a first layer sees less, this one keeps its own.
+        It is possible if both potentials have the same elements, device and type, the cutoff of
+        this one is not longer, its kernels can use lists of that length, it has no charges, and
+        neither has a shorter cutoff of the first layer. Otherwise this calculator keeps its own
+        list.
         """
         own, whole = self.potential, other.potential
         serves = (
@@ -157,7 +168,7 @@ class ScalewiseCalculator(Calculator):
             self._lists = other._lists
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE does not look at the total charge."""
+        """Return what has changed since the last calculation, with the total charge of ``info``."""
         changes: list[str] = super().check_state(atoms, tol)
         if self.atoms is not None and _charge(self.atoms) != _charge(atoms):
             changes.append("charge")
@@ -169,7 +180,7 @@ class ScalewiseCalculator(Calculator):
         properties: list[str] | None = None,
         system_changes: list[str] = all_changes,
     ) -> None:
-        """Compute everything; see the class for the units."""
+        """Compute all results; units and shapes are those of :class:`ScalewiseCalculator`."""
         with self._lock:
             super().calculate(atoms, properties, system_changes)
             assert self.atoms is not None  # ASE has just put them there
@@ -196,7 +207,7 @@ class ScalewiseCalculator(Calculator):
 
     @property
     def scale(self) -> Scale:
-        """At which the potential is evaluated."""
+        """Scale at which the potential is evaluated."""
         return Scale(self.cutoffs, self.long_range)
 
 

@@ -23,7 +23,9 @@ else:
 
 
 class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
-    """Energy, forces and virial in atomic units, of positions and cells in atomic units.
+    """i-PI driver of a potential: energy, forces and virial in atomic units.
+
+    Positions and cells are in atomic units, too.
 
     Parameters
     ----------
@@ -32,14 +34,14 @@ class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
     model
         Folder of a potential, or of the run that trained it.
     cutoff, long_range, skin, dtype, compiled
-        As of :class:`scalewise.interfaces.ase.ScalewiseCalculator`. All may be words, as i-PI gives
-        them: ``4.5``, ``False``, ``float64``.
+        As in :class:`scalewise.interfaces.ase.ScalewiseCalculator`, with lengths in Å. Values may
+        be texts, as i-PI passes them, such as ``4.5``, ``False`` and ``float64``.
 
     Raises
     ------
     InputError
-        As :class:`scalewise.interfaces.ase.ScalewiseCalculator`; another number of atoms than the
-        template's.
+        The errors of :class:`scalewise.interfaces.ase.ScalewiseCalculator`; a number of atoms other
+        than that of the template.
 
     Examples
     --------
@@ -79,7 +81,11 @@ class ScalewiseDriver(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
     def compute_structure(
         self, cell: np.ndarray, pos: np.ndarray
     ) -> tuple[float, np.ndarray, np.ndarray, str]:
-        """Evaluate one structure; ``cell`` has lattice vectors in columns."""
+        """Return energy (hartree), forces (hartree/bohr), virial (hartree) [3, 3] and a text.
+
+        ``cell`` (bohr) has the lattice vectors in columns [3, 3], and ``pos`` (bohr) the positions
+        of the atoms. The text is empty.
+        """
         places = unit_to_user("length", "angstrom", np.asarray(pos).reshape(-1, 3))
         if len(places) != len(self.atoms):
             raise InputError(

@@ -1,4 +1,4 @@
-"""Neighbor lists that outlive a step: longer than needed, built again before they miss a pair."""
+"""Neighbor lists with a skin, which are built again before they miss a pair."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The potential as a metatomic model: one file for every engine that runs metatomic models.
 
-It is computed in TorchScript: its lists, the choice of waves or a mesh, and the cell of slabs and
-wires are those of :mod:`scalewise.models`, written anew in the part of Python that TorchScript has.
+The model is a TorchScript program. Its neighbor lists, the choice between an Ewald sum and a mesh,
+and the cell of slabs and wires follow :mod:`scalewise.models`, in the subset of Python that
+TorchScript supports.
 """
 
 import math
@@ -289,18 +290,20 @@ def metatomic_model(
 ) -> AtomisticModel:
     r"""Return a potential at one of its scales as a metatomic model.
 
-    Positions are taken in double precision, whatever the network's: vectors between neighbors are
-    formed of them and then rounded. Engines differentiate the energy with respect to positions and
-    cell. Systems have no net charge.
+    The model takes positions in double precision; vectors between neighbors are computed from them
+    and then rounded to the type of the network. Engines differentiate the energy (eV) with respect
+    to positions and cell (Å). Systems have no net charge.
 
     Parameters
     ----------
     potential
-        Of any ladder, with or without an adaptive cutoff.
+        A potential with any ladder, with or without an adaptive cutoff.
     cutoff
-        Å, of all atoms; default: the adaptive cutoff's, or the network's.
+        Cutoff of all atoms, Å; default: that of the adaptive cutoff for each atom, else that of the
+        network.
     long_range
-        With long range; without only where the network was trained for both.
+        Whether long-range electrostatics are included; false is refused if the network was trained
+        with them alone.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The potential in OpenMM: a system whose forces are its, in one or two force groups."""
+"""The potential in OpenMM: a system with its forces, in one or two force groups."""
 
 from __future__ import annotations
 
@@ -39,35 +39,37 @@ def openmm_system(
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,
 ) -> openmm.System:
-    r"""Return a system of the atoms with the potential's forces.
+    r"""Return an OpenMM system of the atoms with the forces of a potential.
 
-    With ``inner``, force group 1 is that potential, such as :func:`scalewise.distill` makes, or the
-    potential itself at that shorter cutoff (without long range, where it was trained without), and
-    group 0 what the whole potential adds to it:
+    With ``inner``, the energy is divided into two force groups,
 
     .. math:: E = E_\mathrm{inner} + (E - E_\mathrm{inner})
 
-    so that integrators of several time steps, such as ``MTSIntegrator(dt, [(0, 1), (1, 4)])``, may
-    evaluate the longer scale less often.
+    Group 1 holds the inner potential: one that :func:`scalewise.distill` made, for example, or the
+    potential itself at a shorter cutoff, and without long range if it was trained with and without.
+    Group 0 holds the difference. Integrators of several time steps, such as
+    ``MTSIntegrator(dt, [(0, 1), (1, 4)])``, can then evaluate the difference less often.
 
     Parameters
     ----------
     potential
-        What exerts the forces.
+        The potential.
     atoms
-        Elements, masses, cell and periodicity; the positions are given to OpenMM's context.
+        Elements, masses, cell (Å) and periodicity of the system. Positions are set in OpenMM's
+        context, in nm.
     cutoff, long_range
-        The scale, as of :class:`ScalewiseCalculator`; default: the potential's own.
+        The scale, as in :class:`ScalewiseCalculator`; default: the potential's own scale.
     inner
-        A potential, or Å, shorter than ``cutoff``; none: one force, in group 0.
+        The inner potential, or a cutoff (Å) of this potential that is shorter than ``cutoff``;
+        none: all forces are in group 0.
     skin, device, dtype, compiled
-        As of :class:`ScalewiseCalculator`.
+        As in :class:`ScalewiseCalculator`.
 
     Raises
     ------
     InputError
-        OpenMM is not installed, or too old; a cell that is not in OpenMM's form; as
-        :class:`ScalewiseCalculator`.
+        OpenMM is not installed, or too old; a cell that is not in OpenMM's reduced form; ``inner``
+        not shorter than the cutoff; the errors of :class:`ScalewiseCalculator`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Some atoms of an OpenMM system with the potential, the others with a force field."""
+"""OpenMM systems of which the potential describes some atoms and a force field the others."""
 
 from __future__ import annotations
 
@@ -52,38 +52,39 @@ def mixed_openmm_system(
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,
 ) -> openmm.System:
-    r"""Return a copy of a system in which a potential describes some whole molecules.
+    r"""Return a copy of an OpenMM system in which a potential describes a subset of the atoms.
 
     .. math:: E = E_\mathrm{MM} - E_\mathrm{MM}^\mathrm{subset}
        + E_\mathrm{potential}^\mathrm{subset}
 
-    where the force field keeps everything between the subset and the rest, with its own fixed
-    charges (mechanical embedding). Within the subset, bonded terms, constraints, Coulomb and
-    Lennard-Jones interactions are taken out, and the potential is evaluated without periodicity:
-    electrostatics of each pair is counted once, by one or the other.
+    The subset consists of whole molecules. The force field describes all interactions between the
+    subset and the other atoms, with its own fixed charges (mechanical embedding). Its bonded terms,
+    constraints, Coulomb and Lennard-Jones interactions within the subset are removed, and the
+    potential is evaluated there without periodicity: the electrostatics of each pair of atoms is
+    counted once, by the force field or by the potential.
 
     Parameters
     ----------
     system
-        With bonded terms, a ``NonbondedForce`` and perhaps ``CustomNonbondedForce``; it is not
-        changed.
+        OpenMM system with bonded terms, a ``NonbondedForce`` and optionally a
+        ``CustomNonbondedForce``; it is not changed.
     potential
-        Of the subset.
+        Potential that describes the subset.
     atoms
-        Elements of the subset, in the order of ``subset``, without periodicity; its total charge in
-        ``atoms.info["charge"]``.
+        Atoms of the subset in the order of ``subset``, without periodicity, with their total charge
+        (e) in ``atoms.info["charge"]``. Their elements are used.
     subset
-        Numbers of these particles in the system.
+        Numbers of the particles of the subset in the system.
     cutoff, long_range, skin, device, dtype, compiled
-        As of :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
+        As in :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
 
     Raises
     ------
     InputError
-        OpenMM is not installed, or too old; numbers that are not in the system, or of which there
-        are not as many as atoms; a bond or constraint between the subset and the rest; periodic
-        atoms, whose images would be counted by the force field as well; a kind of force that may
-        act within the subset and cannot be taken out; as ``ScalewiseCalculator``.
+        OpenMM is not installed, or too old; particles that are not in the system, or whose number
+        is not that of the atoms; a bond or constraint between the subset and the rest; periodic
+        atoms, whose images the force field would count as well; a kind of force that may act within
+        the subset and cannot be removed; the errors of ``ScalewiseCalculator``.
 
     Examples
     --------

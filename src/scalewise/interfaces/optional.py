@@ -1,4 +1,4 @@
-"""Packages that only some interfaces need: an error that names the extra where one is missing."""
+"""Packages that only some interfaces need; if one is missing, an error names what to install."""
 
 from __future__ import annotations
 

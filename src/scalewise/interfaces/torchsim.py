@@ -1,4 +1,4 @@
-"""The potential in torch-sim: many structures that move together."""
+"""The potential in torch-sim, which simulates many structures at the same time."""
 
 from __future__ import annotations
 
@@ -28,35 +28,38 @@ else:
 
 
 class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no types here
-    """Energies (eV), forces (eV/Å) and stresses (eV/Å³) of the systems of a state.
+    """torch-sim model of a potential: energies, forces and stresses of the systems of a state.
 
-    torch-sim has systems that are periodic in three directions, and systems that are in none: it
-    makes the latter of slabs and wires, without a word.
+    Results are energies (eV) [systems], forces (eV/Å) [atoms, 3] and stresses (eV/Å³, positive
+    under tension) [systems, 3, 3]. torch-sim supports periodicity in three directions or in none;
+    it treats slabs and wires as systems without periodicity, and does not warn.
 
     Parameters
     ----------
     potential
-        A potential, or the folder of one, or of the run that trained it.
+        A potential, or the folder of a potential or of the run that trained it.
     cutoff
-        Å, of all atoms; default: the adaptive cutoff's, or the network's.
+        Cutoff of all atoms, Å; default: that of the adaptive cutoff for each atom, else that of the
+        network.
     long_range
-        With long range; without only where the network was trained for both.
+        Whether long-range electrostatics are included; false is refused if the network was trained
+        with them alone.
     total_charge
-        Of every system, e: states know none.
+        Total charge of every system, e, which states of torch-sim do not hold.
     skin
-        Å by which the neighbor lists, one a system, are longer than needed.
+        Length by which the neighbor list of each system exceeds the cutoff, Å.
     device, dtype
-        Of the network; default: as the potential is. States and results are in double precision,
-        which costs nothing beside the network: positions in single precision would make errors of
-        1e-4 eV/Å.
+        Device and floating-point type of the network; default: those of the potential. States and
+        results are in double precision, whose cost is negligible beside that of the network;
+        positions in single precision would cause errors of 1e-4 eV/Å.
     compiled
-        As of :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
+        As in :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
 
     Raises
     ------
     InputError
-        No potential there; torch-sim is not installed; a scale that the potential does not have;
-        an unknown element, overlapping atoms.
+        No potential in the folder; torch-sim is not installed; a scale that the potential does not
+        have; an unknown element, overlapping atoms.
 
     Examples
     --------
@@ -95,7 +98,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
         self._memory_scales_with = "n_atoms_x_density"
 
     def forward(self, state: Any, **_: Any) -> dict[str, Tensor]:
-        """Energy [systems], forces [atoms, 3] and stress [systems, 3, 3] of a state."""
+        """Compute energy [systems], forces [atoms, 3] and stress [systems, 3, 3] of a state."""
         if isinstance(state, dict):
             import torch_sim
 
@@ -147,7 +150,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
         return results
 
     def _parts(self, graphs: list[Graph]) -> list[list[int]]:
-        """Small systems together; large ones alone, on a mesh, and as programs where there are."""
+        """Numbers of systems that are evaluated together: small ones together, large ones alone."""
         alone = [
             g.mesh is not None or (self.potential.compiled and len(g.atom_types) >= PROGRAM_PAYS)
             for g in graphs
@@ -157,7 +160,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]  # torch-sim has no t
 
     @property
     def compute_stress(self) -> bool:
-        """Whether stresses are returned; they cost nothing."""
+        """Whether stresses are returned; computing them takes no extra time."""
         return self._compute_stress
 
     @compute_stress.setter

@@ -1,4 +1,4 @@
-"""The energy as TorchScript: traced once for every way in which electrostatics is summed."""
+"""The energy as TorchScript, traced once for every method of summing the electrostatics."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Interatomic potentials: what a model is, and the flexible one."""
+"""Interatomic potentials: the interface of models, and the density network with its potentials."""

@@ -1,9 +1,10 @@
-r"""A cutoff for every atom from what is nearest to it.
+r"""A cutoff for every atom, from its element and its nearest environment.
 
 .. math:: r_i = r_\mathrm{short} + (r_\mathrm{long} - r_\mathrm{short})\,
    \sigma\bigl(b_{z_i} + g_i\bigr)
 
-with a constant b of the element and what the environment adds,
+with the logistic function :math:`\sigma`, a constant b of the element, and a contribution g of the
+environment,
 
 ====================  ============================================================================
 by element            :math:`g_i = 0`
@@ -13,13 +14,13 @@ by environment        :math:`g_i = g(x_i)`, a small network on the first layer's
                       shortest cutoff, which every atom can afford
 ====================  ============================================================================
 
-The membership is a count of named neighbors that saturates at one,
+The membership is a smooth count of neighbors of the named elements that saturates at one,
 
 .. math:: m_i = 1 - (1 - \min(n_i, 1))^3, \qquad n_i = \sum_{j\,\mathrm{named}} f(r_{ij})
 
-Invariants and membership are as smooth as the envelope f, twice continuously differentiable, and
-so is the cutoff; the energy that is made with it is differentiated through it, so that forces stay
-exactly conservative.
+The invariants and the membership are twice continuously differentiable, like the envelope f, and so
+is the cutoff. Forces include the derivative of the energy with respect to the cutoffs, so that they
+are exactly conservative.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ FADE: Final = 1.0
 
 
 class AdaptiveScale(NamedTuple):
-    """In place of a scale: let the adaptive cutoff choose it.
+    """Stands in place of a scale: the adaptive cutoff chooses the cutoffs.
 
     Attributes
     ----------
@@ -59,23 +60,31 @@ class AdaptiveScale(NamedTuple):
 
 
 class AdaptiveCutoff(nn.Module):
-    """Chooses a cutoff for every atom.
+    r"""Model that chooses a cutoff for every atom, between the ends of a ladder.
+
+    .. math:: r_i = r_\mathrm{short} + (r_\mathrm{long} - r_\mathrm{short})\,
+       \sigma\bigl(b_{z_i} + g_i\bigr)
+
+    with a constant b of the element and a contribution g of the environment; see
+    :mod:`scalewise.models.adaptive_cutoff`.
 
     Parameters
     ----------
     settings
-        By element alone, by regime or by environment, and where on the ladder it starts.
+        Whether the cutoff depends on the element alone, on a regime or on the environment, and the
+        position on the ladder from which training starts.
     elements
-        Those the network knows, by atomic number.
+        Atomic numbers that the network knows.
     inputs
-        Invariants of the network's first layer.
+        Number of invariants of the network's first layer.
     shortest, longest
-        Ends of the ladder, Å.
+        Shortest and longest cutoff of the ladder, Å.
 
     Raises
     ------
     InputError
-        A regime of elements that the network does not know, or wider than the shortest cutoff.
+        A regime of elements that the network does not know, or whose radius is longer than the
+        shortest cutoff.
     """
 
     named: Tensor
@@ -104,7 +113,7 @@ class AdaptiveCutoff(nn.Module):
 
     @classmethod
     def of(cls, network: DensityNetwork, settings: AdaptiveCutoffSettings) -> AdaptiveCutoff:
-        """Make an adaptive cutoff for a network, on its device and of its type."""
+        """Make an adaptive cutoff for a network, on the same device and of the same type."""
         s = network.settings
         adaptive = cls(settings, network.elements, s.hidden, s.shortest_cutoff, s.cutoff)
         weight = next(network.parameters())
@@ -113,7 +122,11 @@ class AdaptiveCutoff(nn.Module):
     def forward(
         self, network: DensityNetwork, near: Graph, positions: Tensor, cell: Tensor
     ) -> Tensor:
-        """Cutoffs, Å [atoms]; ``near`` lists neighbors as far as the shortest cutoff."""
+        """Cutoffs of the atoms, Å [atoms].
+
+        ``near`` lists neighbors within the shortest cutoff, ``positions`` (Å) are [atoms, 3] and
+        ``cell`` holds the lattice vectors of each frame (Å).
+        """
         logit = self.offset[near.atom_types]
         if self.settings.by == "regime":
             member = self.membership(near, positions, cell)
@@ -124,7 +137,7 @@ class AdaptiveCutoff(nn.Module):
         return self._length(logit)
 
     def constants(self, species: Tensor) -> Tensor | None:
-        """Cutoffs, Å [atoms], where they are those of the elements; none where positions matter."""
+        """Cutoffs, Å [atoms], if elements alone decide them; none if they depend on positions."""
         if self.settings.by != "element":
             return None
         return self._length(self.offset[species])
@@ -133,7 +146,7 @@ class AdaptiveCutoff(nn.Module):
         return self.shortest + (self.longest - self.shortest) * torch.sigmoid(logit)
 
     def membership(self, near: Graph, positions: Tensor, cell: Tensor) -> Tensor:
-        """How far atoms are in the neighborhood of the named elements, from 0 to 1 [atoms]."""
+        """Membership of atoms in the neighborhood of the named elements, from 0 to 1 [atoms]."""
         vector = near.vectors(positions, cell)
         distance = torch.sqrt((vector * vector).sum(dim=-1))
         ending = envelope(distance, distance.new_tensor(self.within), min(FADE, self.within))

@@ -1,9 +1,9 @@
-"""Neighbor lists for cutoffs that differ from atom to atom: a short one costs a short one.
+"""Neighbor lists for cutoffs that differ between atoms, so that a short cutoff takes less time.
 
-One padded list is as wide as that of its busiest atom. Where cutoffs differ, atoms are dealt to
-parts of like width, each with a padded list of its own. A pair may then count from one end only:
-besides the atoms that it sees, every atom has a list of those that see it, to send them what they
-see.
+A padded list is as wide as the longest list of its atoms. If cutoffs differ, atoms are sorted into
+parts of similar width, each with a padded list of its own. An atom i may then be within the cutoff
+of atom j while j is beyond the cutoff of i. Every atom therefore has two lists: of the atoms within
+its cutoff, and of the atoms within whose cutoff it is, to which it sends messages.
 """
 
 from __future__ import annotations

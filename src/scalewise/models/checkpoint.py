@@ -1,4 +1,4 @@
-"""Potentials on disk: a folder with ``model.json`` and its weights as safetensors, never a pickle.
+"""Potentials on disk: a folder with ``model.json`` and the weights as safetensors, not pickled.
 
 ``model.json`` holds a schema number, the settings, the elements, the composition model and the
 SHA-256 of the weights. An older schema is upgraded step by step when it is read; a newer one is

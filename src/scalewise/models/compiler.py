@@ -1,4 +1,4 @@
-"""Whether there is a C++ compiler, whether code is being traced for one, and its kernels."""
+"""Whether there is a C++ compiler, whether code is being traced, and which kernels are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The energy that composition alone explains: one number per element."""
+"""The energy of the composition: a sum of one energy per element."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ SPAN_TOLERANCE = 1e-3
 class CompositionModel:
     r"""Energies per element, :math:`E_0 = \sum_z n_z e_z`, least squares of minimum norm.
 
-    Elements of which there is an isolated atom have its energy, exactly; the others are fitted to
-    what is left. Data of fixed formula units determine fewer numbers than elements; the minimum
-    norm then gives energies that are right for every composition made of those units, and only for
-    them.
+    An element of which the data have an isolated atom gets exactly the energy of this atom; the
+    energies of the other elements are fitted to the remaining energies. Data of fixed formula units
+    determine fewer numbers than there are elements. The minimum norm then gives energies that are
+    correct for every composition made of these units, and only for such compositions.
 
     Attributes
     ----------
     elements
-        Atomic numbers.
+        Atomic numbers [elements].
     energies
-        eV per atom of each element.
+        Energy of an atom of each element, eV [elements].
     span
         Orthonormal rows that span the fitted compositions [rank, elements].
     """
@@ -43,10 +43,11 @@ class CompositionModel:
 
     @classmethod
     def fit(cls, frames: Sequence[Structure], elements: Sequence[int]) -> CompositionModel:
-        """Fit the frames that have an energy; without any, all are zero and none is determined.
+        """Fit the energies of elements to all frames with a total energy.
 
-        Isolated atoms (:func:`~scalewise.data.references.is_isolated_atom`) are no equations of the
-        fit but its constraints.
+        Energies of isolated atoms (:func:`~scalewise.data.references.is_isolated_atom`) are not
+        fitted; they fix the energies of their elements. Without labelled energies, all energies of
+        elements are zero, and no total energy is determined.
         """
         nothing = np.zeros(len(elements))
         labelled = [f for f in frames if f.labels.energy is not None]
@@ -72,7 +73,7 @@ class CompositionModel:
         return float(count(numbers, self.elements) @ self.energies)
 
     def energies_of(self, numbers: Int[np.ndarray, " atoms"]) -> Float[np.ndarray, " atoms"]:
-        """Energy of each atom, eV; not a number where its element is none of these."""
+        """Energy of each atom, eV [atoms]; NaN if the model has no energy of its element."""
         table = np.full(len(chemical_symbols), np.nan)
         table[list(self.elements)] = self.energies
         found: np.ndarray = table[numbers]
@@ -90,14 +91,14 @@ class CompositionModel:
 
 
 def count(numbers: Int[np.ndarray, " atoms"], elements: Sequence[int]) -> Int[np.ndarray, " e"]:
-    """Atoms of each element."""
+    """Number of atoms of each element [elements]."""
     return count_all([numbers], elements)[0]
 
 
 def count_all(
     numbers: Sequence[Int[np.ndarray, " _"]], elements: Sequence[int]
 ) -> Int[np.ndarray, "structures e"]:
-    """Atoms of each element in each structure; other elements are not counted.
+    """Number of atoms of each element in each structure; other elements are not counted.
 
     Examples
     --------

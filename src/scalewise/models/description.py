@@ -1,4 +1,4 @@
-"""What reports say of a model beyond the protocol."""
+"""Descriptions of a model in reports, beyond the interface of models."""
 
 from __future__ import annotations
 

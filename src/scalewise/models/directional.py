@@ -16,9 +16,10 @@ while the cell is strained by :math:`S_f`. It is taken as a central difference,
 
 .. math:: D_f\, g = \frac{g(+\epsilon_f) - g(-\epsilon_f)}{2 \epsilon_f},
 
-with steps by which atoms move ``STEP`` on average, and none more than ``LARGEST``. Kernels without
-second derivatives suffice for it. Both ends are one batch, where every atom lies beside its twin:
-sums over atoms stay as small as the difference, and are rounded as little.
+with steps such that the root mean square displacement of the atoms is ``STEP``, and no atom moves
+by more than ``LARGEST``. Kernels without second derivatives suffice. Both displaced copies are one
+batch, in which the two copies of each atom are neighbors in memory: partial sums over atoms are
+then as small as the difference itself, which keeps the rounding error small.
 """
 
 from __future__ import annotations

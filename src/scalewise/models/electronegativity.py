@@ -1,7 +1,8 @@
-"""Pauling's electronegativities: which way charge flows before anything is learned.
+"""Pauling's electronegativities, from which the initial charges of a training are made.
 
-The energy is even in the charges. Starting from zero its gradient vanishes, and the sign that
-training finds is arbitrary; a start that is right in sign settles both.
+The energy is an even function of the charges. If training started from zero charges, the gradient
+would vanish and the sign of the learned charges would be arbitrary; initial charges with the
+correct sign avoid both.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@ r"""Energies, forces and stress from one derivative, eager or compiled.
 .. math:: F_i = -\partial E / \partial r_i, \qquad
    \sigma = \frac{1}{V} \frac{\partial E}{\partial \epsilon}
 
-with the strain :math:`\epsilon` applied to positions and cell alike. Training differentiates this
-result again, or, with kernels, does without second derivatives: see
-:mod:`scalewise.models.directional`. Prediction does not.
+with the strain :math:`\epsilon` applied to positions and cell. Training differentiates this result
+again; with kernels it needs no second derivatives (:mod:`scalewise.models.directional`). Prediction
+does not differentiate it.
 
-The function that ``torch.compile`` sees returns energy and gradient together, from
-``torch.func.grad_and_value``: this is the form whose gradients with respect to the parameters
-stay exact. Compiling the energy alone fails on the second derivative. Predictions that are not
-compiled take the plain derivative, in half the memory.
+The function that is passed to ``torch.compile`` returns energy and gradient together, from
+``torch.func.grad_and_value``, since the gradients of this form with respect to the parameters are
+exact. If the energy alone is compiled, the second derivative fails. Predictions that are not
+compiled use the plain derivative, which takes half the memory.
 """
 
 from __future__ import annotations
@@ -43,22 +43,23 @@ MOST_WITH_KERNELS = 240_000
 
 @dataclass(frozen=True, eq=False)
 class Derivatives:
-    """What the network says of a batch.
+    """Energies of a batch of frames from the network, and their derivatives.
 
     Attributes
     ----------
     energy
-        Of each frame, eV [frames].
+        Energy of each frame, eV [frames].
     energies
-        Of each atom, without the smeared electrostatics, which belong to no atom, eV [atoms].
+        Energy of each atom, eV [atoms], without the electrostatics between smeared charges, which
+        are not assigned to atoms.
     forces
-        eV/Å [atoms, 3].
+        Forces, eV/Å [atoms, 3].
     virial
         Derivative of the energy with respect to the strain, eV [frames, 3, 3].
     charges
-        e [atoms].
+        Charges of the atoms, e [atoms].
     cutoffs
-        Those used, Å [atoms].
+        Cutoffs of the atoms that were used, Å [atoms].
     """
 
     energy: Tensor
@@ -69,11 +70,11 @@ class Derivatives:
     cutoffs: Tensor
 
     def detach(self) -> Derivatives:
-        """The same values, cut off from the weights."""
+        """Return the same values without gradients."""
         return Derivatives(**{f.name: getattr(self, f.name).detach() for f in fields(self)})
 
     def reordered(self, order: Tensor) -> Derivatives:
-        """Undo an order of the atoms: what is at k here goes to ``order[k]``."""
+        """Undo a permutation of the atoms: values of atom k are moved to atom ``order[k]``."""
         back = torch.argsort(order)
         names = ("energies", "forces", "charges", "cutoffs")
         return replace(self, **{n: getattr(self, n)[back] for n in names})

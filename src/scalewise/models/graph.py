@@ -1,8 +1,8 @@
-"""Frames as the network sees them: padded, distance-sorted neighbor lists of one or more frames.
+"""Graphs, the input of the network: padded, distance-sorted neighbor lists of one or more frames.
 
-A padded list makes a sum over neighbors a batched matrix product. Every pair is listed from both
-ends, and ``reverse_neighbor_index`` leads from one to the other. Sorted by distance, the list of a
-smaller cutoff is a prefix of the list of a larger one.
+With a padded list, a sum over neighbors is a batched matrix product. Every pair is listed for both
+of its atoms, and ``reverse_neighbor_index`` maps each entry to the other one. As lists are sorted
+by distance, the list of a smaller cutoff is a prefix of the list of a larger one.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class Lists(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Neighbor lists and cells of a batch of frames, positions apart.
+    """Neighbor lists and cells of a batch of frames, without their positions.
 
-    Cells are in double precision, whatever the network's type, and so are the positions that go
-    with a graph: the vectors between neighbors are formed of them, and only then rounded.
+    Cells are in double precision for every type of the network, and so are the positions that are
+    used with a graph: vectors between neighbors are computed from them and then rounded.
 
     Attributes
     ----------
@@ -66,44 +66,45 @@ class Graph:
     mask
         Whether an entry of the padded lists is a neighbor [atoms, neighbors].
     reverse_neighbor_index
-        Where the same pair is listed from its other end, in the flattened slots [atoms * slots].
+        Position of the entry of the same pair in the list of its other atom, in the flattened slots
+        [atoms * slots].
     senders
-        Lists of the atoms that have an atom as neighbor; none: they are its own neighbors.
+        For each atom, list of the atoms of which it is a neighbor; none: they are its neighbors.
     bins
-        Lists of consecutive atoms, each of another width, in place of one list for all; see
+        Lists of consecutive atoms, of different widths, instead of one list for all atoms; see
         :func:`scalewise.models.binning.bin_atoms`.
     edge_index, edge_cell_shift
-        The pairs that electrostatics sums, each once: its two atoms [2, pairs], and the lattice
-        vectors to add to the second, as whole numbers [pairs, 3]. Other lists may be pruned to
-        shorter cutoffs, charges act as far as ever.
+        Pairs of the electrostatic sum, each listed once: the two atoms [2, pairs], and the lattice
+        vectors to add to the position of the second, as whole numbers [pairs, 3]. These pairs are
+        kept if the other lists are trimmed to a shorter cutoff.
     system_index
         System of each atom [atoms].
     index_in_system
         Index of each atom within its system [atoms].
     cell
-        Lattice vectors in rows, Å [systems, 3, 3]: those of periodic axes first, then those that
-        :func:`scalewise.models.truncation.box` puts in the place of others.
+        Lattice vectors in rows, Å [systems, 3, 3]: those of periodic axes first, then those with
+        which :func:`scalewise.models.truncation.box` replaces the others.
     periodic_axes
-        Along how many axes each frame is periodic [systems].
+        Number of periodic axes of each frame [systems].
     total_charge
         Total charge of each frame, e [systems].
     kvectors
         Whole numbers of the reciprocal vectors along each axis, three tensors; empty without
         periodicity, and without charges.
     cutoff
-        Å; every pair closer than this is listed.
+        Cutoff, Å; every pair closer than this is listed.
     largest_system
-        Atoms of the system that has most.
+        Number of atoms of the largest system.
     mesh
-        Whole numbers of the waves of a mesh along each axis, where the electrostatics of this
-        single system is quicker on it: :func:`scalewise.models.particle_mesh.mesh_numbers`.
+        Whole numbers of the waves of a mesh along each axis, if the electrostatics of this single
+        system is faster on a mesh: :func:`scalewise.models.particle_mesh.mesh_numbers`.
     partial
         Whether any frame is a slab or wire.
     isolated
         Whether any frame is not periodic at all.
     first_neighbor_index
         The first entries of ``neighbor_index``, which hold all neighbors within the cutoff of the
-        first layer [atoms, fewer slots]; none: that of all layers.
+        first layer [atoms, fewer slots]; none: the first layer has the cutoff of all layers.
     """
 
     atom_types: Tensor
@@ -130,7 +131,7 @@ class Graph:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of what is computed on this graph; cells and positions are in double precision."""
+        """Floating-point type of results; cells and positions are in double precision."""
         return self.total_charge.dtype
 
     def vectors(self, positions: Tensor, cell: Tensor) -> Tensor:
@@ -171,7 +172,7 @@ class Graph:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Graph:
-        """Move to a device, and floating-point values but the cells to a type."""
+        """Return a copy on a device, with all floating-point values except cells of a type."""
 
         def move(value: Tensor, dtype: torch.dtype | None = dtype) -> Tensor:
             return value.to(device, dtype if value.is_floating_point() else None)
@@ -202,12 +203,12 @@ def build(
     elements
         Atomic numbers that the network knows, in its order.
     cutoff
-        Å.
+        Cutoff of the lists, Å.
     smearing
-        Width of the electrostatic charges, Å; zero: no charges.
+        Width of the smeared charges, Å; zero: no charges.
     near
-        Å, as far as the first layer sees, if less far than others; lists that are used while atoms
-        move need as much more here as in the cutoff.
+        Cutoff of the first layer, Å, if it is shorter than that of the others. Lists with a skin
+        need the skin in this cutoff, too.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What is done with graphs: joined to batches, reordered, trimmed to a shorter cutoff."""
+"""Operations on graphs: join them to batches, reorder atoms, trim lists to a shorter cutoff."""
 
 from __future__ import annotations
 

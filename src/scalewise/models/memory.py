@@ -1,8 +1,9 @@
-"""Memory that stays with the process between steps.
+"""Keep freed memory in the process between steps.
 
-Every step frees arrays of megabytes and asks for the same sizes again. The C library gives such
-blocks back to the system at once, which then clears every page anew: a quarter of the time of a
-compiled training step (benchmarks/speed.py --system-memory), and of a call of 20,000 atoms.
+Every step frees arrays of megabytes and allocates the same sizes again. By default the C library
+returns such blocks to the operating system at once, which clears all pages at the next allocation.
+This takes a quarter of the time of a compiled training step (benchmarks/speed.py --system-memory),
+and of the evaluation of 20,000 atoms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models by what a command or a caller names: a folder, a file, a calculator, or another kind."""
+"""Open models by name: a folder, a file of predictions, an ASE calculator, or another kind."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MEMBERS: Final = (
 
 
 def load_potential(path: Path | str, *, device: str = "auto") -> Potential:
-    """Read a trained potential from its folder, or from that of the run that trained it.
+    """Read a trained potential from its folder, or from the folder of its training run.
 
     Parameters
     ----------
     path
         The folder.
     device
-        ``cpu``, ``cuda``, or ``auto``: CUDA where there is a device.
+        ``cpu``, ``cuda``, or ``auto``: CUDA if there is such a device, else the CPU.
 
     Raises
     ------
     InputError
-        Not the folder of a potential; no such device.
+        The folder holds no potential; there is no such device.
     """
     return open_potential(path, device=device)
 
@@ -70,24 +70,25 @@ def open_potential(
 def open_model(
     what: Path | str, *, device: str = "auto", cutoff: float | None = None
 ) -> InteratomicPotential:
-    """Open a model.
+    """Open a potential, a file of predictions, an ASE calculator, or a model of another package.
 
     Parameters
     ----------
     what
         The folder of a potential, or of the run that trained it; a file of predictions, such as
-        ``predicted.xyz``; ``module:Class`` of an ASE calculator; or ``kind:rest``, where another
-        package declares the entry point ``kind`` in the group ``scalewise.models``: a function that
-        returns a model for ``rest``.
+        ``predicted.xyz``; ``module:Class`` of an ASE calculator; or ``kind:rest``, where ``kind``
+        is an entry point of the group ``scalewise.models`` that another package declares: a
+        function that returns a model for the text ``rest``.
     device
-        Of a potential; see :func:`load_potential`.
+        Device of a potential, as in :func:`load_potential`; other models ignore it.
     cutoff
-        Å; refuse a model that cannot be evaluated at it.
+        Cutoff, Å, at which the model will be evaluated: a model that does not have it is refused.
 
     Raises
     ------
     InputError
-        None of these; something in it that is not right; what is no model.
+        ``what`` names none of these; the folder, file, class or entry point is faulty; the object
+        is not a model; the model cannot be evaluated at ``cutoff``.
     """
     path, text = Path(what), str(what)
     if path.is_dir():

@@ -6,10 +6,11 @@ coefficients are known [1]_: the structure factor of the Ewald sum becomes that 
 .. math:: \left| \sum_i q_i e^{i k \cdot r_i} \right|^2 \approx B(k)\, |\hat Q(k)|^2, \qquad
    B(k) = \prod_a \left| \sum_{l=0}^{p-2} M_p(l + 1)\, e^{2 \pi i m_a l / n_a} \right|^{-2}
 
-with n points and the whole number m along each axis. Energies are differentiable twice, and exact
-derivatives are forces: what the mesh changes is the energy itself. It compiles like any other
-function of tensors. With ``ORDER`` and ``SPACING`` forces agree with the Ewald sum to 7e-7 eV/Å on
-average and 5e-6 eV/Å at most (benchmarks/electrostatics.py).
+with n mesh points and the integer wave number m along each axis. The energy is twice
+differentiable. Forces are its exact derivatives, so that the error of the mesh is an error of the
+energy and the forces remain conservative. The function compiles like any other function of tensors.
+With ``ORDER`` and ``SPACING`` forces agree with the Ewald sum to 7e-7 eV/Å on average and
+5e-6 eV/Å at most (benchmarks/electrostatics.py).
 
 References
 ----------

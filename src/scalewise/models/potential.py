@@ -1,4 +1,4 @@
-"""A trained potential: network, composition model, and what is needed to predict with it."""
+"""A trained potential: network, composition model, adaptive cutoff, and predictions with them."""
 
 from __future__ import annotations
 
@@ -34,26 +34,29 @@ LONGER: Final = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Potential:
-    """One conservative energy for any frame of known elements.
+    """A trained potential, which gives energies, conservative forces, stresses and charges.
 
     Attributes
     ----------
     network
-        On its device, in its type.
+        The density network, on a device and of a floating-point type.
     composition
-        Energies of composition, added to the network's.
+        Model of the energy of the composition, one energy per element (eV), which is added to the
+        energy of the network.
     info
-        How it was made: settings, data, errors. Free for the user's own entries.
+        Settings, data and errors of the training; users may add entries.
     compiled
-        Predict with programs that are compiled ahead of time, once for a machine: see
+        Predict with programs that are compiled ahead of time, once per machine: see
         :class:`scalewise.models.programs.evaluation.Programs`.
     adaptive_cutoff
-        Chooses the cutoff of every atom where none is given; without, it is the network's for all.
+        Model that chooses the cutoff of every atom if no cutoff is given; none: all atoms have the
+        cutoff of the network.
     programs
-        Folder with programs of an exported potential; none: they are in the user's cache.
+        Folder with the programs of an exported potential; none: programs are kept in the user's
+        cache.
     kernels
-        Predict with kernels, compiled in seconds for the sizes of the network: see
-        :func:`scalewise.models.density.kernels.library.kernel_library`. On the CPU alone.
+        Predict with C++ kernels, which are compiled in seconds for the size of the network: see
+        :func:`scalewise.models.density.kernels.library.kernel_library`. They run on the CPU alone.
     """
 
     network: DensityNetwork
@@ -65,7 +68,7 @@ class Potential:
     kernels: bool = False
 
     def __getstate__(self) -> dict[str, Any]:
-        """The fields alone: compiled programs and their caches are made anew."""
+        """Return the fields alone: compiled programs and their caches are made again."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -101,7 +104,7 @@ class Potential:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name of the potential in reports."""
         return str(self.info.get("name", "scalewise"))
 
     @property
@@ -111,29 +114,34 @@ class Potential:
 
     @property
     def ladder(self) -> tuple[float | str, ...]:
-        """Scales that it was trained for: cutoffs, Å, then perhaps ``"long"``; empty for one."""
+        """Scales of the ladder that the potential was trained for; empty if it has one scale.
+
+        These are cutoffs, Å, followed by ``"long"`` if it was trained with and without long range.
+        """
         settings = self.network.settings
         return settings.ladder if settings.fork is None else ()
 
     @property
     def cutoff_range(self) -> tuple[float, float]:
-        """Shortest and longest cutoff that it was trained for, Å."""
+        """Shortest and longest cutoff that the potential was trained for, Å."""
         settings = self.network.settings
         return self.cutoff if settings.fork else settings.shortest_cutoff, self.cutoff
 
     @property
     def long_range(self) -> LongRange:
-        """Whether it has long-range electrostatics."""
+        """Whether the potential has long-range electrostatics: none, always or optional."""
         settings = self.network.settings
         if settings.long_range_optional and settings.fork is None:
             return LongRange.OPTIONAL
         return LongRange.ALWAYS if settings.own_scale[1] else LongRange.NONE
 
     def receptive_field(self, scale: Scale) -> float:
-        """Distance (Å) beyond which an atom has no influence on the force on another.
+        r"""Distance (Å) beyond which an atom has no influence on the force on another atom.
 
-        An atom's energy depends on others within the sum of the cutoffs of all layers; its force
-        also on the energies of those that it reaches: twice that sum. Infinite with long range.
+        The energy of an atom depends on all atoms within :math:`\sum_l r_l`, the sum of the cutoffs
+        of all layers. The force on an atom is the gradient of all energies that depend on its
+        position, so that it depends on atoms within :math:`2 \sum_l r_l`. With long-range
+        electrostatics the distance is infinite.
         """
         if knows_long_range(self, scale):
             return math.inf
@@ -144,11 +152,11 @@ class Potential:
         return 2.0 * (first + (settings.layers - 1) * cutoff)
 
     def knows_energy(self, structure: Structure) -> bool:
-        """Whether the training determined the total energy of this composition."""
+        """Whether the training data determine the total energy of a structure's composition."""
         return self.composition.spans(structure.numbers)
 
     def prepare(self, structure: Structure) -> Callable[[Scale], Prediction]:
-        """List neighbors, and return what evaluates the structure at a scale.
+        """List the neighbors of a structure, and return a function that predicts it at a scale.
 
         Raises
         ------
@@ -167,7 +175,7 @@ class Potential:
     def evaluate(
         self, structures: Sequence[Structure], scale: Scale = OWN_SCALE
     ) -> list[Prediction]:
-        """Predict structures one after the other at a scale.
+        """Predict each of the structures at a scale.
 
         Raises
         ------
@@ -191,17 +199,17 @@ class Potential:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the network's numbers."""
+        """Floating-point type of the network."""
         return next(self.network.parameters()).dtype
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.network.parameters()).device
 
     @property
     def cutoff(self) -> float:
-        """Longest cutoff of an atom, Å."""
+        """Longest cutoff that an atom may have, Å."""
         return self.network.settings.own_scale[0]
 
     def to(
@@ -212,7 +220,10 @@ class Potential:
         compiled: bool | None = None,
         kernels: bool | None = None,
     ) -> Potential:
-        """Return a copy on another device, of another type, compiled, or with kernels."""
+        """Return a copy on another device or of another type, with or without programs or kernels.
+
+        Arguments that are none keep what the potential has.
+        """
         place, kind = device or self.device, dtype or self.dtype
         adaptive = (
             None
@@ -228,7 +239,7 @@ class Potential:
         )
 
     def graph(self, frame: Structure) -> Graph:
-        """List the neighbors of a frame, on the potential's device.
+        """Make the graph (neighbor lists) of a frame, on the potential's device.
 
         Raises
         ------
@@ -249,21 +260,26 @@ class Potential:
     def evaluate_graph(
         self, graph: Graph, positions: np.ndarray, scale: Scale = OWN_SCALE
     ) -> Derivatives:
-        """Evaluate a graph at positions and at a scale.
+        """Compute energies and their derivatives of a graph, for given positions and a scale.
+
+        Energies of the composition are not included; :meth:`finish` adds them.
 
         Parameters
         ----------
-        graph, positions
-            From :meth:`graph`; Å [atoms, 3].
+        graph
+            Neighbor lists from :meth:`graph`.
+        positions
+            Positions of the atoms, Å [atoms, 3].
         scale
-            Cutoffs, by default those of the adaptive cutoff, else the network's; and whether long
-            range acts, if the network has any.
+            Cutoffs (default: those of the adaptive cutoff, else that of the network), and whether
+            the long-range electrostatics of the network are included.
 
         Raises
         ------
         InputError
-            A cutoff that is not positive, or longer than the network's; long range turned off in a
-            network that was trained with it alone.
+            A cutoff that is not positive, or longer than the network's; a number of cutoffs other
+            than one or the number of atoms; long range turned off in a network that was trained
+            with it alone.
         """
         check_long_range(self, scale)
         network, cutoffs, long = self.network.settings, scale.cutoff, scale.long_range
@@ -319,20 +335,22 @@ class Potential:
         return found if order is None else found.reordered(order)
 
     def takes_lists_of(self, length: float, cutoff: float) -> bool:
-        """Whether lists as far as ``length`` (Å) are as quick to evaluate as those of a cutoff.
+        """Whether neighbor lists of length ``length`` (Å) can be used for a shorter ``cutoff`` (Å).
 
-        Kernels leave out what is too far, in less time than lists take to be trimmed.
+        Kernels skip pairs beyond the cutoff in less time than it takes to trim the lists, unless
+        the lists are much longer than the cutoff.
         """
         has = self._has_kernels or (self.compiled and self._programs.kernels)
         return has and length <= LONGER * cutoff
 
     def check_cutoffs(self, cutoffs: np.ndarray | float) -> Float[np.ndarray, ...]:
-        """Cutoffs (Å) as numbers, one for all atoms or one each.
+        """Return cutoffs (Å) as an array, one value for all atoms or one for each [atoms].
 
         Raises
         ------
         InputError
-            Something else than numbers; one that is not positive, or longer than the network's.
+            Values that are not numbers; a cutoff that is not positive, or longer than the
+            network's.
         """
         try:
             lengths = np.asarray(cutoffs, dtype=float)
@@ -358,13 +376,24 @@ class Potential:
     def predict(
         self, frame: Structure, *, cutoffs: np.ndarray | float | None = None, long: bool = True
     ) -> Prediction:
-        """Predict one frame; see :meth:`evaluate_graph` for the scale.
+        """Predict one frame.
+
+        Parameters
+        ----------
+        frame
+            The structure; its labels are not used.
+        cutoffs
+            Cutoff of all atoms, or of each [atoms], Å; default: those of the adaptive cutoff, else
+            that of the network.
+        long
+            Whether the long-range electrostatics of the network are included.
 
         Raises
         ------
         InputError
-            An unknown element, overlapping atoms, a singular cell, a cutoff that is too long;
-            results that are not finite.
+            An unknown element, overlapping atoms, a singular cell, a cutoff that is too long, long
+            range turned off in a network that was trained with it alone; results that are not
+            finite.
         """
         if not len(frame.numbers):
             nothing = np.zeros(0)
@@ -373,7 +402,15 @@ class Potential:
         return self.prepare(frame)(Scale(cutoffs, long))
 
     def finish(self, frame: Structure, found: Derivatives) -> Prediction:
-        """Add the energy of the composition to what the network found for one structure."""
+        """Make the prediction of one structure from the network's energies and derivatives.
+
+        The energy of the composition is added, and the virial is divided by the volume.
+
+        Raises
+        ------
+        InputError
+            Results that are not finite.
+        """
         n = len(frame.numbers)
         own = found.energies.double().cpu().numpy()
         smeared = float(found.energy.double().sum()) - float(own.sum())
@@ -394,7 +431,7 @@ class Potential:
 
 
 def check_scale(potential: Potential, scale: Scale) -> None:
-    """Assert that a potential has a scale, before a structure is there.
+    """Check that a potential can be evaluated at a scale, before there is a structure.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""What a model is to every analysis: elements, cutoffs, long range, and results at a scale.
+"""The interface of models that all analyses use: elements, cutoffs, long range, predictions.
 
-Our potential, a file of predictions and any ASE calculator are models; so is whatever else has
-these attributes. What a model cannot do is a value that says so: ``None`` for what is not known,
-and :class:`LongRange` for what it has. Other packages add kinds of models with entry points of the
-group ``scalewise.models``; see :func:`scalewise.models.opening.open_model`.
+Potentials of scalewise, files of predictions and ASE calculators are models, and so is any other
+object with these attributes. A property that is not known is ``None``, and :class:`LongRange` says
+which long-range interactions a model has. Other packages add kinds of models with entry points of
+the group ``scalewise.models``; see :func:`scalewise.models.opening.open_model`.
 """
 
 from __future__ import annotations
@@ -21,25 +21,30 @@ from scalewise.data.structure import Structure
 
 
 class LongRange(StrEnum):
-    """Whether a model has interactions that no cutoff ends."""
+    """Whether a model has long-range interactions, which do not end at a cutoff.
+
+    ``NONE``: it has none. ``ALWAYS``: it has them, and cannot be evaluated without. ``OPTIONAL``:
+    it was trained with and without them. ``UNKNOWN``: the model does not tell.
+    """
 
     NONE = "none"
     ALWAYS = "always"
-    #: It was trained with and without.
+    #: The model was trained with and without long range.
     OPTIONAL = "optional"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """The scale that a model is evaluated at.
+    """The length scale at which a model is evaluated.
 
     Attributes
     ----------
     cutoff
-        Å, of all atoms, or of each [atoms]; none: the model's own, which may differ between atoms.
+        Cutoff of all atoms, or of each atom [atoms], Å; none: the cutoff that the model chooses,
+        which may differ between atoms.
     long_range
-        Whether long-range interactions act, where the model can do without.
+        Whether long-range interactions are included, if the model can be evaluated without them.
     """
 
     cutoff: float | Float[np.ndarray, " atoms"] | None = None
@@ -52,14 +57,15 @@ OWN_SCALE: Final = Scale()
 
 @dataclass(frozen=True, eq=False)
 class Ladder:
-    """Scales that one potential is trained for.
+    """The scales that one potential is trained for.
 
     Parameters
     ----------
     cutoffs
-        Å, rising; two at least.
+        Cutoffs, Å, rising; at least two.
     long_range
-        Whether long range is a scale of its own: trained with and without.
+        Whether long range is a scale of its own: the potential is then trained both with and
+        without long-range electrostatics.
 
     Examples
     --------
@@ -72,12 +78,12 @@ class Ladder:
 
     @property
     def rungs(self) -> tuple[float | str, ...]:
-        """Cutoffs, Å, and then ``"long"`` where long range is a scale: as in settings.
+        """Cutoffs, Å, followed by ``"long"`` if long range is a scale, as in the settings.
 
         Raises
         ------
         InputError
-            Cutoffs that are no numbers.
+            Cutoffs that are not numbers.
         """
         try:
             cutoffs = [float(c) for c in self.cutoffs]
@@ -89,23 +95,25 @@ class Ladder:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says of one structure; parts that it does not know are none.
+    """Prediction of a model for one structure; results that the model does not have are none.
 
     Attributes
     ----------
     forces
-        eV/Å [atoms, 3].
+        Forces, eV/Å [atoms, 3].
     energy
-        eV.
+        Total energy, eV.
     energies
-        Of each atom, eV [atoms]; smeared electrostatics are shared evenly between the atoms.
+        Energy of each atom, eV [atoms]. The part of the electrostatics between smeared charges is
+        divided evenly between the atoms.
     stress
-        eV/Å³, positive under tension [3, 3]; none where the structure has no ``volume``: without
-        periodicity, and where the cell of a slab or wire has none. Vacuum in the cell counts.
+        Stress, eV/Å³, positive under tension [3, 3]; none if ``Structure.volume`` is none, that is,
+        without periodicity, and for a slab or wire whose cell has no volume. Vacuum in the cell
+        counts as volume.
     charges
-        e [atoms].
+        Charges of the atoms, e [atoms].
     cutoffs
-        Those used, Å [atoms].
+        Cutoffs at which the atoms were evaluated, Å [atoms].
     """
 
     forces: Float[np.ndarray, "atoms 3"]
@@ -118,51 +126,53 @@ class Prediction:
 
 @runtime_checkable
 class InteratomicPotential(Protocol):
-    """A model of forces, and perhaps of energies, for any structure of the elements it knows.
+    """A model that predicts forces, and possibly energies, of structures of known elements.
 
-    :func:`scalewise.testing.check_potential` says whether a class keeps to it.
+    :func:`scalewise.testing.check_potential` checks whether an object fulfils this interface.
     """
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name of the model in reports."""
 
     @property
     def elements(self) -> tuple[int, ...] | None:
-        """Atomic numbers that it knows; none: not known."""
+        """Atomic numbers of the elements that the model can predict; none: not known."""
 
     @property
     def cutoff_range(self) -> tuple[float, float] | None:
-        """Shortest and longest cutoff (Å) that it is meant for; none: not known.
+        """Shortest and longest cutoff (Å) that the model is made for; none: not known.
 
-        One that is longer, or not positive, is refused; a shorter one may be.
+        A model refuses cutoffs that are longer than this range or not positive. It may refuse
+        shorter cutoffs, too.
         """
 
     @property
     def long_range(self) -> LongRange:
-        """Whether it has long-range interactions."""
+        """Whether the model has long-range interactions."""
 
     def receptive_field(self, scale: Scale) -> float | None:
-        """Distance (Å) beyond which an atom has no influence on the force on another.
+        """Distance (Å) beyond which an atom has no influence on the force on another atom.
 
-        It is infinite where long range acts; none: not known.
+        The distance is infinite if long-range interactions are included; none: not known.
         """
 
     def knows_energy(self, structure: Structure) -> bool:
-        """Whether the total energy of this composition means something, beyond a constant."""
+        """Whether the model determines the total energy of this composition without an offset."""
 
     def evaluate(self, structures: Sequence[Structure], scale: Scale) -> list[Prediction]:
-        """Predict structures at a scale, one result each and in their order.
+        """Predict structures at a scale; returns one prediction for each, in their order.
 
-        Labels are not looked at, and structures are left as they are. Where there are energies,
-        forces are their negative gradient, also while an atom crosses a cutoff.
+        The model does not read labels and does not change the structures. If it predicts energies,
+        forces are their negative gradient, also when an atom crosses a cutoff.
 
         Raises
         ------
         InputError
-            An unknown element, a structure without volume or with overlapping atoms, a scale that
-            the model does not have: a cutoff above ``cutoff_range``, or one of several lengths
-            than there are atoms; long range turned off where it acts always, or is not known.
+            An unknown element; a structure without volume or with overlapping atoms; a scale that
+            the model does not have: a cutoff above ``cutoff_range``, or cutoffs whose number is not
+            that of the atoms; long range turned off in a model that always has it, or of which it
+            is not known.
         """
 
 
@@ -171,18 +181,18 @@ class Preparable(Protocol):
     """A model that can list the neighbors of a structure once, for several scales."""
 
     def prepare(self, structure: Structure) -> Callable[[Scale], Prediction]:
-        """List neighbors, and return what evaluates the structure at a scale."""
+        """List neighbors, and return a function that predicts the structure at a scale."""
 
 
 def prepare(model: InteratomicPotential, structure: Structure) -> Callable[[Scale], Prediction]:
-    """Return what evaluates one structure at a scale, with what can be done once done once."""
+    """Return a function that predicts one structure at a scale; neighbors are listed once."""
     if isinstance(model, Preparable):
         return model.prepare(structure)
     return lambda scale: model.evaluate([structure], scale)[0]
 
 
 def knows_long_range(model: InteratomicPotential, scale: Scale) -> bool:
-    """Whether long range acts at this scale."""
+    """Whether the model has long-range interactions at this scale."""
     if model.long_range is LongRange.OPTIONAL:
         return scale.long_range
     return model.long_range is LongRange.ALWAYS

@@ -1,4 +1,4 @@
-"""Potentials that predict many atoms compute with kernels."""
+"""Use kernels in potentials that predict many atoms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The scale of every atom: how far it sees, and whether it takes part in the long range.
+r"""The scale of every atom: its cutoff, and whether its charge acts at long range.
 
 A network that is trained over a ladder of scales is conditioned on the scale of each atom. Its
 envelope ends at the atom's cutoff, and its weights depend on functions of the cutoff and of the

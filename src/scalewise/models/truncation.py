@@ -1,11 +1,12 @@
-r"""Coulomb's law without images along open axes: of slabs and wires, in reciprocal space.
+r"""Coulomb sums of slabs and wires in reciprocal space, without images along open axes.
 
-A slab is put into a cell of height 2R along its normal, a wire into one of edges 2R across its
+A slab is put into a cell of height 2R along its normal, a wire into a cell of edges 2R across its
 axis, where R is larger than the distance of any two atoms along the open axes. The interaction is
-cut off at R along them: it reaches every pair of the slab or wire and no image, which are farther
-than R. Its Fourier transform is known [1]_. Nothing is left of the images, whatever the dipole, but
-the tails of the smeared charges: the energy does not depend on R. Slab corrections [2]_ give the
-same energy in the limit of a high cell, for net charges, too.
+truncated at R along the open axes. It then includes every pair of the slab or wire and no images,
+which are farther away than R. The Fourier transform of the truncated interaction is known [1]_. For
+any dipole, only the tails of the smeared charges of the images remain, so that the energy does not
+depend on R. Slab corrections [2]_ give the same energy in the limit of a high cell, for net
+charges, too.
 
 References
 ----------

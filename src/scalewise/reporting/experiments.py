@@ -1,7 +1,7 @@
-"""Every experiment, registered once: its settings, what runs it, its document, table and figures.
+"""All commands, registered once with their settings, function, document, table and figures.
 
-The command line is a loop over this list, and a report finds its table and figures here. Entries
-name what they need as ``module:attribute``, so that nothing is imported before it is used.
+The command line is made from this list, and a report finds its table and figures here. Entries name
+what they need as ``module:attribute``, so that nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scalewise.core.progress import SILENT, Progress
 
 @dataclass(frozen=True)
 class Document:
-    """What an experiment finds, on disk.
+    """The JSON document in which an experiment stores its results.
 
     Attributes
     ----------
@@ -68,11 +68,11 @@ class Experiment:
     options
         Further options, of :data:`OPTIONS`.
     continues
-        Whether it goes on where it was interrupted.
+        Whether an interrupted run continues when the command is run again.
     together
         Whether processes that torchrun or srun started run it together.
     document
-        What it finds; none: it only writes files.
+        The document of its results; none: it only writes files.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Request:
     options
         Values of further options.
     progress
-        Whom to tell.
+        Receives messages and progress.
     """
 
     settings: Any
@@ -129,7 +129,7 @@ _A: Final = "scalewise.analysis"
 EXPERIMENTS: Final = (
     Experiment(
         "study",
-        r"""Study scales: generate (or read) data, run every mechanism, write the evidence.
+        r"""Study scales: generate or read data, run every way to choose scales, write the evidence.
 
     [bold]scalewise study[/bold]  the default solution, about seven minutes
 
@@ -140,7 +140,7 @@ EXPERIMENTS: Final = (
 
     Writes results.json, figures/ and report.html below --out.
 
-    Interrupted, it continues.""",
+    An interrupted run continues when run again.""",
         settings="scalewise.study.settings:StudySettings",
         run="scalewise.study.run:run_command",
         out="runs/study",
@@ -162,15 +162,15 @@ EXPERIMENTS: Final = (
 
     [bold]scalewise generate concentration=1 water=spce replicas=4 --out runs/spce[/bold]
 
-    [bold]scalewise generate geometry=slab --out runs/slab[/bold]  or droplet, crystal, pair: places
-    that differ
+    [bold]scalewise generate geometry=slab --out runs/slab[/bold]  or droplet, crystal, pair: atoms
+    in different places
 
     [bold]scalewise generate law=screened screening=2 --out runs/known[/bold]  labels whose range is
     known
 
     Writes extxyz files (eV, Å) and a manifest with every check.
 
-    Interrupted, it continues with the replicas that are missing.""",
+    An interrupted run continues with the missing replicas when run again.""",
         settings="scalewise.testbed.settings:SolutionSettings",
         run="scalewise.testbed.solution:run_command",
         out="runs/solution",
@@ -180,13 +180,14 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "doctor",
-        r"""Know labelled frames before training on them: noise, outliers, duplicates, a split.
+        r"""Examine labelled frames before training: noise, outliers, duplicates, units, a split.
 
     [bold]scalewise doctor dft.xyz --out runs/doctor[/bold]
 
     [bold]scalewise doctor dft.xyz forces_key=forces energy_key=energy[/bold]
 
-    [bold]scalewise doctor dft.xyz split_key=suggested_split[/bold]  keeps a split, checks for leaks
+    [bold]scalewise doctor dft.xyz split_key=suggested_split[/bold]  keeps a split and checks it for
+    leaks
 
     Writes doctor.json, split.json (for the trainer) and figures/ below --out.""",
         settings="scalewise.doctor.settings:DoctorSettings",
@@ -203,7 +204,7 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "train",
-        """Train a potential on labelled frames; killed or interrupted, it goes on when run again.
+        """Train a potential on labelled frames; a killed or interrupted run continues when rerun.
 
     scalewise train dft.xyz --minutes 10
 
@@ -227,8 +228,9 @@ EXPERIMENTS: Final = (
 
     [bold]scalewise predict runs/train md.xyz cutoff=4.0 --out short.xyz[/bold]  a shorter cutoff
 
-    What the file has stays, so that scalewise study can read both labels and predictions; what it
-    has under names of results, such as energy or forces, is kept as input_energy, input_forces.""",
+    All data of the input file are kept, so that scalewise study can read both labels and
+    predictions; data named like results, such as energy or forces, become input_energy,
+    input_forces.""",
         settings=f"{_A}.evaluation.settings:PredictSettings",
         run=f"{_A}.evaluation.predict:run_command",
         out="predictions.xyz",
@@ -237,7 +239,7 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "evaluate",
-        r"""Compare predictions with labels: by element, by regime, by distance, beside the noise.
+        r"""Compare predictions with labels by element, regime and distance, and with their noise.
 
     [bold]scalewise evaluate runs/train dft.xyz[/bold]  the test frames of the training's split
 
@@ -259,7 +261,7 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "curve",
-        r"""Draw error against cutoff, with and without long range, beside what each scale costs.
+        r"""Plot error against cutoff, with and without long range, and the cost of each scale.
 
     [bold]scalewise curve runs/train dft.xyz[/bold]  a potential trained with --ladder
 
@@ -281,16 +283,16 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "fork",
-        r"""Say which range the system needs: each scale of a ladder goes on alone, for equal steps.
+        r"""Find which range the system needs: train each scale of a ladder further, alone.
 
-    [bold]scalewise fork runs/ladder dft.xyz[/bold]  four cutoffs, two seeds each: with a
-    second, shorter ladder as many steps as the first one had
+    [bold]scalewise fork runs/ladder dft.xyz[/bold]  four cutoffs, two seeds each; with a second,
+    shorter ladder these take together about as many steps as the first ladder
 
     [bold]scalewise fork runs/ladder dft.xyz cutoffs=\[4,5,6] share=0.2 workers=2[/bold]
 
     Writes forks.json, figures/ and the potentials of all forks below --out.
 
-    Interrupted, it continues.""",
+    An interrupted run continues when run again.""",
         settings=f"{_A}.forks.settings:ForkComparisonSettings",
         run=f"{_A}.forks.run:run_command",
         out="runs/fork",
@@ -310,11 +312,13 @@ EXPERIMENTS: Final = (
         "refine",
         r"""Find the fewest and cheapest scales of a ladder that lose hardly any accuracy.
 
-    [bold]scalewise refine runs/ladder dft.xyz[/bold]  at most 1 % worse, 2 % for any element
+    [bold]scalewise refine runs/ladder dft.xyz[/bold]  force errors at most 1 % larger, and at most
+    2 % for any element
 
     [bold]scalewise refine runs/ladder dft.xyz tolerance=0.03 by=regime near=\[Na,Cl][/bold]
 
-    [bold]scalewise refine runs/ladder dft.xyz microseconds=150[/bold]  the best at that cost
+    [bold]scalewise refine runs/ladder dft.xyz microseconds=150[/bold]  the most accurate within
+    150 µs per atom
 
     Writes refine.json, figures/ and model/, a potential that gives every atom its scale.""",
         settings=f"{_A}.refinement.settings:RefineSettings",
@@ -332,15 +336,15 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "prove",
-        r"""Say what would help: a longer range, other scales, more frames or a larger network.
+        r"""Find what would reduce the error: a longer range, other scales, more frames, more size.
 
     [bold]scalewise prove dft.xyz --ladder 3,6.5,long --minutes 5[/bold]  ten trainings: all
     frames, half, a quarter, half the channels, a fifth of the steps, two seeds each; then each
-    scale goes on alone from the ladders on all frames
+    scale is trained further alone, from the ladders on all frames
 
-    Writes prove.json and figures/ below --out. Settings of scalewise train hold, too.
+    Writes prove.json and figures/ below --out. The settings of scalewise train apply, too.
 
-    Interrupted, it continues.""",
+    An interrupted run continues when run again.""",
         settings=f"{_A}.attribution.settings:AttributionSettings",
         run=f"{_A}.attribution.run:run_command",
         out="runs/prove",
@@ -357,7 +361,7 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "locality",
-        r"""Before training: the error that no model of a given range can beat.
+        r"""Bound the error of any model of a given range from below, before training.
 
     [bold]scalewise locality runs/solution workers=2[/bold]  the force field of scalewise generate
 
@@ -366,10 +370,10 @@ EXPERIMENTS: Final = (
 
     [bold]scalewise locality runs/solution against=runs/curve/curve.json[/bold]  beside a model
 
-    Needs the reference alone: holds what is near an atom, resamples the rest, and writes how far
-    the force spreads. locality.json and figures/ below --out.
+    Needs the reference method alone: holds the atoms near a tagged atom fixed, resamples all
+    others, and measures the spread of the force on the tagged atom.
 
-    Interrupted, it continues.""",
+    Writes locality.json and figures/ below --out. An interrupted run continues when run again.""",
         settings=f"{_A}.locality.settings:LocalitySettings",
         run=f"{_A}.locality.run:run_command",
         out="runs/locality",
@@ -387,7 +391,7 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "md",
-        r"""Simulate a structure: NVE, NVT or NPT; killed or interrupted, it goes on when run again.
+        r"""Simulate a structure (NVE, NVT, NPT); a killed or interrupted run continues when rerun.
 
     [bold]scalewise md runs/train start.xyz[/bold]  10 ps at 300 K
 
@@ -395,8 +399,8 @@ EXPERIMENTS: Final = (
 
     [bold]scalewise md runs/ladder start.xyz cutoff=4 long_range=false[/bold]  a shorter scale
 
-    Writes trajectory.extxyz, log.csv, simulation.json and figures/ below --out. Longer than
-    before, it goes on from the end.""",
+    Writes trajectory.extxyz, log.csv, simulation.json and figures/ below --out. With more
+    picoseconds than before, a finished simulation continues from its end.""",
         settings="scalewise.simulation.settings:SimulationSettings",
         run="scalewise.simulation.run:run_command",
         out="runs/md",
@@ -415,14 +419,15 @@ EXPERIMENTS: Final = (
         "trust",
         r"""Say how far a potential can be trusted: simulations from its data, bounds on its forces.
 
-    [bold]scalewise trust runs/ladder dft.xyz[/bold]  eight times 20 ps at 300 K, and at 390 K
+    [bold]scalewise trust runs/ladder dft.xyz[/bold]  eight simulations of 20 ps at 300 K, and
+    eight at 390 K
 
     [bold]scalewise trust runs/ladder dft.xyz temperature=600 picoseconds=5
     --workers 4[/bold]
 
     Writes trust.json, figures/ and simulations/ below --out.
 
-    Interrupted, it continues.""",
+    An interrupted run continues when run again.""",
         settings="scalewise.trust.settings:TrustSettings",
         run="scalewise.trust.card:run_command",
         out="runs/trust",
@@ -440,14 +445,14 @@ EXPERIMENTS: Final = (
     ),
     Experiment(
         "distill",
-        r"""Make a cheap inner potential, with which simulations take two time steps.
+        r"""Make a cheap inner potential for simulations with two time steps (r-RESPA).
 
     [bold]scalewise distill runs/train start.xyz[/bold]  then: scalewise md runs/train start.xyz
     inner=runs/distill
 
     Writes model/, distillation.json and figures/ below --out.
 
-    Interrupted, it continues.""",
+    An interrupted run continues when run again.""",
         settings="scalewise.distillation.settings:DistillSettings",
         run="scalewise.distillation.distill:run_command",
         out="runs/distill",

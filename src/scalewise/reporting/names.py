@@ -1,4 +1,4 @@
-"""Names and units as tables and figures print them."""
+"""Names and units in tables and figures."""
 
 from __future__ import annotations
 

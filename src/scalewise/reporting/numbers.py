@@ -1,4 +1,4 @@
-"""Numbers as documents hold them: Python's own, with the digits that mean something."""
+"""Numbers in documents: plain Python numbers, rounded to significant digits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Self-contained pages: all that they need is in them, and they load nothing."""
+"""Self-contained HTML pages, which load no other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report: what an analysis found, how it is shown, and how it is written and read again."""
+"""A report: results of an analysis, their table and figures, and their JSON document."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ _AGAIN: Final = "Give a document that this version of scalewise wrote, or run th
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Results of one analysis.
+    """Results of one analysis, with a table and figures, which a notebook shows.
 
-    In a notebook it shows its table and its figures. Every document has the same envelope: kind,
-    schema, version, settings, provenance, units, body; ``reporting/schemas`` has a JSON schema for
-    each.
+    A report is saved as a JSON document. All documents have the same keys at the top: kind, schema,
+    version, settings, provenance, units and body. ``reporting/schemas`` has a JSON schema for each
+    kind.
 
     Attributes
     ----------
     kind
-        Which analysis: ``curve``, ``evaluation``, ``forks``, ``refine``, ``prove``, ``locality``,
-        ``doctor``, ``simulation``, ``study``.
+        Kind of the analysis: ``curve``, ``evaluation``, ``forks``, ``refine``, ``prove``,
+        ``locality``, ``doctor``, ``simulation``, ``trust``, ``distillation``, ``study``.
     body
-        What was found; plain numbers, texts, lists and dictionaries.
+        Results, as plain numbers, texts, lists and dictionaries.
     settings
         All settings of the analysis.
     provenance
-        Data (name, SHA-256, number of structures) and versions.
+        Name, SHA-256 and number of structures of the data, and versions of the software.
     units
-        Of the numbers in the body, by name.
+        Units of the numbers in the body, by name.
     attachments
-        What is not part of the document: a potential, predictions. Empty in a report that was read.
+        Results that are not part of the document, such as a potential or predictions. A report that
+        was read from a document has none.
     """
 
     kind: str
@@ -72,7 +73,7 @@ class Report:
         provenance: Mapping[str, Any] | None = None,
         **attachments: Any,
     ) -> Report:
-        """Make a report of what was computed: numbers are rounded to ten digits."""
+        """Make a report of computed results; numbers are rounded to ten digits."""
         return cls(
             kind,
             to_json(body),
@@ -91,7 +92,7 @@ class Report:
         Raises
         ------
         InputError
-            It made none, or the report was read from its document.
+            The analysis made no potential, or the report was read from its document.
         """
         if "potential" not in self.attachments:
             raise InputError(
@@ -116,16 +117,19 @@ class Report:
         subset
             ``all``, an element or a regime; :attr:`subsets` lists them.
         question
-            Of a cutoff scan and of forks: ``system``, whether the system needs the longest scale
-            beyond the shortest cutoff; of a scan also ``longer``, whether this potential does, of
-            forks ``now``, whether it does at this budget.
-            Of an attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``; of a study:
-            the view. Default: the first.
+            Question of the analysis; default: the first one.
+
+            * cutoff scan and forks: ``system``, whether the system needs the longest scale instead
+              of the shortest cutoff;
+            * cutoff scan also: ``longer``, whether this potential needs it;
+            * forks also: ``now``, whether it is needed at the present training budget;
+            * attribution: ``cutoff``, ``long``, ``routing``, ``data``, ``size``;
+            * study: the name of the view, ``ions`` or ``explicit``.
 
         Raises
         ------
         InputError
-            A subset or a question that the report does not have.
+            A report without verdicts; a subset or a question that the report does not have.
         """
         found = self._verdicts()
         if not found:
@@ -178,12 +182,12 @@ class Report:
         return found
 
     def figure(self, name: str | None = None) -> Figure:
-        """Draw one figure; default: the first.
+        """Draw one figure by name; default: the first.
 
         Raises
         ------
         InputError
-            No such figure.
+            The report has no such figure.
         """
         drawn = self.figures()
         chosen = name or next(iter(drawn), None)
@@ -228,7 +232,7 @@ class Report:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Body, settings, data and provenance together: what tables and figures read."""
+        """Body, settings, data and provenance in one dictionary, which tables and figures use."""
         more = {k: v for k, v in self.provenance.items() if k not in ("data", "versions")}
         versions = dict(self.provenance.get("versions") or {})
         return {
@@ -239,7 +243,7 @@ class Report:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document."""
+        """Return the JSON document as a dictionary."""
         return {
             "kind": self.kind,
             "schema": self._kind.schema,
@@ -251,7 +255,7 @@ class Report:
         }
 
     def save(self, folder: Path | str) -> list[Path]:
-        """Write the document, the table, the figures and attachments below a folder.
+        """Write document, table, figures and attachments to a folder, and return their paths.
 
         Raises
         ------
@@ -287,7 +291,8 @@ class Report:
         Raises
         ------
         InputError
-            No document of scalewise; another schema; the message names what is wrong.
+            A file that is not a document of scalewise, a damaged document, or one of another
+            schema; a folder with no document or several.
         """
         path = Path(path)
         if path.is_dir():
@@ -302,7 +307,7 @@ class Report:
 
     @classmethod
     def from_json(cls, document: Any, *, where: str = "document") -> Report:
-        """Rebuild a report from its document.
+        """Make a report from its JSON document; ``where`` names the document in errors.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""How figures look and how they are saved: no global state, the same bytes every time."""
+"""Style of figures, and saving them: without global state, and with reproducible files."""
 
 from __future__ import annotations
 

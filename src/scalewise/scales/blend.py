@@ -1,9 +1,9 @@
-"""What every mechanism works on: the residuals of ordered branches, unit by unit.
+"""Residuals of ordered branches for every unit, the input of all mechanisms.
 
-A *unit* is the thing that gets one scale: an ion, or a whole frame. Because a blend of predictions
-is linear, the residual of the blend is the blend of the residuals, so nothing below ever needs the
-predictions and the labels apart. Whoever holds a :class:`Residuals` holds labels: it is the mark of
-an oracle or of a fit, and no selector accepts one at prediction.
+A *unit* gets one scale: it is an ion, or a whole frame. As a blend of predictions is linear, the
+residual of a blend is the blend of the residuals, so that predictions and labels are not needed
+separately. :class:`Residuals` contain the labels. Oracles and fits take them, and no selector takes
+them for a prediction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-r"""Nulls: residuals of the same size with nothing to route, to score the same oracles on.
+r"""Nulls: residuals of the same size without anything to route, on which oracles are scored, too.
 
-An oracle takes, unit by unit, whatever happens to lie closer to the label. Two equally good models
-whose errors are not perfectly correlated let it gain several per cent although no geometry could
-tell which to choose. The gain on a null is the size of that effect on *these* data.
+An oracle chooses for every unit the prediction that is closer to the label. With two equally good
+models whose errors are not perfectly correlated, it gains several per cent, although the geometry
+does not tell which model to choose. The gain of an oracle on a null measures this effect for the
+data at hand.
 """
 
 from __future__ import annotations

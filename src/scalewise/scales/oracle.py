@@ -1,11 +1,11 @@
-r"""Oracles: the best choice of scale *when the labels may be seen*. A bound, never a model.
+r"""Oracles: the best choice of scale *with knowledge of the labels*. They are bounds, not models.
 
-Every oracle picks, for each unit, the scale with the smallest loss on the very labels it is then
-scored on. It therefore gains even where there is nothing to route (see
-:mod:`scalewise.scales.nulls`), and it cannot be used for prediction: it has no call that
-takes a geometry. What removes the bias is :class:`TwoReplicateOracle`: choose with one replicate of
-the labels or of the models, score with another. With models as replicates only what differs between
-them is free of the bias: noise in the labels they share is still peeked at.
+Every oracle chooses, for each unit, the scale with the smallest loss on the same labels on which it
+is then scored. It therefore gains even if there is nothing to route (see
+:mod:`scalewise.scales.nulls`). It cannot be used for prediction: it has no method that takes a
+geometry. :class:`TwoReplicateOracle` removes this bias: it chooses with one replicate of the labels
+or of the models, and scores with another. If the replicates are models, the bias from the noise of
+the labels, which they share, remains.
 
 Reference: L. Yu, arXiv 2606.09480, for hard routing and continuous interpolation.
 """

@@ -1,14 +1,16 @@
 r"""Scale-pool refinement: a pure state machine that grows, moves and prunes a set of scales.
 
-Two refiners share one shape, ``init`` then ``step`` until ``state.result`` says why it stopped.
+Two refiners have the same interface: ``init``, then ``step`` until ``state.result`` says why the
+refinement stopped.
 
 :class:`DyadicRefiner`
-    The rule of arXiv 2606.09480 as we read it: keep the anchors, halve the interval in which the
-    loss asks for it most. It never shrinks, because an oracle always likes one more choice.
+    The rule of arXiv 2606.09480 in our reading: keep the anchors, and halve the interval in which
+    this lowers the loss most. The pool never shrinks, since an oracle gains from any further scale.
 :class:`HeldOutRefiner`
-    Whoever takes a scale from the pool must do so *without* the labels that score it: a
-    :class:`Guide`. Insertions have to beat their own interval on held-out blocks, nodes that no
-    held-out block misses are pruned, and where nothing is routable one scale is left.
+    Scales of the pool are chosen by a :class:`Guide`, *without* the labels that score the choice.
+    An inserted scale is kept if it lowers the loss on held-out blocks by more than its interval.
+    Scales whose removal does not raise the loss on held-out blocks are pruned. If there is nothing
+    to route, one scale is left.
 """
 
 from __future__ import annotations

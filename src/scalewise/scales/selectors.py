@@ -1,8 +1,9 @@
 r"""Selectors: a scale for every atom from its geometry alone.
 
-A selector is *trained* on residuals (tuning data) and *used* on :class:`SelectorInputs`, which hold
-no label: what chooses with labels is an oracle, another type. A selector blends predicted forces.
-That is right for judging whether selection pays, but it is not a conservative force field.
+A selector is *trained* on residuals (tuning data) and *applied* to :class:`SelectorInputs`, which
+contain no labels; a choice with labels is made by oracles, which are another type. A selector
+blends predicted forces. This shows whether selection pays, but the blend is not a conservative
+force field.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 r"""Differentiable scale updates: scales as parameters, moved by the gradient of the loss.
 
-The loss of a unit at scale :math:`s` goes through the blend, so :math:`\partial L / \partial s` is
-one backward pass away. The absolute loss has a kink at its optimum, where the gradient keeps its
-size and flips its sign: a fixed step oscillates and a decaying one stops early. Rprop [1]_ looks at
-the sign alone and halves its step at each flip, a bisection steered by gradients, so it converges
-to the kink itself. Scales are kept in [0, 1] by projection.
+The loss of a unit is a function of its scale :math:`s` through the blend, so that
+:math:`\partial L / \partial s` takes one backward pass. The absolute loss has a kink at its
+optimum, where the gradient keeps its size and changes its sign: with a fixed step the scale
+oscillates, and with a decaying step it stops early. Rprop [1]_ uses only the sign of the gradient
+and halves its step at each change of sign, like a bisection, so that it converges to the kink.
+Scales are kept in [0, 1] by projection.
 
 References
 ----------

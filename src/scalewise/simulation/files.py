@@ -1,4 +1,4 @@
-"""Files of a simulation: log and trajectory grow, the state to go on from is written whole."""
+"""Files of a simulation: growing log and trajectory, and the state for continuing it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The inner potential of two time steps: what ``scalewise distill`` made of another one."""
+"""The inner potential of simulations with two time steps, which ``scalewise distill`` made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Integrators of ASE: which one an ensemble has, what it conserves, and its inner state."""
+"""Integrators of ASE: the one of each ensemble, its conserved energy, and its internal state."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
 r"""Integrators of two time steps: the reversible reference system propagator (r-RESPA).
 
-The forces of a potential are those of a cheap inner potential, which are fast, and what is left,
-which is slow:
+The forces of a potential are divided into those of a cheap inner potential, which vary fast, and
+the remaining forces, which vary slowly:
 
 .. math:: F = F_\mathrm{inner} + (F - F_\mathrm{inner})
 
 One step of length Δ moves the momenta by half of the slow impulse, makes n steps of velocity Verlet
 of length Δ/n with the inner forces alone, and moves the momenta by the other half (Tuckerman, Berne
-and Martyna, J. Chem. Phys. 97, 1990 (1992)). Energies, and so what is sampled, are those of the
-potential. Δ is bounded by what of the fastest vibrations the inner forces leave to the slow ones.
+and Martyna, J. Chem. Phys. 97, 1990 (1992)). Energies, and therefore the sampled ensemble, are
+those of the potential. The largest stable Δ depends on how much of the fastest vibrations the inner
+forces leave to the slow forces.
 """
 
 from __future__ import annotations

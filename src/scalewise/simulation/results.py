@@ -1,4 +1,4 @@
-"""What a simulation shows: temperature, conserved energy, pressure, distances, cutoffs."""
+"""Results of a simulation: temperature, conserved energy, pressure, distances, cutoffs."""
 
 from __future__ import annotations
 

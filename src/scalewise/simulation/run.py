@@ -1,4 +1,4 @@
-"""Molecular dynamics with a potential: begin or go on, notice when it breaks, say what was seen."""
+"""Molecular dynamics with a potential: start or continue, detect failures, report observables."""
 
 from __future__ import annotations
 
@@ -63,37 +63,38 @@ def simulate(
     *,
     progress: Progress = SILENT,
 ) -> Report:
-    """Simulate a structure; a simulation that is there is gone on with.
+    """Simulate a structure by molecular dynamics; a simulation in the folder is continued.
 
-    Positions, momenta and everything that an integrator keeps are written every
-    ``restart_every``: a simulation that was killed goes on from there, and does what it would have
-    done. One that is longer than before goes on from its end.
+    Positions, momenta and the state of the integrator are written every ``restart_every`` fs. A
+    simulation that was killed continues from there, with the trajectory that it would have had
+    without the interruption. A finished simulation is continued from its end if the settings ask
+    for more picoseconds.
 
     Parameters
     ----------
     potential
-        What exerts the forces, or its folder.
+        The potential, or its folder.
     atoms
-        Where it begins, in Å, with momenta or without; constraints and calculators are left out.
+        Initial structure, Å, with or without momenta; constraints and calculators are ignored.
     settings
-        Ensemble, length, scale.
+        Ensemble, length and scale of the simulation.
     out
         Folder of ``log.csv``, the trajectory and ``restart.npz``.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``simulation``. Where it broke, ``body["ended"]`` says when and why, and
-        ``last.extxyz`` is the frame before.
+        Report of kind ``simulation``. If the simulation broke down, ``body["ended"]`` says when and
+        why, and ``last.extxyz`` holds the last frame before that.
 
     Raises
     ------
     InputError
-        An unknown element, overlapping atoms, fewer than two atoms, a constant pressure without a
-        periodic cell; a folder with another simulation, a damaged state, or a log or trajectory of
-        something else.
+        An unknown element, overlapping atoms, fewer than two atoms; constant pressure without a
+        periodic cell; a folder with another simulation, with a damaged state, or with a log or
+        trajectory that is not of this simulation.
     """
     settings = settings or SimulationSettings()
     if not isinstance(potential, Potential):

@@ -21,71 +21,99 @@ class SimulationSettings(Settings):
 
     ensemble: Literal["nve", "nvt", "npt"] = Field(
         "nvt",
-        description="`nve`: velocity Verlet; `nvt`: with a thermostat; `npt`: isotropic, of "
-        "Martyna, Tobias and Klein",
+        description="`nve`: velocity Verlet; `nvt`: with a thermostat; `npt`: isotropic barostat "
+        "of Martyna, Tobias and Klein",
     )
     thermostat: Literal["auto", "csvr", "langevin"] = Field(
         "auto",
-        description="of `nvt`: stochastic rescaling of velocities (Bussi), or Langevin dynamics; "
-        "`auto`: the latter for molecules, whose rotation rescaling does not reach",
+        description="thermostat of `nvt`; `csvr`: stochastic rescaling of velocities (Bussi); "
+        "`langevin`: Langevin dynamics; `auto`: `langevin` for molecules, whose rotation is not "
+        "changed by rescaling, else `csvr`",
     )
     temperature: float = Field(
-        300.0, ge=0.001, le=1e5, description="K; of `nve`, of the velocities that it begins with"
+        300.0,
+        ge=0.001,
+        le=1e5,
+        description="temperature, K; of `nve`, the temperature of the initial velocities",
     )
-    pressure: float = Field(1.0, ge=-1e7, le=1e7, description="bar, of `npt`")
-    picoseconds: float = Field(10.0, gt=0, le=1e9, description="length of the simulation")
+    pressure: float = Field(1.0, ge=-1e7, le=1e7, description="pressure of `npt`, bar")
+    picoseconds: float = Field(10.0, gt=0, le=1e9, description="length of the simulation, ps")
     timestep: float = Field(
-        0.5, gt=0, le=LONGEST_STEP, description="fs; default with `inner`: what its probes found"
+        0.5,
+        gt=0,
+        le=LONGEST_STEP,
+        description="time step, fs; default with `inner`: the one that `scalewise distill` found",
     )
     inner: Path | None = Field(
         None,
-        description="folder of `scalewise distill`: a cheap potential whose forces act between the "
-        "steps of the whole one",
+        description="folder of `scalewise distill`, with a cheap inner potential: its forces act "
+        "at every inner time step, the rest of the potential's forces once per time step",
     )
     inner_timestep: float | None = Field(
         None,
         gt=0,
         le=LONGEST_STEP,
-        description="fs, at most, of the steps of `inner`; default: what its probes found",
+        description="largest time step of the inner potential, fs; default: the one that "
+        "`scalewise distill` found",
     )
     hydrogen_mass: float | None = Field(
         None,
         ge=1.0,
         le=10.0,
-        description="u, of hydrogens; what they gain is taken from the atoms that they are bound "
-        "to: longer steps and the same averages, but slower motion",
+        description="mass of hydrogen, u; the added mass is taken from the atoms that hydrogen is "
+        "bound to; allows longer time steps and leaves averages as they are, but motion is slower",
     )
-    thermostat_time: float = Field(100.0, gt=0, le=1e6, description="fs, of thermostat and chains")
-    barostat_time: float = Field(1000.0, gt=0, le=1e7, description="fs, of `npt`")
-    index: int = Field(-1, description="frame of the file that it begins with; -1: the last")
+    thermostat_time: float = Field(
+        100.0,
+        gt=0,
+        le=1e6,
+        description="relaxation time of the thermostat (of `npt`, of its Nosé-Hoover chains), fs",
+    )
+    barostat_time: float = Field(
+        1000.0, gt=0, le=1e7, description="relaxation time of the barostat of `npt`, fs"
+    )
+    index: int = Field(-1, description="frame of the file to start from; -1: the last")
     velocities: Literal["auto", "file", "drawn"] = Field(
-        "auto", description="`auto`: those of the file, and drawn where it has none"
+        "auto",
+        description="initial velocities; `file`: those of the file; `drawn`: random; `auto`: those "
+        "of the file, and random ones if it has none",
     )
     cutoff: Length | None = Field(
         None,
-        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
-        "cutoff, or the network's",
+        description="cutoff of all atoms, Å, at most the network's; default: that of the adaptive "
+        "cutoff for each atom, else the network's",
     )
     long_range: bool = Field(
-        True, description="long range, where the network was trained without, too"
+        True,
+        description="include long-range electrostatics; `false` is refused if the model cannot be "
+        "evaluated without them",
     )
-    log_every: float = Field(10.0, gt=0, le=1e9, description="fs between rows of log.csv")
+    log_every: float = Field(10.0, gt=0, le=1e9, description="time between rows of log.csv, fs")
     save_every: float = Field(
-        100.0, gt=0, le=1e9, description="fs between frames of the trajectory"
+        100.0, gt=0, le=1e9, description="time between frames of the trajectory, fs"
     )
     trajectory: Literal["extxyz", "dcd"] = Field(
         "extxyz",
         description="`extxyz`: positions, momenta, cells and more; `dcd`: positions and cells in "
         "single precision, in a tenth of the space",
     )
-    restart_every: float = Field(500.0, gt=0, le=1e9, description="fs between states to go on from")
-    reach: float = Field(8.0, gt=0.5, le=50, description="Å, of distances between atoms")
+    restart_every: float = Field(
+        500.0,
+        gt=0,
+        le=1e9,
+        description="time between saved states from which an interrupted simulation continues, fs",
+    )
+    reach: float = Field(
+        8.0, gt=0.5, le=50, description="largest distance in the radial distribution functions, Å"
+    )
     check_units: bool = Field(True, description="refuse positions that do not look like Å")
-    dtype: Literal["float32", "float64"] = Field("float32", description="of the network")
+    dtype: Literal["float32", "float64"] = Field(
+        "float32", description="floating-point type of the network"
+    )
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="compute with a program that is compiled first, in about a minute, and kept; "
-        "`auto`: where that pays and there is a C++ compiler",
+        description="compile the model to a program first (about a minute) and keep the program; "
+        "`auto`: if the simulation is long enough to pay for it and there is a C++ compiler",
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(0, ge=0)
@@ -117,7 +145,7 @@ class SimulationSettings(Settings):
         return self
 
     def compiles(self, atoms: int) -> bool:
-        """Whether so many atoms are computed with a program, if there is a compiler."""
+        """Whether a simulation of this number of atoms uses a program, if there is a compiler."""
         pays = self.device != "cuda" and self.steps * atoms >= COMPILE_PAYS
         return self.compile == "always" or (self.compile == "auto" and pays)
 
@@ -132,9 +160,9 @@ class SimulationSettings(Settings):
         return max(1, math.ceil(self.timestep / (self.inner_timestep or self.timestep) - 1e-9))
 
     def picoseconds_of(self, steps: int) -> float:
-        """Time that so many steps take, ps."""
+        """Simulated time of a number of steps, ps."""
         return 1e-3 * self.timestep * steps
 
     def every(self, femtoseconds: float) -> int:
-        """Number of steps in a time, at least one."""
+        """Number of steps in a time (fs), at least one."""
         return max(1, round(femtoseconds / self.timestep))

@@ -1,4 +1,4 @@
-"""What a simulation begins with: checks of structure and settings, velocities, a digest of both."""
+"""Start of a simulation: checks of structure and settings, initial velocities, a digest of both."""
 
 from __future__ import annotations
 

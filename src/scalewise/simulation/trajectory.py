@@ -1,4 +1,4 @@
-"""Trajectories of a simulation: extended XYZ, or DCD, which holds positions and cells alone."""
+"""Trajectories of a simulation: extended XYZ, or DCD, which stores only positions and cells."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-r"""Intervals that respect groups: whole groups are resampled, and Student's quantile is used.
+r"""Confidence intervals for grouped data: whole groups are resampled, with Student's quantile.
 
-Values of one group (consecutive frames, near duplicates, one trajectory) depend on each other, and
-only groups count as independent. With the sum of group b counted :math:`w_b` times, where
-:math:`(w_1, \ldots, w_B)` is multinomial with equal probabilities and :math:`\sum_b w_b = B`, every
-draw :math:`w` gives one value :math:`\theta^*` of the quantity, and with their standard deviation
-:math:`\sigma^*`
+Values of one group (consecutive frames, near duplicates, one trajectory) depend on each other, so
+that only groups count as independent. In each resampling, group b is counted :math:`w_b` times,
+where :math:`(w_1, \ldots, w_B)` is multinomial with equal probabilities and :math:`\sum_b w_b = B`.
+Each gives one value :math:`\theta^*` of the quantity. With the standard deviation :math:`\sigma^*`
+of these values,
 
 .. math:: \hat\theta \pm t_{B-1}\,\sigma^* \sqrt{B / (B - 1)}
 
-is its interval (:func:`student`). Plain percentiles of the draws would be too narrow for the ten or
-so groups that a short trajectory gives.
+is the confidence interval (:func:`student`). Percentiles of the values would be too narrow for the
+ten or so groups that a short trajectory gives.
 """
 
 from __future__ import annotations

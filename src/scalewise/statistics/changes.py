@@ -1,16 +1,16 @@
-r"""What a step has saved, with an interval over test frames and trainings.
+r"""The gain of a change, with an interval over test frames and trainings.
 
-Every question compares two errors, before a step and after it: a longer cutoff, long range, twice
+Every question compares two errors, before and after a change: a longer cutoff, long range, twice
 the frames, twice the channels, scales that differ between atoms. With the errors
 :math:`e_{cr}(s)` of set-up c and replica r at scale s,
 
 .. math:: t = \frac{1}{R} \sum_r \bigl(\log e^\mathrm{after}_r - \log e^\mathrm{before}_r\bigr),
    \qquad \text{gain} = 1 - e^t
 
-Its variance has two parts. Test frames: whole groups are resampled, all replicas together.
-Training: the variance of the same quantity between replicas, pooled over the set-ups (of forks,
-over the scales that are compared with the longest), over R.
-Student's quantile is taken at the degrees of freedom of Welch and Satterthwaite.
+The variance of t has two parts. The part of the test frames is found by resampling whole groups,
+for all replicas together. The part of the training is the variance of the same quantity between
+replicas, pooled over the set-ups (for forks, over the scales that are compared with the longest),
+divided by R. Student's quantile is taken at the degrees of freedom of Welch and Satterthwaite.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Is it needed? One rule of three answers, and what is said with it.
+"""Verdicts: one rule with three answers to whether something is needed.
 
-The same rule answers whether a longer scale, one more remedy or a selector is needed: a gain counts
-when it is real *and* pays, and it is denied only where one that pays is excluded.
+The same rule answers whether a longer scale, another remedy or a selector is needed. It is *needed*
+if its gain is statistically significant and large enough to pay. It is *not needed* only if a gain
+that pays is excluded. Otherwise the answer is *cannot tell*.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 
 class Answer(StrEnum):
-    """Whether it is needed."""
+    """Answer to whether something is needed."""
 
     NEEDED = "needed"
     NOT_NEEDED = "not needed"
@@ -26,18 +27,20 @@ class Verdict:
     Attributes
     ----------
     answer
-        By :func:`decide`; *cannot tell* where too few groups leave no interval.
+        Answer of :func:`decide`; *cannot tell* if there are too few groups for an interval.
     gain, low, high
-        Share of the error that it saves, and the 95 % interval; None where there is none. Of
-        selectors, ``high`` bounds whatever else was tried, too.
+        Share of the error that is saved, and the ends of its 95 % interval; None if there is no
+        interval. For the selectors of a study, ``high`` also bounds the gains of all other
+        selectors, and of the two-replicate oracle if there is one.
     p
-        One-sided probability of no gain at all, adjusted for what was asked together; or None.
+        One-sided p-value of no gain, adjusted for all questions asked together; or None.
     reason
-        The answer in a sentence, of the study's selectors only.
+        The answer in a sentence; only for the selectors of a study.
     question
-        Which of several remedies, in a proof of what limits a potential only.
+        Name of the question; only for an attribution, which asks several.
     training
-        Share of the variance that comes from training and not from the test frames, there only.
+        Share of the variance that comes from the training and not from the test frames; only for
+        an attribution.
     """
 
     answer: Answer
@@ -61,16 +64,16 @@ class Verdict:
 
 
 def decide(gain: float, high: float, p: float, *, min_gain: float, alpha: float) -> Answer:
-    """Answer from a gain, its upper bound and the probability of no gain.
+    """Answer from a gain, its upper bound and the p-value of no gain.
 
     Parameters
     ----------
     gain, high
-        Share of the error that is saved, and the most that it may be.
+        Share of the error that is saved, and its upper bound.
     p
-        One-sided probability of no gain at all, adjusted for what was asked together.
+        One-sided p-value of no gain, adjusted for all questions asked together.
     min_gain, alpha
-        The gain that pays; the probability of one wrong "needed" or more.
+        Smallest gain that pays; largest probability of any wrong "needed".
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The audit of predictions that the user already has: the same evidence, nothing trained."""
+"""The audit of existing predictions: the evidence of a study without training branches."""
 
 from __future__ import annotations
 

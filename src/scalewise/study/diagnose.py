@@ -1,4 +1,4 @@
-"""How the branches differ before anything is routed: correlation, distance, noise floor, curves."""
+"""Differences of the branches before routing: correlation, distance, noise floor, curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a selector may look at: the smooth environment of an atom, from geometry alone."""
+"""Features of a selector: smooth densities around an atom, from the geometry alone."""
 
 from __future__ import annotations
 

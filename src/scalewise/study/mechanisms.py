@@ -1,4 +1,4 @@
-"""The mechanisms run on the tuning data of one view: updates, pools, and selectors."""
+"""The mechanisms that choose scales on the tuning data of one view: updates, pools, selectors."""
 
 from __future__ import annotations
 

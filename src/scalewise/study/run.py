@@ -1,4 +1,4 @@
-"""Run a study from settings to results.json, stage by stage, each remembered on disk."""
+"""Run a study from its settings to results.json, in stages whose results are kept on disk."""
 
 from __future__ import annotations
 
@@ -85,30 +85,31 @@ def audit_predictions(
     progress: Progress = SILENT,
     **settings: Any,
 ) -> Report:
-    """Audit predictions that exist: the same evidence as a study, and nothing is trained.
+    """Audit existing predictions: compute the evidence of a study without training any branch.
 
     Parameters
     ----------
     files
-        extxyz files with predictions of the same structures, from short to long scale.
+        extxyz files with predicted forces (eV/Å) of the same structures, in the order from short to
+        long scale.
     labels
-        extxyz with the labels; default: the first file has them, too.
+        extxyz file with the labels; default: the first of ``files``, which then has labels, too.
     out
-        Finished stages are kept below this folder.
+        Folder in which finished stages are kept.
     progress
-        Whom to tell.
+        Receives messages and progress.
     settings
-        Further settings of a study, such as ``seed``; those of ``predictions`` as a dictionary.
+        Other settings of a study, such as ``seed``; settings of ``predictions`` as a dictionary.
 
     Returns
     -------
     Report
-        Of the kind ``study``.
+        Report of kind ``study``.
 
     Raises
     ------
     InputError
-        Files that do not hold the same structures; a column that is not there.
+        Files that do not hold the same structures; a file without the column of the forces.
     """
     listed = (files,) if isinstance(files, str | Path) else tuple(files)
     given = {"files": listed, "labels": labels, **settings.pop("predictions", {})}

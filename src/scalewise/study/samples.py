@@ -1,4 +1,4 @@
-"""Predictions, labels and geometry of the atoms that are scored, side by side but apart in type."""
+"""Predictions, labels and geometry of the scored atoms, in separate types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the table: baselines, label-free selectors, oracles, with intervals and nulls."""
+"""Compute all rows of the table: baselines, selectors, oracles, with intervals and nulls."""
 
 from __future__ import annotations
 

@@ -19,19 +19,28 @@ RESERVED_NAMES = frozenset(
 
 
 class PredictionsSettings(Settings):
-    """Predictions that the user already has, to be audited beside the labels."""
+    """Existing predictions that are audited against the labels."""
 
     labels: Path | None = Field(
-        None, description="extxyz with the labels; default: the first file holds them too"
+        None,
+        description="extxyz file with the labels; default: the first of `files`, which then has "
+        "labels too",
     )
-    files: tuple[Path, ...] = Field(description="extxyz files, ordered from short to long scale")
-    names: tuple[str, ...] | None = Field(None, description="one name per file")
+    files: tuple[Path, ...] = Field(
+        description="extxyz files with predictions, ordered from short to long scale"
+    )
+    names: tuple[str, ...] | None = Field(
+        None, description="names of the files in the report, one per file"
+    )
     forces_keys: tuple[str, ...] = Field(
-        ("forces",), description="column of the predicted forces: one for all files, or one each"
+        ("forces",),
+        description="column of the predicted forces: one name for all files, or one name per file",
     )
     labels_key: str = Field("REF_forces", description="column of the reference forces")
     replicate_files: tuple[Path, ...] | None = Field(
-        None, description="the same models from another seed: allows the two-replicate oracle"
+        None,
+        description="predictions of the same models trained with another seed, one file for each "
+        "of `files`; they make the two-replicate oracle possible",
     )
     targets: tuple[str, ...] | None = Field(None, description="elements to score; default: all")
     group_key: str | None = Field(
@@ -62,20 +71,26 @@ class BranchSettings(Settings):
 
     short_cutoff: Length = 6.0
     long_cutoff: Length = 9.0
-    splines: int = Field(14, ge=4, description="B-splines per pair of elements, short branch")
+    splines: int = Field(
+        14, ge=4, description="number of B-splines per pair of elements in the short branch"
+    )
     powers: tuple[int, ...] = Field(
-        (3, 4, 6, 8, 10, 12), description="inverse powers of r, long branch"
+        (3, 4, 6, 8, 10, 12), description="inverse powers of the distance r in the long branch"
     )
     ridge: tuple[float, ...] = Field(
         (1e-12, 1e-9, 1e-6, 1e-4, 1e-2, 1e-1, 1.0),
-        description="regularisation strengths tried on the tuning blocks",
+        description="strengths of the ridge regularisation that are tried on the tuning blocks",
     )
 
 
 class StudySplitSettings(Settings):
     """Whole replicas (or blocks of a single trajectory) to train, tune and test."""
 
-    train: Fraction = Field(0.375, description="share that fits branches; an audit tunes on it")
+    train: Fraction = Field(
+        0.375,
+        description="share of the data that the branches are fitted to; an audit adds it to the "
+        "tuning data",
+    )
     tune: Fraction = 0.25
     block: Count = Field(5, description="frames per bootstrap block")
 
@@ -91,7 +106,11 @@ class PoolSettings(Settings):
 
     max_scales: int = Field(9, ge=2)
     recovery: float = Field(
-        0.995, gt=0, le=1, description="stop at this share of the continuous gain (tuning data)"
+        0.995,
+        gt=0,
+        le=1,
+        description="refinement of the pool stops at this share of the gain of the continuous "
+        "oracle, on tuning data",
     )
 
 
@@ -102,15 +121,17 @@ class SelectorSettings(Settings):
     steps: Count = 250
     learning_rate: float = Field(0.01, gt=0)
     weight_decay: float = Field(1e-3, ge=0)
-    members: int = Field(5, ge=3, description="networks averaged, each with its own folds")
+    members: int = Field(
+        5, ge=3, description="number of networks that are averaged, each trained on its own folds"
+    )
     cutoff: Length = 8.0
 
 
 class EvidenceSettings(Settings):
     """Nulls, intervals and the error control of the verdict."""
 
-    draws: int = Field(100, ge=10, description="draws of each null")
-    bootstrap: int = Field(1000, ge=100, description="resamplings of the blocks")
+    draws: int = Field(100, ge=10, description="random draws of each null")
+    bootstrap: int = Field(1000, ge=100, description="bootstrap resamplings of the blocks")
     alpha: Fraction = Field(0.05, description="chance of any false 'needed' within one view")
     min_gain: Fraction = Field(0.01, description="gain below which routing is not worth its cost")
     min_atoms: Count = Field(30, description="an automatic regime with fewer atoms is left out")
@@ -122,17 +143,20 @@ class StudySettings(Settings):
     seed: int = Field(0, ge=0)
     solution: SolutionSettings = SolutionSettings()
     data: Path | None = Field(
-        None, description="folder of `scalewise generate`; overrides solution"
+        None, description="folder of `scalewise generate`; replaces `solution`"
     )
     predictions: PredictionsSettings | None = Field(
-        None, description="audit files instead of training"
+        None, description="audit existing prediction files instead of training branches"
     )
     views: tuple[Literal["ions", "explicit"], ...] = ("ions", "explicit")
     ions: dict[str, int] = Field(
-        default_factory=lambda: {"Na": 1, "Cl": -1}, description="element: sign of its charge"
+        default_factory=lambda: {"Na": 1, "Cl": -1},
+        description="elements that are ions, as element: sign of the charge",
     )
     anchors: tuple[float, ...] | None = Field(
-        None, description="scales of the branches, from 0 to 1; default: evenly spaced"
+        None,
+        description="positions of the branches on the axis of scales, from 0 (shortest) to 1 "
+        "(longest); default: evenly spaced",
     )
     loss: Literal["l1", "l2"] = "l1"
     check_units: bool = Field(True, description="refuse forces that do not look like eV/Å")

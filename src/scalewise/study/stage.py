@@ -1,6 +1,7 @@
 """One stage of a study: a view from its data to its section of results.json, kept on disk.
 
-What a stage depends on is imported here, and nothing else: its key on disk is a hash of that code.
+This module imports only what a stage depends on, since the key of a stage on disk is a hash of the
+code of all imported modules.
 """
 
 from __future__ import annotations

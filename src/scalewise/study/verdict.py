@@ -1,8 +1,9 @@
-"""Is routing needed? The study's verdict on one regime, and the sentence that says why.
+"""The verdict of a study on whether routing is needed in one regime, with its reason.
 
-It rests on one comparison only: a selector chosen and trained on tuning data against the best fixed
-scale from the same data, both scored on test blocks neither has seen. Oracles explain; they never
-decide.
+The verdict rests on one comparison: a selector that was chosen and trained on tuning data against
+the best fixed scale of the same data, both scored on test blocks that neither has seen. Oracles
+help to explain the result. They cannot make the answer *needed*; a two-replicate oracle that may
+gain more can prevent *not needed*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One view of a data set: what the branches may see, fitted, predicted, and turned into samples."""
+"""One view of a data set: its atoms, the fitted branches, their predictions, and the samples."""
 
 from __future__ import annotations
 

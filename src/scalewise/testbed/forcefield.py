@@ -1,4 +1,4 @@
-"""Force fields of salt water that come with OpenMM, and OpenMM itself where it is installed."""
+"""Force fields of salt water that come with OpenMM, and the import of OpenMM if it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``scalewise generate`` writes and a study reads back: manifests and records of replicas."""
+"""Manifests and records of replicas, which ``scalewise generate`` writes and a study reads."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 r"""A law of known range: screened Coulomb forces between point charges, and a short repulsion.
 
-What a range verdict finds on labels from a simulation or from electronic structure, nobody can
-check: the range that the labels need is not known. Under this law it is. Over all pairs i < j of
-different molecules, with every periodic image within the reach,
+A verdict on the range that a system needs cannot be checked with labels from a simulation or from
+electronic structure, as the true range of these labels is not known. With this law it is known. The
+energy is a sum over all pairs i < j of different molecules, with every periodic image within the
+reach,
 
 .. math:: E = \sum_{i<j} s(r_{ij}) \left[ k q_i q_j \frac{e^{-r_{ij}/\lambda}}{r_{ij}}
    + \frac{K (1 - r_{ij}/d)_+^3}{r_{ij}} \right],
@@ -10,8 +11,8 @@ different molecules, with every periodic image within the reach,
 where k is Coulomb's constant, :math:`\lambda` the screening length, and the second term keeps atoms
 other than hydrogen apart: it wins over any attraction at contact and ends, with two continuous
 derivatives, at d. The switch s falls from one to zero between 0.8 and 1 of the reach, which is ten
-screening lengths unless given, with two continuous derivatives too. Energies and forces are those
-of this sum, exactly: nothing is left to a grid. The screened term is that of Debye and Hückel
+screening lengths unless given, with two continuous derivatives too. Energies and forces are
+computed exactly from this sum, without a grid. The screened term is that of Debye and Hückel
 (Phys. Z. 24, 185, 1923), or of Yukawa.
 """
 
@@ -45,7 +46,7 @@ Profile = Float[np.ndarray, " pairs"]
 
 @dataclass(frozen=True, eq=False)
 class ScreenedLabels:
-    """What the law says of a frame.
+    """Energy and forces of the law for a frame.
 
     Attributes
     ----------
@@ -62,21 +63,27 @@ class ScreenedLabels:
 
 @dataclass(frozen=True)
 class ScreenedLaw:
-    """The law; see the module.
+    r"""A pair law of known range: screened Coulomb forces and a short repulsion.
+
+    .. math:: E = \sum_{i<j} s(r_{ij}) \left[ k q_i q_j \frac{e^{-r_{ij}/\lambda}}{r_{ij}}
+       + \frac{K (1 - r_{ij}/d)_+^3}{r_{ij}} \right],
+
+    over pairs of different molecules; see :mod:`scalewise.testbed.screened` for the symbols.
 
     Parameters
     ----------
     charges
-        Charge (e) of each element.
+        Charge of each element, e.
     screening
-        λ (Å). The longer, the farther the forces reach.
+        Screening length λ, Å; the forces reach farther if it is longer.
     end
-        Reach (Å); default: ten screening lengths.
+        Reach, Å, beyond which the energy is zero; default: ten screening lengths.
 
     Raises
     ------
     InputError
-        A screening length or a reach that is not positive, or a reach that the core exceeds.
+        A screening length or a reach that is not positive; a reach so short that the switch, which
+        begins at 0.8 of the reach, would begin within the range d = 3.5 Å of the repulsion.
 
     Examples
     --------
@@ -104,18 +111,22 @@ class ScreenedLaw:
 
     @property
     def reach(self) -> float:
-        """Å, beyond which no pair acts."""
+        """Distance beyond which the energy of a pair is zero, Å."""
         return REACH * self.screening if self.end is None else self.end
 
     def profile(
         self, distance: Profile, product: Profile, cored: Profile
     ) -> tuple[Profile, Profile]:
-        """Energy (eV) of pairs and its derivative with respect to the distance (eV/Å).
+        """Energies of pairs, eV [pairs], and their derivatives by the distance, eV/Å [pairs].
 
         Parameters
         ----------
-        distance, product, cored
-            r (Å); product of the charges (e²); 1 for pairs that have the repulsion, 0 for others.
+        distance
+            Distances r, Å [pairs].
+        product
+            Products of the two charges, e² [pairs].
+        cored
+            1 for pairs with the repulsion, 0 for others [pairs].
         """
         r = distance
         bare = COULOMB_CONSTANT * product * np.exp(-r / self.screening) / r
@@ -128,15 +139,22 @@ class ScreenedLaw:
         return total * switch, (slope - steep) * switch + total * falling
 
     def label(self, frame: Structure, cutoffs: Sequence[float] = ()) -> ScreenedLabels:
-        """Return energy and forces of a frame, and what of the forces lies beyond each cutoff.
+        """Compute energy and forces of a frame, and the parts of the forces beyond each cutoff.
 
-        An image of an atom counts as an atom of another molecule: only pairs inside one and the
-        same molecule are left out, which must therefore be whole.
+        Pairs within one molecule are left out. A periodic image of an atom counts as an atom of
+        another molecule, so that molecules must not be split by the boundaries of the cell.
+
+        Parameters
+        ----------
+        frame
+            The structure.
+        cutoffs
+            Cutoffs, Å: for each, the part of the forces from pairs beyond it is computed.
 
         Raises
         ------
         InputError
-            An element without a charge, or a cell that is periodic in one or two directions only.
+            An element without a charge; the errors of :func:`scalewise.data.neighbors.build`.
         """
         missing = sorted(set(frame.symbols) - set(self.charges))
         if missing:
@@ -175,7 +193,7 @@ class ScreenedLaw:
         return np.stack(columns, axis=1)
 
     def beyond(self, structures: Sequence[Structure], cutoffs: Sequence[float]) -> Beyond:
-        """Work out what of the forces comes from pairs beyond each cutoff; see :func:`beyond`."""
+        """Compute the part of the forces from pairs beyond each cutoff (Å); see :func:`beyond`."""
         return beyond(structures, self, cutoffs)
 
 

@@ -11,12 +11,16 @@ from scalewise.core.settings import Count, Length, Settings
 
 
 class SolventReplicates(Settings):
-    """Force samples of the same ion configuration with different water around it."""
+    """Solvent replicates: force samples of one ion configuration with different water around it."""
 
-    replicas: int = Field(2, ge=0, description="how many replicas (the last ones) get them")
-    configurations: Count = Field(8, description="ion configurations per such replica")
+    replicas: int = Field(
+        2,
+        ge=0,
+        description="number of replicas, counted from the last one, that get solvent replicates",
+    )
+    configurations: Count = Field(8, description="ion configurations of each such replica")
     samples: int = Field(8, ge=2, description="water samples per ion configuration")
-    spacing: float = Field(1.0, gt=0, description="ps between water samples")
+    spacing: float = Field(1.0, gt=0, description="time between water samples, ps")
 
 
 #: Our own geometries; others may be registered with :mod:`scalewise.testbed.geometry`.
@@ -37,47 +41,70 @@ class SolutionSettings(Settings):
 
     geometry: str = Field(
         "bulk",
-        description="solution everywhere; with vapour on two sides or all around; beside a crystal "
-        "of NaCl; water around one pair of ions, held",
+        description="`bulk`: solution everywhere; `slab`: solution with vapour on two sides; "
+        "`droplet`: solution with vapour all around; `crystal`: solution beside a crystal of NaCl; "
+        "`pair`: water around one pair of ions at fixed distances",
     )
-    concentration: float = Field(2.0, gt=0, le=6.0, description="mol of NaCl per litre")
-    ion_pairs: Count | None = Field(None, description="NaCl pairs; overrides concentration")
+    concentration: float = Field(
+        2.0, gt=0, le=6.0, description="concentration of NaCl, mol per litre"
+    )
+    ion_pairs: Count | None = Field(
+        None, description="number of NaCl pairs; overrides `concentration`"
+    )
     box: float = Field(
         20.0,
         ge=16.0,
         description="edge of the cubic cell before equilibration, Å; thickness and width of a "
         "slab, diameter of a droplet, thickness of the solution beside a crystal",
     )
-    vacuum: Length = Field(20.0, description="Å between a slab or droplet and its images")
-    cells: Count = Field(2, description="thickness of the crystal in its unit cells")
-    lattice: Length = Field(5.64, description="Å, edge of the crystal's unit cell along its face")
+    vacuum: Length = Field(
+        20.0, description="distance between a slab or droplet and its periodic images, Å"
+    )
+    cells: Count = Field(2, description="thickness of the crystal, in unit cells")
+    lattice: Length = Field(5.64, description="edge of the crystal's unit cell along its face, Å")
     distances: tuple[Length, ...] = Field(
         (2.8, 3.5, 4.2, 5.0, 6.0, 7.5),
         min_length=1,
-        description="Å, rising: at which the pair of ions is held, each in a window of its own",
+        description="distances at which the pair of ions is held, Å, rising; each distance is "
+        "simulated in a window of its own",
     )
     water: Literal["tip3p", "spce", "tip3pfb", "opc3"] = "tip3p"
     ions: Literal["amber", "charmm"] = Field(
-        "amber", description="the set in Amber's file of that water, or CHARMM's (tip3p, spce)"
+        "amber",
+        description="parameters of the ions: those of Amber for the chosen water, or those of "
+        "CHARMM (with tip3p or spce)",
     )
-    temperature: float = Field(300.0, gt=0, description="K")
-    pressure: float = Field(1.0, gt=0, description="bar, during equilibration")
-    timestep: float = Field(4.0, gt=0, le=5.0, description="fs")
-    hydrogen_mass: float = Field(3.0, ge=1.0, le=4.0, description="u, taken from the oxygen")
-    cutoff: float = Field(9.0, gt=0, description="Å, of Lennard-Jones and real-space PME")
-    equilibration: float = Field(20.0, gt=0, description="ps at constant pressure")
+    temperature: float = Field(300.0, gt=0, description="temperature, K")
+    pressure: float = Field(1.0, gt=0, description="pressure during equilibration, bar")
+    timestep: float = Field(4.0, gt=0, le=5.0, description="time step, fs")
+    hydrogen_mass: float = Field(
+        3.0,
+        ge=1.0,
+        le=4.0,
+        description="mass of hydrogen, u; the added mass is taken from the oxygen",
+    )
+    cutoff: float = Field(
+        9.0,
+        gt=0,
+        description="cutoff of the Lennard-Jones interactions and of the real-space part of PME, Å",
+    )
+    equilibration: float = Field(
+        20.0, gt=0, description="length of the equilibration at constant pressure, ps"
+    )
     replicas: Count = Field(8, description="independent boxes, each from its own seed")
-    frames: Count = Field(40, description="per replica; of a pair, per replica and distance")
-    spacing: float = Field(1.0, gt=0, description="ps between frames")
+    frames: Count = Field(
+        40, description="frames per replica; with `geometry=pair`, per replica and distance"
+    )
+    spacing: float = Field(1.0, gt=0, description="time between frames, ps")
     replicates: SolventReplicates = SolventReplicates()
     seed: int = Field(0, ge=0)
     platform: Literal["auto", "CPU", "CUDA", "Reference"] = "auto"
     law: Literal["forcefield", "screened"] = Field(
         "forcefield",
-        description="what labels the frames: the force field of the dynamics, or a screened "
-        "Coulomb law of known range",
+        description="reference that labels the frames; `forcefield`: the force field of the "
+        "dynamics; `screened`: a screened Coulomb law of known range",
     )
-    screening: Length = Field(2.0, description="Å, screening length of that law")
+    screening: Length = Field(2.0, description="screening length λ of the screened Coulomb law, Å")
 
     @field_validator("geometry")
     @classmethod

@@ -1,4 +1,4 @@
-"""One replica from an empty box to labelled frames, and the report on them for the manifest."""
+"""Simulate one replica from an empty box to labelled frames, with its record for the manifest."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The folder of `generate` holds, for each replica, ``replica-00.extxyz``, perhaps
 ``replicates-00.extxyz`` (the same ions with other water), and ``replica-00.json`` with its report
 and the digests of its files; then ``settings.json`` (written first) and ``manifest.json`` (written
-last). Nothing in them depends on the clock or on the number of workers.
+last). The contents of these files do not depend on the time or on the number of workers.
 """
 
 from __future__ import annotations
@@ -72,23 +72,24 @@ def generate_solution(
     Parameters
     ----------
     settings
-        The solution.
+        Settings of the solution.
     folder
-        Where the files go; made if missing.
+        Folder of the files, which is made if it does not exist.
     workers
-        Processes; default: one per core. The result does not depend on it.
+        Number of processes; default: one per core. The results do not depend on it.
     on
-        Address of a Dask scheduler whose workers simulate, such as ``tcp://node1:8786``; OpenMM is
-        installed there. Bytes are those of this machine where its version, and the platform, are.
+        Address of a Dask scheduler whose workers simulate, such as ``tcp://node1:8786``. OpenMM
+        must be installed there; the files are bitwise equal to those of this machine if the version
+        and the platform of OpenMM are the same.
     bar
-        Show a bar on a terminal, or a line per replica elsewhere (stderr).
+        Show a progress bar on a terminal, or a line per replica elsewhere (stderr).
 
     Raises
     ------
     InputError
-        The folder belongs to other settings or cannot be written, OpenMM is missing, a simulation
-        failed, or as :func:`scalewise.core.cluster.run_on`. Finished replicas stay and are not made
-        again.
+        The folder belongs to other settings or cannot be written; OpenMM is not installed; a
+        simulation failed; the errors of :func:`scalewise.core.cluster.run_on`. Finished replicas
+        are kept and are not simulated again.
     """
     _claim(settings, folder)
     missing = [r for r in range(settings.replicas) if _finished(settings, folder, r) is None]

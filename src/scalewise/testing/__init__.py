@@ -1,7 +1,8 @@
-"""Contracts and planted truths, for our own tests and for those of third parties.
+"""Checks of interfaces, and synthetic data with a known truth, also for tests of other packages.
 
-A model, reader, geometry, branch, selector or oracle written elsewhere can be run through the same
-checks as ours; each raises an ``AssertionError`` that names the promise which is not kept:
+A model, reader, geometry, branch, selector or oracle of another package can be tested with the same
+checks as those of scalewise. Each check raises an ``AssertionError`` that names the requirement
+that is not met:
 
 >>> from scalewise.scales.selectors import FixedSelector
 >>> check_selector(FixedSelector(0.5), planted(200, seed=1).geometry)

@@ -1,4 +1,4 @@
-"""What branches of a study promise."""
+"""Requirements of branches of a study."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from scalewise.study.branches.base import Branch
 
 
 def check_branch(branch: Branch, frame: Structure, *, tolerance: float = 1e-6) -> None:
-    """Assert what every branch promises for a frame.
+    """Check the requirements of a branch for a frame.
 
-    Finite energies and forces of the right shape, the same twice, inputs left alone; forces are
-    the negative gradient of the energy (central differences, ``tolerance`` relative to the largest
-    force) and sum to zero; translation, rotation of everything, periodic images and the order of
-    atoms change nothing but what they must.
+    Energies and forces have the right shapes, forces are finite, a second call gives the same
+    forces, and positions are not changed. Forces are the negative gradient of the energy (by
+    central differences, within ``tolerance`` relative to the largest force) and sum to zero. They
+    follow translations, rotations, periodic images and permutations of the atoms as they must.
+
+    Raises
+    ------
+    AssertionError
+        A requirement that is not met.
     """
     before = frame.positions.copy()
     first = branch.predict(frame)

@@ -1,4 +1,4 @@
-"""What geometries of the testbed promise."""
+"""Requirements of geometries of the testbed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ NEAREST: Final = 2.0
 
 
 def check_geometry(geometry: Geometry, *, seed: int = 0) -> None:
-    """Assert what every geometry promises, without any dynamics.
+    """Check the requirements of a geometry, without molecular dynamics.
 
-    A cell of positive volume, twice the cutoff wide, with the pairs of ions that were announced,
-    sodium first, and waters whole and from the given ones; no two molecules nearer than 2 Å, images
-    included. The same twice, and other ions from another seed; the given waters are left alone. One
-    known place for every molecule, whatever image it is in or position it has in the list.
+    The cell has a positive volume and is at least twice the cutoff wide. It holds as many pairs of
+    ions as the geometry states, sodium first, and whole water molecules of those given. No two
+    molecules are closer than 2 Å, periodic images included. The same seed gives the same filling,
+    and another seed gives other ions. The given water is not changed. Every molecule has one of the
+    known places, which depends neither on its periodic image nor on its position in the list.
 
     Raises
     ------
     AssertionError
-        A promise that is not kept.
+        A requirement that is not met.
     """
     _check_numbers(geometry)
     water = _grid(geometry.water_box)

@@ -1,4 +1,4 @@
-"""What every model promises: :class:`scalewise.models.protocol.InteratomicPotential`."""
+"""Requirements of models: :class:`scalewise.models.protocol.InteratomicPotential`."""
 
 from __future__ import annotations
 
@@ -37,35 +37,38 @@ def check_potential(
     tolerance: float = 1e-6,
     stored: bool = False,
 ) -> None:
-    """Assert what every model promises, at its own scale and at those of its cutoff range.
+    """Check the requirements of a model, at its own scale and at scales of its cutoff range.
 
-    - It has the protocol's members, of their types, that agree with each other.
-    - Results have the right shapes and are finite; the same twice; those of a structure do not
-      depend on the others or on their order; structures are left alone and labels not looked at.
-    - Unknown elements, structures that are none, and scales that it does not have are refused.
-    - Translation, rotation, periodic images, the order of atoms and what is written as lattice
-      vectors of open axes change nothing but what they must. Forces sum to zero.
-    - Forces and stress are derivatives of the energy; energy and forces are continuous as an atom
-      crosses a cutoff; nothing beyond the receptive field changes a force.
+    - The model has all attributes of the interface, of the right types, which agree with each
+      other.
+    - Results have the right shapes and are finite, and a second call gives the same results. The
+      results of a structure do not depend on the other structures or on their order. Structures are
+      not changed, and labels are not read.
+    - The model refuses unknown elements, invalid structures, and scales that it does not have.
+    - Results are invariant or equivariant under translations, rotations, periodic images and
+      permutations of atoms, and do not depend on lattice vectors of axes without periodicity.
+      Forces sum to zero.
+    - Forces and stress are derivatives of the energy. Energy and forces are continuous as an atom
+      crosses a cutoff. No atom beyond the receptive field changes a force.
 
     Parameters
     ----------
     model
-        In double precision, if it can be.
+        The model, in double precision if possible.
     structures
-        Two at least, the first of two atoms at least, and of elements that it knows; small ones,
-        since each is evaluated some hundred times. Give crystals, slabs, wires and molecules, if
-        the model takes them all.
+        At least two structures of elements that the model knows, the first with at least two atoms.
+        They should be small, since each is evaluated some hundred times, and include crystals,
+        slabs, wires and molecules if the model can predict all of these.
     tolerance
-        Largest error, relative to the largest force: of results in eV/Å, eV, eV/Å³, e and Å.
+        Largest error, relative to the largest force, of results in eV/Å, eV, eV/Å³, e and Å.
     stored
-        Whether the model knows no structures but these, such as a file of predictions: what asks
-        for other structures is left out.
+        Whether the model can predict only these structures, like a file of predictions: checks that
+        need other structures are left out.
 
     Raises
     ------
     AssertionError
-        A promise that is not kept.
+        A requirement that is not met.
     """
     assert len(structures) > 1, "two structures at least"
     assert len(structures[0].numbers) > 1, "two atoms at least in the first structure"

@@ -1,4 +1,4 @@
-"""What readers of file formats promise."""
+"""Requirements of readers of file formats."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ from scalewise.testing.refusing import check_refused
 def check_reader(
     reader: Reader, path: Path | str, structures: Sequence[Structure], *, tolerance: float = 1e-6
 ) -> None:
-    """Assert what every reader promises, for a file or folder and what is in it.
+    """Check the requirements of a reader, for a file or folder with known contents.
 
-    Every frame in its order, in Å, with the labels of ``structures`` in eV and Å under
-    ``REF_energy``, ``REF_forces`` and ``REF_stress``; the same twice; the file left alone. A file
-    that is missing, empty or not in the format is an ``InputError``.
+    The reader returns every frame in the order of the file, in Å, with the labels of
+    ``structures`` in eV and Å under ``REF_energy``, ``REF_forces`` and ``REF_stress``. A second
+    call gives the same result, and the file is not changed. A file that is missing, empty or not in
+    the format raises an ``InputError``.
 
     Parameters
     ----------
     reader
-        A function of a path.
+        Function of a path that returns a list of ASE's atoms.
     path
-        A file of its format, or a folder.
+        A file of the format of the reader, or a folder.
     structures
-        What it holds.
+        The structures that the file holds.
     tolerance
         Largest difference of a number, in Å, eV, eV/Å and eV/Å³.
 
     Raises
     ------
     AssertionError
-        A promise that is not kept.
+        A requirement that is not met.
     """
     path = Path(path)
     before = hash_file(path)

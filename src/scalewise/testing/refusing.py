@@ -1,4 +1,4 @@
-"""What must be refused, and by which exception."""
+"""Checks that calls are refused with the right exception."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scalewise.core.errors import InputError
 
 
 def check_refused(call: Callable[[], Any], what: str) -> None:
-    """Assert that a call raises ``InputError``."""
+    """Check that a call raises ``InputError``."""
     try:
         call()
     except InputError:

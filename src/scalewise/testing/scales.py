@@ -1,4 +1,4 @@
-"""What selectors and oracles promise, and residuals with a planted truth."""
+"""Requirements of selectors and oracles, and synthetic residuals with a known truth."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from scalewise.scales.selectors import Selector, SelectorInputs
 
 @dataclass(frozen=True, eq=False)
 class Planted:
-    """Synthetic branches with known best scales; ``replicate`` has the same truth, new noise."""
+    """Synthetic branches with known best scales; ``replicate`` differs in the noise alone.
+
+    Attributes
+    ----------
+    residuals, replicate
+        Residuals of the two branches, with independent noise.
+    geometry
+        Features and stratum of each unit.
+    best
+        Best scale of each unit [units].
+    """
 
     residuals: Residuals
     replicate: Residuals
@@ -35,7 +45,7 @@ def planted(
 
     The label is :math:`y = (1 - s) p_0 + s p_1 + \epsilon`; ``difference`` is the standard
     deviation of :math:`p_1 - p_0` and ``noise`` that of :math:`\epsilon`, per component. The first
-    feature is the regime plus a little noise, the others mean nothing. With one optimum there is
+    feature is the regime plus a little noise; the others are random. With a single optimum there is
     nothing to route.
     """
     rng = np.random.default_rng(seed)
@@ -56,10 +66,15 @@ def planted(
 
 
 def check_selector(selector: Selector, geometry: SelectorInputs) -> None:
-    """Assert what every selector promises.
+    """Check the requirements of a selector.
 
-    One finite scale in [0, 1] per unit; the same answer twice; an answer that does not depend on
-    the other units or on their order; inputs left as they were.
+    It returns one finite scale in [0, 1] per unit. A second call gives the same scales. The scale
+    of a unit does not depend on the other units or on their order. Inputs are not changed.
+
+    Raises
+    ------
+    AssertionError
+        A requirement that is not met.
     """
     before = geometry.features.copy()
     scales = selector.scales(geometry)
@@ -78,10 +93,15 @@ def check_selector(selector: Selector, geometry: SelectorInputs) -> None:
 
 
 def check_oracle(oracle: Oracle, residuals: Residuals) -> None:
-    """Assert what every oracle promises.
+    """Check the requirements of an oracle.
 
-    Its loss is the loss at its scales; it is between the best single anchor and the exact
-    continuous minimum for every unit in total; residuals are left as they were.
+    Its loss is the loss at the scales that it returns. The total loss over all units is between
+    that of the best single anchor and the exact continuous minimum. Residuals are not changed.
+
+    Raises
+    ------
+    AssertionError
+        A requirement that is not met.
     """
     before = residuals.values.copy()
     choice = oracle.choose(residuals)

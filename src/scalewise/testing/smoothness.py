@@ -1,4 +1,4 @@
-"""Derivatives, continuity and reach of a model's energy."""
+"""Checks of derivatives, continuity and receptive field of a model's energy."""
 
 from __future__ import annotations
 

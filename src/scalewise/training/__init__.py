@@ -1,1 +1,1 @@
-"""One trainer: labelled frames to a checkpoint, within a budget of minutes, steps or epochs."""
+"""Training of a potential on labelled frames, within a budget of minutes, steps or epochs."""

@@ -1,4 +1,4 @@
-"""What training starts from: a pair potential, energies of compositions, the scale of forces."""
+"""Baseline that training starts from: pair potential, energies of elements, size of forces."""
 
 from __future__ import annotations
 

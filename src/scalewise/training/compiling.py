@@ -1,7 +1,7 @@
-"""When compiling a training pays, and how several processes share what was compiled.
+"""When compiling code for a training pays, and how several processes share compiled code.
 
-On the CPU, kernels are compiled for the sizes of the network, and programs for the batches of long
-trainings, once for all trainings of a user. On other devices, it is ``torch.compile``.
+On the CPU, kernels are compiled for the size of the network, and programs for the batches of long
+trainings; later trainings of the user use them again. On other devices, ``torch.compile`` is used.
 """
 
 from __future__ import annotations

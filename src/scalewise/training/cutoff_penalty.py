@@ -1,15 +1,16 @@
-r"""The price of neighbors, found such that an adaptive cutoff costs as much accuracy as it may.
+r"""The price of neighbors in the training of an adaptive cutoff, adjusted to a tolerance.
 
 An adaptive cutoff is trained on
 
 .. math:: L + p\, \bar L\, \frac{\sum_i n_i(r_i)}{\sum_i n_i(r_\mathrm{long})}, \qquad
    n_i(r) = \sum_j \min\Bigl(1, \max\Bigl(0, \frac{r - r_{ij}}{w} + \frac12\Bigr)\Bigr)
 
-with the loss :math:`\bar L` of the longest scale on the same frames, so that the price p is a
-relative loss for all neighbors of that scale. They are counted where they are, blurred by
-w = 0.5 Å: the same cutoff is cheap at a surface and dear in a dense place. Unless the price is
-given, it follows the running excess :math:`L / \bar L - 1` after each such step: it rises while the
-excess is below the tolerance, and falls above.
+with the loss :math:`\bar L` of the longest scale on the same frames. The price p is therefore what
+all neighbors of the longest scale cost, relative to the loss. The number :math:`n_i` of neighbors
+is counted for each atom, smoothed over w = 0.5 Å: one and the same cutoff is cheap at a surface and
+expensive in a dense region. Unless the price is given, it follows the running average of the excess
+:math:`L / \bar L - 1` after each such step: it rises while the excess is below the tolerance, and
+falls while it is above.
 """
 
 from __future__ import annotations

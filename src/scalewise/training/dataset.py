@@ -1,8 +1,8 @@
-"""Frames ready to be trained on: graph, positions and labels as tensors, dealt out by seed.
+"""Training frames as tensors (graph, positions, labels), in an order given by the seed.
 
-Neighbors are listed when a frame is asked for, in threads that are some steps ahead of the
-training, and kept as far as there is room. Frames may be shards on disk: nothing else of them is in
-memory.
+The neighbor lists of a frame are built when it is needed, in threads that run some steps ahead of
+the training, and are kept as long as there is memory. Frames may be in shards on disk; then only
+the frames in use are in memory.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cutoff of a network where none is given: as many neighbors as in water, within bounds."""
+"""The default cutoff of a network: about as many neighbors as in water, between 5 and 6.5 Å."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Starting a training: in this process, in several with one thread each, or in those of a group.
+"""Start a training in this process, in several processes with one thread each, or in a group.
 
-Of a group that torchrun or srun started, the first process reads the data, makes what the others
-need, and writes; the others wait for it.
+In a group of processes that torchrun or srun started, the first process reads the data, prepares
+what the others need, and writes the files; the others wait for it.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def run(job: Job, progress: Progress = SILENT, fabric: Fabric | None = None) -> 
     job
         What to train.
     progress
-        Whom to tell.
+        Receives messages and progress.
     fabric
         Connection of a group, whose first process this is.
 

@@ -1,4 +1,4 @@
-"""What a training is: its data, its settings, its baseline, and the network it begins with."""
+"""The inputs of a training: data, settings, baseline, and the initial network."""
 
 from __future__ import annotations
 

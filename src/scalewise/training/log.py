@@ -1,4 +1,4 @@
-"""The record of a run: ``log.csv``, one line per validation, and TensorBoard events if asked."""
+"""The record of a run: ``log.csv``, one line per validation, and optional TensorBoard events."""
 
 from __future__ import annotations
 

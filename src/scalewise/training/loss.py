@@ -1,4 +1,4 @@
-"""What training minimises, and what validation reports."""
+"""The loss that training minimises, and the errors that validation reports."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Muon: momentum steps for matrices, made orthogonal.
+"""Muon: an optimiser for matrices with orthogonalised momentum steps.
 
 torch.optim.Muon iterates in bfloat16, which CPUs without such instructions emulate: 69 ms per step
-for the medium network on one thread, as long as the rest of the step. This one iterates in the
-weights' own type, and in batches, because weights per degree are stacks of matrices.
+for the medium network on one thread, as long as the rest of the step. This implementation iterates
+in the type of the weights, and in batches, because the weights of each degree are stacks of
+matrices.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which optimiser moves which weight, and how fast."""
+"""The optimiser and the learning rate of each weight."""
 
 from __future__ import annotations
 

@@ -74,35 +74,37 @@ def train(
     Parameters
     ----------
     structures
-        With labels: forces, energies and stresses, each in some or all of them.
+        Structures of which some or all have forces (eV/Å), energies (eV) and stresses (eV/Å³) as
+        labels.
     split
-        Says which structures are trained on and which validate; default: made as by
-        :func:`scalewise.make_split`.
+        Roles of the structures, of which ``train`` and ``valid`` are used; default: the split that
+        :func:`scalewise.make_split` makes.
     settings
         All settings; default: those of :class:`scalewise.TrainSettings`.
     ladder
-        Scales to train for, or as in settings, such as ``[3, 5.5, "long"]``; default: the one
-        cutoff of the settings.
+        Scales to train for, as a :class:`scalewise.Ladder` or a list as in the settings, such as
+        ``[3, 5.5, "long"]``; default: those of the settings, one cutoff.
     minutes, steps
-        Budget: wall-clock minutes or optimiser steps; default: ``epochs`` of the settings.
+        Budget in wall-clock minutes or in optimiser steps; default: ``epochs`` of the settings.
     initial
-        A potential to start from.
+        A potential whose weights the training starts from.
     out
-        Folder of the run: a training that was interrupted goes on there. Default: a temporary one.
+        Folder of the run, in which an interrupted training continues; default: a temporary folder.
     progress
-        Whom to tell; such as ``scalewise.Messages()``.
+        Receives messages and progress, such as ``scalewise.Messages()``.
     changes
         Further settings by name, such as ``seed=1`` or ``network={"channels": 16}``.
 
     Returns
     -------
     Potential
-        The best of all validations.
+        The potential with the lowest validation loss; with an adaptive cutoff, the potential of the
+        last validation.
 
     Raises
     ------
     InputError
-        Whatever is wrong with the data or the settings; a loss that is not finite.
+        Faulty data or settings; a role without structures; a loss that is not finite.
     """
     given = {k: v for k, v in (("minutes", minutes), ("steps", steps)) if v is not None} | changes
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,9 +1,10 @@
-"""The scale of every training step: one training for a whole ladder of scales.
+"""Draw the scale of every training step, to train one potential for a whole ladder of scales.
 
-Most steps give all atoms one cutoff, and cost what that cutoff costs. Some give every atom a cutoff
-of its own, so that atoms of unlike scale work together. The ends of the ladder are drawn on their
-own account: a cutoff drawn between them hardly ever meets them. Short cutoffs are drawn more often
-than long ones: the error falls steeply there, and their steps are cheap.
+In most steps all atoms have one cutoff, so that the step takes the time of this cutoff. In some
+steps every atom has a random cutoff of its own, to train for structures whose atoms have different
+cutoffs. The ends of the ladder are drawn with probabilities of their own, since random cutoffs
+between them are hardly ever equal to them. Short cutoffs are drawn more often than long ones: the
+error falls steeply there, and their steps are cheap.
 """
 
 from __future__ import annotations

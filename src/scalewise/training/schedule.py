@@ -1,4 +1,4 @@
-"""How far a run is, and the learning rate there."""
+"""The learning-rate schedule, and the time that a training has run."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from scalewise.models.density.settings import (
 
 
 class DataSettings(Settings):
-    """Which labels are read, and how frames are dealt to roles."""
+    """Which labels are read, and how frames get their roles."""
 
     forces_key: str | None = Field(
         FORCES_KEY, description="column of the forces, eV/Å; `null`: not read"
@@ -30,13 +30,22 @@ class DataSettings(Settings):
         STRESS_KEY, description="frame key of the stress, eV/Å³, if any; `null`: not read"
     )
     check_units: bool = Field(True, description="refuse labels that do not look like eV and Å")
-    split: Path | None = Field(None, description="split.json of `scalewise doctor`")
+    split: Path | None = Field(None, description="split.json that `scalewise doctor` wrote")
     split_key: str | None = Field(None, description="frame key that holds the role of each frame")
     group_key: str | None = Field(
-        None, description="frame key of groups that must not be split; default: near-duplicates"
+        None,
+        description="frame key whose values are groups of frames that must get one role; default: "
+        "groups of near-duplicates",
     )
-    valid: Fraction = Field(0.1, description="share for validation, without a given split")
-    test: float = Field(0.15, ge=0, lt=1, description="share kept out, without a given split")
+    valid: Fraction = Field(
+        0.1, description="share of the frames for validation, if no split is given"
+    )
+    test: float = Field(
+        0.15,
+        ge=0,
+        lt=1,
+        description="share of the frames kept out for the test, if no split is given",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> DataSettings:
@@ -47,7 +56,7 @@ class DataSettings(Settings):
         return self
 
     def splitting(self, seed: int) -> SplitSettings:
-        """Return what of it makes the split."""
+        """Return the settings of the split."""
         return SplitSettings(
             seed=seed,
             valid=self.valid,
@@ -58,9 +67,10 @@ class DataSettings(Settings):
 
 
 class LossSettings(Settings):
-    """Influence of the terms, whatever their units; errors beyond ``delta`` count linearly (Huber).
+    r"""Weights of the terms of the loss, and the width ``delta`` of the Huber loss of their errors.
 
-    Training minimises the sum of the weighted logarithms of the terms.
+    Training minimises :math:`\sum_k w_k \log L_k` over the terms k = forces, energy, stress, so
+    that the influence of a term does not depend on its unit.
     """
 
     forces: float = Field(1.0, ge=0, description="weight of the forces")
@@ -69,11 +79,16 @@ class LossSettings(Settings):
         0.7,
         ge=0,
         le=1,
-        description="share of the budget after which energies have this weight; before, and beside "
-        "forces, a tenth",
+        description="share of the budget after which the energies have their full weight; before, "
+        "they have a tenth of it if forces are trained on, too",
     )
     stress: float = Field(0.1, ge=0, description="weight of the stresses")
-    delta: float = Field(0.01, gt=0, description="eV/Å; for energies a tenth of it, eV per atom")
+    delta: float = Field(
+        0.01,
+        gt=0,
+        description="width δ of the quadratic part of the Huber loss of the forces, eV/Å; energies "
+        "have a tenth of this number in eV per atom, stresses a hundredth of it in eV/Å³",
+    )
 
     @model_validator(mode="after")
     def _something(self) -> LossSettings:
@@ -83,16 +98,27 @@ class LossSettings(Settings):
 
 
 class ScaleSamplingSettings(Settings):
-    """Shares of the training steps of a ladder; in the rest all atoms have one cutoff.
+    """Shares of the training steps of a ladder with special scales.
 
-    It is drawn from anywhere on the ladder, its logarithm evenly: short ones more often.
+    In all other steps, all atoms have one random cutoff between the ends of the ladder, whose
+    logarithm is distributed uniformly, so that short cutoffs are drawn more often.
     """
 
-    longest: float = Field(0.05, ge=0, le=1, description="steps at the longest cutoff")
-    shortest: float = Field(0.15, ge=0, le=1, description="steps at the shortest cutoff")
-    mixed: float = Field(0.05, ge=0, le=1, description="steps with a cutoff of its own per atom")
+    longest: float = Field(0.05, ge=0, le=1, description="share of the steps at the longest cutoff")
+    shortest: float = Field(
+        0.15, ge=0, le=1, description="share of the steps at the shortest cutoff"
+    )
+    mixed: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the steps in which every atom has a random cutoff of its own",
+    )
     without_long: float = Field(
-        0.05, ge=0, le=1, description="steps without long range, where it is a rung of the ladder"
+        0.05,
+        ge=0,
+        le=1,
+        description="share of the steps without long range, if `long` is a rung of the ladder",
     )
 
     @model_validator(mode="after")
@@ -104,20 +130,24 @@ class ScaleSamplingSettings(Settings):
 
 
 class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
-    """An adaptive cutoff, trained for the cheapest cutoffs that cost hardly any accuracy."""
+    """Training of an adaptive cutoff: the cheapest cutoffs that lose hardly any accuracy."""
 
     tolerance: float = Field(
         0.01,
         ge=0,
-        description="loss that the adaptive cutoff may cost, over that of the longest scale",
+        description="largest relative increase of the loss over that of the longest scale",
     )
     penalty: float | None = Field(
         None,
         ge=0,
-        description="relative loss for all neighbors of the longest scale; default: as high as "
-        "`tolerance` allows",
+        description="price of the neighbors: what all neighbors of the longest scale cost, "
+        "relative to the loss; default: adjusted during training to what `tolerance` allows",
     )
-    share: Fraction = Field(0.4, description="steps with the adaptive cutoff's cutoffs")
+    share: Fraction = Field(
+        0.4,
+        description="share of the steps at the cutoffs that the adaptive cutoff chooses; with "
+        "`freeze`, all steps",
+    )
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> AdaptiveTrainingSettings:
@@ -129,14 +159,14 @@ class AdaptiveTrainingSettings(AdaptiveCutoffSettings):
 
     @property
     def adaptive_cutoff(self) -> AdaptiveCutoffSettings:
-        """What of it belongs to the adaptive cutoff itself."""
+        """The settings of the adaptive cutoff itself, without those of its training."""
         return AdaptiveCutoffSettings(
             **{name: getattr(self, name) for name in AdaptiveCutoffSettings.model_fields}
         )
 
 
 class TrainSettings(Settings):
-    """Training: data, network, budget, optimiser, machine."""
+    """Settings of a training: data, network, loss, budget, optimiser, machine."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"steps", "fork"})
 
@@ -147,57 +177,83 @@ class TrainSettings(Settings):
     scale_sampling: ScaleSamplingSettings = ScaleSamplingSettings()
     adaptive_cutoff: AdaptiveTrainingSettings | None = Field(
         None,
-        description="a cutoff of its own for every atom; `adaptive_cutoff.by=environment` asks "
-        "for it",
+        description="train a cutoff for every atom; any of its settings turns it on, such as "
+        "`adaptive_cutoff.by=environment`",
     )
-    start: Path | None = Field(None, description="folder of a potential to start from")
+    start: Path | None = Field(
+        None, description="folder of a potential whose weights the training starts from"
+    )
     fork: ForkSettings | None = Field(
         None,
-        description="the one scale of the ladder of `start` to go on with, such as `fork.cutoff=4`",
+        description="train further at one scale of the ladder of `start` alone, such as "
+        "`fork.cutoff=4`",
     )
     freeze: bool = Field(
-        False, description="keep the network of `start`, train the adaptive cutoff alone"
+        False, description="keep the network of `start` fixed and train the adaptive cutoff alone"
     )
     minutes: float | None = Field(
-        None, gt=0, description="wall-clock budget; the schedule is fitted to it"
+        None, gt=0, description="wall-clock budget, min; the learning-rate schedule is fitted to it"
     )
     steps: Count | None = Field(
-        None, description="optimiser steps, instead of minutes: the same work on any machine"
+        None,
+        description="budget in optimiser steps, instead of `minutes`: the same work on any machine",
     )
     epochs: Count = Field(
-        100, description="passes over the training frames, without minutes and steps"
+        100,
+        description="passes over the training frames, if neither `minutes` nor `steps` is given",
     )
     batch_size: Count | None = Field(
         None,
-        description="frames per step and process; default: as many as have, in all processes, "
-        "about 60 atoms together, a twentieth of the training frames at most, and one at least",
+        description="frames per step and process; default: as many as have about 60 atoms together "
+        "over all processes, but at most a twentieth of the training frames, and at least one",
     )
-    learning_rate: float = Field(0.04, gt=0, description="of matrices (Muon)")
-    adam_rate: float = Field(0.01, gt=0, description="of all other weights (Adam)")
+    learning_rate: float = Field(0.04, gt=0, description="learning rate of the matrices (Muon)")
+    adam_rate: float = Field(0.01, gt=0, description="learning rate of all other weights (Adam)")
     weight_decay: float = Field(
-        0.03, ge=0, lt=10, description="of matrices, over the learning rate: how smooth they stay"
+        0.03,
+        ge=0,
+        lt=10,
+        description="decoupled weight decay of the matrices: each step multiplies them by 1 - "
+        "learning rate × weight_decay; a larger value keeps the network smoother",
     )
-    warmup: float = Field(0.02, ge=0, lt=1, description="share of the budget")
-    ema: float = Field(0.998, ge=0, lt=1, description="decay of the weights' running average")
-    grad_clip_norm: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    warmup: float = Field(
+        0.02,
+        ge=0,
+        lt=1,
+        description="share of the budget over which the learning rate rises linearly to its "
+        "largest value",
+    )
+    ema: float = Field(
+        0.998,
+        ge=0,
+        lt=1,
+        description="decay of the exponential moving average of the weights, per step",
+    )
+    grad_clip_norm: float = Field(
+        1.0, gt=0, description="norm of the gradient above which it is scaled down to this norm"
+    )
     patience: Count | None = Field(
         None,
-        description="validations without a better one before stopping early, while rates are high "
-        "and energies have less weight, too",
+        description="stop after this many validations without an improvement; those in the first "
+        "part of the training, when the learning rate is high and energies have less weight, count "
+        "too",
     )
     validations: Count = Field(
-        20, description="over the whole budget; fewer where they would take longer than training"
+        20,
+        description="number of validations over the whole budget; fewer if they would take longer "
+        "than the training",
     )
     compile: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="kernels on the CPU, torch.compile on a GPU; auto: if the budget is long "
-        "enough to pay for it, and there is a C++ compiler (and, on a GPU, no ladder)",
+        description="compiled kernels on the CPU, torch.compile on a GPU; `auto`: if the budget is "
+        "long enough to pay for it and there is a C++ compiler (on a GPU, only for a budget in "
+        "`minutes` and without a ladder)",
     )
     processes: Count = Field(
         1, description="data-parallel processes, each with one thread on a CPU"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    tensorboard: bool = Field(False, description="write events beside log.csv")
+    tensorboard: bool = Field(False, description="write TensorBoard events beside log.csv")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:

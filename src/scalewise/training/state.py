@@ -1,4 +1,4 @@
-"""Everything a killed run needs to go on: one safetensors file, replaced as a whole."""
+"""The state from which a killed training continues: one safetensors file, written atomically."""
 
 from __future__ import annotations
 

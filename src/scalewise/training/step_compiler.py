@@ -1,4 +1,4 @@
-"""Compile what computes the steps of a training, in every process of it."""
+"""Compile the code that computes training steps, in every process of a training."""
 
 from __future__ import annotations
 

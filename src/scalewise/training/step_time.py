@@ -1,4 +1,4 @@
-"""How long a training step takes on this machine, by taking some."""
+"""Measure the time of a training step on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a training ends before its budget: when it is told to."""
+"""Signals that end a training before its budget is spent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all processes of a training do as one: means over them, and errors of any of them."""
+"""Operations over all processes of a training: means of tensors, and errors of any process."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A trust card: how long simulations with a potential live, and how wrong its forces may be."""
+"""The trust card: how long simulations with a potential are stable, and bounds of its errors."""

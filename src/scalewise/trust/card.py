@@ -1,4 +1,4 @@
-"""The trust card of a potential: simulations from its own data, and bounds on its forces."""
+"""The trust card of a potential: simulations from its data, and bounds of its force errors."""
 
 from __future__ import annotations
 
@@ -82,32 +82,34 @@ def assess_trust(
     *,
     progress: Progress = SILENT,
 ) -> Report:
-    """Simulate from frames of labelled data, and bound the errors of forces.
+    """Test simulations that start from labelled frames, and bound the errors of the forces.
+
+    The bounds are those of conformal prediction; see :mod:`scalewise.trust.uncertainty`.
 
     Parameters
     ----------
     potential
-        What is to be trusted. Bounds need one that was trained over a ladder.
+        The potential that is assessed. Bounds need a potential that was trained over a ladder.
     structures
-        With labelled forces.
+        Structures with labelled forces, eV/Å.
     split
-        Says which structures are for validation (bounds are made with them) and which for tests.
+        Roles of the structures: bounds are calibrated on ``valid`` and tested on ``test``.
     settings
         Temperatures, number and length of the simulations.
     out
-        Folder of the simulations, which go on where they were interrupted.
+        Folder of the simulations; interrupted simulations continue there.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``trust``.
+        Report of kind ``trust``.
 
     Raises
     ------
     InputError
-        As :func:`scalewise.evaluate` and :func:`scalewise.simulate`.
+        The errors of :func:`scalewise.evaluate` and :func:`scalewise.simulate`.
     """
     settings, out = settings or TrustSettings(), Path(out)
     scale = Scale(settings.cutoff, settings.long_range)

@@ -1,4 +1,4 @@
-"""The figure of trust.json: how long each simulation lived."""
+"""The figure of trust.json: how long each simulation was stable."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-r"""How wrong forces may be, from how far the scales of a ladder disagree.
+r"""Bounds of force errors, from the disagreement between the scales of a ladder.
 
-The scales of a ladder share their weights, and differ most where none of them has learned enough.
-The disagreement of atom i is
+The scales of a ladder share their weights, and their forces differ most where none of them has
+learned enough. The disagreement of atom i is
 
 .. math:: d_i = \Bigl( \frac1K \sum_k |F_i^{(k)} - F_i|^2 \Bigr)^{1/2}
 
-over the K scales next to the one that is used: the cutoff below it, and the same without long
-range. Errors of frames that were kept out of training turn it into a bound, by conformal
-prediction [1]_: with the scores
+over the K scales next to the one that is used: the next shorter cutoff, and the same cutoff without
+long range. Errors of frames that were kept out of training turn the disagreement into a bound, by
+conformal prediction [1]_. With the scores
 
 .. math:: s_i = \frac{|F_i - F_i^\mathrm{label}|}{d_i + \epsilon}, \qquad
    \epsilon = \mathrm{median}(d)
@@ -18,11 +18,12 @@ are drawn as those were, where q is the quantile of the scores at
 .. math:: (1 - \alpha) \Bigl( 1 + \frac1n \Bigr), \qquad
    n = \frac{\alpha (1 - \alpha)}{\mathrm{var}(p_g) / G}
 
-with G groups of equal weight: atoms of a frame, and frames that are alike, are no draws of their
-own [2]_. How many draws n they are worth follows from the variance of the share :math:`p_g` of each
-group's forces below the plain quantile; G at least, all atoms at most. It is true on average over
-sets of frames, and of frames of another kind it need not be: what share is held of frames that the
-bound was not made with is measured, and said.
+with G groups of equal weight: atoms of one frame, and similar frames, are not independent samples
+[2]_. The effective number n of independent samples follows from the variance of the share
+:math:`p_g` of each group's forces below the plain quantile; it is at least G and at most the number
+of atoms. The bound holds this share on average over sets of frames, and need not hold it for frames
+of another kind. The share of the forces that it holds is measured on frames that were not used to
+make the bound, and is reported.
 
 References
 ----------

@@ -1,4 +1,4 @@
-"""The errors of all trainings at all scales, and the changes that the questions are about."""
+"""The errors of all trainings at all scales, and the changes of the error for each question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figure of prove.json: learning curves of the scales, and what each step has saved."""
+"""The figure of prove.json: learning curves of the scales, and the gain of each change."""
 
 from __future__ import annotations
 

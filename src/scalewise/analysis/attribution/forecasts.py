@@ -1,4 +1,4 @@
-"""What would be saved from here on, by twice the frames, twice the steps, and other scales."""
+"""Forecasts of the error with twice the frames, with twice the steps, and with other scales."""
 
 from __future__ import annotations
 

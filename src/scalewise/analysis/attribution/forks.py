@@ -1,8 +1,9 @@
-"""The forks of a proof: the ladders on all frames, which go on at each scale alone.
+"""The forks of an attribution: the ladders on all frames, trained further at each scale alone.
 
-Scales of one ladder share their weights, and say little of potentials of one scale each; forks say
-more (:mod:`scalewise.analysis.forks`). Each replica's forks begin from that replica's ladder, so
-that the luck of both is in the intervals.
+The scales of one ladder share their weights, so that their errors differ from those of potentials
+trained for one scale each. Forks come closer to such potentials (:mod:`scalewise.analysis.forks`).
+The forks of each replica start from the ladder of this replica, so that the intervals include the
+variance between ladders and between forks.
 """
 
 from __future__ import annotations

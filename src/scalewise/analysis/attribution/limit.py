@@ -1,4 +1,4 @@
-"""Which of the steps that are needed limits the error."""
+"""Which of the remedies that are needed limits the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The questions, the changes that answer them, and what prove.json says of some of the atoms."""
+"""The questions, the changes that answer them, and the section of prove.json for one subset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train, let scales go on alone, score, judge: what limits a potential of these frames."""
+"""Find what limits a potential: train ladders, train forks of their scales, score and judge."""
 
 from __future__ import annotations
 
@@ -59,36 +59,37 @@ def attribute_error(
     on: str | None = None,
     progress: Progress = SILENT,
 ) -> Report:
-    """Train what is missing below a folder, score everything, and say what limits the error.
+    """Train several ladders and their forks, score them all, and say what limits the error.
 
     Parameters
     ----------
     structures
-        With labels, eV and Å.
+        Structures with forces (eV/Å) and other labels in eV and Å.
     split
-        Roles of the structures; none: dealt as for a training.
+        Roles of the structures; none: a split is made as for a training.
     settings
-        Of the trainings, and what is asked.
+        Settings of the trainings, and of the questions.
     out
-        Trainings go below ``out/trainings``, forks below ``out/forks``; those that are there are
-        used again.
+        Folder of the analysis. Trainings are written below ``out/trainings`` and forks below
+        ``out/forks``; finished ones there are used again.
     on
-        Address of a Dask scheduler whose workers train, such as ``tcp://node1:8786``; where nobody
-        knows beforehand how many steps there will be, the first training runs here.
+        Address of a Dask scheduler whose workers train, such as ``tcp://node1:8786``. If the number
+        of steps is not known beforehand, the first training runs on this machine.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``prove``; ``verdict("all", question)`` answers ``cutoff``, ``long``,
-        ``routing``, ``data`` and ``size``.
+        Report of kind ``prove``. ``verdict("all", question)`` says whether the error falls with a
+        longer cutoff (``cutoff``), long-range electrostatics (``long``), different scales for
+        different atoms (``routing``), more frames (``data``) or a larger network (``size``).
 
     Raises
     ------
     InputError
-        Whatever is wrong with the data; a structure without labelled forces; a role that no
-        structure has; a loss that is not finite.
+        Faulty data; a structure without labelled forces; a role that no structure has; a loss that
+        is not finite.
     """
     frames, out = list(structures), Path(out)
     split = split or split_for(frames, settings.data, settings.seed, progress)

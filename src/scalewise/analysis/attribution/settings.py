@@ -14,37 +14,50 @@ SHORT = 0.2
 
 
 class AttributionSettings(TrainSettings):
-    """The trainings of ``scalewise prove``, and what is asked of them."""
+    """The trainings of ``scalewise prove``, and its questions."""
 
     replicas: int = Field(
         2,
         ge=2,
-        description="seeds of every training: what training leaves to chance is in the intervals",
+        description="seeds of every training; the variance between seeds is part of the intervals",
     )
     at: Length | None = Field(
-        None, description="Å, the cutoff in question; default: halfway between the ladder's ends"
+        None,
+        description="the cutoff that the question `cutoff` compares with the longest one, Å; "
+        "default: halfway between the ladder's ends",
     )
     points: Count = Field(
-        4, description="cutoffs, evenly over the ladder, that are scored and go on alone"
+        4,
+        description="number of cutoffs, evenly spaced over the ladder, that are scored and at "
+        "which forks are trained",
     )
     fork_share: float = Field(
         0.08,
         gt=0,
         le=10,
-        description="steps for which each scale goes on alone, over those of the trainings",
+        description="training steps of each fork, as a share of the steps of the ladder's training",
     )
     min_gain: float = Field(
-        0.05, gt=0, lt=1, description="share of the error that a remedy must save to pay"
+        0.05,
+        gt=0,
+        lt=1,
+        description="share of the error that a remedy must save to be worth its cost",
     )
-    alpha: Fraction = Field(0.05, description="probability of a wrong `needed` among all questions")
+    alpha: Fraction = Field(
+        0.05, description="probability of any wrong `needed` among all questions"
+    )
     role: str = Field("test", description="role of the frames that are scored")
     frames: Count | None = Field(
-        60, description="so many frames of a role at most, evenly spread; `null`: all"
+        60,
+        description="largest number of frames of a role that are scored, evenly spread; `null`: "
+        "all",
     )
     workers: Count | None = Field(
-        None, description="trainings at a time; default: as many as fit the cores"
+        None,
+        description="trainings that run at the same time; default: as many as fit the cores, one "
+        "on a GPU",
     )
-    bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
+    bootstrap: int = Field(1000, ge=100, description="bootstrap resamplings of the groups")
     ions: dict[str, int] = Field(
         default_factory=lambda: {"Na": 1, "Cl": -1},
         description="element: sign of its charge, for the regimes",
@@ -69,7 +82,7 @@ class AttributionSettings(TrainSettings):
 
     @property
     def cutoff(self) -> float:
-        """The cutoff in question, Å."""
+        """The cutoff that the question ``cutoff`` compares with the longest one, Å."""
         return (
             0.5 * (self.network.shortest_cutoff + self.network.cutoff)
             if self.at is None
@@ -78,5 +91,5 @@ class AttributionSettings(TrainSettings):
 
     @property
     def training(self) -> TrainSettings:
-        """What of it belongs to a training."""
+        """The settings of a single training."""
         return TrainSettings(**{name: getattr(self, name) for name in TrainSettings.model_fields})

@@ -1,14 +1,16 @@
-"""The trainings of a proof: all frames, half and a quarter of them, half the channels, fewer steps.
+"""The trainings of an attribution, which differ in frames, channels or steps.
 
-Every one is a ladder, so that one training gives the error at every scale. Smaller sets hold whole
-groups, are nested, and are drawn anew for each replica: which frames a half happens to hold is
-luck, too. Frames that a training does not see have a role of their own.
+There are trainings on all frames, on half and on a quarter of them, with half the channels, and
+with a fifth of the steps. Each is a ladder, so that one training gives the error at every scale.
+Smaller sets of frames consist of whole groups and are nested. They are drawn again for each
+replica, so that the variance due to the choice of frames is included. Frames that a training does
+not use have a role of their own.
 
-The first training, on all frames, has the budget that was asked for. All others get as many steps
-and validations; where the clock or the errors end the first, those that it came to. Fewer frames
-are seen more often, and not trained less, and a machine that is busy at one time and idle at
-another does not decide what is needed. One kind has a fifth of the steps, to see how fast the error
-falls with them.
+The first training, on all frames, has the budget of the settings. All others make as many steps and
+validations as the first; if time or errors end the first training early, as many as it made. All
+sizes of the data are therefore trained for equal numbers of steps, and the load of the machine does
+not influence the answers. The trainings with a fifth of the steps show how fast the error falls
+with the number of steps.
 """
 
 from __future__ import annotations

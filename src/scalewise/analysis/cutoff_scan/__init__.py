@@ -1,1 +1,1 @@
-"""The ladder of scales of one trained potential: what each rung costs and what it is worth."""
+"""The cutoff scan: error and cost of each scale of one trained potential."""

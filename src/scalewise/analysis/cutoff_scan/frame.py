@@ -1,4 +1,4 @@
-"""One frame of those that were scored, with the cutoff that each of its atoms needs."""
+"""One of the scored frames, with the cutoff that each of its atoms needs."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Does a potential need its longest scale? A verdict for every rung of its ladder.
+"""Verdicts on whether a potential needs its longest scale, one for every scale of its ladder.
 
-At each scale, the question is whether the longest one is better by more than a gain that pays. Both
-are rungs of one potential with one set of weights and frames; how often each was drawn, and how far
-the training had come, decide what it was taught. What is compared is what the *potential* makes of
-its range; :mod:`scalewise.analysis.learning` says what follows for the system.
+At each scale, the question is whether the error of the longest scale is lower by a gain that pays.
+Both are scales of one potential with one set of weights, trained on the same frames. Their errors
+depend on how often each scale was drawn in training, and on how far the training has come. The
+verdict therefore holds for this *potential*; :mod:`scalewise.analysis.learning` says what follows
+for the system.
 """
 
 from __future__ import annotations

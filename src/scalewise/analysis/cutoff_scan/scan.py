@@ -1,4 +1,4 @@
-"""Error against cutoff, with and without long range, beside what each scale costs."""
+"""Error against cutoff, with and without long range, and the cost of each scale."""
 
 from __future__ import annotations
 
@@ -62,34 +62,37 @@ def scan_cutoffs(
     singles: Sequence[InteratomicPotential] = (),
     progress: Progress = SILENT,
 ) -> Report:
-    """Measure errors and cost of the scales of one model, and say which longer scale is needed.
+    """Measure error and cost of the scales of one model, and judge whether longer ones are needed.
 
     Parameters
     ----------
     model
         A model with a range of cutoffs, such as a potential that was trained over a ladder.
     structures
-        With labelled forces, eV/Å.
+        Structures with labelled forces, eV/Å.
     split
-        Says which structures are the test set, and which of them are alike.
+        Roles of the structures, and the groups of similar structures over which errors are
+        resampled.
     settings
-        Which scales, on which structures; default: eight cutoffs over the model's range.
+        Scales and structures that are evaluated; default: eight cutoffs, evenly spaced over the
+        model's range.
     singles
-        Models of one scale each, for comparison at that scale; default: those that the settings
-        name.
+        Models of one scale each, which are compared with this model at that scale; default: those
+        that the settings name.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``curve``; ``verdict("all")`` says whether the system needs the longest scale
-        beyond the shortest cutoff, ``verdict("all", "longer")`` whether this potential does.
+        Report of kind ``curve``. ``verdict("all")`` says whether the system needs the longest scale
+        instead of the shortest cutoff, ``verdict("all", "longer")`` whether this potential does.
 
     Raises
     ------
     InputError
-        A model of one scale; a cutoff it was not trained for; structures without labelled forces.
+        A model with one scale; a cutoff outside the range of the model; structures without labelled
+        forces.
     """
     settings = settings or ScanSettings()
     for one in (model, *singles):

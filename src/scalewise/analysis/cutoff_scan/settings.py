@@ -11,20 +11,26 @@ from scalewise.core.settings import Count, Fraction, Length
 
 
 class ScanSettings(SelectionSettings):
-    """Which scales ``scalewise curve`` looks at, on which frames."""
+    """Which scales ``scalewise curve`` evaluates, and on which frames."""
 
     cutoffs: tuple[Length, ...] | None = Field(
-        None, description="Å, rising; default: `points` of them, evenly over the ladder"
+        None,
+        description="cutoffs that are evaluated, Å, rising; default: `points` cutoffs, evenly "
+        "spaced over the ladder",
     )
-    points: Count = Field(8, description="cutoffs, where they are not given")
+    points: Count = Field(8, description="number of cutoffs, if `cutoffs` is not given")
     frames: Count | None = Field(
-        None, description="look at so many of the frames at most, evenly spread; default: at all"
+        None, description="largest number of frames that are evaluated, evenly spread; default: all"
     )
     min_gain: float = Field(
-        0.01, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
+        0.01,
+        gt=0,
+        lt=1,
+        description="share of the error that a longer scale must save to be worth its cost",
     )
     alpha: Fraction = Field(
-        0.05, description="probability of a wrong `needed` among the scales of one subset"
+        0.05,
+        description="probability of any wrong `needed` among the scales of one subset of the atoms",
     )
     singles: tuple[Path, ...] = Field(
         (), description="potentials trained for one scale each, for comparison at that scale"

@@ -64,25 +64,28 @@ def evaluate(
     model
         Any model; see :class:`scalewise.InteratomicPotential`.
     structures
-        With labels: forces, energies and stresses, each in some or all of them.
+        Structures of which some or all have forces (eV/Å), energies (eV) and stresses (eV/Å³) as
+        labels.
     split
-        Says which structures are the test set, and which of them are alike.
+        Roles of the structures, and the groups of similar structures over which errors are
+        resampled.
     settings
-        Which structures are scored, and how; default: those of the role ``test``, else all.
+        Roles and scale of the evaluation; default: the structures of the role ``test``, or all
+        structures if there is no split.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``evaluation``; errors of forces, energies and stress with 95 % intervals over
-        groups, by element, regime and distance, beside the noise of the labels.
+        Report of kind ``evaluation``: errors of forces, energies and stresses with 95 % intervals
+        over groups, by element, regime and distance, and the noise of the labels for comparison.
 
     Raises
     ------
     InputError
-        Structures to score without any label; an element that the model does not know; a role that
-        no structure has.
+        No structure with labels in a role that is scored; an element that the model does not know;
+        a scale that the model does not have; a role that no structure has.
     """
     settings = settings or EvaluateSettings()
     checked_model(model, "evaluate, model")

@@ -1,4 +1,4 @@
-"""The noise of the labels beside the errors: what a perfect model would show."""
+"""The noise of the labels: the error that a perfect model would show."""
 
 from __future__ import annotations
 

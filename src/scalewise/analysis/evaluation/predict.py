@@ -1,4 +1,4 @@
-"""Predictions of a potential for frames of a file, and the extxyz file that holds them."""
+"""Predict the frames of a file with a model, and write an extxyz file of the predictions."""
 
 from __future__ import annotations
 

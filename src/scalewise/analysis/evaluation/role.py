@@ -1,4 +1,4 @@
-"""Everything that is reported of one role: forces, energies, stress, distances."""
+"""The results that are reported for one role: errors of forces, energies and stress, distances."""
 
 from __future__ import annotations
 

@@ -81,18 +81,18 @@ def model_folder(model: str | Path | None) -> Path | None:
 
 @dataclass(frozen=True, eq=False)
 class SplitSource:
-    """A split, where it is from, and what the model was trained on.
+    """A split, its origin, and the split with which the model was trained.
 
     Attributes
     ----------
     split
         Roles and groups of all structures; none: not known.
     how
-        Where it is from, for reports.
+        Origin of the split, for reports.
     trained_on
-        The split that the model was trained with; none: not known.
+        Split with which the model was trained; none: not known.
     unread
-        Why a split that lies beside the model was not used.
+        Reason why a split beside the model was not used; none: there is no such split.
     """
 
     split: Split | None = None

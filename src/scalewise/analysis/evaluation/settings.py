@@ -18,16 +18,18 @@ TAKEN: Final = frozenset(
 
 
 class PredictSettings(Settings):
-    """What ``scalewise predict`` does with every frame of a file."""
+    """How ``scalewise predict`` predicts the frames of a file."""
 
     forces_key: str = Field("forces", description="column the predicted forces are written to")
     cutoff: Length | None = Field(
         None,
-        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
-        "cutoff, or the network's",
+        description="cutoff of all atoms, Å, at most the network's; default: that of the adaptive "
+        "cutoff for each atom, else the network's",
     )
     long_range: bool = Field(
-        True, description="long range, where the network was trained without, too"
+        True,
+        description="include long-range electrostatics; `false` is refused if the model cannot be "
+        "evaluated without them",
     )
     check_units: bool = Field(True, description="refuse positions that do not look like Å")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -41,7 +43,7 @@ class PredictSettings(Settings):
 
 
 class SelectionSettings(Settings):
-    """Which labelled frames are scored, and what their errors are resampled over."""
+    """Which labelled frames are scored, and over which groups their errors are resampled."""
 
     forces_key: str | None = Field(
         FORCES_KEY, description="column of the labelled forces, eV/Å; `null`: not read"
@@ -54,21 +56,27 @@ class SelectionSettings(Settings):
     )
     check_units: bool = Field(True, description="refuse labels that do not look like eV and Å")
     split: Path | None = Field(
-        None, description="split.json; default: the one beside the model, if it is of this file"
+        None,
+        description="split.json with the role of each frame; default: the one beside the model, if "
+        "it was made for this file",
     )
     split_key: str | None = Field(None, description="frame key that holds the role of each frame")
     role: tuple[str, ...] | None = Field(
-        None, description="one role or a list; `all`: every frame; default: test, where roles exist"
+        None,
+        description="one role or a list; `all`: every frame; default: `test` if the roles are "
+        "known, else every frame",
     )
     group_key: str | None = Field(
-        None, description="frame key of groups that are resampled together; default: the split's"
+        None,
+        description="frame key whose values are groups of frames that are resampled together; "
+        "default: the groups of the split",
     )
-    block: Count = Field(5, description="frames per bootstrap block, where groups are not known")
+    block: Count = Field(5, description="frames per bootstrap block, if no groups are known")
     ions: dict[str, int] = Field(
         default_factory=lambda: {"Na": 1, "Cl": -1},
         description="element: sign of its charge, for the regimes",
     )
-    bootstrap: int = Field(1000, ge=100, description="resamplings of the groups")
+    bootstrap: int = Field(1000, ge=100, description="bootstrap resamplings of the groups")
     seed: int = Field(0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -91,10 +99,16 @@ class EvaluateSettings(SelectionSettings):
 
     cutoff: Length | None = Field(
         None,
-        description="Å, one for all atoms, at most the network's; default: that of the adaptive "
-        "cutoff, or the network's",
+        description="cutoff of all atoms, Å, at most the network's; default: that of the adaptive "
+        "cutoff for each atom, else the network's",
     )
     long_range: bool = Field(
-        True, description="long range, where the network was trained without, too"
+        True,
+        description="include long-range electrostatics; `false` is refused if the model cannot be "
+        "evaluated without them",
     )
-    bins: Count = Field(6, description="of each distance, with equally many atoms")
+    bins: Count = Field(
+        6,
+        description="largest number of bins of each interatomic distance; all bins have equally "
+        "many atoms",
+    )

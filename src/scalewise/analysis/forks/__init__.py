@@ -1,1 +1,1 @@
-"""Forks: each scale of a ladder goes on alone, and what range the system needs is judged there."""
+"""Forks: each scale of a ladder is trained further alone, to judge which range the system needs."""

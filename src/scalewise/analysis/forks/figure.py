@@ -1,4 +1,4 @@
-"""The figure of forks.json: the ladder, each scale alone, and what the longest is worth."""
+"""The figure of forks.json: errors of ladder and forks, and the gain of the longest scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the forks say of some of the atoms: at this budget, and of the system."""
+"""Verdicts of the forks for a subset of the atoms: at this training budget, and for the system."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scalewise.statistics.verdict import Answer, Verdict
 
 @dataclass(frozen=True, eq=False)
 class ShorterErrors:
-    """Absolute errors of a second ladder at its longest scale, eV/Å; its steps, and the first's."""
+    """Absolute errors of a second ladder at its longest scale, eV/Å, and the steps of both."""
 
     steps: int
     whole: int

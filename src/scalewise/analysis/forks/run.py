@@ -73,35 +73,39 @@ def compare_forks(
     on: str | None = None,
     progress: Progress = SILENT,
 ) -> Report:
-    """Train scales of a ladder alone for equal steps, and say which range the system needs.
+    """Train each scale of a ladder further, alone, and say which range the system needs.
+
+    All scales are trained from the weights of the ladder for equal numbers of steps (*forks*).
 
     Parameters
     ----------
     model
         A potential that was trained over a ladder.
     structures
-        With labelled forces, eV/Å: those it was trained on, and others to score.
+        Structures with labelled forces, eV/Å: those that the potential was trained on, and others
+        that are scored.
     split
-        Roles of the structures; forks are trained on the training frames.
+        Roles of the structures; forks are trained on the role ``train``.
     settings
-        Which scales, how long, which frames.
+        Scales and steps of the forks, and the structures that are scored.
     out
-        Forks go below ``out/forks``; those that are there are used again.
+        Folder of the analysis. Forks are written below ``out/forks``; finished forks there are used
+        again.
     on
         Address of a Dask scheduler whose workers train the forks, such as ``tcp://node1:8786``.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``forks``; ``verdict("all")`` says whether the longest scale is needed beyond
-        the shortest cutoff.
+        Report of kind ``forks``. ``verdict("all")`` says whether the system needs the longest scale
+        instead of the shortest cutoff.
 
     Raises
     ------
     InputError
-        A potential of one scale, or one that does not say how it was trained; no split;
+        A potential with one scale, or without the settings of its training in ``info``; no split;
         structures without labelled forces; a loss that is not finite.
     """
     settings, out = settings or ForkComparisonSettings(), Path(out)

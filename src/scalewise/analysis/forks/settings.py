@@ -15,40 +15,58 @@ CLOSEST: Final = 1e-3
 
 
 class ForkComparisonSettings(SelectionSettings):
-    """Which scales go on alone, for how long, and what is asked of them."""
+    """Scales and length of the forks, and the thresholds of their verdicts."""
 
     cutoffs: tuple[Length, ...] | None = Field(
-        None, description="Å, rising; default: `points` of them, evenly over the ladder"
+        None,
+        description="cutoffs of the forks, Å, rising; default: `points` cutoffs, evenly spaced "
+        "over the ladder",
     )
-    points: int = Field(4, ge=2, description="cutoffs, where they are not given")
+    points: int = Field(4, ge=2, description="number of cutoffs, if `cutoffs` is not given")
     share: float = Field(
-        0.08, gt=0, le=10, description="steps of each fork, over those of the ladder's training"
+        0.08,
+        gt=0,
+        le=10,
+        description="training steps of each fork, as a share of the steps of the ladder's training",
     )
-    steps: Count | None = Field(None, description="steps of each fork, instead of `share`")
+    steps: Count | None = Field(None, description="training steps of each fork, instead of `share`")
     shorter: float | None = Field(
         0.2,
         gt=0,
         lt=1,
-        description="steps of a second ladder, over those of the first: how fast the error falls "
-        "with steps says what it may still fall; `null`: none is trained",
+        description="steps of a second ladder, as a share of the steps of the first; how fast the "
+        "error falls between the two tells how much it may still fall; `null`: no second ladder is "
+        "trained",
     )
     seeds: int = Field(
-        2, ge=2, description="forks of each scale: the luck of training is in the intervals"
+        2,
+        ge=2,
+        description="forks of each scale, each with its own seed; the variance between seeds is "
+        "part of the intervals",
     )
     rate: float = Field(
-        0.5, gt=0, le=10, description="learning rates, over those of the ladder's training"
+        0.5,
+        gt=0,
+        le=10,
+        description="learning rates of the forks, as a share of those of the ladder's training",
     )
     workers: Count | None = Field(
-        None, description="forks that are trained at a time; default: as many as there are cores"
+        None,
+        description="forks that are trained at the same time; default: as many as there are cores, "
+        "one on a GPU",
     )
     frames: Count | None = Field(
-        None, description="score so many of the frames at most, evenly spread; default: all"
+        None, description="largest number of frames that are scored, evenly spread; default: all"
     )
     min_gain: float = Field(
-        0.05, gt=0, lt=1, description="share of the error that a longer scale must save to pay"
+        0.05,
+        gt=0,
+        lt=1,
+        description="share of the error that a longer scale must save to be worth its cost",
     )
     alpha: Fraction = Field(
-        0.05, description="probability of a wrong `needed` among the scales of one subset"
+        0.05,
+        description="probability of any wrong `needed` among the scales of one subset of the atoms",
     )
 
     @model_validator(mode="after")

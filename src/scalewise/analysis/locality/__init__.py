@@ -1,1 +1,1 @@
-"""The error that no model of a given range can beat, from the reference alone."""
+"""Lower bounds of the error of any model of a given range, from the reference method alone."""

@@ -1,4 +1,4 @@
-"""A model's own curve, beside the bound: at the range that it really sees."""
+"""The errors of a model for comparison with the bound, at the receptive field of its forces."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-r"""How far a force spreads when all that a model sees stands still: a bound on its error.
+r"""Spread of a force while the environment that a model sees is fixed: a bound on its error.
 
-With the environment E within a radius and the force F on the atom in its middle, drawn again and
-again from what the rest can be, any function m of E has
+Let E be the environment within a radius of an atom and F the force on this atom, sampled with E
+fixed and all other atoms free. Any model m, a function of E, then has
 
 .. math:: \langle |F - m(E)| \rangle \ge \tfrac12 \langle |F - F'| \rangle, \qquad
    \langle (F - m(E))^2 \rangle \ge \langle \mathrm{Var}(F | E) \rangle
 
-with two independent draws F, F': the first by the triangle inequality, for whatever distribution.
-Both sides are estimated without bias from a few draws. Draws that are not quite independent are
-nearer to one another: the bound is then lower, and still one.
+with two independent samples F and F'. The first inequality follows from the triangle inequality for
+any distribution. The right-hand sides are estimated without bias from a few samples. Correlated
+samples are closer to each other, which lowers the estimate: it is then still a bound.
 """
 
 from __future__ import annotations

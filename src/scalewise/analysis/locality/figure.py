@@ -1,4 +1,4 @@
-"""The figure of locality.json: the bound against the radius, a model's curve above it."""
+"""The figure of locality.json: the bound against the radius, and the errors of a model."""
 
 from __future__ import annotations
 

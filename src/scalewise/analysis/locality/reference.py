@@ -1,4 +1,4 @@
-"""References whose atoms can be held while the rest moves: OpenMM's, or any ASE calculator."""
+"""Reference methods in which some atoms are held while others move: OpenMM, any ASE calculator."""
 
 from __future__ import annotations
 
@@ -36,30 +36,41 @@ _MOST_REPLICAS = 10**6
 
 
 class Reference(Protocol):
-    """What can be resampled around a sphere."""
+    """A reference method that can resample the atoms outside a sphere."""
 
     def identity(self) -> str:
-        """What tells it from references that would give other samples of the same frame."""
+        """Text that differs between references that give different samples of the same frame."""
 
     def sphere(self, frame: Structure, atom: int, radius: float) -> Sphere:
-        """What is held around an atom: at least all within the wall."""
+        """Return the sphere around an atom (radius in Å), with at least its atoms held."""
 
     def resample(
         self, sphere: Sphere, settings: LocalitySettings, seed: int
     ) -> Iterator[Force | None]:
-        """Yield, without end, the force (eV/Å) on the atom in the middle; none if one came in."""
+        """Yield samples of the force (eV/Å) [3] on the central atom, without end.
+
+        A sample is none if a free atom has entered the sphere.
+        """
 
 
 @dataclass(frozen=True)
 class AseReference:
-    """Any ASE calculator; the rest moves by Langevin dynamics."""
+    """Reference method of any ASE calculator; free atoms move by Langevin dynamics.
+
+    Attributes
+    ----------
+    make
+        Class of the calculator.
+    arguments
+        Keyword arguments of the class.
+    """
 
     make: type
     arguments: dict[str, Any]
 
     @classmethod
     def named(cls, settings: LocalitySettings) -> AseReference:
-        """Find the class that ``calculator=module:Class`` names.
+        """Make a reference of the class that the setting ``calculator=module:Class`` names.
 
         Raises
         ------
@@ -71,7 +82,7 @@ class AseReference:
         return cls(make, settings.arguments)
 
     def identity(self) -> str:
-        """The class and its arguments; of those that are files, what is in them."""
+        """Text with the class, its arguments, and the hashes of arguments that are files."""
         files = [Path(v) for v in self.arguments.values() if isinstance(v, str)]
         hashes = [hash_file(f) for f in files if f.is_file()]
         return f"{self.make.__module__}.{self.make.__qualname__} {self.arguments} {hashes}"
@@ -148,22 +159,28 @@ class _Walled(Calculator):
 
 @dataclass(frozen=True)
 class SolutionReference:
-    """The force field and the labels of a folder that ``scalewise generate`` wrote.
+    """Reference method of a folder that ``scalewise generate`` wrote: its force field and labels.
 
-    Its water is rigid: a molecule is held as a whole if any of its atoms is. More stands still than
-    a model sees then, so that the force spreads less: the bound holds.
+    The water is rigid, so that a molecule is held as a whole if any of its atoms is inside the
+    sphere. More atoms are then held than a model sees, which lowers the spread of the force: the
+    bound remains valid.
+
+    Attributes
+    ----------
+    solution
+        Settings of the folder.
     """
 
     solution: SolutionSettings
 
     @classmethod
     def read(cls, folder: Path) -> SolutionReference:
-        """Read the settings of the folder.
+        """Read the settings of a folder.
 
         Raises
         ------
         InputError
-            Not such a folder.
+            The folder does not hold a solution that ``scalewise generate`` wrote.
         """
         try:
             return cls(SolutionSettings.model_validate(read_plain(folder / "settings.json", "")))
@@ -175,11 +192,11 @@ class SolutionReference:
             ) from error
 
     def identity(self) -> str:
-        """All settings of the folder."""
+        """Text with all settings of the folder."""
         return self.solution.model_dump_json()
 
     def sphere(self, frame: Structure, atom: int, radius: float) -> Sphere:
-        """See :class:`Reference`: whole molecules, and the two ions that `pair` holds."""
+        """See :class:`Reference`; whole molecules are held, and the two ions of geometry=pair."""
         sphere = Sphere.around(frame, atom, radius)
         held = np.isin(frame.molecule, frame.molecule[sphere.held])
         if self.solution.geometry == "pair":

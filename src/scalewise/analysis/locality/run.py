@@ -1,4 +1,4 @@
-"""Tag atoms, hold what is near them, resample the rest, and bound the error of any model."""
+"""Bound the error of any model of a given range by resampling the atoms outside fixed spheres."""
 
 from __future__ import annotations
 
@@ -72,35 +72,44 @@ def bound_locality(
     on: str | None = None,
     progress: Progress = SILENT,
 ) -> Report:
-    """Resample what a model of a given range does not see, and bound its error from below.
+    r"""Bound the error of any model of a given range from below, with the reference method alone.
+
+    The atoms within a radius of a tagged atom are held fixed, and all others are resampled. With
+    two independent samples F and F' of the force on the tagged atom, every model m of the fixed
+    environment E has
+
+    .. math:: \langle |F - m(E)| \rangle \ge \tfrac12 \langle |F - F'| \rangle, \qquad
+       \langle (F - m(E))^2 \rangle \ge \langle \mathrm{Var}(F | E) \rangle
 
     Parameters
     ----------
     structures
-        Where resampling starts from; labels are not needed.
+        Structures from which the resampling starts; labels are not needed.
     reference
-        What samples: :class:`AseReference` of any ASE calculator, or :class:`SolutionReference`.
+        Reference method that samples: an :class:`AseReference` of any ASE calculator, or a
+        :class:`SolutionReference`.
     settings
-        Which atoms, radii and samples.
+        Tagged atoms, radii and samples.
     out
-        Samples go below ``out/samples``; those that are there are used again.
+        Folder of the analysis. Samples are written below ``out/samples``; finished ones there are
+        used again.
     on
-        Address of a Dask scheduler whose workers resample, such as ``tcp://node1:8786``; they can
-        import the calculator.
+        Address of a Dask scheduler whose workers resample, such as ``tcp://node1:8786``; the
+        workers must be able to import the calculator.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``locality``: for each element and radius, the error that no model of that
-        range is below, with its 95 % interval over atoms.
+        Report of kind ``locality``: for each element and radius, the lower bound of the error of
+        any model of that range, with its 95 % interval over tagged atoms.
 
     Raises
     ------
     InputError
-        An element that no structure has, a radius that reaches round a cell, no curve without long
-        range to compare with.
+        An element that no structure has, or that has fewer atoms than an interval needs; a radius
+        that reaches half of the cell; a curve to compare with in which all scales have long range.
     """
     frames, out, settings = _named(structures), Path(out), settings or LocalitySettings()
     against = None if settings.against is None else read_against(settings.against)

@@ -1,4 +1,4 @@
-"""What a model of short range sees of one atom: it stands still, and nothing else comes in."""
+"""The sphere that a model of short range sees around an atom: held fixed, and kept from others."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FIRM: Final = 16.0
 
 @dataclass(frozen=True, eq=False)
 class Sphere:
-    r"""All that is within ``radius`` (Å) of an atom of a frame, and the wall around it.
+    r"""All atoms within ``radius`` (Å) of an atom of a frame, and the wall around them.
 
-    Held are the atoms within the wall, ``radius`` + 0.3 Å. Given that all of them are known, what
-    is left to chance are atoms *outside* the wall: that they cannot pass it is no approximation.
-    That the wall is soft, 16 kT high at the sphere, is one, which lets an atom a little way into
-    the gap. In the sphere itself nothing moves and nothing enters: what a model of that range sees
-    is the same in every draw.
+    The atoms within the wall, at ``radius`` + 0.3 Å, are held fixed. Free atoms stay outside: given
+    that all atoms within the wall are known, keeping others out is no approximation. The softness
+    of the wall, whose energy at the sphere is 16 kT, is an approximation: it lets free atoms a
+    short way into the gap. Within the sphere no atom moves and none enters, so that a model of this
+    range sees the same in every sample.
     """
 
     frame: Structure

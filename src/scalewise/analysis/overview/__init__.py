@@ -1,1 +1,1 @@
-"""The answer as one page: all documents of a project, joined."""
+"""One page with the answer of a project, made of all its documents."""

@@ -1,4 +1,4 @@
-"""The verdict of a project in a sentence, and what to do next."""
+"""The verdict of a project in one sentence, and the recommended next step."""
 
 from __future__ import annotations
 

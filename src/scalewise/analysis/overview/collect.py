@@ -1,4 +1,4 @@
-"""What runs left in their folders: documents, and how potentials were trained."""
+"""Collect the documents in the folders of runs, and the settings of trained potentials."""
 
 from __future__ import annotations
 

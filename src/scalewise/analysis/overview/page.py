@@ -1,4 +1,4 @@
-"""The page of a project: the verdict, the figure that carries it, what to do next, the evidence."""
+"""The page of a project: its verdict, the figure that it rests on, the next step, the evidence."""
 
 from __future__ import annotations
 

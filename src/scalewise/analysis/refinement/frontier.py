@@ -1,4 +1,4 @@
-"""Pools at many prices of the neighbors, and the one that the knobs choose."""
+"""Pools at many prices of the neighbors, and the choice of one by the limits of the settings."""
 
 from __future__ import annotations
 

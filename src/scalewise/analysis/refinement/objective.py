@@ -1,14 +1,14 @@
-r"""What a pool of scales costs and how well a frozen network does with it.
+r"""The objective of refinement: errors and cost of a frozen network with a pool of scales.
 
 .. math:: J = \frac{L}{L_\mathrm{long}} + p\, \frac{n}{n_\mathrm{long}}
    + \omega \sum_e \max\Bigl(0, \frac{L_e}{L_{e,\mathrm{long}}} - 1 - w\Bigr)
 
-with the sum L of absolute errors of the forces, that of each element e, and the mean number n of
-neighbors, all over those at the longest scale; the price p, and the share w by which one element
-may be worse; :math:`\omega = 4`, so that what one element loses beyond w outweighs what all others
-gain. Without the last term rare elements would not count: ions are a hundredth of a solution. The
-gradient with respect to the cutoff of every group goes through the network: forces
-are differentiated once more.
+Here L is the sum of absolute errors of the forces, :math:`L_e` that of element e and n the mean
+number of neighbors, each divided by its value at the longest scale; p is the price of neighbors and
+w the largest relative increase of the error that one element may have. :math:`\omega = 4` makes an
+increase beyond w outweigh the gains of all other elements. Without the last term rare elements
+would not count: ions are a hundredth of a solution. The gradient of J with respect to the cutoff of
+every group is computed through the network, by differentiating the forces.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The fewest and cheapest scales of a trained ladder that lose hardly any accuracy.
 
-Pools are refined at falling prices of the neighbors, each from the best that is known at its price:
-a pool before, or one cutoff for all. They are a frontier of error against cost. The knobs, "at most
-1 % worse" or "at most 100 µs per atom", choose from it and from single cutoffs; between the last
-pool that they allow and the first that they do not, the price is halved in again, and where they
-allow the first, it is raised.
+Pools of scales are refined at falling prices of the neighbors. Each refinement starts from the pool
+or single cutoff that is the best known one at its price. Together they form a frontier of error
+against cost. The limits of the settings, "at most 1 % worse" or "at most 100 µs per atom", choose
+from this frontier and from single cutoffs. Two more prices are tried between the last pool within
+the limits and its neighbor beyond them, each the geometric mean of the two; if the pool with the
+highest price is within the limits, the price is raised.
 """
 
 from __future__ import annotations
@@ -70,30 +71,35 @@ def refine_cutoffs(
     *,
     progress: Progress = SILENT,
 ) -> Report:
-    """Find the scales of a frozen potential's atoms, and score them on structures of another role.
+    """Find the cheapest cutoffs of the atoms for a frozen potential, and score them.
 
     Parameters
     ----------
     potential
-        Trained over a ladder: the gradient of its forces by the cutoff is needed.
+        A potential that was trained over a ladder, so that its forces can be differentiated with
+        respect to the cutoffs.
     structures
-        With labelled forces, eV/Å.
+        Structures with labelled forces, eV/Å.
     split
-        With the role that scales are found on (``fit``) and the one that they are scored on.
+        Roles of the structures: scales are found on the role ``fit`` of the settings, and scored on
+        another role.
     settings
-        What may be lost, on which structures scales are found, and on which they are scored.
+        Largest increase of the error or largest time, and the roles on which scales are found and
+        scored.
     progress
-        Whom to tell.
+        Receives messages and progress.
 
     Returns
     -------
     Report
-        Of the kind ``refine``; its ``potential`` gives every atom its scale.
+        Report of kind ``refine``. Its attribute ``potential`` has an adaptive cutoff that gives
+        every atom its scale.
 
     Raises
     ------
     InputError
-        A potential of one scale; too few groups of structures; a role that none has.
+        A model that is not a potential of scalewise, or has one scale; fewer than six groups of
+        structures; a structure that has both roles; a role that no structure has.
     """
     settings = settings or RefineSettings()
     if not isinstance(potential, Potential):

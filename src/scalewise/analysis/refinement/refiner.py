@@ -1,15 +1,16 @@
-r"""Refinement of a pool of scales on held-out loss and a price on cost: a pure state machine.
+r"""Refinement of a pool of scales by the objective J on held-out frames: a pure state machine.
 
-A pool starts as one scale for all. In turn
+A pool starts as one scale for all atoms. Three kinds of steps are taken in turn:
 
 * *move*: every scale follows the gradient of J with respect to its cutoff
   (:mod:`scalewise.analysis.refinement.objective`);
-* *insert*: where some groups of a scale want to go up and others down, they part, and move; kept
-  if J on other frames falls by more than its interval;
-* *prune*: neighboring scales become one, and move; kept unless J on other frames rises by more
-  than its interval.
+* *insert*: if J falls for some groups of a scale with a longer cutoff and for others with a shorter
+  one, the scale is split in two, and both are moved; kept if J on other frames falls by more than
+  its interval;
+* *prune*: two neighboring scales are merged into one, which is moved; kept unless J on other frames
+  rises by more than its interval.
 
-What is left are the fewest scales that the data can tell apart at this price.
+The result is the smallest set of scales that the data can distinguish at this price.
 """
 
 from __future__ import annotations

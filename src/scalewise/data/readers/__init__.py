@@ -2,12 +2,12 @@
 
 A reader is a function of a path that returns every frame of the file as ASE's atoms, in Å, with
 labels in eV and Å under ``REF_energy`` (info), ``REF_forces`` (column) and ``REF_stress`` (info);
-labels that the file does not have are left out. :func:`scalewise.testing.check_reader` says whether
-it keeps to that. Other packages add readers with entry points of the group ``scalewise.readers``,
-named like the suffix.
+labels that the file does not have are left out. :func:`scalewise.testing.check_reader` checks that
+a reader does so. Other packages add readers with entry points of the group ``scalewise.readers``,
+whose names are the suffixes.
 
-A folder is read, too: one of shards (:mod:`scalewise.data.shards`), one of DeePMD-kit, or every
-file below it that a reader knows by name.
+Folders are read, too: a folder of shards (:mod:`scalewise.data.shards`), a folder of DeePMD-kit, or
+any other folder, of which every file with the name of a known format is read.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ READERS: Final[dict[str, Reader]] = {}
 
 
 def register_reader(suffixes: str | Iterable[str], reader: Reader) -> None:
-    """Read files whose names end so with a reader, in place of any that did before.
+    """Register a reader for all files with these suffixes; it replaces an earlier one.
 
     Parameters
     ----------
     suffixes
-        One or several, each with its dot, such as ``.xyz.gz``, in any case; a word without a dot
-        in front is what names begin or end with, such as ``OUTCAR``: ``OUTCAR_2``, ``a.OUTCAR``.
+        One or several suffixes, each with its dot, such as ``.xyz.gz``; case does not matter. A
+        word without a leading dot, such as ``OUTCAR``, stands for all names that begin or end with
+        it, such as ``OUTCAR_2`` and ``a.OUTCAR``.
     reader
-        Returns the frames of a file.
+        Function of a path that returns the frames of the file as a list of ASE's atoms.
 
     Raises
     ------
     InputError
-        An empty suffix; a reader that cannot be called.
+        No suffix, or an empty one; a reader that cannot be called.
     """
     words = [suffixes] if isinstance(suffixes, str) else list(suffixes)
     if not words or not all(isinstance(w, str) and w.strip(". ") for w in words):

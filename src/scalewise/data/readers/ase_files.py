@@ -1,7 +1,7 @@
 """ASE's own files: trajectories (``.traj``) and databases (``.db``, SQLite).
 
-The results of calculators become labels. Where a frame has ``free_energy`` beside ``energy``, it is
-the energy: forces and stress are its derivatives. All results stay, too.
+The results of calculators become labels. If a frame has ``free_energy`` and ``energy``, the free
+energy is the label, since forces and stress are its derivatives. All results are kept, too.
 """
 
 from __future__ import annotations

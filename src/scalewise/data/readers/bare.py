@@ -1,4 +1,4 @@
-"""Structures without labels: VASP's ``POSCAR`` and ``CONTCAR``, and CIF, for predictions."""
+"""Structures without labels, for predictions: ``POSCAR`` and ``CONTCAR`` of VASP, and CIF."""
 
 from __future__ import annotations
 

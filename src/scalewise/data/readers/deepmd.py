@@ -1,8 +1,8 @@
 """DeePMD-kit's folders of NumPy arrays: ``type.raw``, ``type_map.raw`` and ``set.*/*.npy``.
 
 Energies are in eV, forces in eV/Å. The virial, in eV, is that of the whole cell: the stress is
-``-virial / volume``. A folder with ``nopbc`` is not periodic. Where ``set.*`` has
-``real_atom_types.npy``, frames differ in their elements, and -1 is no atom.
+``-virial / volume``. A folder with ``nopbc`` is not periodic. If ``set.*`` has
+``real_atom_types.npy``, the elements differ between frames, and the type -1 means no atom.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Extended XYZ files: every frame is read, or the line is named at which reading stopped.
+"""Extended XYZ files: every frame is read, or an error names the line at which reading stopped.
 
-ASE parses each frame. What it does not look at is looked at here, line by line and without holding
-the file in memory: empty lines between frames, after which ASE reads no more; counts of atoms and
-of columns that the file does not bear out.
+ASE parses each frame. This module checks what ASE does not check, line by line and without holding
+the file in memory: empty lines between frames, after which ASE stops reading, and numbers of atoms
+or columns that do not agree with the lines of the file.
 """
 
 from __future__ import annotations

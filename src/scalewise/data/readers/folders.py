@@ -1,4 +1,4 @@
-"""Folders of many files: every file below that a reader knows by name, in the order of names."""
+"""Folders of many files: all files with the name of a known format, in the order of their names."""
 
 from __future__ import annotations
 

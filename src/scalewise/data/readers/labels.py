@@ -1,4 +1,4 @@
-"""What readers give a frame its labels with."""
+"""Functions with which readers attach labels to a frame."""
 
 from __future__ import annotations
 

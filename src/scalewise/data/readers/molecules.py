@@ -1,9 +1,9 @@
 """NumPy archives of one molecule: MD17, rMD17 and sGDML (``.npz``).
 
 ``z`` or ``nuclear_charges`` [atoms], ``R`` or ``coords`` [frames, atoms, 3], ``E`` or ``energies``
-[frames], ``F`` or ``forces`` [frames, atoms, 3]. ``e_unit`` and ``r_unit`` say the units, as sGDML
-writes them. rMD17, which is known by its ``old_indices``, is in kcal/mol and Å; any other archive
-that names no unit is refused, since these are used for eV, kcal/mol and Hartree alike.
+[frames], ``F`` or ``forces`` [frames, atoms, 3]. ``e_unit`` and ``r_unit`` name the units, as sGDML
+writes them. rMD17, which is recognised by its array ``old_indices``, is in kcal/mol and Å. Any
+other archive without units is refused, since such archives hold eV, kcal/mol or Hartree.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files as streams, plain or compressed by gzip, bzip2 or xz, as the end of their name says."""
+"""Open files as streams, plain or compressed by gzip, bzip2 or xz, according to their suffix."""
 
 from __future__ import annotations
 

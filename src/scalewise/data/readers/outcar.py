@@ -1,12 +1,13 @@
 """VASP's OUTCAR: every ionic step that was computed and printed with its positions.
 
-The energy is the free energy, ``free  energy   TOTEN``: forces and stress are its derivatives. The
-one without entropy and the one extrapolated to no smearing are not. ``in kB`` is the pressure of
-the cell on its surroundings, kbar: the stress has the other sign. Steps that VASP's own machine
-learning predicted are left out, and so are those printed without positions (``NWRITE=0``).
+The energy is the free energy, ``free  energy   TOTEN``, since forces and stress are its
+derivatives. They are no derivatives of the energy without entropy, nor of the energy extrapolated
+to zero smearing. ``in kB`` is the pressure of the cell on its surroundings, kbar: the stress has
+the opposite sign. Steps that were predicted by the machine-learned force field of VASP are left
+out, and so are steps printed without positions (``NWRITE=0``).
 
-ASE's reader stops at such files, and at those with forces without dispersion beside the others. Of
-runs of more than ten kinds of atoms, OUTCAR does not tell how many there are of the others.
+ASE's reader fails for such files, and for files with additional forces without dispersion. In runs
+with more than ten kinds of atoms, OUTCAR does not list how many atoms there are of the others.
 """
 
 from __future__ import annotations

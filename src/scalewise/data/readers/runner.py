@@ -2,7 +2,7 @@
 
 Every frame stands between ``begin`` and ``end``, with lines ``comment``, ``lattice`` (none or
 three), ``atom x y z element charge (unused) fx fy fz``, ``energy`` and ``charge``. The charge of
-the frame becomes ``total_charge``; charges of atoms that are not all zero, ``REF_charges``.
+the frame is read as ``total_charge``; charges of atoms, unless all are zero, as ``REF_charges``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """VASP's vasprun.xml: every ionic step, without holding the file in memory.
 
-The energy is the free energy, ``e_fr_energy``: forces and stress are its derivatives. Under an
-external pressure, VASP adds pressure times volume to it there, which is taken off again, as ASE
-does. The stress is in kbar, and positive under compression: it gets the other sign.
+The energy is the free energy, ``e_fr_energy``, since forces and stress are its derivatives. With an
+external pressure, VASP adds pressure times volume to this energy; this term is subtracted, as ASE
+does. The stress in the file is in kbar and positive under compression; its sign is changed.
 """
 
 from __future__ import annotations

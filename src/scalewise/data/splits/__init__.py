@@ -1,4 +1,4 @@
-"""Splits that do not leak: what is alike gets one group, and whole groups get a role."""
+"""Splits without leaks: similar structures form a group, and each group has one role."""
 
 from scalewise.data.readers import hash_file
 from scalewise.data.split_settings import SplitSettings

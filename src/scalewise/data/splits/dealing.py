@@ -1,4 +1,4 @@
-"""Groups that are dealt to roles whole, and a group of most structures cut into blocks."""
+"""Assign whole groups to roles, and cut a group with most of the structures into blocks."""
 
 from __future__ import annotations
 

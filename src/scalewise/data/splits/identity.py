@@ -1,4 +1,4 @@
-"""Which data a split belongs to: a file, or structures in memory, and their hash."""
+"""The data that a split belongs to: a file, or structures in memory, identified by a hash."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class DataFile(Settings):
     Attributes
     ----------
     file
-        Name without folder; "memory" where no file holds the structures.
+        Name of the file without its folder; "memory" if no file holds the structures.
     sha256
-        Of the file or folder, else of the structures, as 64 hex digits.
+        SHA-256 of the file or folder, or of the structures in memory, as 64 hex digits.
     frames
         Number of structures.
     """
@@ -39,7 +39,7 @@ class DataFile(Settings):
 
     @classmethod
     def of(cls, path: Path, frames: int) -> DataFile:
-        """Name a file of which so many frames were read.
+        """Identify a file by its name and hash; ``frames`` is the number of its frames.
 
         Raises
         ------
@@ -50,11 +50,12 @@ class DataFile(Settings):
 
 
 def identify(structures: Sequence[Structure]) -> DataFile:
-    """Name the data that structures are.
+    """Return name, hash and number of frames of the data that the structures are.
 
-    Structures that are all frames of one file, in its order and with its atoms, cells and
-    positions, are named after the file; it is read again for that. Any others are "memory", with a
-    hash over their numbers, positions, cells, periodicity and labels.
+    Structures that are all frames of one file, in the order of the file and with its atoms, cells
+    and positions, have the name and hash of the file, which is read again to check this. All other
+    structures have the name "memory" and a hash of their numbers, positions, cells, periodicity and
+    labels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The one way from structures to a split, for every command."""
+"""How every command makes a split of structures."""
 
 from __future__ import annotations
 
@@ -39,41 +39,43 @@ def make_split(
     data: DataFile | None = None,
     progress: Progress = SILENT,
 ) -> Split:
-    """Group structures that are alike, and deal whole groups to train, valid and test.
+    """Group similar structures, and assign whole groups to the roles train, valid and test.
 
-    Groups are near-duplicates, or the values of ``group_key``. Groups of near-duplicates that leave
-    too little to choose, as the one of a molecule's trajectory does, are cut into blocks of
-    structures that follow each other. Groups are dealt so that every composition comes close to the
-    shares, and that every element is in a structure to train on, as are isolated atoms; with
-    ``role_key`` the roles are kept as they are.
+    Groups are sets of near-duplicates, or the structures with one value of ``group_key``. A group
+    of near-duplicates with more than half of the structures, such as the trajectory of one
+    molecule, is cut into blocks of consecutive structures; if there are too few groups for the
+    roles, all of them are. Groups are assigned such that the structures of every composition come
+    close to the shares, and that every element is in a training structure. Isolated atoms are
+    training structures. With ``role_key`` the given roles are kept.
 
     Parameters
     ----------
     structures
-        Labels are not looked at.
+        The structures to split; their labels are not used.
     seed
-        Of the order in which groups are dealt.
+        Seed of the order in which groups are assigned.
     valid, test
-        Shares of the structures; the rest is to train on. With ``test=0`` there is no such role.
+        Shares of the structures for validation and test; the rest is for training. With ``test=0``
+        there is no role test.
     group_key, role_key
-        Keys of ``Structure.info``; every structure must have them. With a key of roles,
-        near-duplicates are not looked for among frames in shards.
+        Keys of ``Structure.info`` that hold the group and the role; every structure must have them.
+        With ``role_key``, no near-duplicates are searched among structures in shards.
     duplicate_distance
         Root-mean-square displacement below which structures are near-duplicates, Å.
     duplicate_elements
         Elements that are compared; see :func:`find_duplicates`.
     duplicates
-        Near-duplicates that were found with these settings; default: they are looked for.
+        Near-duplicates that were found with these settings; default: they are searched here.
     data
-        What the structures are, where it is known; default: :func:`identify` tells.
+        Name, hash and size of the data; default: those that :func:`identify` finds.
     progress
-        Told where structures could only be cut into blocks, and where they have roles that are not
-        used.
+        Receives a message if structures were cut into blocks, and if structures have roles that are
+        not used.
 
     Raises
     ------
     InputError
-        No structures, a structure without the key, shares out of range.
+        No structures; a structure without ``group_key`` or ``role_key``; shares out of range.
 
     Examples
     --------

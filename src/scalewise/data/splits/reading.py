@@ -1,4 +1,4 @@
-"""Groups and roles that the structures bring along, under a frame key."""
+"""Groups and roles that are stored with the structures under a frame key."""
 
 from __future__ import annotations
 

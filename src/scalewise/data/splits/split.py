@@ -1,4 +1,4 @@
-"""The split: role and group of every structure of one data set, which its hash names."""
+"""The split: role and group of every structure of one data set, which is identified by its hash."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Split(Settings):
     Attributes
     ----------
     data
-        The data; a split is refused for any other content.
+        Name, hash and size of the data; the split is refused for data of other content.
     seed, shares
-        What the roles were drawn with; no shares where existing roles were kept.
+        Seed and shares with which the roles were drawn; no shares if existing roles were kept.
     made
         How the groups and the roles were made, one sentence each.
     role, group
-        One entry per structure, in the order of the data. What must not be parted has one group:
-        near-duplicates, or the bootstrap block of a trajectory.
+        One entry per structure, in the order of the data. Structures of one group must not be
+        separated: they are near-duplicates, or a block of consecutive frames of a trajectory.
 
     Examples
     --------
@@ -63,12 +63,12 @@ class Split(Settings):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles that have structures, the usual ones first."""
+        """The roles that have structures; train, valid and test come first."""
         known = [r for r in ROLES if r in self.role]
         return (*known, *sorted(set(self.role) - set(ROLES)))
 
     def members(self, role: str) -> Int[np.ndarray, " members"]:
-        """Numbers of the structures of one role.
+        """Numbers of the structures of one role [members].
 
         Raises
         ------
@@ -85,12 +85,12 @@ class Split(Settings):
         return np.flatnonzero(np.array(self.role) == role)
 
     def check_count(self, structures: Sequence[Structure]) -> None:
-        """Assert that it has a role for each of these structures.
+        """Check that the split was made for as many structures as these.
 
         Raises
         ------
         InputError
-            It was made for another number of structures.
+            The split was made for another number of structures.
         """
         if len(self.role) != len(structures):
             raise InputError(
@@ -100,14 +100,14 @@ class Split(Settings):
             )
 
     def leaking_groups(self) -> tuple[int, ...]:
-        """Groups whose structures have more than one role."""
+        """Return the numbers of the groups whose structures have more than one role."""
         seen: dict[int, set[str]] = {}
         for group, role in zip(self.group, self.role, strict=True):
             seen.setdefault(group, set()).add(role)
         return tuple(sorted(g for g, roles in seen.items() if len(roles) > 1))
 
     def save(self, path: Path | str) -> None:
-        """Write the split as JSON, whole or not at all.
+        """Write the split as JSON; a failed write leaves no partial file.
 
         Raises
         ------
@@ -120,22 +120,23 @@ class Split(Settings):
     def load(
         cls, path: Path | str, *, structures: Sequence[Structure], data: Path | None = None
     ) -> Split:
-        """Read a split and assert that it was made for these very structures.
+        """Read a split and check that it was made for exactly these structures.
 
         Parameters
         ----------
         path
-            Such as ``split.json`` of ``scalewise doctor``.
+            File with the split, such as ``split.json`` of ``scalewise doctor``.
         structures
-            What is about to be split.
+            The structures that the split is to be used for.
         data
-            The file that they are all frames of; default: :func:`identify` finds it, if there is
-            one.
+            The file that holds these structures and no others; default: :func:`identify` finds the
+            file, if there is one.
 
         Raises
         ------
         InputError
-            Missing or damaged file; another content or number of frames than it was made for.
+            A missing or damaged file; structures of another content or number than those that the
+            split was made for.
         """
         split = _parse(Path(path))
         place = "the data" if data is None else str(data)

@@ -1,4 +1,4 @@
-"""Whether frames stand in the order of a trajectory."""
+"""Whether frames are in the order of a trajectory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splits of the study: whole replicas, blocks or groups go to train, tune or test."""
+"""Splits of the study: whole replicas, blocks or groups get the role train, tune or test."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-r"""Do the labels of a file look like eV, Å, eV/Å and eV/Å³? What does not, and what it looks like.
+r"""Check whether the labels of a file look like eV, Å, eV/Å and eV/Å³, and guess other units.
 
-Sizes alone tell little: relaxed structures have small forces, all-electron energies are huge. What
-tells more are relations that no right file breaks, whatever its level of theory:
+The sizes of labels are not enough to tell their units: relaxed structures have small forces, and
+all-electron energies are huge. These relations hold in every correct file, at any level of theory:
 
 * *stiffness*: along its shortest bond, of length r, an atom is pushed back with a force constant k.
   :math:`\kappa = k r^3 / k_e`, with the Coulomb constant :math:`k_e`, lies between 0.6 and 20 from
@@ -13,7 +13,7 @@ tells more are relations that no right file breaks, whatever its level of theory
 * *compression*: a smaller volume means a larger pressure, by a bulk modulus that is known within
   two orders.
 
-Each is used only where the frames show it beyond doubt; where they do not, nothing is said.
+Each relation is used only if the frames determine it clearly; otherwise nothing is reported.
 """
 
 from __future__ import annotations

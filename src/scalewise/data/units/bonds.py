@@ -1,4 +1,4 @@
-"""What the checks of units share: suspicions, and the shortest bond of every atom."""
+"""Common parts of the checks of units: suspicions, and the shortest bond of every atom."""
 
 from __future__ import annotations
 

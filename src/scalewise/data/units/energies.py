@@ -1,4 +1,4 @@
-"""Energies and stresses in other units: by the work between frames, and by compression."""
+"""Detect energies and stresses in other units, by the work between frames and by compression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lengths that are not in Å, and forces that are not in eV/Å: by the stiffness of bonds."""
+"""Detect lengths that are not in Å and forces that are not in eV/Å, by the stiffness of bonds."""
 
 from __future__ import annotations
 

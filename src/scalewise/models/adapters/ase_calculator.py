@@ -42,21 +42,26 @@ def find_calculator(named: str, arguments: Mapping[str, Any], *, where: str) -> 
 
 
 class AseModel:
-    """A calculator of ASE: its forces (eV/Å) and, where it has them, energies, stress and charges.
+    """A model of an ASE calculator, with forces (eV/Å) and the other results of the calculator.
+
+    The other results are the energy and energies of atoms (eV), stress (eV/Å³) and charges (e), if
+    the calculator implements them.
 
     Parameters
     ----------
     calculator
-        Computes forces; it sees copies of atoms with their ``info``, such as charge and spin.
+        ASE calculator that implements forces. It gets copies of the atoms with their ``info``, such
+        as charge and spin.
     name
-        What reports call it; default: the name of its class.
+        Name of the model in reports; default: the name of the calculator's class.
     cutoff
-        Å, of the model that the calculator computes, where it is known; there is no other choice.
+        Cutoff of the calculator's model, Å, if it is known; the model is then evaluated at this
+        cutoff and at no other.
 
     Raises
     ------
     InputError
-        Something that has no forces; a cutoff that is not a length.
+        A calculator without forces; a cutoff that is not positive and finite.
 
     Examples
     --------
@@ -85,53 +90,54 @@ class AseModel:
     def named(
         cls, named: str, *, name: str | None = None, cutoff: float | None = None, **arguments: Any
     ) -> Self:
-        """Make the calculator that ``module:Class`` names, with arguments by keyword.
+        """Make a model of the calculator class ``module:Class``, with its keyword arguments.
 
         Raises
         ------
         InputError
-            No such class, or arguments that it does not take; it is no calculator of forces.
+            No such class, or arguments that it does not take; a calculator without forces.
         """
         make = find_calculator(named, arguments, where=f"calculator '{named}'")
         return cls(make(**arguments), name=name, cutoff=cutoff)
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name of the model in reports."""
         return self._name
 
     @property
     def elements(self) -> tuple[int, ...] | None:
-        """Not known."""
+        """None: the elements that the calculator knows are not known."""
         return None
 
     @property
     def cutoff_range(self) -> tuple[float, float] | None:
-        """The cutoff that was given, twice; none where none was."""
+        """The given cutoff as both ends of the range, Å; none if no cutoff was given."""
         return None if self.cutoff is None else (self.cutoff, self.cutoff)
 
     @property
     def long_range(self) -> LongRange:
-        """Not known."""
+        """``UNKNOWN``: a calculator does not tell."""
         return LongRange.UNKNOWN
 
     def receptive_field(self, scale: Scale) -> float | None:
-        """Not known: a calculator does not tell its layers."""
+        """None, as the number of message-passing layers of the calculator is not known."""
         return None
 
     def knows_energy(self, structure: Structure) -> bool:
-        """Whether the calculator has energies."""
+        """Whether the calculator implements energies."""
         return "energy" in self._implemented
 
     def evaluate(
         self, structures: Sequence[Structure], scale: Scale = OWN_SCALE
     ) -> list[Prediction]:
-        """Compute structures one after the other.
+        """Compute the structures one after the other.
 
         Raises
         ------
         InputError
-            A scale other than the model's own; a structure that the calculator fails for.
+            A cutoff other than the given one, or long range turned off; a structure for which the
+            calculator fails or gives results that are not finite.
         """
         return [self._predict(structure, scale) for structure in structures]
 

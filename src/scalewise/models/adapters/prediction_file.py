@@ -1,4 +1,4 @@
-"""A file of predictions as a model: it knows the structures that it holds, and no others."""
+"""A file of predictions as a model, which predicts the structures of the file and no others."""
 
 from __future__ import annotations
 
@@ -30,27 +30,31 @@ STATES: Final = ("charge", "total_charge", "spin", "multiplicity")
 
 
 class PredictionFile:
-    """Predictions that were written to a file, looked up by structure.
+    """A model whose predictions are read from a file, where they are looked up by structure.
 
-    A structure is found by its atoms in their order, within 10^-3 Å modulo lattice vectors; of two
-    with equal atoms the first is taken whose charge and spin are the same, where both tell them.
+    A structure matches a frame of the file if it has the same atoms in the same order, periodicity
+    and cell, and no atom is more than 10^-3 Å away, modulo lattice vectors. If the structure and
+    the frame both state charge or spin, these must be equal, too. The first match is taken.
 
     Parameters
     ----------
     path
-        An extxyz file, or one that a reader of :mod:`scalewise.data.readers` reads.
-    forces, energy, stress, charges
-        Where the predictions are: forces (eV/Å) in a column; energy (eV), stress (eV/Å³) and
-        charges (e, a column) where there are any; none: they are not read.
+        An extxyz file, or a file of another format that :mod:`scalewise.data.readers` reads.
+    forces, charges
+        Columns of the forces (eV/Å) and of the charges (e); charges none: they are not read.
+    energy, stress
+        Frame keys of the energy (eV) and of the stress (eV/Å³), which the file may lack; none: they
+        are not read.
     name
-        What reports call it; default: the name of the file without its suffix.
+        Name of the model in reports; default: the name of the file without its suffix.
     check_units
-        Refuse what does not look like eV and Å.
+        Refuse predictions whose units do not look like eV and Å.
 
     Raises
     ------
     InputError
-        A file that is missing or malformed; no such column of forces; units that look wrong.
+        A file that is missing or malformed; a frame without the column of forces; units that look
+        wrong.
     """
 
     def __init__(
@@ -83,30 +87,30 @@ class PredictionFile:
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Name of the model in reports."""
         return self._name
 
     @cached_property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers in the file."""
+        """Atomic numbers of the elements in the file."""
         return tuple(np.unique(np.concatenate([s.numbers for s in self.structures])).tolist())
 
     @property
     def cutoff_range(self) -> tuple[float, float] | None:
-        """Not known."""
+        """None: the cutoffs of the model that made the file are not known."""
         return None
 
     @property
     def long_range(self) -> LongRange:
-        """Not known."""
+        """``UNKNOWN``: the file does not tell."""
         return LongRange.UNKNOWN
 
     def receptive_field(self, scale: Scale) -> float | None:
-        """Not known."""
+        """None: the receptive field of the model that made the file is not known."""
         return None
 
     def knows_energy(self, structure: Structure) -> bool:
-        """Whether the file has an energy of such a composition."""
+        """Whether the file has the energy of a frame with this composition."""
         return np.sort(structure.numbers).tobytes() in self._with_energy
 
     @cached_property
@@ -117,12 +121,13 @@ class PredictionFile:
     def evaluate(
         self, structures: Sequence[Structure], scale: Scale = OWN_SCALE
     ) -> list[Prediction]:
-        """Look structures up.
+        """Look up the predictions of the structures.
 
         Raises
         ------
         InputError
-            A structure that the file lacks; a cutoff, or long range turned off.
+            A structure that the file does not hold; a scale with a cutoff, or with long range
+            turned off.
         """
         if scale.cutoff is not None or not scale.long_range:
             what = "cutoff" if scale.cutoff is not None else "long_range"
@@ -135,12 +140,13 @@ class PredictionFile:
         return [self._prediction(self.find(structure)) for structure in structures]
 
     def find(self, structure: Structure) -> int:
-        """Position in the file of a structure.
+        """Return the number of the frame that matches a structure, from zero.
 
         Raises
         ------
         InputError
-            The file lacks it; positions or a cell that distances cannot be formed of.
+            The file does not hold the structure; positions that are not finite or too far from the
+            origin; a cell without volume.
         """
         check_positions(structure.positions, structure.where)
         check_cell(structure.cell, structure.pbc, structure.where)

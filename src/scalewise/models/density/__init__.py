@@ -1,1 +1,1 @@
-"""The density network: one set of weights, a cutoff for each atom, long range from its charges."""
+"""The density network, with a cutoff for each atom and electrostatics of learned charges."""

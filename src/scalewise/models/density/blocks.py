@@ -1,4 +1,4 @@
-"""Blocks of atoms that a layer works on one after the other, for less memory."""
+"""Blocks of atoms that a layer evaluates one after the other to save memory."""
 
 from __future__ import annotations
 

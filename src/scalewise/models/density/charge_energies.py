@@ -1,4 +1,4 @@
-"""Energies of charges on a graph: with their neighbors, at long range, and neutral as a whole."""
+"""Electrostatic energies of a graph: pair sum, long-range part, and charges made neutral."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The density network: atomic energies and charges of a graph, in few and large products.
+r"""The density network: atomic energies and charges of a graph, in a few large matrix products.
 
 Around each atom i, every layer collects a density of its neighbors,
 

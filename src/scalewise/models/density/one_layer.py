@@ -1,7 +1,7 @@
-"""Networks of one layer without charges, whose energies and forces kernels find in one pass.
+"""Networks of one layer without charges, whose energies and forces kernels compute in one pass.
 
-The inner potentials of two time steps are such networks: what is between positions and forces of a
-few atoms stays in the cache.
+The inner potentials of r-RESPA simulations are such networks. All intermediate results of a few
+atoms stay in the processor's cache.
 """
 
 from __future__ import annotations

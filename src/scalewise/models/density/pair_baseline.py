@@ -3,11 +3,11 @@ r"""A pair potential that the network corrects: repulsion of nuclei, and a fit t
 .. math:: E_i = \frac12 \sum_j f(r_{ij}) \sum_n w_{z_i z_j n} b_n(r_{ij})
    + \frac12 \sum_j f(r_{ij} / d_{ij})\, k\, \frac{Z_i Z_j}{r_{ij}}\, \phi(r_{ij} / a_{ij})
 
-with the envelope f and the Bessel functions of the network's shortest cutoff. A network is bounded:
-where a bond is stretched farther than in the training data, its forces stay behind. The fit takes
-a smooth part of the forces from it, and bends on outside the data; the screened repulsion of
-Ziegler, Biersack and Littmark takes over where nuclei are closer than the sum d of their covalent
-radii.
+with the envelope f and the Bessel functions :math:`b_n` of the network's shortest cutoff. Outputs
+of a network are bounded: if a bond is stretched farther than in the training data, the forces of
+the network are too small. The fitted pair potential describes a smooth part of the forces and
+extrapolates beyond the data. The screened repulsion of Ziegler, Biersack and Littmark acts where
+nuclei are closer than the sum d of their covalent radii.
 
 References
 ----------

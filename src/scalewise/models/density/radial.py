@@ -1,4 +1,4 @@
-"""Radial functions: a smooth basis, and the envelope that ends it at each atom's own cutoff."""
+"""Radial functions: a smooth basis, and the envelope that ends it at the cutoff of each atom."""
 
 from __future__ import annotations
 

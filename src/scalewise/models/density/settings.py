@@ -1,4 +1,4 @@
-"""Settings of the network, and the presets that fix its size."""
+"""Settings of the network, and the presets of its size."""
 
 from __future__ import annotations
 
@@ -35,21 +35,34 @@ def _bessel_functions(length: float) -> int:
 
 
 class AdaptiveCutoffSettings(Settings):
-    """How an adaptive cutoff gives every atom its cutoff."""
+    """How an adaptive cutoff chooses the cutoff of every atom."""
 
     by: Literal["element", "regime", "environment"] = Field(
         "environment",
-        description="one cutoff per element; two, by whether an atom of `near` is close; or a "
-        "function of what is nearest to each atom",
+        description="`element`: one cutoff per element; `regime`: two per element, by whether an "
+        "atom of `near` is close; `environment`: a function of what is nearest to each atom",
     )
     near: tuple[str, ...] = Field(
-        (), description="elements whose neighborhood is a regime of its own, for `by=regime`"
+        (),
+        description="elements that define the regime: an atom close to one of them may have a "
+        "cutoff of its own; needs `by=regime`",
     )
     within: Length | None = Field(
-        None, description="Å, where that neighborhood ends; default: the shortest cutoff"
+        None,
+        description="radius of the neighborhood of the `near` elements, Å; default: the shortest "
+        "cutoff",
     )
-    hidden: int = Field(16, ge=1, le=16384, description="width of the network on the environment")
-    start: Fraction = Field(0.7, description="where on the ladder training starts, from 0 to 1")
+    hidden: int = Field(
+        16,
+        ge=1,
+        le=16384,
+        description="width of the network that maps the environment of an atom to its cutoff",
+    )
+    start: Fraction = Field(
+        0.7,
+        description="cutoff at the start of training, as a position on the ladder from 0 "
+        "(shortest) to 1 (longest)",
+    )
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -62,83 +75,105 @@ class AdaptiveCutoffSettings(Settings):
 
 
 class ForkSettings(Settings):
-    """The one scale of a ladder that a network goes on to be trained for alone."""
+    """The one scale of a ladder for which a network is trained further, alone."""
 
-    cutoff: Length = Field(description="Å, within the ladder")
-    long_range: bool = Field(True, description="with long range, where the ladder has any")
+    cutoff: Length = Field(description="cutoff, Å, between the ends of the ladder")
+    long_range: bool = Field(
+        True, description="include long-range electrostatics, if the ladder has them"
+    )
 
 
 class NetworkSettings(Settings):
-    """The density network: its cutoff, its size and its long range."""
+    """The density network: its cutoffs, its size and its long-range electrostatics."""
 
     LATER: ClassVar[frozenset[str]] = frozenset({"fork"})
 
     preset: Literal["small", "medium", "large"] = Field(
-        "medium", description="fills in channels, hidden and layers where they are not given"
+        "medium",
+        description="size of the network: sets channels, hidden and layers where they are not "
+        "given",
     )
     cutoff: float = Field(
         5.0,
         ge=0.5,
         le=100,
-        description="Å, the longest that any atom may use; default of `train`: 5, and up to 6.5 "
-        "where an atom has fewer than 50 neighbors there (not for molecules)",
+        description="cutoff radius, Å, the longest that any atom may use; default of `train`: 5, "
+        "and up to 6.5 if an atom has fewer than 50 neighbors within 5 Å (not for molecules)",
     )
     ladder: tuple[float | Literal["long"], ...] = Field(
         (),
-        description="scales to train for, from short to long: cutoffs in Å, the last of which is "
-        "`cutoff`, then perhaps `long`, for with and without `charges`; empty: one scale",
+        description="scales to train for, from short to long: cutoffs in Å, of which the last is "
+        "`cutoff`, and optionally `long` at the end, to train with and without long-range "
+        "electrostatics; empty: one scale",
     )
-    channels: int = Field(32, ge=1, le=4096, description="functions on the sphere per atom")
-    hidden: int = Field(64, ge=1, le=16384, description="width of the networks on the invariants")
+    channels: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="feature channels per atom; each one is a function on the sphere",
+    )
+    hidden: int = Field(
+        64, ge=1, le=16384, description="width of the hidden layers that act on the invariants"
+    )
     cutoff_width: Length | None = Field(
         None,
-        description="Å before the cutoff over which a neighbor fades; `null`: over all of the "
-        "cutoff; default: 0.5 with a ladder, whose scales then share what is nearer, else `null`",
+        description="width of the smooth cutoff function, Å: the weight of a neighbor falls to "
+        "zero over this distance before the cutoff; `null`: over the whole cutoff; default: 0.5 "
+        "with a ladder, so that its scales weigh nearer neighbors alike, else `null`",
     )
     first_layer_cutoff: Length | None = Field(
         None,
-        description="Å, as far as the first of several layers sees; `null`: as far as the others; "
+        description="cutoff of the first of several layers, Å; `null`: that of the other layers; "
         "default: 0.5 more than a ladder's shortest cutoff, else `null`",
     )
-    layers: int = Field(2, ge=1, le=3, description="densities; each after the first has messages")
+    layers: int = Field(
+        2,
+        ge=1,
+        le=3,
+        description="number of interaction layers; each one after the first has messages from "
+        "neighbors",
+    )
     l_max: int = Field(3, ge=1, le=6, description="largest degree of the spherical harmonics")
     num_bessel: int = Field(
         16,
         ge=1,
         le=256,
-        description="Bessel functions; default: 16 within 5 Å, others in proportion",
+        description="number of radial Bessel functions; default: 16 for a cutoff of 5 Å, for other "
+        "cutoffs in proportion, from 8 to 64",
     )
     radial_smoothness: float = Field(
         1.0,
         ge=0,
         le=4,
-        description="p of the factors n^-p of the Bessel functions: with a higher one, what is "
-        "learned is smoother in the distance, and needs more steps",
+        description="exponent p of the factors n^-p of the Bessel functions; with a larger p the "
+        "learned functions are smoother in the distance, and training needs more steps",
     )
     pair_baseline: bool = Field(
         True,
-        description="repulsion of nuclei and a pair potential fitted to the forces, which the "
-        "network corrects",
+        description="add a pair potential, the repulsion of nuclei and a term fitted to the "
+        "forces, which the network corrects",
     )
     pair_bessel: int = Field(
         16,
         ge=1,
         le=256,
-        description="Bessel functions of the pair potential; default: 16 if the shortest cutoff is "
-        "5 Å, others in proportion",
+        description="number of Bessel functions of the pair potential; default: 16 for a shortest "
+        "cutoff of 5 Å, for other cutoffs in proportion, from 8 to 64",
     )
     charges: bool = Field(True, description="long-range electrostatics of learned charges")
     smearing: float = Field(
         1.25,
         gt=0.2,
         le=100,
-        description="Å; shorter waves belong to the pair sum; default: cutoff / 4",
+        description="width σ of the Ewald split, Å: charges smeared by σ interact at long range, "
+        "the rest of the Coulomb interaction is summed over pairs within the cutoff; default: "
+        "cutoff / 4",
     )
 
     fork: ForkSettings | None = Field(
         None,
-        description="the one scale of the ladder that the network was trained for in the end; "
-        "`fork` of train sets it",
+        description="the one scale of the ladder that the network was trained for last; `fork` of "
+        "train sets it",
     )
 
     @model_validator(mode="wrap")
@@ -240,12 +275,12 @@ class NetworkSettings(Settings):
             )
 
     def forked(self, fork: ForkSettings) -> NetworkSettings:
-        """The same network, to be trained for one scale of its ladder alone.
+        """Return settings of the same network for training at one scale of its ladder alone.
 
         Raises
         ------
         ValidationError
-            No ladder, or a cutoff that is not on it.
+            Settings without a ladder; a cutoff outside the range of the ladder.
         """
         return NetworkSettings.model_validate(
             {**self.model_dump(exclude_unset=True), "fork": fork.model_dump()}
@@ -253,14 +288,14 @@ class NetworkSettings(Settings):
 
     @property
     def own_scale(self) -> tuple[float, bool]:
-        """Cutoff (Å) of all atoms where none is given, and whether long range acts there."""
+        """Default cutoff of all atoms (Å), and whether it includes long-range electrostatics."""
         if self.fork is None:
             return self.cutoff, self.charges
         return self.fork.cutoff, self.charges and self.fork.long_range
 
     @property
     def cutoffs(self) -> tuple[float, ...]:
-        """The ladder's cutoffs, Å; without a ladder the one cutoff."""
+        """Cutoffs of the ladder, Å; without a ladder the single cutoff."""
         return tuple(v for v in self.ladder if v != "long") or (self.cutoff,)
 
     @property

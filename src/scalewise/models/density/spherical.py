@@ -1,8 +1,9 @@
 r"""Real spherical harmonics of unit vectors, and grids on the sphere that integrate them exactly.
 
 Products of functions on the sphere couple their degrees with Gaunt coefficients. On a quadrature
-grid that is exact for the product's degree, the coupling is a pointwise product between two matrix
-products: rotation-equivariant to rounding, and as fast as matrix products are [1]_.
+grid that is exact for the degree of the product, the coupling is a pointwise product between two
+matrix products. It is rotation-equivariant up to rounding, and takes the time of the matrix
+products [1]_.
 
 References
 ----------

@@ -1,1 +1,1 @@
-"""Networks as programs that other languages run: of tensors alone, compiled ahead of time."""
+"""Networks as programs: functions of tensors, compiled ahead of time, for Python and C++."""

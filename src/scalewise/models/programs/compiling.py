@@ -1,8 +1,8 @@
 """Programs compiled ahead of time: built once for a machine, checked whenever they are loaded.
 
-A program is a package of PyTorch's AOTInductor, which Python and C++ run, with a file beside it
-that says what it was made of. It is as fast as ``torch.compile`` and starts at once. Programs lie
-in the folder of an exported model, or in the user's cache.
+A program is a package of PyTorch's AOTInductor, which Python and C++ can run, with a file beside it
+that describes what it was compiled from. It is as fast as ``torch.compile`` and needs no compiling
+at the start. Programs are kept in the folder of an exported model, or in the user's cache.
 """
 
 from __future__ import annotations

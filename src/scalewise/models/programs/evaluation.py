@@ -1,4 +1,4 @@
-"""Evaluation of single structures by programs, which are compiled when they are first needed."""
+"""Evaluate single structures with programs, which are compiled when they are first needed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What programs compute, and the tensors that they take.
+"""Kinds of programs, and the tensors that they take.
 
-The modules that are named here are those of :mod:`scalewise.models.programs.modules`.
+The modules that are named here are in :mod:`scalewise.models.programs.modules`.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-r"""Networks as functions of tensors alone: what is traced for TorchScript and compiled for engines.
+r"""Networks as functions of tensors alone, for tracing to TorchScript and for compiled programs.
 
-Two functions are enough for every engine. :class:`WholeModule` has all atoms of one structure and
-returns what a calculator needs. :class:`LocalModule` has the atoms of one process of several, with
-the neighbors that others own, and leaves electrostatics to its caller: it returns charges q' before
-they are neutralised, and differentiates
+Two functions are enough for every engine. :class:`WholeModule` evaluates all atoms of one structure
+and returns all results of a calculator. :class:`LocalModule` evaluates the atoms of one of several
+processes, with neighbors that other processes own, and leaves the electrostatics to its caller. It
+returns the charges q' before they are neutralised, and the gradient of
 
 .. math:: L = \sum_i E_i + \sum_i \phi_i q'_i
 
 over the atoms that the process owns. With :math:`\phi_i = \partial E_\mathrm{el} / \partial q'_i`
-its gradient holds what the electrostatics of all processes changes through the charges of its own
-atoms. Those come first, then the neighbors that the layers before the last describe, which have
-lists, too, then those that are only seen.
+this gradient includes the derivative of the electrostatic energy of all processes through the
+charges of the process's own atoms. These atoms come first, then the neighbors for which the layers
+before the last are evaluated, which have neighbor lists, too, then the neighbors without lists.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-r"""Programs for trainings: the weights are inputs, and a batch may have several frames.
+r"""Programs for trainings, which take the weights as inputs, for batches of several frames.
 
 Two functions are enough for :class:`scalewise.models.directional.Directional`. The first returns
 

@@ -1,4 +1,4 @@
-"""What a branch is: energies of atoms, and forces that are their negative gradient."""
+"""The interface of a branch: energies, and forces that are their negative gradient."""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ The energy is a quadratic form of the elements' charges,
 
 .. math:: E = \sum_{a \le b} Q_{ab} V_{ab}, \qquad Q_{ab} = q_a q_b,
 
-so the forces are linear in the products :math:`Q_{ab}`. They are fitted freely by least squares;
-the nearest neutral rank-one matrix gives the ratios of the charges, and a second fit their size.
+so that the forces are linear in the products :math:`Q_{ab}`. First these are fitted by least
+squares without constraints. The nearest neutral matrix of rank one then gives the ratios of the
+charges, and a second fit their size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-r"""Force matching: closed-form regularised least squares, its strength chosen on other blocks.
+r"""Force matching by regularised least squares, whose strength is chosen on other blocks.
 
-Every element counts the same: the rows of a frame weigh one over the number of its atoms of that
-element, or 2 % of ions would be fitted as an afterthought of 98 % water.
+All elements have equal weight: each row is weighted by one over the number of atoms of its element
+in the frame. Otherwise the 2 % of ions would hardly influence the fit beside 98 % of water.
 """
 
 from __future__ import annotations

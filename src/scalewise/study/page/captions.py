@@ -1,4 +1,4 @@
-"""Title, alternative text and caption of every figure: how to read it, not what it shows."""
+"""Title, alternative text and caption of every figure, which explain how to read it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report calls things: methods, regimes, views, units; and where to find them."""
+"""Names of methods, regimes, views and units in the report, and where they are stored."""
 
 from __future__ import annotations
 

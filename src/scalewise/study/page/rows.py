@@ -1,4 +1,4 @@
-"""Every row of the study, in three blocks under one filter."""
+"""All rows of the table of a study, in three blocks with a common filter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the body of results.json must hold to be drawn: see docs/results.md."""
+"""The required contents of results.json; see docs/results.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How a cell is filled, what may breathe, and where its atoms are: one file per geometry.
+"""Geometries of the testbed, one file each: bulk, slab, droplet, crystal and pair of ions.
 
-Other packages add geometries with entry points of the group ``scalewise.geometries``, named like
-the word of the setting ``geometry``; a script calls :func:`register_geometry`.
+Other packages add geometries with entry points of the group ``scalewise.geometries``, whose names
+are values of the setting ``geometry``; a script calls :func:`register_geometry`.
 """
 
 from __future__ import annotations
@@ -29,15 +29,23 @@ GEOMETRIES: Final[dict[str, type[Geometry]]] = {
 
 
 def register_geometry(name: str, geometry: type[Geometry]) -> None:
-    """Let the setting ``geometry`` take another name.
+    """Register a geometry, so that the setting ``geometry`` accepts its name.
 
-    Replicas are simulated in processes of their own, which import the script that was started
-    again: call this where the script is imported, not under ``if __name__ == "__main__":``.
+    Replicas are simulated in separate processes, which import the script that was started: call
+    this function at the top level of the script, not under ``if __name__ == "__main__":``.
+
+    Parameters
+    ----------
+    name
+        Name of the geometry, one word.
+    geometry
+        Subclass of :class:`scalewise.Geometry`.
 
     Raises
     ------
     InputError
-        Not a plain word; the name of one of ours; something that is no geometry.
+        A name that is not one word, or that is the name of a built-in geometry; an object that is
+        not a subclass of ``Geometry``.
     """
     if not (isinstance(name, str) and name.isidentifier()):
         raise InputError("name", shown(name, 80), "Give a plain word, such as wire.")

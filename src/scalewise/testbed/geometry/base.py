@@ -1,7 +1,7 @@
-"""What a geometry decides: how the cell is filled, which edges breathe, and where atoms are.
+"""Base class of geometries: initial filling, edges that the barostat changes, places of molecules.
 
-Cells are filled in nm, as the simulation wants them; places are told in Å, from finished frames.
-A place belongs to a molecule, by its first atom (oxygen, or the ion): no molecule is in two.
+Fillings are in nm, as OpenMM needs them; places are determined in finished frames, in Å. The place
+of a molecule is that of its first atom (oxygen, or the ion), so that a molecule has one place.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ Lengths = Float[np.ndarray, " 3"]
 
 @dataclass(frozen=True, eq=False)
 class Filling:
-    """What a cell starts with, in nm.
+    """Initial contents of a cell, in nm.
 
     Attributes
     ----------
     cell
-        Edges of the orthorhombic cell.
+        Edges of the orthorhombic cell, nm [3].
     ions
-        Sodium first, then as many chloride.
+        Positions of the ions, nm [ions, 3]: all sodium ions, then as many chloride ions.
     water
-        Oxygen and two hydrogens of each.
+        Positions of the oxygen and the two hydrogens of each water molecule, nm [waters, 3, 3].
     lattice
-        Which ions are the crystal's.
+        Whether each ion belongs to the crystal [ions].
     """
 
     cell: Lengths
@@ -54,16 +54,18 @@ class Filling:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A finished frame, molecule by molecule, in Å.
+    """A finished frame by molecules, in Å.
 
     Attributes
     ----------
-    cell, first
-        Edges; first atom of each molecule, inside the cell.
+    cell
+        Edges of the cell, Å [3].
+    first
+        Position of the first atom of each molecule, inside the cell, Å [molecules, 3].
     symbols
-        Element of that atom: Na, Cl, or O.
+        Element of the first atom of each molecule, Na, Cl or O [molecules].
     lattice
-        Which molecules are ions that the crystal was built of.
+        Whether each molecule is an ion of the initial crystal [molecules].
     """
 
     cell: Lengths
@@ -74,14 +76,15 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Places:
-    """Where the molecules of a frame are.
+    """Places of the molecules of a frame.
 
     Attributes
     ----------
     names
-        One word per molecule.
+        Name of the place of each molecule, one word [molecules].
     interior
-        Volume (Å³) in which molecules get the word `interior`; none where it is not one region.
+        Volume of the region whose molecules have the place ``interior``, Å³; none if there is no
+        single such region.
     """
 
     names: Shaped[np.ndarray, " molecules"]
@@ -90,18 +93,20 @@ class Places:
 
 @dataclass(frozen=True)
 class Geometry(ABC):
-    """One way to arrange solution, salt and vapour.
+    """Base class of an arrangement of solution, salt and vapour.
 
     Attributes
     ----------
     settings
-        The solution.
+        Settings of the solution.
     breathing
-        Edges that the barostat changes; none: constant volume from the start.
+        Whether the barostat changes each edge of the cell [3]; if it changes none, the volume is
+        constant from the start.
     centred
-        Axes along which every frame is moved so that what matters is in the middle of the cell.
+        Axes along which every frame is shifted such that the slab, droplet or crystal is in the
+        middle of the cell [3].
     words
-        The places that there are.
+        Names of all places.
     """
 
     settings: SolutionSettings
@@ -111,17 +116,17 @@ class Geometry(ABC):
 
     @property
     def distances(self) -> tuple[float | None, ...]:
-        """Distances (Å) that the ions are held at, a window for each; None: they move."""
+        """Distances at which the pair of ions is held, Å, one window each; None: ions are free."""
         return (None,)
 
     @property
     def water_box(self) -> Lengths:
-        """Edges (nm) of the box that is filled with water first."""
+        """Edges of the box that is first filled with water, nm [3]."""
         return np.full(3, self.settings.box / NM)
 
     @property
     def volume(self) -> float:
-        """Volume (Å³) that the solution fills at the start."""
+        """Volume of the solution at the start, Å³."""
         return self.settings.box**3
 
     @property
@@ -134,27 +139,36 @@ class Geometry(ABC):
 
     @property
     def crystal_pairs(self) -> int:
-        """Number of NaCl pairs in a crystal."""
+        """Number of NaCl pairs in the crystal."""
         return 0
 
     @abstractmethod
     def fill(
         self, water: Float[np.ndarray, "waters 3 3"], rng: np.random.Generator, where: str
     ) -> Filling:
-        """Put ions in the place of some waters of the box, and the box in its cell.
+        """Replace some water molecules by ions, and place the box of solution in its cell.
+
+        Parameters
+        ----------
+        water
+            Positions of the water molecules that fill the box, nm [waters, 3, 3].
+        rng
+            Random generator of the replica.
+        where
+            Name of the replica, for errors.
 
         Raises
         ------
         InputError
-            The ions do not fit; ``where`` names the replica.
+            The ions do not fit into the box.
         """
 
     @abstractmethod
     def places(self, scene: Scene) -> Places:
-        """Tell where every molecule of a frame is."""
+        """Return the place of every molecule of a frame."""
 
     def inside(self, water: Float[np.ndarray, "waters 3 3"]) -> Float[np.ndarray, "waters 3 3"]:
-        """Move whole waters so that all oxygens are between zero and the edges of the box."""
+        """Shift whole water molecules (nm) such that all oxygens are inside the box."""
         box = self.water_box
         return water - (np.floor(water[:, 0] / box) * box)[:, None]
 
@@ -165,9 +179,16 @@ class Geometry(ABC):
         where: str,
         edges: Float[np.ndarray, " 3"],
     ) -> tuple[Points, Float[np.ndarray, "waters 3 3"]]:
-        """Choose waters at random that are far enough from each other; ions take their place.
+        """Replace random water molecules, at least 4 Å apart, by ions.
 
-        ``edges`` are those of the periodic box (nm), infinite where there are no images.
+        ``edges`` are the edges of the periodic box, nm, infinite along axes without periodicity.
+        Returns the positions of the ions (nm) [ions, 3] and the water molecules that are left (nm)
+        [waters, 3, 3].
+
+        Raises
+        ------
+        InputError
+            The ions do not fit into the box; ``where`` names the replica.
         """
         oxygen = water[:, 0]
         chosen: list[int] = []

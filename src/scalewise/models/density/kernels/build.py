@@ -1,4 +1,4 @@
-"""Kernels of one size of network, compiled for programs to be linked with, or for Python."""
+"""Compile kernels for one size of network, to be linked into programs or called from Python."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Kernels of one size of network as a shared library, which Python calls.
+"""Kernels for one size of network as a shared library, which Python calls.
 
-Trainings, and predictions of many atoms, compute with it; compiled programs have kernels of their
-own.
+Trainings and predictions of many atoms use it; compiled programs contain their own kernels.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 r"""The products of the density network as operations that kernels compute.
 
-With kernels (:func:`scalewise.models.compiler.with_kernels`), the network calls these operations in
-place of the same functions in PyTorch, which are the reference. They have first derivatives alone,
-by positions or by weights; :func:`one_layer` gives those itself. ``kernels.cpp`` computes them, in
-compiled programs, which have those by positions, or in a
-:class:`scalewise.models.density.kernels.library.Library`. Shapes have n atoms, s neighbors, c
-channels, h hidden, b Bessel functions, and k = (l_max+1)² components of a function on the sphere.
+With kernels (:func:`scalewise.models.compiler.with_kernels`), the network calls these operations
+instead of the equivalent functions in PyTorch, which are the reference. The operations have first
+derivatives only, with respect to positions or to weights; :func:`one_layer` returns derivatives
+itself. ``kernels.cpp`` implements them, in compiled programs (with derivatives with respect to
+positions) or in a :class:`scalewise.models.density.kernels.library.Library`. Shapes have n atoms, s
+neighbors, c channels, h hidden, b Bessel functions, and k = (l_max+1)² components of a function on
+the sphere.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ steps = int(sys.argv[3]) if len(sys.argv) > 3 else 1000
 atoms = ase.io.read(start, index=0)
 atoms.calc = ScalewiseCalculator(model)
 MaxwellBoltzmannDistribution(atoms, temperature_K=300)
-dynamics = Langevin(atoms, 0.5 * ase.units.fs, temperature_K=300, friction=0.01 / ase.units.fs)
+dynamics = Langevin(
+    atoms, 0.5 * ase.units.fs, temperature_K=300, friction=0.01 / ase.units.fs, fixcm=False
+)
 for _ in range(10):
     dynamics.run(steps // 10)
     energy = atoms.get_potential_energy() / len(atoms)

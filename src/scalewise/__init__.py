@@ -38,6 +38,7 @@ _PUBLIC = {
     "AseModel": "models.adapters.ase_calculator",
     "ScalewiseCalculator": "interfaces.ase",
     "openmm_system": "interfaces.openmm",
+    "in_openmm_form": "interfaces.openmm",
     "mixed_openmm_system": "interfaces.openmm_mixed",
     "attach_to_lammps": "interfaces.lammps.external",
     "import_lammps": "interfaces.lammps.installed",
@@ -146,6 +147,7 @@ if TYPE_CHECKING:
     from scalewise.interfaces.lammps.external import attach_to_lammps as attach_to_lammps
     from scalewise.interfaces.lammps.installed import import_lammps as import_lammps
     from scalewise.interfaces.metatomic import metatomic_model as metatomic_model
+    from scalewise.interfaces.openmm import in_openmm_form as in_openmm_form
     from scalewise.interfaces.openmm import openmm_system as openmm_system
     from scalewise.interfaces.openmm_mixed import mixed_openmm_system as mixed_openmm_system
     from scalewise.interfaces.torchsim import TorchSimModel as TorchSimModel

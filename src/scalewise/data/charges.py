@@ -5,32 +5,45 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
+
 from scalewise.core.errors import InputError, shown
 from scalewise.data.structure import Structure
 
-#: Frame keys of the total charge, e; the first that is there counts.
+#: Frame keys of the total charge, e.
 CHARGE_KEYS: Final = ("total_charge", "charge")
 #: Frame keys of the electronic state.
 STATE_KEYS: Final = (*CHARGE_KEYS, "spin", "multiplicity", "total_spin", "nelect")
 
 
 def total_charge(frame: Structure) -> float:
-    """The frame's key ``total_charge`` or ``charge``, e; zero without.
+    """Return the frame's key ``total_charge`` or ``charge``, e; zero without.
 
     Raises
     ------
     InputError
-        Something else than a finite number.
+        A value that is not a finite number, or more than the charge of all nuclei; two keys with
+        different values.
     """
-    key = next((k for k in CHARGE_KEYS if k in frame.info), CHARGE_KEYS[0])
-    value = frame.info.get(key, 0.0)
+    found = {key: _charge(frame, key) for key in CHARGE_KEYS if key in frame.info}
+    if len(set(found.values())) > 1:
+        said = " and ".join(f"{key}={value:g}" for key, value in found.items())
+        raise InputError(f"{frame.where}, keys 'charge'", said, "Remove the key that is wrong.")
+    return next(iter(found.values()), 0.0)
+
+
+def _charge(frame: Structure, key: str) -> float:
+    value = frame.info[key]
     try:
-        charge = float(value)
+        charge = math.nan if isinstance(value, bool | np.bool_) else float(value)
     except (TypeError, ValueError):
         charge = math.nan
-    if not math.isfinite(charge):
+    nuclei = int(frame.numbers.sum())
+    if not math.isfinite(charge) or charge > nuclei:
         raise InputError(
-            f"{frame.where}, key '{key}'", shown(value, 60), "It must be a number, the charge in e."
+            f"{frame.where}, key '{key}'",
+            shown(value, 60),
+            f"It must be a number, the charge in e, at most that of the nuclei, {nuclei}.",
         )
     return charge
 

@@ -30,6 +30,7 @@ from scalewise.data.label_names import DEFAULTS, PLURAL, LabelName, spells
 from scalewise.data.placeholders import find_placeholders
 from scalewise.data.readers import hash_file, iterate_file, read_file
 from scalewise.data.readers.extxyz import write_images
+from scalewise.data.readers.labels import CONVERGED
 from scalewise.data.shard_writing import write_shards
 from scalewise.data.shards import ShardedStructures, is_shards, reopen_shards
 from scalewise.data.spellings import adopt, rename, voigt
@@ -148,11 +149,13 @@ def _converted(
     names = adopt(source, head, keys, progress) if keys.adopt else {}
     check_forces(source, head, keys)
     check_present(source, head, keys, progress)
-    part, start = head, 0
+    part, start, converged = head, 0, 0
     while part:
         if start:
             rename(part, names)
-        frames = [_convert(image, source, start + k, keys, names) for k, image in enumerate(part)]
+        kept = _converged(part, start, keys)
+        converged += len(kept)
+        frames = [_convert(image, source, k, keys, names) for k, image in kept]
         if keys.check_units:
             _refuse_units(frames, keys, names)
         if not start:
@@ -160,6 +163,7 @@ def _converted(
         yield from frames
         start += len(part)
         part = list(islice(images, PART))
+    _say_unconverged(source, start - converged, start, progress)
 
 
 def convert_images(
@@ -176,13 +180,54 @@ def convert_images(
     """
     names = adopt(source, images, keys, progress) if keys.adopt else {}
     check_forces(source, images, keys)
-    frames = [_convert(image, source, k, keys, names) for k, image in enumerate(images, first)]
+    kept = _converged(images, first, keys)
+    frames = [_convert(image, source, k, keys, names) for k, image in kept]
+    _say_unconverged(source, len(images) - len(kept), len(images), progress)
+    images = [image for _, image in kept]
     check_present(source, images, keys, progress)
     _say_missing(frames, images, keys, progress)
     _say_placeholders(frames, progress)
     if keys.check_units:
         _refuse_units(frames, keys, names)
     return frames
+
+
+def _converged(
+    images: Sequence[ase.Atoms], first: int, keys: LabelKeys
+) -> list[tuple[int, ase.Atoms]]:
+    """The frames, numbered, without those whose labels come from an unconverged calculation."""
+    labels = any(key is not None for key in (keys.forces, keys.energy, keys.stress))
+    return [
+        (k, image)
+        for k, image in enumerate(images, first)
+        if not labels or not _is_false(image.info.get(CONVERGED))
+    ]
+
+
+def _is_false(value: Any) -> bool:
+    return isinstance(value, bool | np.bool_) and not value
+
+
+def _say_unconverged(source: str, number: int, frames: int, progress: Progress) -> None:
+    """Tell of frames that are left out.
+
+    Raises
+    ------
+    InputError
+        None is left.
+    """
+    if not number:
+        return
+    what = "the electronic iteration did not converge"
+    if number == frames:
+        raise InputError(
+            source,
+            f"{what} in any of {count(frames, 'frame')} (key '{CONVERGED}')",
+            "Compute them again, with more electronic steps.",
+        )
+    progress.message(
+        f"{number} of {count(frames, 'frame')} are left out: {what} (key '{CONVERGED}')"
+    )
 
 
 def _say_missing(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import ase
+import numpy as np
 import torch
 
 from scalewise import __version__
@@ -22,6 +23,7 @@ from scalewise.data.reading import read_one
 from scalewise.data.structure import Structure
 from scalewise.export.engines import COMMANDS, Export, write_engine
 from scalewise.export.settings import ExportSettings
+from scalewise.interfaces.openmm import in_openmm_form
 from scalewise.models import checkpoint
 from scalewise.models.graph import check_elements
 from scalewise.models.opening import open_potential
@@ -116,6 +118,10 @@ def _exported(
     potential = potential.to("cpu", dtype, compiled=False)
     check_scale(potential, Scale(settings.cutoff, settings.long_range))
     atoms = _plain(image)
+    if settings.to == "openmm":
+        atoms = in_openmm_form(atoms)
+        if not np.allclose(atoms.cell.array, image.cell.array):
+            progress.message("start.extxyz: rotated, so that its cell is in OpenMM's form")
     command, extra = COMMANDS[settings.to]
     document = {
         "kind": KIND,

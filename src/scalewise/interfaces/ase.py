@@ -13,7 +13,7 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 from jaxtyping import Float
 
-from scalewise.core.errors import InputError, shown
+from scalewise.core.errors import InputError, cut, shown
 from scalewise.data.charges import CHARGE_KEYS
 from scalewise.data.structure import Structure
 from scalewise.interfaces.lists import BufferedLists
@@ -99,10 +99,12 @@ class ScalewiseCalculator(Calculator):
         if dtype not in (None, torch.float32, torch.float64):
             raise InputError("dtype", shown(dtype), "Give torch.float32 or torch.float64.")
         if not isinstance(potential, Potential):
+            if not isinstance(potential, str | os.PathLike):
+                raise InputError("potential", shown(potential), "Give a potential, or its folder.")
             potential = checkpoint.read(checkpoint.locate(Path(potential)))
         self.potential = potential.to(_device(device), dtype, compiled=compiled)
         self.cutoffs = None if cutoffs is None else self.potential.check_cutoffs(cutoffs)
-        self.long_range = long_range
+        self.long_range = Scale(None, long_range).long_range
         self.atom_cutoffs: np.ndarray | None = None
         self._lists = BufferedLists(self.potential, skin)
         self.skin = self._lists.skin
@@ -222,6 +224,6 @@ def _device(device: torch.device | str | None) -> torch.device | None:
         found = torch.device(device)
         torch.zeros(1, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = cut(str(error).splitlines()[0], 80)
         raise InputError("device", f"{shown(device)} ({reason})", "Give cpu, or cuda.") from None
     return found

@@ -8,9 +8,12 @@ import ase
 import numpy as np
 import torch
 from ase import units
+from ase.cell import Cell
+from ase.geometry import minkowski_reduce
 from jaxtyping import Float
 
 from scalewise.core.errors import InputError
+from scalewise.data.structure import check_cell
 from scalewise.interfaces.ase import ScalewiseCalculator
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
@@ -68,7 +71,8 @@ def openmm_system(
     Raises
     ------
     InputError
-        OpenMM is not installed, or too old; a cell that is not in OpenMM's reduced form; ``inner``
+        OpenMM is not installed, or too old; a cell that is not in OpenMM's reduced form, which
+        :func:`scalewise.in_openmm_form` returns; ``inner``
         not shorter than the cutoff; the errors of :class:`ScalewiseCalculator`.
 
     Examples
@@ -85,8 +89,7 @@ def openmm_system(
     for mass in atoms.get_masses():
         system.addParticle(mass)
     if periodic:
-        _check_cell(atoms.cell.array)
-        system.setDefaultPeriodicBoxVectors(*(atoms.cell.array / NANOMETER))
+        system.setDefaultPeriodicBoxVectors(*_box(atoms.cell.array))
 
     def calculator(
         cutoff: float | None, long_range: bool, of: Potential = potential
@@ -149,6 +152,41 @@ class _Force:
         return energy / KILOJOULE, forces / KILOJOULE * NANOMETER
 
 
+def in_openmm_form(atoms: ase.Atoms) -> ase.Atoms:
+    """Return a rotated copy of periodic atoms whose cell is in OpenMM's reduced form.
+
+    The first cell vector is along x, the second in the plane of x and y, the diagonal is positive,
+    and no vector is longer than necessary along the previous ones. The lattice is the same:
+    energies do not change, and forces and momenta are rotated with the positions. A left-handed
+    cell becomes right-handed. Atoms that are not periodic along all vectors stay as they are.
+
+    Parameters
+    ----------
+    atoms
+        The structure, Å.
+
+    Raises
+    ------
+    InputError
+        A cell without volume.
+    """
+    found: ase.Atoms = atoms.copy()
+    if not atoms.pbc.all():
+        return found
+    check_cell(atoms.cell.array, atoms.pbc, "atoms")
+    vectors = minkowski_reduce(atoms.cell.array)[0]
+    vectors[2] *= np.sign(np.linalg.det(vectors))
+    standard, rotation = Cell(vectors).standard_form()
+    cell = standard.array
+    for row, column in ((2, 1), (2, 0), (1, 0)):
+        cell[row] -= np.round(cell[row, column] / cell[column, column]) * cell[column]
+    found.set_cell(cell)
+    found.positions = found.positions @ rotation.T
+    if found.has("momenta"):
+        found.set_momenta(found.get_momenta() @ rotation.T)
+    return found
+
+
 def with_python_forces(openmm: Any) -> Any:
     """The module, if it has ``PythonForce``.
 
@@ -166,16 +204,26 @@ def with_python_forces(openmm: Any) -> Any:
     return openmm
 
 
-def _check_cell(cell: Float[np.ndarray, "3 3"]) -> None:
-    """Refuse a cell whose first vector is not along x, or the second not in the plane of x and y.
+def _box(cell: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+    """Return the vectors of a cell (Å) in nm, as OpenMM takes them.
 
-    OpenMM also wants the last vectors reduced, and says so itself.
+    Raises
+    ------
+    InputError
+        A first vector that is not along x, a second not in the plane of x and y, or one that is
+        longer than necessary along a previous one.
     """
-    length = np.abs(cell).max()
-    if np.abs(cell[np.triu_indices(3, 1)]).max() > 1e-6 * length or not np.diag(cell).min() > 0.0:
+    length, half = np.abs(cell).max(), 0.5 * np.diag(cell)
+    triangular = np.abs(cell[np.triu_indices(3, 1)]).max() <= 1e-6 * length and half.min() > 0.0
+    rows, columns = np.tril_indices(3, -1)
+    if not triangular or (np.abs(cell[rows, columns]) > half[columns] + 1e-6 * length).any():
         raise InputError(
             "cell",
             "vectors that are not in OpenMM's form",
-            "Turn the structure: cell, turn = atoms.cell.minkowski_reduce()[0].standard_form(); "
-            "atoms.set_cell(cell); atoms.positions = atoms.positions @ turn.T.",
+            "Rotate the structure: atoms = scalewise.in_openmm_form(atoms).",
         )
+    box = np.asarray(cell / NANOMETER, dtype=float)
+    # OpenMM compares with half of the previous vectors to the last digit
+    most = 0.5 * np.diag(box)[columns] * (1.0 - 1e-12)
+    box[rows, columns] = np.clip(box[rows, columns], -most, most)
+    return box

@@ -45,10 +45,20 @@ class Scale:
         which may differ between atoms.
     long_range
         Whether long-range interactions are included, if the model can be evaluated without them.
+
+    Raises
+    ------
+    InputError
+        ``long_range`` that is neither true nor false.
     """
 
     cutoff: float | Float[np.ndarray, " atoms"] | None = None
     long_range: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse words such as ``"false"``, which Python takes for true."""
+        if not isinstance(self.long_range, bool | np.bool_):
+            raise InputError("long_range", shown(self.long_range, 60), "Give True or False.")
 
 
 #: The scale that a model chooses itself.

@@ -18,9 +18,11 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.spacegroup import crystal
+from ase.units import GPa
 
 from format_samples import FORMATS, KBAR, outcar, structures, vasprun, write_deepmd, write_outcar
 from scalewise.core.errors import InputError
+from scalewise.core.progress import Messages
 from scalewise.data.readers import files_of, hash_file, read_file, reader_for
 from scalewise.data.reading import read_structures, without_labels, write_structures
 from scalewise.data.splits import DataFile, identify
@@ -96,11 +98,138 @@ def test_external_pressure_is_no_part_of_the_energy(tmp_path: Path) -> None:
 def test_what_is_said_of_a_vasprun_that_was_cut_off_helps(tmp_path: Path) -> None:
     path, text = tmp_path / "vasprun.xml", vasprun(structures(3, alike=True))
     path.write_text(text[: text.rindex("<structure>")])
-    with pytest.raises(InputError, match=r"after 2 steps .*</calculation> with </modeling>"):
+    with pytest.raises(InputError, match=r"after 2 steps .*</calculation> and end"):
         read_file(path)
     whole = text[: text.rindex("<structure>")].rpartition("</calculation>")
     path.write_text(whole[0] + whole[1] + "</modeling>")
     assert len(read_file(path)) == 2
+
+
+def test_what_is_said_of_an_outcar_that_was_cut_off_helps(tmp_path: Path) -> None:
+    path, text = tmp_path / "OUTCAR", outcar(structures(3, alike=True))
+    path.write_text(text[: text.rindex("TOTAL-FORCE") + 200])
+    with pytest.raises(InputError, match=r"hold 2 whole steps: .*head -n \d+") as caught:
+        read_file(path)
+    kept = int(str(caught.value).split("head -n ")[1].split(")")[0])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:kept]))
+    assert len(read_file(path)) == 2
+    path.write_text(text[: text.index("TOTAL-FORCE") + 200])
+    with pytest.raises(InputError, match=r"cut off\? Write it again"):
+        read_file(path)
+
+
+REACHED = "----- aborting loop because EDIFF is reached -----"
+#: What an OUTCAR of three steps has after the line of each electronic iteration; the second step
+#: is not converged in those that end in False.
+LOOPS: dict[str, tuple[str, tuple[str, str, str], bool]] = {
+    "converged": ("", (REACHED, REACHED, REACHED), True),
+    "nothing said": ("", ("", "", ""), True),
+    "said": (
+        "",
+        (REACHED, "----- aborting loop EDIFF was not reached (unconverged) -----", REACHED),
+        False,
+    ),
+    "line missing": ("", (REACHED, "", REACHED), False),
+    "limit": (
+        "   NELM   =      7;   NELMIN=  2; NELMDL= -5\n",
+        ("", "--- Iteration      2(   7)  ---", ""),
+        False,
+    ),
+    "below the limit": (
+        "   NELM   =     60;   NELMIN=  2; NELMDL= -5\n",
+        ("", "--- Iteration      2(   7)  ---", ""),
+        True,
+    ),
+    "reached at the limit": ("   NELM   =      1;\n", (REACHED, REACHED, REACHED), True),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_steps_of_outcar_that_did_not_converge_are_left_out(name: str, tmp_path: Path) -> None:
+    limit, ends, converged = LOOPS[name]
+    first, *steps = outcar(structures(3, alike=True)).split("--- Iteration")
+    body = ""
+    for step, end in zip(steps, ends, strict=True):
+        head, rest = step.split("\n", 1)
+        body += f"--- Iteration{head}\n{end}\n{rest}"
+    path = tmp_path / "OUTCAR"
+    path.write_text(first + limit + body)
+    said: list[str] = []
+    found = read_structures(path, progress=Messages(said.append))
+    assert len(found) == (3 if converged else 2)
+    assert any("1 of 3 frames are left out" in line for line in said) is not converged
+    whole = read_structures(path, forces=None, energy=None, stress=None)
+    assert len(whole) == 3  # nothing is wrong with the positions
+
+
+@pytest.mark.parametrize(
+    ("energies", "limit", "converged"),
+    [
+        ((9.0, 8.0, 7.5), 3, False),
+        ((9.0, 7.5, 7.5), 3, True),
+        ((9.0, 8.0), 3, True),
+        ((9.0,), 1, False),
+    ],
+)
+def test_steps_of_vasprun_that_did_not_converge_are_left_out(
+    energies: tuple[float, ...], limit: int, converged: bool, tmp_path: Path
+) -> None:
+    text = vasprun(structures(3, alike=True))
+    rounds = [
+        f'<scstep><energy><i name="e_fr_energy"> {e} </i></energy></scstep>' for e in energies
+    ]
+    start, end = text.index("<scstep>"), text.index("</scstep>") + len("</scstep>")
+    text = text[:start] + "".join(rounds) + text[end:]
+    settings = f'<parameters>\n<i name="NELM">{limit}</i><i name="EDIFF">0.0001</i>'
+    if limit == 1:
+        text = text[: text.index("<calculation>")] + text[text.rindex("<calculation>") :]
+        text = text.replace(text[text.index("<scstep>") : text.rindex("</scstep>") + 9], rounds[0])
+    path = tmp_path / "vasprun.xml"
+    path.write_text(text.replace("<parameters>", settings))
+    if limit == 1:
+        with pytest.raises(InputError, match="did not converge in any of 1 frame"):
+            read_structures(path)
+    else:
+        assert len(read_structures(path)) == (3 if converged else 2)
+
+
+def test_frames_of_any_format_may_say_that_they_did_not_converge(tmp_path: Path) -> None:
+    images = [frame.to_ase() for frame in structures(3, alike=True)]
+    images[1].info["scf_converged"] = False
+    images[2].info["scf_converged"] = True
+    ase.io.write(tmp_path / "a.extxyz", images)
+    found = read_structures(tmp_path / "a.extxyz")
+    assert [f.where.split("frame ")[1][0] for f in found] == ["0", "2"]
+
+
+def test_pressures_that_touch_are_parted(tmp_path: Path) -> None:
+    text = outcar(structures(1, alike=True))
+    line = next(x for x in text.splitlines() if x.startswith("  in kB"))
+    path = tmp_path / "OUTCAR"
+    path.write_text(text.replace(line, "  in kB " + "".join(6 * [f"{-10000.0:12.5f}"])))
+    (found,) = read_structures(path, stress="REF_stress", check_units=False)
+    np.testing.assert_allclose(found.labels.stress, np.full((3, 3), 1000.0 * GPa))
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 1), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("key", ["F", "R"])
+def test_arrays_with_their_axes_in_another_order_are_refused(
+    key: str, axes: tuple[int, ...], tmp_path: Path
+) -> None:
+    frames = structures(4, alike=True)
+    arrays = {
+        "R": np.array([f.positions for f in frames]),
+        "F": np.array([f.labelled_forces for f in frames]),
+    }
+    arrays[key] = arrays[key].transpose(axes)
+    energies = [[f.labels.energy] for f in frames]
+    path = tmp_path / "a.npz"
+    np.savez(path, z=frames[0].numbers, E=energies, e_unit=b"eV", r_unit="Ang", **arrays)
+    with pytest.raises(InputError, match=r"of shape \(.*where \("):
+        read_file(path)
+    arrays[key] = arrays[key].transpose(np.argsort(axes))
+    np.savez(path, z=frames[0].numbers, E=energies, e_unit=b"eV", r_unit="Ang", **arrays)
+    assert len(read_file(path)) == 4
 
 
 def machine_learned(text: str) -> str:

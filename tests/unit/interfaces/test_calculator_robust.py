@@ -47,12 +47,19 @@ def forces(atoms: ase.Atoms, calculator: ScalewiseCalculator) -> np.ndarray:
         ({"cutoffs": -1.0}, "cutoffs: -1.0"),
         ({"cutoffs": 9.0}, "at most 4 Å"),
         ({"cutoffs": "long"}, "cutoffs: 'long'"),
+        ({"long_range": "false"}, "long_range: 'false'"),
+        ({"long_range": None}, "long_range: None"),
         ({"cutoffs": np.full((2, 2), 3.0)}, "one for all atoms, or one each"),
     ],
 )
 def test_wrong_arguments_are_refused(potential: Potential, arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ScalewiseCalculator(potential, **arguments)
+
+
+def test_what_is_no_potential_is_refused() -> None:
+    with pytest.raises(InputError, match="potential: 5"):
+        ScalewiseCalculator(5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import ase
@@ -107,6 +108,59 @@ def test_a_barostat_changes_the_cell_that_the_potential_sees() -> None:
     assert found == pytest.approx(atoms.get_potential_energy(), abs=1e-5)
 
 
+def left_handed(atoms: ase.Atoms) -> None:
+    atoms.set_cell(atoms.cell.array[[1, 0, 2]])
+
+
+def rotated(atoms: ase.Atoms) -> None:
+    atoms.rotate(30, "z", rotate_cell=True)
+    atoms.rotate(50, "x", rotate_cell=True)
+
+
+def skewed(atoms: ase.Atoms) -> None:
+    cell = atoms.cell.array
+    atoms.set_cell([cell[0], cell[1] + 2 * cell[0], cell[2] - 3 * cell[1] + cell[0]])
+
+
+def mirrored(atoms: ase.Atoms) -> None:
+    atoms.set_cell(-atoms.cell.array)
+
+
+def hexagonal(atoms: ase.Atoms) -> None:
+    """At the limit of the reduced form, which rounding may exceed."""
+    atoms.set_cell([5.9, 5.9, 5.9, 60, 60, 60])
+    atoms.set_cell(atoms.cell.array[[1, 0, 2]])
+
+
+@pytest.mark.parametrize("change", [left_handed, rotated, skewed, mirrored, hexagonal])
+def test_any_cell_is_brought_into_openmms_form(change: Callable[[ase.Atoms], None]) -> None:
+    atoms = salt()
+    atoms.set_momenta(np.random.default_rng(0).standard_normal((len(atoms), 3)))
+    change(atoms)
+    with pytest.raises(sw.InputError, match=r"scalewise\.in_openmm_form\(atoms\)"):
+        openmm_system(potential(), atoms)
+    turned = sw.in_openmm_form(atoms)
+    state = context(openmm_system(potential(), turned), turned).getState(getEnergy=True)
+    atoms.calc = sw.ScalewiseCalculator(potential())
+    turned.calc = sw.ScalewiseCalculator(potential())
+    found = state.getPotentialEnergy()._value * KILOJOULE
+    assert found == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
+    # forces and momenta are rotated alike
+    forces, others = atoms.get_forces(), turned.get_forces()
+    work = (forces * atoms.get_momenta()).sum(axis=1)
+    np.testing.assert_allclose((others * turned.get_momenta()).sum(axis=1), work, atol=1e-4)
+    np.testing.assert_allclose(
+        np.linalg.norm(others, axis=1), np.linalg.norm(forces, axis=1), atol=1e-4
+    )
+
+
+def test_atoms_without_periods_stay_as_they_are() -> None:
+    atoms = salt()
+    rotated(atoms)
+    atoms.pbc = (True, True, False)
+    assert sw.in_openmm_form(atoms) == atoms
+
+
 def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     atoms = salt()
     with pytest.raises(sw.InputError, match="shorter than the cutoff"):
@@ -115,14 +169,6 @@ def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     turned.rotate(30, "z", rotate_cell=True)
     with pytest.raises(sw.InputError, match="OpenMM's form"):
         openmm_system(potential(), turned)
-    # the remedy that the error names
-    cell, turn = turned.cell.minkowski_reduce()[0].standard_form()
-    turned.set_cell(cell)
-    turned.positions = turned.positions @ turn.T
-    state = context(openmm_system(potential(), turned), turned).getState(getEnergy=True)
-    atoms.calc = sw.ScalewiseCalculator(potential())
-    found = state.getPotentialEnergy()._value * KILOJOULE
-    assert found == pytest.approx(atoms.get_potential_energy(), abs=1e-6)
     monkeypatch.setitem(sys.modules, "openmm", None)
     with pytest.raises(sw.InputError, match="not installed"):
         openmm_system(potential(), atoms)

@@ -143,7 +143,8 @@ def _array(file: Path, width: int) -> np.ndarray:
     except (ValueError, TypeError, OSError, EOFError, SyntaxError, MemoryError, OverflowError) as e:
         reason = " ".join(str(e).split())[:100] or type(e).__name__
         raise InputError(str(file), f"not an array of numbers ({reason})", GIVE) from None
-    if numbers.ndim == 0 or numbers.size != len(numbers) * width or not len(numbers):
+    shapes = [(width,), (width // 3, 3)] + [()] * (width == 1)
+    if numbers.ndim == 0 or numbers.shape[1:] not in shapes or not len(numbers):
         raise InputError(
             str(file), f"shape {numbers.shape}, where every frame has {width} numbers", GIVE
         )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import ase
 import numpy as np
 
 from scalewise.core.quantities import ENERGY_KEY, FORCES_KEY, STRESS_KEY
+
+#: Frame key, false for a step whose electronic iteration did not converge.
+CONVERGED: Final = "scf_converged"
 
 
 def set_labels(

@@ -128,7 +128,8 @@ def _units(path: Path, arrays: Mapping[str, np.ndarray]) -> tuple[float, float]:
 
 
 def _unit(path: Path, key: str, value: np.ndarray, known: Mapping[str, float]) -> float:
-    word = str(value.item() if value.size == 1 else value.tolist()).strip()
+    found = value.item() if value.size == 1 else value.tolist()
+    word = (found.decode(errors="replace") if isinstance(found, bytes) else str(found)).strip()
     if word.lower() not in known:
         raise InputError(
             f"{path}, key '{key}'", shown(word, 60), f"Known units: {', '.join(known)}."
@@ -138,7 +139,9 @@ def _unit(path: Path, key: str, value: np.ndarray, known: Mapping[str, float]) -
 
 def _array(path: Path, what: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:
     found = np.asarray(value)
-    right = found.dtype.kind in "fiu" and (shape is None or found.size == int(np.prod(shape)))
+    # axes of length one may be missing or added, as in energies [frames, 1]; no other shape will do
+    longer = [n for n in found.shape if n != 1]
+    right = found.dtype.kind in "fiu" and (shape is None or longer == [n for n in shape if n != 1])
     if not right:
         wanted = "" if shape is None else f", where {shape} belongs"
         raise InputError(str(path), f"{what} of shape {found.shape}{wanted}", GIVE)

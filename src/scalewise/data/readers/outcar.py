@@ -4,7 +4,9 @@ The energy is the free energy, ``free  energy   TOTEN``, since forces and stress
 derivatives. They are no derivatives of the energy without entropy, nor of the energy extrapolated
 to zero smearing. ``in kB`` is the pressure of the cell on its surroundings, kbar: the stress has
 the opposite sign. Steps that were predicted by the machine-learned force field of VASP are left
-out, and so are steps printed without positions (``NWRITE=0``).
+out, and so are steps printed without positions (``NWRITE=0``). Steps whose electronic iteration did
+not converge have the key ``scf_converged`` with the value false: the file says so, or it reached
+NELM, or the line that says that EDIFF is reached is missing for this step and not for others.
 
 ASE's reader fails for such files, and for files with additional forces without dispersion. In runs
 with more than ten kinds of atoms, OUTCAR does not list how many atoms there are of the others.
@@ -24,7 +26,8 @@ from ase.data import atomic_numbers
 from ase.units import GPa
 
 from scalewise.core.errors import InputError
-from scalewise.data.readers.labels import set_labels
+from scalewise.core.wording import count
+from scalewise.data.readers.labels import CONVERGED, set_labels
 from scalewise.data.readers.opening import malformed, opened
 
 GIVE: Final = "Give the OUTCAR of a run of VASP."
@@ -32,7 +35,8 @@ GIVE: Final = "Give the OUTCAR of a run of VASP."
 KBAR: Final = -0.1 * GPa
 #: What may follow is the same without dispersion.
 _ENERGY: Final = re.compile(r"  free  energy   TOTEN  = *(\S+) eV( .*)?\r?\n")
-_CUT: Final = "Was it cut off? Write it again, or remove the last step, which is not whole."
+#: An electronic iteration: the numbers of the ionic and of the electronic step.
+_ITERATION: Final = re.compile(r"-+ +Iteration +\d+\( *(\d+)\)")
 
 
 def read_outcar(path: Path) -> list[ase.Atoms]:
@@ -44,7 +48,11 @@ def read_outcar(path: Path) -> list[ase.Atoms]:
         Not an OUTCAR, or one without a whole step; a step that is not whole.
     """
     with opened(path, GIVE, encoding="latin-1") as stream:
-        images = list(_Run(path, stream).steps())
+        run = _Run(path, stream)
+        images = list(run.steps())
+    for image, reached, refuted in zip(images, run.reached, run.refuted, strict=True):
+        if refuted or (any(run.reached) and not reached):
+            image.info[CONVERGED] = False
     if not images:
         raise InputError(
             str(path),
@@ -56,7 +64,16 @@ def read_outcar(path: Path) -> list[ase.Atoms]:
 
 @dataclass
 class _Run:
-    """What is known at a line of the file."""
+    """What is known at a line of the file.
+
+    Attributes
+    ----------
+    reached, refuted
+        For each step that was read: whether a line says that the electronic iteration reached
+        EDIFF, and whether the file tells that it did not.
+    whole
+        The number of the line after the last step that is whole.
+    """
 
     path: Path
     stream: IO[str]
@@ -68,6 +85,12 @@ class _Run:
     cell: np.ndarray | None = None
     stress: np.ndarray | None = None
     atoms: ase.Atoms | None = None
+    most: int | None = None
+    iteration: int = 0
+    ended: bool | None = None
+    reached: list[bool] = field(default_factory=list)
+    refuted: list[bool] = field(default_factory=list)
+    whole: int = 0
 
     def next(self) -> str:
         """The next line; empty at the end."""
@@ -88,7 +111,13 @@ class _Run:
             elif "direct lattice vectors" in text:
                 self.cell = self._rows(3, 6)[:, :3]
             elif text.startswith("  in kB"):
-                self.stress = KBAR * self._numbers(text, text.split()[2:], 6)[[0, 1, 2, 4, 5, 3]]
+                self.stress = KBAR * self._numbers(text, _words(text)[2:], 6)[[0, 1, 2, 4, 5, 3]]
+            elif text.startswith("   NELM   ="):
+                self.most = int(self._numbers(text, text.split("=")[1].split(";")[:1], 1)[0])
+            elif (found := _ITERATION.match(text)) is not None:
+                self.iteration, self.ended = int(found[1]), None
+            elif "aborting loop" in text:
+                self.ended = "EDIFF is reached" in text
             elif "TOTAL-FORCE (eV/Angst)" in text:
                 self._positions("(ML)" in text)
             elif text.startswith("  free  energy   TOTEN") and self.atoms is not None:
@@ -98,7 +127,24 @@ class _Run:
     def _check_ended(self) -> None:
         if self.atoms is not None:
             at = f"{self.path}, line {self.line}"
-            raise InputError(at, "no energy of the step before", _CUT)
+            raise InputError(at, "no energy of the step before", self._cut)
+
+    @property
+    def _cut(self) -> str:
+        if not self.whole:
+            return "Was it cut off? Write it again."
+        return (
+            f"Was it cut off? The first {self.whole} lines hold "
+            f"{count(len(self.reached), 'whole step')}: keep these alone "
+            f"(head -n {self.whole}), or write the file again."
+        )
+
+    def _end_step(self) -> None:
+        """Note how the electronic iteration of a step ended, and that the step is whole."""
+        at_limit = self.most is not None and self.iteration >= self.most
+        self.reached.append(self.ended is True)
+        self.refuted.append(self.ended is False or (self.ended is None and at_limit))
+        self.whole, self.ended, self.iteration = self.line, None, 0
 
     def _symbol(self, text: str, mark: str) -> str:
         """The element of a potential, such as Ti of PAW_PBE Ti_pv."""
@@ -127,6 +173,7 @@ class _Run:
         self._check_ended()
         stress, self.stress = self.stress, None
         if predicted:
+            self.ended, self.iteration = None, 0
             return
         if self.numbers is None or self.cell is None:
             raise InputError(f"{self.path}, line {self.line}", "forces before kinds and cell", GIVE)
@@ -136,7 +183,7 @@ class _Run:
         text = self.next()
         if not text.startswith(" ---"):
             raise malformed(
-                self.path, self.line, text, f"{len(self.numbers)} atoms end with a ruler", _CUT
+                self.path, self.line, text, f"{len(self.numbers)} atoms end with a ruler", self._cut
             )
         self.atoms = ase.Atoms(self.numbers, values[:, :3], cell=self.cell, pbc=True)
         set_labels(self.atoms, forces=values[:, 3:], stress=stress)
@@ -144,18 +191,19 @@ class _Run:
     def _labelled(self, text: str) -> ase.Atoms:
         found = _ENERGY.fullmatch(text)
         if found is None:
-            raise malformed(self.path, self.line, text, "an energy in eV belongs", _CUT)
+            raise malformed(self.path, self.line, text, "an energy in eV belongs", self._cut)
+        energy = float(self._numbers(text, [found[1]], 1)[0])
         atoms, self.atoms = self.atoms, None
         assert atoms is not None  # asked for by the caller
-        return set_labels(atoms, energy=float(self._numbers(text, [found[1]], 1)[0]))
+        self._end_step()
+        return set_labels(atoms, energy=energy)
 
     def _rows(self, count: int, *columns: int) -> np.ndarray:
         """The first six numbers of lines with one of these numbers of columns."""
         rows: list[np.ndarray] = []
         for _ in range(count):
-            # columns of fixed width: nothing stands between a number and a long negative one
             text = self.next()
-            words = re.sub(r"(?<=\d)-", " -", text).split()
+            words = _words(text)
             rows.append(self._numbers(text, words[:6] if len(words) in columns else [], 6))
         return np.array(rows).reshape(count, 6)
 
@@ -166,5 +214,10 @@ class _Run:
             values = np.full(1, np.nan)
         if not np.isfinite(values).all() or (count is not None and len(values) != count):
             many = "numbers belong" if count is None else f"{count} numbers belong"
-            raise malformed(self.path, self.line, text, many, _CUT)
+            raise malformed(self.path, self.line, text, many, self._cut)
         return values
+
+
+def _words(text: str) -> list[str]:
+    """The words of a line with columns of fixed width, where long negative numbers touch others."""
+    return re.sub(r"(?<=\d)-", " -", text).split()

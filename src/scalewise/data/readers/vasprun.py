@@ -2,7 +2,9 @@
 
 The energy is the free energy, ``e_fr_energy``, since forces and stress are its derivatives. With an
 external pressure, VASP adds pressure times volume to this energy; this term is subtracted, as ASE
-does. The stress in the file is in kbar and positive under compression; its sign is changed.
+does. The stress in the file is in kbar and positive under compression; its sign is changed. Steps
+whose electronic iteration stopped at NELM, and whose energy still changed by EDIFF or more, have
+the key ``scf_converged`` with the value false.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from scalewise.core.errors import InputError, shown
-from scalewise.data.readers.labels import set_labels
+from scalewise.data.readers.labels import CONVERGED, set_labels
 from scalewise.data.readers.opening import opened
 from scalewise.data.readers.outcar import KBAR
 
@@ -42,8 +44,8 @@ def read_vasprun(path: Path) -> list[ase.Atoms]:
                 str(path),
                 f"not whole XML after {len(images)} steps ({error})",
                 "Was the run or a copy of it cut off? Give its OUTCAR (in a folder, it is read "
-                "once this file is gone), or close the file after the last </calculation> with "
-                "</modeling>.",
+                "once this file is gone), or remove what follows the last </calculation> and end "
+                "the file with </modeling>.",
             ) from None
     if not images:
         raise InputError(
@@ -55,6 +57,7 @@ def read_vasprun(path: Path) -> list[ase.Atoms]:
 def _steps(path: Path, stream: IO[bytes]) -> Iterator[ase.Atoms]:
     numbers: np.ndarray | None = None
     pressure, learned, found = 0.0, False, 0
+    most, accuracy = None, None
     parents: list[ET.Element] = []
     for event, element in ET.iterparse(stream, events=("start", "end")):
         if event == "start":
@@ -69,16 +72,36 @@ def _steps(path: Path, stream: IO[bytes]) -> Iterator[ase.Atoms]:
                     pressure = float(_row(path, one, 1, "PSTRESS")[0])
                 if one.get("name", "").upper() == "ML_LMLFF":
                     learned = "T" in (one.text or "")
+                if one.get("name", "").upper() == "NELM":
+                    most = int(_row(path, one, 1, "NELM")[0])
+                if one.get("name", "").upper() == "EDIFF":
+                    accuracy = abs(float(_row(path, one, 1, "EDIFF")[0]))
         elif element.tag == "calculation":
             # steps that were predicted, and not computed, iterate no electrons
             if not (learned and element.find("scstep") is None):
-                yield _step(f"{path}, step {found}", numbers, element, pressure)
+                atoms = _step(f"{path}, step {found}", numbers, element, pressure)
+                if _unconverged(element, most, accuracy):
+                    atoms.info[CONVERGED] = False
+                yield atoms
             found += 1
         else:
             continue
         element.clear()
         if parents:
             parents[-1].remove(element)
+
+
+def _unconverged(element: ET.Element, most: int | None, accuracy: float | None) -> bool:
+    """Whether the electronic iteration of a step stopped at its limit before it converged."""
+    rounds = element.findall("scstep")
+    if most is None or len(rounds) < most:
+        return False
+    energies = [one.findtext("energy/i[@name='e_fr_energy']") for one in rounds[-2:]]
+    try:
+        change = abs(float(energies[1] or "nan") - float(energies[0] or "nan"))
+    except (IndexError, ValueError):  # one round, or a number that is none
+        return True
+    return accuracy is None or not change < accuracy
 
 
 def _kinds(path: Path, element: ET.Element) -> np.ndarray:

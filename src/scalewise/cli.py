@@ -196,17 +196,25 @@ OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         ),
     ),
 }
-MODEL: Final = typer.Argument(
-    metavar="MODEL",
-    help="Folder of a potential or of the run that trained it; a file of predictions; "
-    "module:Class of an ASE calculator.",
-    show_default=False,
-)
-FOLDER: Final = typer.Argument(
-    metavar="FRAMES",
-    help="Folder of scalewise generate, or an extxyz file to start from.",
-    show_default=False,
-)
+#: First arguments, by the kind of model that an experiment takes.
+FIRST: Final = {
+    "any": typer.Argument(
+        metavar="MODEL",
+        help="Folder of a potential or of the run that trained it; a file of predictions; "
+        "module:Class of an ASE calculator.",
+        show_default=False,
+    ),
+    "potential": typer.Argument(
+        metavar="MODEL",
+        help="Folder of a potential or of the run that trained it.",
+        show_default=False,
+    ),
+    "frames": typer.Argument(
+        metavar="FRAMES",
+        help="Folder of scalewise generate, or an extxyz file to start from.",
+        show_default=False,
+    ),
+}
 
 
 def command(experiment: Experiment) -> Callable[..., None]:
@@ -224,7 +232,7 @@ def command(experiment: Experiment) -> Callable[..., None]:
     )
     parameters = [_parameter("words", list[str] | None, words, None)]
     if experiment.model:
-        first = MODEL if most else FOLDER
+        first = FIRST[experiment.model]
         parameters.insert(0, _parameter("model", str, first, inspect.Parameter.empty))
     help_ = "File to write." if Path(experiment.out).suffix else "Folder for everything written."
     out = typer.Option("--out", "-o", help=help_)
@@ -390,6 +398,8 @@ def _draw_again(folder: Path) -> None:
 
 def _sort(words: Sequence[str] | None, command: str) -> tuple[Path | None, list[Path], list[str]]:
     """Tell apart the configuration, files with structures, and key=value words."""
+    from scalewise.data.readers import known_formats
+
     words = words or []
     pairs = [w for w in words if _is_pair(w)]
     paths = [Path(w) for w in words if not _is_pair(w)]
@@ -399,9 +409,10 @@ def _sort(words: Sequence[str] | None, command: str) -> tuple[Path | None, list[
         if path not in configs and path not in files:
             raise InputError(
                 f"argument '{path}'",
-                "neither key=value, nor a .yaml or .yml file, nor a folder or a file whose format "
-                "its name tells, such as .extxyz",
-                f"See the examples of `scalewise {command} --help`.",
+                "neither key=value, nor a .yaml or .yml file, nor a folder or a file of a known "
+                "format",
+                f"Formats are known by the name: {', '.join(known_formats())}. Convert others with "
+                f"ASE to .extxyz. Examples: scalewise {command} --help.",
             )
     if len(configs) > 1:
         raise InputError(f"argument '{configs[1]}'", "a second configuration", "Give one at most.")

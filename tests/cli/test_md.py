@@ -38,6 +38,34 @@ def md(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_errors_name_the_file_and_what_is_there(place: Path) -> None:
+    atoms = ase.io.read(place / "start.extxyz", index=-1)
+    atoms.positions[1] = atoms.positions[0]
+    ase.io.write(place / "overlap.extxyz", atoms)
+    for words, message in (
+        (
+            ["md", "run", "overlap.extxyz"],
+            "overlap.extxyz, frame 0, key 'positions': atoms 0 and 1",
+        ),
+        (["distill", "run", "overlap.extxyz"], "overlap.extxyz, frame 0, key 'positions': atoms 0"),
+        (["md", "ase.calculators.emt:EMT", "start.extxyz"], "model of another program"),
+        (["md", "start.extxyz", "start.extxyz"], "a file, not the folder of a potential"),
+        (["md", "run", "pw.out"], "Formats are known by the name: .cif, .db"),
+    ):
+        found = CliRunner().invoke(
+            app,
+            [
+                *words[:1],
+                *(str(place / w) if (place / w).exists() else w for w in words[1:]),
+                "--out",
+                str(place / "errors"),
+            ],
+        )
+        assert found.exit_code == 2, found.output
+        assert message in " ".join(found.output.split())
+        assert "simulating" not in found.output
+
+
 def test_md_writes_everything_and_goes_on(place: Path) -> None:
     words = ("save_every=1", "log_every=1", "reach=5", "--out", "out")
     found = md(place, "picoseconds=0.02", *words)

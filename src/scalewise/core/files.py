@@ -265,8 +265,7 @@ def _umask() -> int:
 def cannot_write(path: Path, error: OSError) -> InputError:
     """What is said of a file or folder that cannot be written."""
     reason = error.strerror or str(error)
-    return InputError(
-        str(path),
-        f"cannot be written ({reason})",
-        "Free space, or choose an --out folder that can be written to.",
-    )
+    remedy = "Free space, or choose an --out folder that can be written to."
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        remedy = "A file is in the place of the folder: choose another --out."
+    return InputError(str(path), f"cannot be written ({reason})", remedy)

@@ -31,6 +31,7 @@ from scalewise.reporting.report import Report, provenance
 from scalewise.simulation.inner import DISTILLED, weights_of
 from scalewise.simulation.run import simulate
 from scalewise.simulation.settings import LONGEST_STEP, SimulationSettings
+from scalewise.simulation.start import check, moving_atoms
 from scalewise.training.run import train
 
 UNITS: Final = {
@@ -116,6 +117,8 @@ def _distilled(
         how = "always" if compiler_found() else "never"
         settings = settings.model_copy(update={"compile": how})
     compiled = settings.compile == "always"
+    masses = moving_atoms(atoms, settings.hydrogen_mass)
+    check(frame, masses, SimulationSettings(), potential)
     progress.message(f"simulating {settings.picoseconds:g} ps for {settings.frames} frames")
     images = _sampled(potential, atoms, settings, out, progress)
     whole = ScalewiseCalculator(potential, skin=SKIN, compiled=compiled)

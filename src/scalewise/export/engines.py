@@ -226,7 +226,7 @@ def _lammps(export: Export, folder: Path) -> list[Path]:
         raise InputError("key 'compile'", "never, but LAMMPS runs programs", "Leave it out.")
     symbols = [chemical_symbols[z] for z in sorted(set(export.frame.numbers.tolist()))]
     _write_data(export.atoms, symbols, folder / "start.data")
-    export.progress.message("compiling the pair style: half a minute")
+    export.progress.message("compiling the pair style: one to two minutes")
     plugin = build_plugin(folder / "scalewiseplugin.so")
     kinds = {"whole": kind, "local": _part(kind, Part.LOCAL)}
     if kind.long_range:

@@ -18,6 +18,7 @@ from scalewise.models.protocol import InteratomicPotential
 
 #: Entry points that make a model of what stands behind their name and a colon.
 GROUP: Final = "scalewise.models"
+_TRAINED: Final = "Give the folder of a trained potential, written by `scalewise train`."
 #: What a model has.
 MEMBERS: Final = (
     *("name", "elements", "cutoff_range", "long_range"),
@@ -57,7 +58,10 @@ def open_potential(
     if device == "cuda" and not found:
         raise InputError("key 'device'", "no CUDA device found", "Use device=cpu or device=auto.")
     chosen = "cuda" if found and device != "cpu" else "cpu"
-    potential = checkpoint.read(checkpoint.locate(Path(folder)), device=chosen)
+    place = checkpoint.locate(Path(folder))
+    if not (place / checkpoint.MODEL).exists():
+        raise InputError(str(folder), _instead(Path(folder)), _TRAINED)
+    potential = checkpoint.read(place, device=chosen)
     if cutoff is not None and cutoff > potential.cutoff:
         raise InputError(
             "key 'cutoff'",
@@ -65,6 +69,20 @@ def open_potential(
             f"Give at most {potential.cutoff:g}, or train a network with a longer cutoff.",
         )
     return potential
+
+
+def _instead(path: Path) -> str:
+    """What is there in the place of a potential's folder."""
+    kind, colon, _ = str(path).partition(":")
+    if colon and len(kind) > 1 and not path.exists():
+        return "the name of a model of another program, where a potential of scalewise is needed"
+    if not path.exists():
+        return "no such folder"
+    if not path.is_dir():
+        return "a file, not the folder of a potential"
+    runs = [file.stem for file in path.glob("*.json") if file.stem != "settings"]
+    others = f" (it has {', '.join(sorted(runs)[:3])}.json)" if runs else ""
+    return f"no potential: the folder has no {checkpoint.MODEL}{others}"
 
 
 def open_model(

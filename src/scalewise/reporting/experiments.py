@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from scalewise.core.progress import SILENT, Progress
 
@@ -60,7 +60,8 @@ class Experiment:
     out
         Default of ``--out``.
     model
-        Whether its first argument is a model.
+        First argument: ``any`` model, a ``potential`` of scalewise, or ``frames`` to start from;
+        empty: none of these.
     files
         How many files of structures it takes, at least and at most.
     example
@@ -80,7 +81,7 @@ class Experiment:
     settings: str
     run: str
     out: str
-    model: bool = False
+    model: Literal["", "any", "potential", "frames"] = ""
     files: tuple[int, int] = (1, 1)
     example: str = ""
     options: tuple[str, ...] = ()
@@ -234,7 +235,7 @@ EXPERIMENTS: Final = (
         settings=f"{_A}.evaluation.settings:PredictSettings",
         run=f"{_A}.evaluation.predict:run_command",
         out="predictions.xyz",
-        model=True,
+        model="any",
         example="scalewise predict runs/train dft.xyz",
     ),
     Experiment(
@@ -249,7 +250,7 @@ EXPERIMENTS: Final = (
         settings=f"{_A}.evaluation.settings:EvaluateSettings",
         run=f"{_A}.evaluation.evaluate:run_command",
         out="runs/evaluate",
-        model=True,
+        model="any",
         example="scalewise evaluate runs/train dft.xyz",
         document=Document(
             "evaluation",
@@ -271,7 +272,7 @@ EXPERIMENTS: Final = (
         settings=f"{_A}.cutoff_scan.settings:ScanSettings",
         run=f"{_A}.cutoff_scan.scan:run_command",
         out="runs/curve",
-        model=True,
+        model="any",
         example="scalewise curve runs/train dft.xyz",
         document=Document(
             "curve",
@@ -296,7 +297,7 @@ EXPERIMENTS: Final = (
         settings=f"{_A}.forks.settings:ForkComparisonSettings",
         run=f"{_A}.forks.run:run_command",
         out="runs/fork",
-        model=True,
+        model="potential",
         example="scalewise fork runs/train dft.xyz",
         options=("on",),
         continues=True,
@@ -324,7 +325,7 @@ EXPERIMENTS: Final = (
         settings=f"{_A}.refinement.settings:RefineSettings",
         run=f"{_A}.refinement.refine:run_command",
         out="runs/refine",
-        model=True,
+        model="potential",
         example="scalewise refine runs/train dft.xyz",
         document=Document(
             "refine",
@@ -377,7 +378,7 @@ EXPERIMENTS: Final = (
         settings=f"{_A}.locality.settings:LocalitySettings",
         run=f"{_A}.locality.run:run_command",
         out="runs/locality",
-        model=True,
+        model="frames",
         files=(0, 0),
         options=("on",),
         continues=True,
@@ -404,7 +405,7 @@ EXPERIMENTS: Final = (
         settings="scalewise.simulation.settings:SimulationSettings",
         run="scalewise.simulation.run:run_command",
         out="runs/md",
-        model=True,
+        model="potential",
         example="scalewise md runs/train start.xyz",
         continues=True,
         document=Document(
@@ -431,7 +432,7 @@ EXPERIMENTS: Final = (
         settings="scalewise.trust.settings:TrustSettings",
         run="scalewise.trust.card:run_command",
         out="runs/trust",
-        model=True,
+        model="potential",
         example="scalewise trust runs/ladder dft.xyz",
         options=("workers",),
         continues=True,
@@ -456,7 +457,7 @@ EXPERIMENTS: Final = (
         settings="scalewise.distillation.settings:DistillSettings",
         run="scalewise.distillation.distill:run_command",
         out="runs/distill",
-        model=True,
+        model="potential",
         example="scalewise distill runs/train start.xyz",
         continues=True,
         document=Document(
@@ -480,7 +481,7 @@ EXPERIMENTS: Final = (
         settings="scalewise.export.settings:ExportSettings",
         run="scalewise.export.command:run_command",
         out="runs/export",
-        model=True,
+        model="potential",
         example="scalewise export runs/train start.xyz --to lammps",
         options=("to",),
     ),

@@ -30,7 +30,11 @@ COLUMNS: Final = (
     *("step", "time", "temperature", "potential", "kinetic", "conserved", "volume", "pressure"),
 )
 _STATE: Final = "state"
-_ANEW: Final = f"Give another --out, or remove {LOG}, {RESTART} and the trajectory to begin anew."
+#: What can be done where a simulation cannot be continued.
+_ANEW: Final = (
+    f"A simulation from {LAST} of this folder, with another --out, continues from its positions "
+    "and momenta."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,7 @@ class Files:
                 raise InputError(
                     str(self.folder),
                     f"it has a {name}, and no {RESTART} to go on from",
-                    "Give another --out: what is there is kept.",
+                    f"The files are kept. {_ANEW}",
                 )
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -288,6 +292,5 @@ def _changed(path: Path, what: str) -> InputError:
     return InputError(
         str(path),
         f"changed since the simulation wrote it ({what})",
-        f"Put back what was there, give another --out, or remove {LOG}, {RESTART} and the "
-        "trajectory to begin anew.",
+        f"Restore the file. Otherwise: {_ANEW[0].lower()}{_ANEW[1:]}",
     )

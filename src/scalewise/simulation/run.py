@@ -125,6 +125,9 @@ def _simulated(
     check(frame, atoms, settings, potential)
     run = _Simulation(potential, atoms, settings, out, progress, inner)
     ended = run.go()
+    if run.step > settings.steps:  # the folder has a longer simulation than was asked for
+        done = settings.picoseconds_of(run.step)
+        settings = settings.model_copy(update={"picoseconds": done})
     return make_report(
         settings,
         run.files.rows(),

@@ -15,7 +15,7 @@ from scalewise.core.wording import count
 from scalewise.data.charges import CHARGE_KEYS
 from scalewise.data.neighbors import build
 from scalewise.data.structure import Structure
-from scalewise.models.graph import check_elements
+from scalewise.models.graph import OVERLAP, check_apart, check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import LongRange
 from scalewise.simulation.integrators import degrees_of_freedom, temperature
@@ -132,9 +132,10 @@ def check(
     Raises
     ------
     InputError
-        An element that the potential does not know; fewer than two atoms; masses that are not
-        positive, momenta that are not finite; a constant pressure without a periodic cell; no long
-        range of a potential that was trained with it alone.
+        An element that the potential does not know; overlapping atoms, or fewer than two; masses
+        that are not positive, momenta that are not finite; a constant pressure without a periodic
+        cell; a mass of hydrogens, without hydrogen; no long range of a potential that was trained
+        with it alone.
     """
     check_elements(frame, potential.elements)
     if (number := len(frame.numbers)) < 2:
@@ -156,6 +157,10 @@ def check(
             "npt, but the structure is not periodic in three directions",
             "Give ensemble=nvt, or a structure with a periodic cell.",
         )
+    if settings.hydrogen_mass is not None and 1 not in frame.numbers:
+        found = f"{settings.hydrogen_mass:g} u, but the structure has no hydrogen"
+        raise InputError("key 'hydrogen_mass'", found, "Leave it out.")
+    check_apart(frame, build(frame, OVERLAP, images=True))
 
 
 def draw_velocities(

@@ -20,9 +20,14 @@ def ion(**info: Any) -> Structure:
 
 @pytest.mark.parametrize(
     ("info", "charge"),
-    [({}, 0.0), ({"charge": 1}, 1.0), ({"total_charge": "-2"}, -2.0), ({"charge": np.int64(11)}, 11.0),
-     ({"charge": 1, "total_charge": 1.0}, 1.0)],
-)  # fmt: skip
+    [
+        ({}, 0.0),
+        ({"charge": 1}, 1.0),
+        ({"total_charge": "-2"}, -2.0),
+        ({"charge": np.int64(11)}, 11.0),
+        ({"charge": 1, "total_charge": 1.0}, 1.0),
+    ],
+)
 def test_the_charge_is_that_of_the_key(info: dict[str, Any], charge: float) -> None:
     assert total_charge(ion(**info)) == charge
 

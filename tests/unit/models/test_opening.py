@@ -62,10 +62,17 @@ def test_folders_of_potentials_and_of_runs(tmp_path: Path) -> None:
     for opens in (open_model, open_potential):
         with pytest.raises(InputError, match=r"9 Å, but the network was trained with 5 Å"):
             opens(tmp_path / "run", cutoff=9.0)
-        with pytest.raises(InputError, match=r"model\.json"):
+        with pytest.raises(InputError, match="no such folder"):
             opens(tmp_path / "nothing")
-        with pytest.raises(InputError, match=r"model\.json"):
+        with pytest.raises(InputError, match=r"no potential: the folder has no model\.json\."):
             opens(tmp_path)
+    (tmp_path / "simulation.json").write_text("{}")
+    with pytest.raises(InputError, match=r"no model\.json \(it has simulation\.json\)"):
+        open_potential(tmp_path)
+    with pytest.raises(InputError, match="a file, not the folder"):
+        open_potential(tmp_path / "simulation.json")
+    with pytest.raises(InputError, match="model of another program"):
+        open_potential("ase.calculators.emt:EMT")
 
 
 def test_a_folder_that_is_named_like_a_file_or_a_kind_is_a_folder(tmp_path: Path) -> None:

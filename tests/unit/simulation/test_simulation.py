@@ -16,6 +16,7 @@ from ase.calculators.emt import EMT
 from ase.cell import Cell
 
 import scalewise as sw
+from scalewise.core.progress import Messages
 from scalewise.reporting.report import Report
 from scalewise.simulation.distances import Distances
 from scalewise.simulation.integrators import degrees_of_freedom, integrator, temperature
@@ -149,6 +150,15 @@ def read_dcd(path: Path) -> tuple[list[list[float]], list[np.ndarray]]:
     return cells, [np.stack(axes[k : k + 3], axis=1) for k in range(0, len(axes), 3)]
 
 
+def test_a_shorter_simulation_than_there_is_says_how_long_it_is(tmp_path: Path) -> None:
+    model, said = potential(), []
+    sw.simulate(model, salt(), settings(), tmp_path)
+    half = settings(picoseconds=0.5 * settings().picoseconds)
+    report = sw.simulate(model, salt(), half, tmp_path, progress=Messages(said.append))
+    assert any("nothing left to simulate" in line for line in said)
+    assert report.settings["picoseconds"] == report.body["picoseconds"] == settings().picoseconds
+
+
 def test_a_longer_simulation_goes_on_from_the_end(tmp_path: Path) -> None:
     model = potential()
     sw.simulate(model, salt(), settings(picoseconds=0.01), tmp_path / "parts")
@@ -238,7 +248,7 @@ def test_a_damaged_state_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
     log = (tmp_path / "log.csv").read_bytes()
     for damaged in (b"", state[: len(state) // 2], state[:-200] + bytes(200)):
         (tmp_path / "restart.npz").write_bytes(damaged)
-        with pytest.raises(sw.InputError, match="damaged"):
+        with pytest.raises(sw.InputError, match=r"damaged.*from last\.extxyz"):
             sw.simulate(potential(), salt(), settings(), tmp_path)
     (tmp_path / "restart.npz").write_bytes(state)
     (tmp_path / "log.csv").write_bytes(log[:-20])
@@ -255,6 +265,8 @@ def test_what_cannot_be_simulated_is_refused(tmp_path: Path) -> None:
         (ase.Atoms("NaK", [[0, 0, 0], [2.5, 0, 0]]), {}, "K"),
         (dimer, {"velocities": "file"}, "no momenta"),
         (dimer, {"cutoff": 9.0}, "9"),
+        (dimer, {"hydrogen_mass": 3.0}, "no hydrogen"),
+        (ase.Atoms("NaCl", [[0, 0, 0], [0.1, 0, 0]]), {}, "atoms 0 and 1 are 0.1 Å apart"),
     ):
         with pytest.raises(sw.InputError, match=words):
             sw.simulate(model, atoms, settings(**more), tmp_path / "new")

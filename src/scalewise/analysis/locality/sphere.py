@@ -101,5 +101,7 @@ def check_radius(frame: Structure, radius: float) -> None:
             "key 'radii'",
             f"{radius:g} Å, but half of the cell of {frame.where} is {0.5 * least:.3g} Å, "
             f"and all within {GAP} Å more is held",
-            "Give shorter radii, or frames of a larger cell.",
+            f"Give radii below {0.5 * least - GAP:.3g} Å, or frames of a larger cell."
+            if least > 2.0 * GAP
+            else "Give frames of a larger cell.",
         )

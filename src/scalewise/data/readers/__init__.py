@@ -69,6 +69,12 @@ def register_reader(suffixes: str | Iterable[str], reader: Reader) -> None:
         READERS[word.lower()] = reader
 
 
+def known_formats() -> list[str]:
+    """Suffixes and words by which files are recognised, without those of compressed files."""
+    names = {*READERS, *(k.lower() for k in declared(GROUP))}
+    return sorted(n if n.startswith(".") else n.upper() for n in names if not n.endswith(SUFFIXES))
+
+
 def found_reader(path: Path) -> Reader | None:
     """The reader of the longest suffix that a name ends with, else of the longest word; or none.
 

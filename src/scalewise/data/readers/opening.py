@@ -66,8 +66,14 @@ def opened(path: Path, give: str, *, encoding: str | None = "utf-8-sig") -> Iter
         raise InputError(
             str(path), "not text in UTF-8", "Uncompress it, or write it again as plain text."
         ) from None
+    except gzip.BadGzipFile:
+        remedy = f"Remove {path.suffix} from its name, or compress it."
+        raise InputError(str(path), "not compressed by gzip", remedy) from None
     except OSError as error:
-        raise InputError(str(path), error.strerror or str(error), give) from None
+        # bz2 has no error of its own
+        wrong = error.errno is None and path.suffix.lower() in _COMPRESSED
+        remedy = f"Remove {path.suffix} from its name, or compress it." if wrong else give
+        raise InputError(str(path), error.strerror or str(error), remedy) from None
 
 
 def malformed(path: Path, line: int, text: str, wanted: str, remedy: str) -> InputError:

@@ -81,6 +81,8 @@ def read(folder: Path, blocks: int, settle: float) -> Averages:
             distances.add(structures[k])
         for pair in distances.found()["pairs"]:
             name = pair["pair"]
+            if pair["g"] is None:  # one atom has no others of its element
+                continue
             g.setdefault(name, []).append(np.array(pair["g"]))
             if name in SHELLS:
                 end, (first, second) = SHELLS[name], name.split("-")

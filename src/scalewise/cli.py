@@ -392,7 +392,7 @@ def _draw_again(folder: Path) -> None:
         found = Report.load(folder)
         attach = DOCUMENTS[found.kind].attached
         found = load(attach)(found) if attach else found
-        found.save(folder)
+        found.save(folder if folder.is_dir() else folder.parent)
     found.print_table(Console())
 
 

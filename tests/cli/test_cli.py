@@ -119,6 +119,19 @@ def test_mistakes_end_with_code_two_and_one_paragraph(
     assert message in found.stderr
 
 
+def test_predictions_are_not_audited_against_themselves(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The remedy for forgotten labels must not make a prediction its own label."""
+    words = ("study", "short.xyz", "long.xyz", "--out", tmp_path / "out")
+    found = call_here(*words, cwd=files, at=monkeypatch)
+    assert found.exit_code == 2
+    assert "predictions.labels=dft.xyz" in found.stderr
+    found = call_here(*words, "predictions.labels_key=forces", cwd=files, at=monkeypatch)
+    assert found.exit_code == 2
+    assert "its error would be zero" in " ".join(found.stderr.split())
+
+
 def test_audit_of_two_prediction_files(audited: Path) -> None:
     assert "needed" in (audited / "stdout").read_text()
     document = json.loads((audited / "out/results.json").read_text())

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 #: Seconds in which a scheduler answers, its first worker comes, and a new scheduler replaces one
 #: that is gone.
-ANSWERS: Final = 10.0
+ANSWERS: Final = 20.0
 COMES: Final = 60.0
 RETURNS: Final = 120.0
 #: Workers in a row that may die of jobs before any job is done.
@@ -129,7 +129,7 @@ def _connected(address: str, seconds: float) -> Iterator[Any]:
         client = connect(address, timeout=seconds, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
-            "on", f"{address}, where no scheduler answers within {seconds:.0f} s", _START
+            "option --on", f"no Dask scheduler answers at {address} within {seconds:.0f} s", _START
         ) from error
     with closing(_Quiet(client)):
         yield client

@@ -234,7 +234,9 @@ def explain(schema: type[Settings], where: str, error: ValidationError) -> Input
         )
     message = first["msg"]
     if first["type"] == "tuple_type":
-        message = f"Write a list: {path[-1]}=[...]"
+        words = str(first["input"]).strip("()[] ")
+        inside = words if "," in words and len(words) < 40 else "..."
+        message = f"Write a list: {'.'.join(path)}=[{inside}]"
     return InputError(place, f"got {shown(first['input'])}", f"{message}.")
 
 

@@ -298,9 +298,17 @@ class Report:
         if path.is_dir():
             known = [path / f"{kind.file}.json" for kind in DOCUMENTS.values()]
             found = [p for p in known if p.is_file()]
-            if len(found) != 1:
+            if not found:
                 raise InputError(
-                    str(path), f"{len(found)} documents of scalewise in it", "Name the document."
+                    str(path),
+                    "no document of results in it",
+                    "Give the --out of a command that wrote results; for the page of a training, "
+                    "give --out page.html, too.",
+                )
+            if len(found) > 1:
+                names = ", ".join(str(p) for p in found)
+                raise InputError(
+                    str(path), f"{len(found)} documents", f"Name one of them: {names}."
                 )
             path = found[0]
         return cls.from_json(read_plain(path, _AGAIN), where=str(path))
@@ -395,3 +403,20 @@ def _check_schema(kind: str, document: Mapping[str, Any], where: str) -> None:
     if error is not None:
         key = error.json_path.removeprefix("$.")
         raise InputError(f"{where}, key '{cut(key, 80)}'", cut(error.message, 200), _AGAIN)
+    _check_scales(document["body"], where)
+
+
+def _check_scales(body: Mapping[str, Any], where: str) -> None:
+    """Refuse a document whose subsets have other scales than it lists, or refer to none of them."""
+    if not isinstance(scales := body.get("scales"), list):
+        return
+    subsets = [s for s in body.get("subsets", ()) if isinstance(s, dict)]
+    for part in (body, *subsets):
+        reference = part.get("reference")
+        if isinstance(reference, int) and not 0 <= reference < len(scales):
+            found = f"{reference}, but there are {len(scales)} scales"
+            raise InputError(f"{where}, key 'reference'", found, _AGAIN)
+    for subset in subsets:
+        if isinstance(own := subset.get("scales"), list) and len(own) != len(scales):
+            found = f"{len(own)} scales in a subset, where {len(scales)} belong"
+            raise InputError(f"{where}, key 'subsets'", found, _AGAIN)

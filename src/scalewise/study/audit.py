@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float
@@ -18,6 +19,12 @@ from scalewise.study.samples import Replicates, Samples, StudyScene, assemble, d
 from scalewise.study.settings import RESERVED_NAMES, PredictionsSettings, StudySettings
 from scalewise.study.views import View
 
+#: What to do without labels.
+_LABELS: Final = (
+    "Give the file of the reference forces: predictions.labels=dft.xyz, and the name of its column "
+    "with predictions.labels_key."
+)
+
 
 def predictions_view(settings: StudySettings) -> View:
     """Read labels and predictions, check that they belong together, and build the samples."""
@@ -25,7 +32,23 @@ def predictions_view(settings: StudySettings) -> View:
     assert audit is not None  # the caller asks only where there is something to audit
     keys = audit.forces_keys * (len(audit.files) if len(audit.forces_keys) == 1 else 1)
     source = audit.labels or audit.files[0]
-    labels = read_structures(source, _keys(audit.labels_key, "labels_key", settings))
+    for path, key in zip(audit.files, keys, strict=True):
+        if (path, key) == (source, audit.labels_key):
+            raise InputError(
+                "key 'predictions.labels_key'",
+                f"'{key}' of {source}, which is also a prediction: its error would be zero",
+                _LABELS,
+            )
+    try:
+        labels = read_structures(source, _keys(audit.labels_key, "labels_key", settings))
+    except InputError as error:
+        if audit.labels is not None or not error.found.startswith("no such column"):
+            raise
+        raise InputError(
+            f"{source}, key '{audit.labels_key}'",
+            "no such column, and predictions.labels names no other file with reference forces",
+            _LABELS,
+        ) from None
     members = _read_all(audit.files, keys, labels, settings)
     names = audit.names or branch_names(audit.files, keys)
     scene = _scene(labels, audit, settings)

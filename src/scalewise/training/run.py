@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 from lightning_fabric import Fabric
 from pydantic import ValidationError
 
@@ -35,7 +36,6 @@ from scalewise.data.splits import (
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 from scalewise.models.density.settings import PRESETS, NetworkSettings
-from scalewise.models.graph import check_elements
 from scalewise.models.potential import Potential
 from scalewise.models.protocol import Ladder
 from scalewise.reporting.experiments import Request
@@ -247,8 +247,15 @@ def _prepared(
         else TrainingBaseline.of(first)
     )
     if first is not None and not set(elements_of(frames)) <= {*first.network.elements}:
+        known_elements = set(first.network.elements)
         for frame in frames:
-            check_elements(frame, first.network.elements)
+            if unknown := sorted(set(frame.numbers.tolist()) - known_elements):
+                names = ", ".join(chemical_symbols[z] for z in unknown)
+                raise InputError(
+                    f"{frame.where}, species",
+                    f"the element(s) {names}, which the potential of start does not know",
+                    "Leave start out, or give a potential of these elements.",
+                )
     train_samples, valid_samples = (
         prepare(
             *(members[role], start.composition, settings.network, torch.float32),

@@ -275,7 +275,7 @@ class TrainSettings(Settings):
             )
         if self.freeze and (self.start is None or self.adaptive_cutoff is None):
             raise ValueError(
-                "freeze=true trains an adaptive cutoff alone: give start and adaptive_cutoff.by, "
-                "too"
+                "freeze=true trains an adaptive cutoff alone: give start=LADDER and "
+                "adaptive_cutoff.by, too"
             )
         return self

@@ -348,6 +348,13 @@ def _no_bounds(reason: str) -> dict[str, Any]:
 
 def _warnings(body: Mapping[str, Any], settings: TrustSettings) -> list[str]:
     found = []
+    frames = len({s["frame"] for s in body["simulations"]})
+    if frames < settings.starts:
+        found.append(
+            f"{settings.starts} simulations at each temperature start from "
+            f"{count(frames, 'frame')}: they are not independent, and the share that survives is "
+            "less certain than its interval"
+        )
     for near in body["distances"]:
         if near["data"] is not None and near["simulated"] < near["data"] - NEARER:
             found.append(

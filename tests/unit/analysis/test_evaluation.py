@@ -257,7 +257,7 @@ def test_the_split_beside_the_model(noisy: Path, tmp_path: Path) -> None:
     assert len(both.members["all"]) == len(both.scored) == 20
     assert both.warnings == (
         "5 frames of 5 of 'valid' in a group with frames to train on",
-        "5 frames of 20 of 'all' trained on",
+        "5 frames of 20 of 'all' were trained on",
         "5 frames of 20 of 'all' in a group with frames to train on",
     )
     with pytest.raises(InputError, match="Did you mean 'test'"):
@@ -285,7 +285,7 @@ def test_leaks_are_those_of_the_training_whatever_roles_are_asked_for(
     split_of(noisy, 20).save(tmp_path / "split.json")
     settings = EvaluateSettings(split_key="mine", role=("test",), group_key="pair")
     assert chosen(noisy, frames, settings, tmp_path / "model").warnings == (
-        "3 frames of 10 of 'test' trained on",
+        "3 frames of 10 of 'test' were trained on",
         "3 frames of 10 of 'test' in a group with frames to train on",
     )
     # without the training's split, the roles that are asked for have to do
@@ -300,6 +300,11 @@ def test_a_split_of_other_data(noisy: Path, tmp_path: Path) -> None:
     assert list(choice.members) == ["all"]
     assert "split.json beside the model was not used" in choice.how
     assert "frames of the training may be among these" in choice.warnings[0]
+    whole = other.read_text()
+    other.write_text(whole[: len(whole) // 2])  # which frames were trained on, nobody knows
+    with pytest.raises(InputError, match=r"not a split.*Restore it, or name the roles"):
+        chosen(noisy, frames, EvaluateSettings(), tmp_path / "model")
+    other.write_text(whole)
     with pytest.raises(InputError, match="SHA-256"):
         chosen(noisy, frames, EvaluateSettings(split=other), tmp_path / "model")
 

@@ -122,9 +122,10 @@ def proof(cutoff: str, long: str) -> Report:
 
 
 def test_nothing_was_asked_yet(tmp_path: Path) -> None:
-    ladder = Run("ladder", (), {"settings": {"network": {"ladder": [3.0, 4.0]}}})
+    info = {"settings": {"network": {"ladder": [3.0, 4.0]}}}
+    ladder = Run("ladder", (), info, Path("runs/my ladder"))
     assert verdict([ladder]) == ["Nothing was asked yet about the range that the system needs."]
-    assert "Ask its ladder: scalewise curve ladder DATA." in next_steps([ladder])
+    assert "Ask its ladder: scalewise curve 'runs/my ladder' DATA." in next_steps([ladder])
     assert carrying([ladder]) is None
     with styled():
         assert "How far the training had come is not known" in markup([ladder])
@@ -142,6 +143,14 @@ def test_a_page_of_several_runs(tmp_path: Path) -> None:
     found = (tmp_path / "page.html").read_text()
     assert found.count("<figure") == 3  # of forks twice, and of the training
     assert "Side by side" in found
+    assert "This answer is from b/fork, on " in found
+    assert "It is the last of 2 runs of this kind on this page." in found
+    twice = collect([paths[0], paths[1], tmp_path / "b" / "fork"])
+    assert [run.name for run in twice] == ["a/fork", "b/fork"]
+    (tmp_path / "mine.html").write_text("of the user")
+    with pytest.raises(InputError, match="a file that scalewise did not write"):
+        write_overview(paths, tmp_path / "mine.html")
+    write_overview(paths, tmp_path / "page.html")  # its own it replaces
     assert "12.5 meV/Å" in found
     assert "http:" not in found.replace("http://www.w3.org", "")
     done = CliRunner().invoke(app, ["report", *map(str, paths), "--out", str(tmp_path / "o.html")])

@@ -95,9 +95,9 @@ def test_workers_find_what_this_process_does(address: str) -> None:
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "ANSWERS", 0.5)
     nobody = f"tcp://127.0.0.1:{free_port()}"
-    with pytest.raises(InputError, match="no scheduler answers"):
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
         list(run_jobs(squared, 3, [1], 1, nobody))
-    with pytest.raises(InputError, match="no scheduler answers"):
+    with pytest.raises(InputError, match="no Dask scheduler answers"):
         list(run_jobs(squared, 3, [1], 1, "nonsense://here"))
 
 

@@ -78,6 +78,17 @@ def test_the_envelope_says_what_it_is(scan: Report) -> None:
     assert found["settings"]["points"] == 2
 
 
+@pytest.mark.parametrize("change", ["reference", "scales"])
+def test_a_document_that_refers_to_scales_it_does_not_have(scan: Report, change: str) -> None:
+    document = json.loads(json.dumps(scan.to_json()))
+    if change == "reference":
+        document["body"]["reference"] = 99
+    else:
+        document["body"]["subsets"][0]["scales"].pop()
+    with pytest.raises(InputError, match="scales"):
+        Report.from_json(document)
+
+
 # -- shown -----------------------------------------------------------------------------------------
 
 
@@ -220,11 +231,11 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_a_folder_must_hold_one_document(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="0 documents of scalewise in it"):
+    with pytest.raises(InputError, match="no document of results in it"):
         Report.load(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         Report.load(tmp_path / "nowhere")
     for kind in ("curve", "study"):
         (tmp_path / f"{DOCUMENTS[kind].file}.json").write_text("{}")
-    with pytest.raises(InputError, match="2 documents of scalewise in it"):
+    with pytest.raises(InputError, match=r"2 documents\. Name one of them: .*curve\.json"):
         Report.load(tmp_path)

@@ -95,8 +95,8 @@ def _print_system(results: Section, subsets: list[Section], console: Console) ->
         if needs := system_needs(results, subset):
             console.print(f"{subset['name']}: {needs}", markup=False, highlight=False)
     text = (
-        "A ladder leaves all other questions open, because its scales share their weights and "
-        "steps. `scalewise fork MODEL DATA` trains each scale on alone, and answers more of them."
+        "More cannot be said from a ladder, because all of its scales share one set of weights. "
+        "`scalewise fork MODEL DATA` continues the training for each scale separately."
     )
     console.print(text, style="dim", markup=False, highlight=False)
 

@@ -17,6 +17,7 @@ from scalewise.core.wording import count
 from scalewise.data.keys import LabelKeys
 from scalewise.data.reading import read_structures
 from scalewise.data.splits import DataFile, Split, identify, read_groups, read_roles
+from scalewise.data.splits.split import parse_split
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
 
@@ -148,6 +149,8 @@ def find_split(
         try:
             trained_on = Split.load(beside, structures=structures, data=path)
         except InputError as error:
+            if settings.split is None and settings.split_key is None:
+                _check_whole(beside)
             # not asked for by the user: a model may be tested on any file
             unread = f"{SPLIT} beside the model was not used ({error.found})"
     if settings.split is not None:
@@ -158,6 +161,15 @@ def find_split(
     if trained_on is not None:
         return SplitSource(trained_on, f"roles of {SPLIT} beside the model", trained_on)
     return SplitSource(None, unread or "no split given and none beside the model", None, unread)
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a damaged split: which frames the model was trained on would not be known."""
+    try:
+        parse_split(path)
+    except InputError as error:
+        remedy = "Restore it, or name the roles with split=... or split_key=..."
+        raise InputError(str(path), error.found, remedy) from None
 
 
 def _of_key(structures: Sequence[Structure], key: str) -> SplitSource:
@@ -295,7 +307,7 @@ def _leaks(
         twins = sum(g in seen for g in group[frames].tolist()) - trained
         of = f"of {len(frames)} of '{role}'"
         if trained and known:
-            found.append(f"{count(trained, 'frame')} {of} trained on")
+            found.append(f"{count(trained, 'frame')} {of} were trained on")
         elif trained:
             found.append(
                 f"{count(trained, 'frame')} {of} to train on by the split given: whether the model "

@@ -154,7 +154,8 @@ def _energies(role: Section) -> Table:
     if energy:
         frames, offset = str(energy["frames"]), f"{energy['offset']:+.2f}"
         table.add_row("energy, meV/atom", frames, *_both(energy["total"]), offset)
-        table.add_row("without the offset", frames, *_both(energy["without_offset"]), "")
+        if energy["frames"] > 1:  # of one frame, the offset is all
+            table.add_row("without the offset", frames, *_both(energy["without_offset"]), "")
     if stress:
         table.add_row("stress, meV/Å³", str(stress["frames"]), *_both(stress), "")
     return table

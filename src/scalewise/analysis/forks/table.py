@@ -22,8 +22,8 @@ def print_forks(results: Section, console: Console) -> None:
     console.print("\nWhat range the system needs", style="bold", highlight=False)
     text = (
         f"Force MAE in meV/Å on {count(results['choice']['scored'], 'frame')} "
-        f"({', '.join(results['choice']['roles'])}); alone: the ladder, trained on at this scale "
-        f"only for {training['fork_steps']} steps, mean of {training['seeds']} seeds"
+        f"({', '.join(results['choice']['roles'])}); alone: after {training['fork_steps']} "
+        f"further steps at this scale only, mean of {training['seeds']} seeds"
     )
     console.print(text, style="dim", markup=False, highlight=False)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)

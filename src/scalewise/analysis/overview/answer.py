@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from scalewise.analysis.evaluation.subsets import distinct
 from scalewise.analysis.forks.table import answer_of
 from scalewise.analysis.learning import sentence
 from scalewise.analysis.overview.collect import Run
+from scalewise.core.wording import count
 from scalewise.reporting.report import Report
 
 #: Of what saves most by a proof.
@@ -36,6 +38,30 @@ def carrying(runs: Sequence[Run]) -> Report | None:
         if found := reports_of(runs, kind):
             return found[-1]
     return None
+
+
+def origin(runs: Sequence[Run]) -> list[str]:
+    """Sentences: which run and which data the answer is from, and what else was joined."""
+    report = carrying(runs)
+    if report is None:
+        return []
+    name = next(run.name for run in runs if any(r is report for r in run.reports))
+    found = [f"This answer is from {name}, on {_data_of(report)}."]
+    alike = reports_of(runs, report.kind)
+    if len(alike) > 1:
+        found.append(f"It is the last of {len(alike)} runs of this kind on this page.")
+    known = [r for run in runs for r in run.reports]
+    hashes = {h for r in known if (h := r.provenance.get("data", {}).get("sha256"))}
+    if len(hashes) > 1:
+        found.append("The runs on this page are of different data: their errors do not compare.")
+    return found
+
+
+def _data_of(report: Report) -> str:
+    data = report.provenance.get("data", {})
+    frames = data.get("frames")
+    what = str(data.get("file", "data that it does not name"))
+    return f"{what} ({count(frames, 'frame')})" if isinstance(frames, int) else what
 
 
 def verdict(runs: Sequence[Run]) -> list[str]:
@@ -95,7 +121,7 @@ def next_steps(runs: Sequence[Run]) -> list[str]:
     ladders = [run for run in runs if run.info is not None and _has_ladder(run.info)]
     if not kinds & {"curve", "forks", "prove"}:
         steps.append(
-            f"Ask its ladder: scalewise curve {ladders[-1].name} DATA."
+            f"Ask its ladder: scalewise curve {shlex.quote(str(ladders[-1].path))} DATA."
             if ladders
             else "Train for a ladder of scales: scalewise train DATA --ladder 3,6.5,long."
         )

@@ -43,11 +43,14 @@ class Run:
         In the order of a project.
     info
         Of the potential; none where there is none.
+    path
+        Its folder or document, as it was given.
     """
 
     name: str
     reports: tuple[Report, ...]
     info: Mapping[str, Any] | None = None
+    path: Path = Path()
 
 
 def collect(paths: Sequence[Path]) -> list[Run]:
@@ -59,6 +62,7 @@ def collect(paths: Sequence[Path]) -> list[Run]:
         A path that is none; a folder without a document and without a potential; a document that
         is damaged or of another schema.
     """
+    paths = list({path.resolve(): path for path in paths}.values())
     names = _names(paths)
     found = [_run(path, name) for path, name in zip(paths, names, strict=True)]
     for path, run in zip(paths, found, strict=True):
@@ -73,7 +77,7 @@ def collect(paths: Sequence[Path]) -> list[Run]:
 
 def _run(path: Path, name: str) -> Run:
     if path.is_file():
-        return Run(name, (Report.load(path),))
+        return Run(name, (Report.load(path),), path=path)
     if not path.is_dir():
         raise InputError(str(path), "no such folder", "Give the --out of a command that ran.")
     documents = [path / f"{DOCUMENTS[kind].file}.json" for kind in ORDER]
@@ -86,7 +90,7 @@ def _run(path: Path, name: str) -> Run:
         info = kept if isinstance(kept, dict) else {}
         if "distilled" in info and reports:  # its training is no training of the system's potential
             info = None
-    return Run(name, reports, info)
+    return Run(name, reports, info, path)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from scalewise.analysis.learning import Learning, describe, history_of, sentence
-from scalewise.analysis.overview.answer import carrying, next_steps, verdict
+from scalewise.analysis.overview.answer import carrying, next_steps, origin, verdict
 from scalewise.analysis.overview.collect import Run, collect
 from scalewise.analysis.overview.structure import frame_of, show_frame, viewer_script
 from scalewise.core.files import check_new_file, write_text
@@ -76,6 +76,7 @@ def markup(runs: Sequence[Run]) -> str:
     lines = "".join(f"<p>{escape(line)}</p>" for line in more)
     answer = f"<p><strong>{escape(first)}</strong></p>{lines}"
     carries = carrying(runs)
+    answer += "".join(f"<p>{escape(line)}</p>" for line in origin(runs))
     steps = "".join(f"<li>{escape(step)}</li>" for step in next_steps(runs))
     frame = frame_of(runs)
     shown, script = ("", "") if frame is None else show_frame(frame, viewer_script())
@@ -105,7 +106,7 @@ def _first(report: Report) -> str:
 def _drawn(figure: Figure, stem: str, title: str) -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    alternative = f"{title}; the table below has its numbers"
+    alternative = title
     return picture(
         stream.getvalue(), ".svg", stem=stem, title=title, alternative=alternative, caption=""
     )
@@ -213,5 +214,8 @@ def _error(report: Report, cutoff: float, *, long: bool) -> str:
 
 
 def _system(report: Report, cutoff: float, *, long: bool) -> str:
-    row = _row(report, cutoff, long=long)
-    return "–" if row is None else str(row["system"]["answer"])
+    row, results = _row(report, cutoff, long=long), report.results
+    longest = results["scales"][results["subsets"][0].get("reference", results.get("reference"))]
+    if row is None or (longest["cutoff"], longest["long"]) == (cutoff, long):
+        return "–"
+    return str(row["system"]["answer"])

@@ -138,7 +138,7 @@ class Split(Settings):
             A missing or damaged file; structures of another content or number than those that the
             split was made for.
         """
-        split = _parse(Path(path))
+        split = parse_split(Path(path))
         place = "the data" if data is None else str(data)
         again = (
             "Make it again with make_split, or give the structures that it was made for."
@@ -163,7 +163,14 @@ class Split(Settings):
         return split
 
 
-def _parse(path: Path) -> Split:
+def parse_split(path: Path) -> Split:
+    """Read a split, of whatever data.
+
+    Raises
+    ------
+    InputError
+        Not a split, or a damaged one.
+    """
     try:
         return Split.model_validate_json(
             read_text(path, "Give the split.json that `scalewise doctor` wrote.")

@@ -371,8 +371,10 @@ def report(
 
     target = out or Path("report.html")
     runs = write_overview(found, target)
-    kinds = [r.kind for run in runs for r in run.reports]
-    Console().print(f"Joined: {', '.join(kinds) or 'a training'}", style="dim", highlight=False)
+    for run in runs:
+        kinds = ["training"] * (run.info is not None) + [r.kind for r in run.reports]
+        line = f"Joined: {run.name} ({', '.join(kinds)})"
+        Console().print(line, style="dim", markup=False, highlight=False)
     Console().print(f"Written: {target}", markup=False, highlight=False, soft_wrap=True)
     if show and _has_screen():
         webbrowser.open(target.resolve().as_uri())

@@ -76,12 +76,12 @@ def markup(runs: Sequence[Run]) -> str:
     lines = "".join(f"<p>{escape(line)}</p>" for line in more)
     answer = f"<p><strong>{escape(first)}</strong></p>{lines}"
     carries = carrying(runs)
-    answer += "".join(f"<p>{escape(line)}</p>" for line in origin(runs))
+    answer += f"<p><small>{escape(' '.join(origin(runs)))}</small></p>"
     steps = "".join(f"<li>{escape(step)}</li>" for step in next_steps(runs))
     frame = frame_of(runs)
     shown, script = ("", "") if frame is None else show_frame(frame, viewer_script())
     parts = {
-        "figure": ("The figure that carries it", "" if carries is None else _first(carries)),
+        "figure": ("The figure behind the answer", "" if carries is None else _first(carries)),
         "next": ("What to do next", f"<ol>{steps}</ol>" if steps else ""),
         "beside": ("Side by side", _beside(runs)),
         "frame": ("Where each cutoff is needed", shown),

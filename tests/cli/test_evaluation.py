@@ -94,7 +94,7 @@ def test_bad_frames_end_with_code_two_and_no_file(place: Path, tmp_path: Path) -
     cell = {"cell": [9.0] * 3, "pbc": True}
     bad = {
         "the element(s) K": ase.Atoms("NaClK", 3.0 * np.eye(3), **cell),
-        "apart": ase.Atoms("NaCl", [[0.0, 0, 0], [0.1, 0, 0]], **cell),
+        "the nearest atom is 0.1": ase.Atoms("NaCl", [[0.0, 0, 0], [0.1, 0, 0]], **cell),
         "no volume": ase.Atoms("NaCl", [[0.0, 0, 0], [3, 0, 0]], cell=[9.0, 9, 0], pbc=True),
     }
     for k, (message, atoms) in enumerate(bad.items()):

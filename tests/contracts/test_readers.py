@@ -68,7 +68,9 @@ def test_a_compressed_file_that_is_cut_off_is_refused(name: str, tmp_path: Path)
     with pytest.raises(InputError, match="damaged"):
         read_structures(path)
     path.write_bytes(b"8\n")
-    with pytest.raises(InputError, match=r"not compressed by gzip|Invalid data|damaged|not supported"):
+    with pytest.raises(
+        InputError, match=r"not compressed by gzip|Invalid data|damaged|not supported"
+    ):
         read_structures(path)
 
 

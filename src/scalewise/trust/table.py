@@ -39,8 +39,8 @@ def print_trust(results: Section, console: Console) -> None:
         console.print(f"largest drift {worst:.1e} eV/atom/ps", highlight=False)
     cost = results["cost"]
     console.print(
-        f"{cost['ns_per_day']:.3g} ns/day with {cost['atoms']} atoms on this machine; one "
-        f"evaluation forecasts {cost['forecast']:.3g}",
+        f"measured {cost['ns_per_day']:.3g} ns/day with {cost['atoms']} atoms on this machine; "
+        f"from the time of one force evaluation, {cost['forecast']:.3g} ns/day were expected",
         highlight=False,
     )
     console.print(_distances(results["distances"], results["frames_looked_at"]))

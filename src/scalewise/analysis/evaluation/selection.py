@@ -20,6 +20,7 @@ from scalewise.data.splits import DataFile, Split, identify, read_groups, read_r
 from scalewise.data.splits.split import parse_split
 from scalewise.data.structure import Structure
 from scalewise.models import checkpoint
+from scalewise.statistics.bootstrap import FEWEST_GROUPS
 
 #: The name of "every frame" where a role is asked for.
 EVERY: Final = "all"
@@ -249,6 +250,11 @@ def select_frames(
     if further := [r for r in left if r not in ("train", "valid")]:
         how += f"; not scored: {', '.join(further)}"
     drawn = len(np.unique(group[np.unique(np.concatenate(list(members.values())))]))
+    if drawn < FEWEST_GROUPS:
+        warnings += (
+            f"frames of {drawn} independent {'group' if drawn == 1 else 'groups'} "
+            f"({grouped}): intervals need {FEWEST_GROUPS} or more",
+        )
     return FrameSelection(data, members, group, how, f"{drawn} {grouped}", warnings)
 
 

@@ -187,8 +187,9 @@ def _group(
         made += "; they are in no order of time"
     if settings.role_key is None:
         progress.message(
-            f"most frames are near-duplicates of each other (below {distance:g} Å) and were {cut}: "
-            + ("" if time else "they are in no order of time, and ")
-            + "test errors are those between known frames, not beyond them"
+            f"most frames are near-duplicates of each other (below {distance:g} Å), so that there "
+            f"are no independent groups. They were {cut}"
+            + ("" if time else ", although they are in no order of time")
+            + ": test frames resemble training frames, and errors on other frames will be larger"
         )
     return group, made

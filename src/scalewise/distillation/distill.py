@@ -117,8 +117,7 @@ def _distilled(
         how = "always" if compiler_found() else "never"
         settings = settings.model_copy(update={"compile": how})
     compiled = settings.compile == "always"
-    masses = moving_atoms(atoms, settings.hydrogen_mass)
-    check(frame, masses, SimulationSettings(), potential)
+    check(frame, moving_atoms(atoms, settings.hydrogen_mass), SimulationSettings(), potential)
     progress.message(f"simulating {settings.picoseconds:g} ps for {settings.frames} frames")
     images = _sampled(potential, atoms, settings, out, progress)
     whole = ScalewiseCalculator(potential, skin=SKIN, compiled=compiled)

@@ -121,6 +121,16 @@ def proof(cutoff: str, long: str) -> Report:
     return Report("prove", body, {"min_gain": 0.05}, {}, {})
 
 
+def test_simulations_start_from_other_frames_than_errors_are_of() -> None:
+    def of(kind: str, sha: str) -> Report:
+        return replace(forks(), kind=kind, provenance={"data": {"file": "a.xyz", "sha256": sha}})
+
+    same = [Run("f", (of("forks", "1"),)), Run("md", (of("simulation", "2"),))]
+    assert not any("different data" in line for line in answer.origin(same))
+    other = [*same, Run("e", (of("evaluation", "3"),))]
+    assert any("different data" in line for line in answer.origin(other))
+
+
 def test_nothing_was_asked_yet(tmp_path: Path) -> None:
     info = {"settings": {"network": {"ladder": [3.0, 4.0]}}}
     ladder = Run("ladder", (), info, Path("runs/my ladder"))

@@ -15,6 +15,8 @@ from scalewise.analysis.overview.collect import Run
 from scalewise.core.wording import count
 from scalewise.reporting.report import Report
 
+#: Kinds of documents with errors on labelled frames; others are of the frames that they start from.
+SCORED = ("forks", "prove", "curve", "refine", "evaluation")
 #: Of what saves most by a proof.
 SHOWN = 3
 #: What ``limit`` of a proof asks for.
@@ -50,10 +52,10 @@ def origin(runs: Sequence[Run]) -> list[str]:
     alike = reports_of(runs, report.kind)
     if len(alike) > 1:
         found.append(f"It is the last of {len(alike)} runs of this kind on this page.")
-    known = [r for run in runs for r in run.reports]
+    known = [r for run in runs for r in run.reports if r.kind in SCORED]
     hashes = {h for r in known if (h := r.provenance.get("data", {}).get("sha256"))}
     if len(hashes) > 1:
-        found.append("The runs on this page are of different data: their errors do not compare.")
+        found.append("Runs on this page are of different data: their errors do not compare.")
     return found
 
 

@@ -76,7 +76,8 @@ def markup(runs: Sequence[Run]) -> str:
     lines = "".join(f"<p>{escape(line)}</p>" for line in more)
     answer = f"<p><strong>{escape(first)}</strong></p>{lines}"
     carries = carrying(runs)
-    answer += f"<p><small>{escape(' '.join(origin(runs)))}</small></p>"
+    if said := origin(runs):
+        answer += f"<p><small>{escape(' '.join(said))}</small></p>"
     steps = "".join(f"<li>{escape(step)}</li>" for step in next_steps(runs))
     frame = frame_of(runs)
     shown, script = ("", "") if frame is None else show_frame(frame, viewer_script())

@@ -113,14 +113,6 @@ def check_new_file(path: Path, *suffixes: str) -> None:
             f"a name that does not end in {' or '.join(suffixes)}, the format that is written",
             f"Give another, such as {path.parent / example}.",
         )
-    if suffixes[0] == ".html" and path.is_file() and path.stat().st_size:
-        with path.open("rb") as stream:
-            if b"scalewise" not in stream.read(1 << 16):
-                raise InputError(
-                    str(path),
-                    "a file that scalewise did not write",
-                    "Give another name, or move the file.",
-                )
 
 
 def check_regular(path: Path, remedy: str) -> os.stat_result:

@@ -14,6 +14,7 @@ from scalewise.analysis.learning import Learning, describe, history_of, sentence
 from scalewise.analysis.overview.answer import carrying, next_steps, origin, verdict
 from scalewise.analysis.overview.collect import Run, collect
 from scalewise.analysis.overview.structure import frame_of, show_frame, viewer_script
+from scalewise.core.errors import InputError
 from scalewise.core.files import check_new_file, write_text
 from scalewise.reporting.markup import TableLine, escape, head, number, table, text
 from scalewise.reporting.page import POLICY, VIEWER_POLICY, page, picture
@@ -60,14 +61,26 @@ def write_overview(paths: Sequence[Path], out: Path) -> list[Run]:
     Raises
     ------
     InputError
-        As :func:`scalewise.analysis.overview.collect.collect`; a file that cannot be written, or
-        whose name is not that of a page.
+        As :func:`scalewise.analysis.overview.collect.collect`; a file that cannot be written, that
+        another program wrote, or whose name is not that of a page.
     """
     check_new_file(out, ".html", ".htm")
+    _check_own(out)
     runs = collect(paths)
     with styled():
         write_text(out, markup(runs))
     return runs
+
+
+def _check_own(path: Path) -> None:
+    """Refuse to replace a page that this program did not write: its own have its name on top."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb") as stream:
+        if b"<title>scalewise: " in stream.read(1 << 16):
+            return
+    found, remedy = "a file that scalewise did not write", "Give another name, or move the file."
+    raise InputError(str(path), found, remedy)
 
 
 def markup(runs: Sequence[Run]) -> str:
